@@ -1,0 +1,96 @@
+"""What every family of models is to the rest of the service: a manifest, a reader, a listener, and an identifier.
+
+The listener is the only part that runs on the device. The reader and `identify` are small enough for the CPU, run once
+a request, and therefore cannot depend on what else is being served.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain import FloatArray, Language, Metadata, Probabilities, Reading
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Mode = Literal["both", "audio_only", "text_only"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]  # no separators: names become paths
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """A part of a manifest: unknown keys are refused, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Label(Strict):
+    """One class, in logit order."""
+
+    code: Name
+    iso639_3: str = Field(pattern=r"^[a-z]{3}$")
+    name: str
+
+
+class Temperatures(Strict):
+    """Logits are divided by these before softmax, for each mix of modalities."""
+
+    both: float = Field(1.0, gt=0)
+    audio_only: float = Field(1.0, gt=0)
+    text_only: float = Field(1.0, gt=0)
+
+
+class Thresholds(Strict):
+    """The best probability must reach these, or the answer is `und`."""
+
+    both: Probability = 0.0
+    audio_only: Probability = 0.0
+    text_only: Probability = 0.0
+
+
+class Manifest(Strict):
+    """The part of `manifest.json` that every family has."""
+
+    family: Name
+    release: Name
+    created: date
+    labels: list[Label] = Field(min_length=2)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of weights.safetensors
+    training: dict[str, Any]  # data, settings, seeds, class prior: what it was trained on
+    metrics: dict[Mode, dict[str, Any]]
+    temperature: Temperatures
+    thresholds: Thresholds
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """The classes in logit order."""
+        return tuple(Language(label.code, label.iso639_3, label.name) for label in self.labels)
+
+
+class Model(Protocol):
+    """A loaded release."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+
+    @property
+    def window_samples(self) -> int: ...
+
+    @property
+    def n_audio_features(self) -> int: ...
+
+    @property
+    def listener(self) -> nn.Module:
+        """(n, window_samples) float32 → (n, n_audio_features) float32, in evaluation mode, on the CPU in fp32."""
+
+    def read(self, metadata: Metadata) -> Reading:
+        """Metadata → text features. Deterministic and thread-safe."""
+
+    def identify(self, features: FloatArray | None, reading: Reading | None) -> Probabilities:
+        """(n, n_audio_features) and/or a reading → probabilities. `None` is a missing modality: zeros are fed."""

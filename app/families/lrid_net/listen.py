@@ -1,0 +1,127 @@
+"""f, the audio branch: waveform → log-mel spectrogram → ResNet-50 → 2,048 numbers (paper §3.1, §3.3).
+
+The same modules serve training and serving. Parameter names follow torchvision's `resnet50`, so that weights can be
+exchanged and the two compared (tests/parity).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+
+from app.families.lrid_net.config import ListenConfig, NetworkConfig
+
+EXPANSION = 4  # a bottleneck's output has four times its inner width (He et al. 2016)
+
+
+class LogMel(nn.Module):
+    """Mono samples → x_audio: |STFT|, mel bands, decibels, clipped to a range under the window's own maximum."""
+
+    hann: Tensor
+    mel: Tensor
+
+    def __init__(self, config: ListenConfig) -> None:
+        super().__init__()
+        self.config = config
+        bands = melscale_fbanks(
+            n_freqs=config.fft_size // 2 + 1,
+            f_min=config.low_hz,
+            f_max=config.high_hz,
+            n_mels=config.mel_bands,
+            sample_rate=config.sample_rate_hz,
+            norm="slaney",
+            mel_scale="slaney",
+        )  # (513, 128)
+        self.register_buffer("hann", torch.hann_window(config.fft_size), persistent=False)  # (1024,) periodic
+        self.register_buffer("mel", bands.T.contiguous(), persistent=False)  # (128, 513)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(n, s) float32 in [-1, 1] → (n, 128, t) dB, t = (s - 1024) // 256 + 1; 2,580 for 30 s."""
+        c = self.config
+        spectrum = torch.stft(
+            samples, c.fft_size, c.hop_size, window=self.hann, center=False, return_complex=True
+        ).abs()  # (n, 513, t) magnitude, not power
+        decibels = 10.0 * torch.log10((self.mel @ spectrum).clamp_min(c.amplitude_floor))  # (n, 128, t)
+        ceiling = decibels.amax(dim=(-2, -1), keepdim=True)  # (n, 1, 1) the window's own maximum
+        return torch.maximum(decibels, ceiling - c.dynamic_range_db)
+
+
+class Bottleneck(nn.Module):
+    """1x1 reduce, 3x3, 1x1 expand, with a shortcut (He et al. 2016; the stride on the 3x3, as torchvision has it)."""
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        out_channels = width * EXPANSION
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in, h, w) → (n, 4 * width, h / stride, w / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.relu(self.bn3(self.conv3(x)) + shortcut)
+
+
+class ResNet(nn.Module):
+    """The trunk: a bottleneck ResNet of one input channel, without the classifier. 52.9 GFLOP for a 30 s window."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        base = config.base_channels
+        self.conv1 = nn.Conv2d(1, base, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        channels = base
+        stages = []
+        for i, blocks in enumerate(config.stage_blocks):
+            width = base * 2**i
+            strides = [1 if i == 0 else 2] + [1] * (blocks - 1)
+            layers = []
+            for stride in strides:
+                layers.append(Bottleneck(channels, width, stride))
+                channels = width * EXPANSION
+            stages.append(nn.Sequential(*layers))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """(n, 1, 128, 2580) → (n, 2048, 4, 81)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (n, 64, 32, 645)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 1, 128, t) → s_audio (n, 2048), by global average pooling."""
+        return self.feature_map(x).float().mean(dim=(-2, -1))
+
+
+class Listener(nn.Module):
+    """Waveform to s_audio in one module: what the engine runs on the device."""
+
+    def __init__(self, log_mel: LogMel, trunk: ResNet) -> None:
+        super().__init__()
+        self.log_mel = log_mel
+        self.trunk = trunk
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(n, window_samples) float32 → (n, 2048) float32; the trunk runs in the type of its weights."""
+        x = self.log_mel(samples).unsqueeze(1)  # (n, 1, 128, 2580)
+        x = x.to(self.trunk.conv1.weight.dtype, memory_format=torch.channels_last)
+        return self.trunk(x).float()  # type: ignore[no-any-return]

@@ -1,0 +1,96 @@
+"""A release of the family `lrid_net`, loaded: reader, listener and head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.domain import FloatArray, Metadata, Probabilities, Reading
+from app.errors import ReleaseError
+from app.families.contract import Mode
+from app.families.lrid_net.config import LridNetManifest
+from app.families.lrid_net.head import Head
+from app.families.lrid_net.listen import Listener, LogMel
+from app.families.lrid_net.network import LridNet
+from app.families.lrid_net.read import LangdetectReader
+
+
+class LridNetModel:
+    """Implements `families.contract.Model`."""
+
+    def __init__(self, manifest: LridNetManifest, weights: dict[str, Tensor]) -> None:
+        """Raises ReleaseError if weights and manifest do not fit each other."""
+        self.manifest = manifest
+        self.reader = LangdetectReader(manifest.read.languages, seed=manifest.read.seed)
+        network = build_network(manifest)
+        load_weights(network, weights)
+        network.eval()
+        self.network = network
+        self.listener = Listener(LogMel(manifest.listen), network.f)
+        self._head = Head(network, self._listen_to_zeros())
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self.manifest.listen.sample_rate_hz
+
+    @property
+    def window_samples(self) -> int:
+        return self.manifest.listen.window_samples
+
+    @property
+    def n_audio_features(self) -> int:
+        return self.manifest.network.n_audio_features
+
+    def read(self, metadata: Metadata) -> Reading:
+        """Metadata → x_lang (56,)."""
+        return self.reader(metadata)
+
+    def identify(self, features: FloatArray | None, reading: Reading | None) -> Probabilities:
+        """Mean over the windows of softmax(logits / temperature); `None` is a missing modality."""
+        logits = self._head(features, None if reading is None else reading.vector)  # (n, classes)
+        windows = softmax(logits / getattr(self.manifest.temperature, mode_of(features, reading)))
+        return Probabilities(windows=windows, mean=windows.mean(axis=0))
+
+    def _listen_to_zeros(self) -> FloatArray:
+        """f(0): the features of a missing audio, a zero spectrogram of one window."""
+        listen = self.manifest.listen
+        with torch.inference_mode():
+            features = self.network.f(torch.zeros(1, 1, listen.mel_bands, listen.window_frames))  # (1, 2048)
+        return features[0].numpy()  # type: ignore[no-any-return]
+
+
+def mode_of(features: Any, reading: Any) -> Mode:
+    """The mix of modalities; with neither, the text-only calibration applies."""
+    if features is None:
+        return "text_only"
+    return "audio_only" if reading is None else "both"
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """(n, classes) → the same, rows sum to 1."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32, copy=False)  # type: ignore[no-any-return]
+
+
+def build_network(manifest: LridNetManifest) -> LridNet:
+    """The network a manifest describes, without its weights and without dropout."""
+    return LridNet(manifest.network, n_text=manifest.read.n_features, n_classes=len(manifest.labels))
+
+
+def load_weights(network: LridNet, weights: dict[str, Tensor]) -> None:
+    """Copy stored tensors (fp16 or fp32) into the network. Raises ReleaseError on wrong names, shapes or values."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ReleaseError(f"weights.safetensors: tensor '{name}' holds NaN or infinite values")
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items() if "num_batches" not in name}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        name = wrong[0]
+        raise ReleaseError(
+            f"weights.safetensors: {len(wrong)} tensors do not fit the manifest; '{name}' should be "
+            f"{expected.get(name)} and is {found.get(name)}"
+        )
+    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)

@@ -1,0 +1,101 @@
+"""model_store/<family>/<release>/ → a loaded model. Families are an explicit dict; nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from app.errors import ReleaseError
+from app.families.contract import Manifest, Model
+from app.families.lrid_net.config import LridNetManifest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MANIFEST, WEIGHTS, GOLDEN, CARD = "manifest.json", "weights.safetensors", "golden.json", "CARD.md"
+REFERENCE = re.compile(r"([a-z0-9][a-z0-9_.-]{0,63})/([a-z0-9][a-z0-9_.-]{0,63})")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How a family reads its manifest and becomes a model."""
+
+    manifest: type[Manifest]
+    load: Callable[[Manifest, dict[str, Tensor]], Model]
+
+
+def _load_lrid_net(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
+    from app.families.lrid_net.model import LridNetModel  # noqa: PLC0415 - torch is imported only when a model is loaded
+
+    assert isinstance(manifest, LridNetManifest)
+    return LridNetModel(manifest, weights)
+
+
+def families() -> dict[str, Family]:
+    """Every family this server knows."""
+    return {"lrid_net": Family(LridNetManifest, _load_lrid_net)}
+
+
+def release_folder(store: Path, reference: str) -> Path:
+    """`family/release` → its folder. Raises ReleaseError on anything else, path traversal included."""
+    if not REFERENCE.fullmatch(reference) or ".." in reference:
+        raise ReleaseError(f"a release is named family/release, such as lrid_net/1; got {reference!r}")
+    folder = store / reference
+    if not (folder / MANIFEST).is_file():
+        known = ", ".join(list_releases(store)) or "none"
+        raise ReleaseError(f"no release {reference!r} in the model store; found: {known}")
+    return folder
+
+
+def list_releases(store: Path) -> list[str]:
+    """References of all releases in a store, sorted."""
+    return sorted("/".join(path.parent.parts[-2:]) for path in store.glob(f"*/*/{MANIFEST}"))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises ReleaseError naming the key that is wrong."""
+    try:
+        raw = json.loads((folder / MANIFEST).read_bytes())
+        name = raw["family"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(f"{MANIFEST} cannot be read: {error}") from error
+    family = families().get(name) if isinstance(name, str) else None
+    if family is None:
+        raise ReleaseError(f"{MANIFEST}: unknown family {name!r}; known: {', '.join(families())}")
+    try:
+        manifest = family.manifest.model_validate(raw)
+    except ValidationError as error:
+        raise ReleaseError(f"{MANIFEST} is refused: {error}") from error
+    if (manifest.family, manifest.release) != folder.resolve().parts[-2:]:
+        raise ReleaseError(f"{MANIFEST} says {manifest.family}/{manifest.release}, its folder says otherwise")
+    return manifest
+
+
+def read_weights(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
+    """Tensors by name, after the hash was checked. Raises ReleaseError."""
+    from safetensors import SafetensorError  # noqa: PLC0415 - see _load_lrid_net
+    from safetensors.torch import load  # noqa: PLC0415
+
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise ReleaseError(f"{WEIGHTS} cannot be read: {error}") from error
+    if (found := hashlib.sha256(data).hexdigest()) != manifest.sha256:
+        raise ReleaseError(f"{WEIGHTS}: sha256 is {found[:12]}…, the manifest says {manifest.sha256[:12]}…")
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise ReleaseError(f"{WEIGHTS} is not a safetensors file: {error}") from error
+
+
+def load_model(folder: Path) -> Model:
+    """Read, check and build a release. Raises ReleaseError."""
+    manifest = read_manifest(folder)
+    return families()[manifest.family].load(manifest, read_weights(folder, manifest))

@@ -1,0 +1,51 @@
+"""One frozen Settings object; every field is an environment variable `LRID_<NAME>` and carries its unit in its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """How the server runs. Every description is shown by `lrid serve --help` or in the README's table."""
+
+    model_config = SettingsConfigDict(env_prefix="LRID_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one.")
+    workers: int = Field(1, ge=1, le=64, description="Server processes, each with its own model. Keep 1 on a GPU.")
+    model_store: Path = Field(REPOSITORY / "model_store", description="Folder with `<family>/<release>/`.")
+    model: str = Field("lrid_net/1", description="Release to serve, `family/release`.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA when there is one.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Of the trunk. `auto`: bf16 where the hardware multiplies it, else fp32 (fp16 on older GPUs)."
+    )
+    torch_threads: int = Field(0, ge=0, le=256, description="CPU threads of the trunk; 0 = one for each core.")
+
+    max_batch_size: int = Field(16, ge=1, le=1024, description="Windows in one pass through the trunk.")
+    batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="Wait for more windows before an idle device starts.")
+    queue_max_items: int = Field(256, ge=1, description="Windows that may wait for the device.")
+    queue_max_audio_seconds: float = Field(7680.0, gt=0, description="Seconds of audio that may wait for the device.")
+    request_timeout_seconds: float = Field(
+        60.0, gt=0, le=3600, description="Deadline of a request; `X-Request-Timeout` sets another, up to this value."
+    )
+    device_timeout_seconds: float = Field(
+        60.0, gt=0, description="A pass through the trunk that takes longer counts as hung; the engine is restarted."
+    )
+    drain_timeout_seconds: float = Field(30.0, gt=0, description="After SIGTERM: bound for finishing what was accepted.")
+
+    max_upload_mb: float = Field(64.0, gt=0, description="Largest body, in 10^6 bytes.")
+    max_audio_seconds: float = Field(1800.0, gt=0, description="Longest track that is accepted.")
+    max_windows: int = Field(8, ge=1, le=256, description="Most 30 s windows of one track; they are spread over it.")
+    max_metadata_characters: int = Field(1000, ge=1, description="Longest title, album or artist.")
+    silence_dbfs: float = Field(-60.0, le=0, description="Peak level under which audio counts as silent.")
+    decode_workers: int = Field(2, ge=1, le=64, description="Processes that decode audio.")
+    decode_timeout_seconds: float = Field(20.0, gt=0, description="Time limit for decoding one file.")
+    decode_memory_mb: int = Field(1024, ge=256, description="Address space each decoding process may add to its own.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
