@@ -1,12 +1,12 @@
 """Encoded bytes → `Recording`: mono windows at a release's rate. Pure and in-process; `DecodePool` runs it safely.
 
-Order of work: sniff → inspect the headers and refuse → decode. A track that its windows cover is decoded once, from end to
-end. Of a longer one only the edges (to find where it starts and stops to sound) and the windows are decoded.
+Order of work: sniff → inspect the headers and refuse → decode. A track that its windows cover is decoded once, from end
+to end. Of a longer one only the edges (to find where it starts and stops to sound) and the windows are decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,6 +28,15 @@ _RESAMPLER_QUALITY = "HQ"  # 2.5 ms for 30 s, as MQ
 _LARGEST_SAMPLE = 2.0**31  # 32-bit integers kept as float are read; beyond, the spectrogram would overflow
 _EDGE_STEP_SECONDS = 5.0
 _MARGIN_SECONDS = 0.05  # read past a window's end, so that rounding in the resampler leaves it full
+_INSPECTORS: Mapping[Container, Callable[[bytes], Claim]] = {
+    Container.WAV: inspect_wav,
+    Container.AIFF: inspect_aiff,
+    Container.FLAC: inspect_flac,
+    Container.MP3: inspect_mp3,
+    Container.ADTS: inspect_adts,
+    Container.MP4: inspect_mp4,
+    Container.WEBM: inspect_webm,
+}
 
 
 def load_recording(data: bytes | Path, spec: WindowSpec, limits: DecodeLimits) -> Recording:
@@ -46,23 +55,9 @@ def load_recording(data: bytes | Path, spec: WindowSpec, limits: DecodeLimits) -
 
 def inspect(data: bytes, container: Container, limits: DecodeLimits) -> Claim:
     """What the headers say, without decoding. Raises AudioCorrupt, AudioTruncated, AudioUnknownFormat."""
-    match container:
-        case Container.WAV:
-            return inspect_wav(data)
-        case Container.AIFF:
-            return inspect_aiff(data)
-        case Container.FLAC:
-            return inspect_flac(data)
-        case Container.MP3:
-            return inspect_mp3(data)
-        case Container.ADTS:
-            return inspect_adts(data)
-        case Container.OGG:
-            return inspect_ogg(data, limits.max_streams)
-        case Container.MP4:
-            return inspect_mp4(data)
-        case Container.WEBM:
-            return inspect_webm(data)
+    if container is Container.OGG:
+        return inspect_ogg(data, limits.max_streams)
+    return _INSPECTORS[container](data)
 
 
 def _load(data: bytes, spec: WindowSpec, limits: DecodeLimits) -> Recording:

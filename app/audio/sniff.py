@@ -42,20 +42,17 @@ def strip_id3(data: bytes) -> bytes:
 def sniff(data: bytes) -> Container:
     """The container of `data` (without ID3 tags). Raises AudioUnknownFormat."""
     head = data[:16]
-    if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE":
-        return Container.WAV
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        return Container.AIFF
-    if head[:4] == b"fLaC":
-        return Container.FLAC
-    if head[:4] == b"OggS":
-        return Container.OGG
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return Container.WEBM
-    if head[4:8] in _QUICKTIME_BOXES:
-        return Container.MP4
-    if mpeg.starts_adts(data):
-        return Container.ADTS
-    if mpeg.starts_mpeg(data):
-        return Container.MP3
+    tests = {
+        Container.WAV: head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE",
+        Container.AIFF: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"),
+        Container.FLAC: head[:4] == b"fLaC",
+        Container.OGG: head[:4] == b"OggS",
+        Container.WEBM: head[:4] == b"\x1a\x45\xdf\xa3",
+        Container.MP4: head[4:8] in _QUICKTIME_BOXES,
+        Container.ADTS: mpeg.starts_adts(data),
+        Container.MP3: mpeg.starts_mpeg(data),
+    }
+    for container, matches in tests.items():
+        if matches:
+            return container
     raise AudioUnknownFormat(f"Expected one of {', '.join(Container)}; the first bytes are none of these.")

@@ -47,7 +47,9 @@ class Source(Protocol):
         ...
 
 
-def open_source(data: bytes, container: Container, claim: Claim, limits: DecodeLimits) -> AbstractContextManager[Source]:
+def open_source(
+    data: bytes, container: Container, claim: Claim, limits: DecodeLimits
+) -> AbstractContextManager[Source]:
     """Open with the reader for `container`. Raises AudioCorrupt, AudioUnknownFormat."""
     if container in _DEMUXERS and claim.format != "FLAC":
         return AvSource(data, _DEMUXERS[container], limits)
@@ -113,7 +115,7 @@ class AvSource:
             "max_streams": str(limits.max_streams),
         }
         try:
-            self._container = av.open(io.BytesIO(data), format=demuxer, container_options=options)
+            self._container = av.open(io.BytesIO(data), "r", format=demuxer, container_options=options)
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError, OSError):

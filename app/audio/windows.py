@@ -2,9 +2,9 @@
 
 The plan. Leading and trailing silence are skipped; what lies between is the *span*.
 - A span shorter than a window gives one window: the samples repeated end to end until it is full (`fit_window`).
-- A longer span gives `n = ceil((span - SLACK_SECONDS) / window)` windows, at most `max_windows`. Their starts are spread
-  evenly from the first possible start to the last, so that they overlap a little, cover the span when `n` was not cut
-  down to `max_windows`, and sample it evenly when it was. A single window sits in the middle.
+- A longer span gives `n = ceil((span - SLACK_SECONDS) / window)` windows, at most `max_windows`. Their starts are
+  spread evenly from the first possible start to the last, so that they overlap a little, cover the span when `n` was
+  not cut down to `max_windows`, and sample it evenly when it was. A single window sits in the middle.
 - A window that is silent from end to end is dropped. A track that is silent has no windows.
 """
 

@@ -1,0 +1,164 @@
+"""One decoding process, seen from the service: started, asked, killed. Used by one thread at a time."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from app import errors
+from app.audio import wire
+from app.audio.spec import DecodeLimits, WindowSpec
+from app.domain import Recording, Window
+from app.errors import AudioError, DecoderCrashed, DecoderTimeout
+
+_START_SECONDS = 30.0
+_POLL_SECONDS = 0.25  # how often a waiting thread looks whether its caller is gone; only while a file is decoded
+_SOCKET_BUFFER_BYTES = 1 << 20
+# All that a decoder gets to see of the environment: no keys, no settings.
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
+
+
+class WorkerGoneError(Exception):
+    """The process is dead or does not start; the message says why."""
+
+
+class AbandonedError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One file to decode."""
+
+    data: bytes
+    spec: WindowSpec
+    limits: DecodeLimits
+    future: Future[Recording]
+    abandoned: threading.Event
+
+
+class DecoderProcess:
+    """A running `app.audio.worker`. `cause` tells what went wrong inside it last, for the log."""
+
+    def __init__(self, loader: str, memory_mb: int, give_up: threading.Event) -> None:
+        """Start it and wait until it is ready. Raises WorkerGoneError, OSError."""
+        self.jobs = 0
+        self.cause = ""
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            for end in (self._connection, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+            self._connection.settimeout(_POLL_SECONDS)
+            command = [sys.executable, "-P", "-m", "app.audio.worker", str(theirs.fileno()), str(memory_mb), loader]
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    pass_fds=[theirs.fileno()],
+                    env=_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # codecs talk
+                )
+            except OSError:
+                self._connection.close()
+                raise
+        try:
+            self._wait_until_ready(give_up)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_ready(self, give_up: threading.Event) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+
+        def check() -> None:
+            if give_up.is_set() or time.monotonic() > deadline:
+                raise WorkerGoneError("not ready in time")
+
+        try:
+            header = wire.receive_header(self._connection, check)
+        except wire.PeerGoneError:
+            raise WorkerGoneError("ended before it was ready") from None
+        if "ready" not in header:
+            raise WorkerGoneError(str(header.get("failed")))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+    def decode(self, job: Job, deadline: float) -> Recording:
+        """Decode `job`, until `deadline` (monotonic). The process is dead after any error that it did not tell itself.
+
+        Raises AudioError: the worker's own, DecoderTimeout, DecoderCrashed; and AbandonedError.
+        """
+        self.jobs += 1
+
+        def check() -> None:
+            if job.abandoned.is_set():
+                raise AbandonedError
+            if time.monotonic() > deadline:
+                raise DecoderTimeout
+
+        try:
+            return self._exchange(job, check)
+        except wire.PeerGoneError:
+            self.kill()
+            raise DecoderCrashed from None
+        except (AbandonedError, DecoderTimeout):
+            self.kill()
+            raise
+
+    def _exchange(self, job: Job, check: Callable[[], None]) -> Recording:
+        request = {"bytes": len(job.data), "spec": asdict(job.spec), "limits": asdict(job.limits)}
+        wire.send(self._connection, request, job.data, check)
+        header = wire.receive_header(self._connection, check)
+        if "error" in header:
+            self.cause = str(header.get("cause", ""))
+            raise _audio_error(header)
+        try:
+            times = [(float(start), float(seconds)) for start, seconds in header["windows"]]
+            if len(times) > job.spec.max_windows:
+                raise wire.PeerGoneError
+            seconds, name = float(header["seconds"]), str(header["format"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise wire.PeerGoneError from error
+        samples = np.empty((len(times), job.spec.window_samples), np.float32)
+        wire.receive_into(self._connection, samples.data.cast("B") if times else memoryview(b""), check)
+        windows = tuple(Window(*time_, row) for time_, row in zip(times, samples, strict=True))
+        return Recording(seconds, windows, name)
+
+
+def _audio_error(header: wire.Header) -> AudioError:
+    found = errors.public_errors().get(str(header["error"]), DecoderCrashed)
+    if not issubclass(found, AudioError):
+        found = DecoderCrashed
+    return found(str(header.get("detail", "")))
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    # The same modules as here; one thread each, as many processes as cores are started.
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }

@@ -1,0 +1,74 @@
+"""How the service and its decoding processes talk: a JSON header, then raw bytes. Over a socket pair, in lock step.
+
+No pickle on purpose: a decoder that a hostile file took over must not be able to run anything in the service.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+_LENGTH_BYTES = 4
+_MAX_HEADER_BYTES = 1 << 20
+
+Header = dict[str, Any]
+Check = Callable[[], None]  # called between system calls; raises to give up
+
+
+class PeerGoneError(Exception):
+    """The other side closed the connection or speaks nonsense."""
+
+
+def no_check() -> None:
+    """For a side that may wait for ever."""
+
+
+def send(connection: socket.socket, header: Header, body: memoryview | bytes = b"", check: Check = no_check) -> None:
+    """Send one message. Raises PeerGoneError, or what `check` raises."""
+    text = json.dumps(header).encode()
+    for part in (len(text).to_bytes(_LENGTH_BYTES, "big") + text, body):
+        view = memoryview(part).cast("B")
+        while view:
+            check()
+            try:
+                view = view[connection.send(view) :]
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise PeerGoneError from error
+
+
+def receive_header(connection: socket.socket, check: Check = no_check) -> Header:
+    """The header of the next message; the caller reads the body. Raises PeerGoneError, or what `check` raises."""
+    raw = bytearray(_LENGTH_BYTES)
+    receive_into(connection, memoryview(raw), check)
+    size = int.from_bytes(raw, "big")
+    if size > _MAX_HEADER_BYTES:
+        raise PeerGoneError
+    text = bytearray(size)
+    receive_into(connection, memoryview(text), check)
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise PeerGoneError from error
+    if not isinstance(header, dict):
+        raise PeerGoneError
+    return header
+
+
+def receive_into(connection: socket.socket, view: memoryview, check: Check = no_check) -> None:
+    """Fill `view`. Raises PeerGoneError, or what `check` raises."""
+    view = view.cast("B")
+    while view:
+        check()
+        try:
+            came = connection.recv_into(view)
+        except TimeoutError:
+            continue
+        except OSError as error:
+            raise PeerGoneError from error
+        if came == 0:
+            raise PeerGoneError
+        view = view[came:]

@@ -1,0 +1,102 @@
+"""The decoding process: `python -m app.audio.worker SOCKET_FD MEMORY_MB MODULE:FUNCTION`. Started by `DecodePool` only.
+
+It imports neither torch nor FastAPI, may add only so much memory to what it has at its start, writes no files and no
+core, ignores the signals meant for the service, and ends when the service does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from app.audio import wire
+from app.audio.spec import DecodeLimits, WindowSpec
+from app.domain import Recording
+from app.errors import AudioError
+
+Loader = Callable[[bytes, WindowSpec, DecodeLimits], Recording]
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def main() -> None:
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    memory_mb, (module, _, function) = int(sys.argv[2]), sys.argv[3].partition(":")
+    _tie_to_parent()
+    try:
+        load: Loader = getattr(importlib.import_module(module), function)
+        _restrict(memory_mb)
+    except Exception as error:
+        wire.send(connection, {"failed": f"{type(error).__name__}: {error}"})
+        return
+    wire.send(connection, {"ready": True})
+    try:
+        while True:
+            _answer(connection, load)
+    except wire.PeerGoneError:
+        return
+
+
+def _tie_to_parent() -> None:
+    """Die with the service; leave Ctrl-C and SIGTERM to it, so that it can finish what it accepted."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _restrict(memory_mb: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        now_bytes = int(statm.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limit_bytes = now_bytes + memory_mb * 1_000_000
+        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+
+
+def _answer(connection: socket.socket, load: Loader) -> None:
+    """Read one request, decode, answer. A failure of the loader is an answer too."""
+    header = wire.receive_header(connection)
+    try:
+        data = bytearray(header["bytes"])
+    except MemoryError:
+        wire.send(connection, {"error": "decoder_memory", "detail": ""})
+        raise wire.PeerGoneError from None  # the body stays unread: this process cannot go on
+    wire.receive_into(connection, memoryview(data))
+    reply: wire.Header
+    body = b""
+    try:
+        recording = load(bytes(data), WindowSpec(**header["spec"]), DecodeLimits(**header["limits"]))
+        windows = [(window.start_seconds, window.seconds) for window in recording.windows]
+        reply = {"seconds": recording.seconds, "format": recording.format, "windows": windows}
+        body = b"".join(np.ascontiguousarray(window.samples, np.float32).data for window in recording.windows)
+    except AudioError as error:
+        reply = {"error": error.code, "detail": error.detail}
+    except MemoryError:
+        reply = {"error": "decoder_memory", "detail": ""}
+    except Exception as error:
+        reply = {"error": "decoder_crashed", "detail": "", "cause": _where(error)}
+    wire.send(connection, reply, body)
+
+
+def _where(error: Exception) -> str:
+    """Type and place of a defect, for the service's log; never its message, which may quote the file."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+    return f"{type(error).__name__} at {place}"
+
+
+if __name__ == "__main__":
+    main()
