@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     )
     torch_threads: int = Field(0, ge=0, le=256, description="CPU threads of the trunk; 0 = one for each core.")
 
-    max_batch_size: int = Field(16, ge=1, le=1024, description="Windows in one pass through the trunk.")
+    max_batch_size: int = Field(
+        0, ge=0, le=1024, description="Most windows in a batch; 0 = what the device gains from (CPU 1, GPU 32)."
+    )
     batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="Wait for more windows before an idle device starts.")
     queue_max_items: int = Field(256, ge=1, description="Windows that may wait for the device.")
     queue_max_audio_seconds: float = Field(7680.0, gt=0, description="Seconds of audio that may wait for the device.")
@@ -44,8 +46,18 @@ class Settings(BaseSettings):
     max_windows: int = Field(8, ge=1, le=256, description="Most 30 s windows of one track; they are spread over it.")
     max_metadata_characters: int = Field(1000, ge=1, description="Longest title, album or artist.")
     silence_dbfs: float = Field(-60.0, le=0, description="Peak level under which audio counts as silent.")
+    decode_queue_max: int = Field(64, ge=1, description="Files that may be decoding or waiting for a decoder.")
     decode_workers: int = Field(2, ge=1, le=64, description="Processes that decode audio.")
     decode_timeout_seconds: float = Field(20.0, gt=0, description="Time limit for decoding one file.")
     decode_memory_mb: int = Field(1024, ge=256, description="Address space each decoding process may add to its own.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
+
+    @model_validator(mode="after")
+    def _one_track_fits_the_queue(self) -> Self:
+        if self.max_windows > self.queue_max_items:
+            raise ValueError(
+                f"LRID_MAX_WINDOWS={self.max_windows} must not exceed LRID_QUEUE_MAX_ITEMS={self.queue_max_items}: "
+                "a track with that many windows could never be queued"
+            )
+        return self

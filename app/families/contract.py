@@ -70,6 +70,13 @@ class Manifest(Strict):
         return tuple(Language(label.code, label.iso639_3, label.name) for label in self.labels)
 
 
+def mode_of(has_audio: bool, reading: Reading | None) -> Mode:
+    """Which calibration applies. Text without language information is read, but does not count as text."""
+    if not has_audio:
+        return "text_only"
+    return "both" if reading is not None and reading.informative else "audio_only"
+
+
 class Model(Protocol):
     """A loaded release."""
 

@@ -34,7 +34,7 @@ class Tone(Strict):
         phase = 2 * math.pi * self.pitch_hz * (t + self.vibrato * np.sin(2 * math.pi * 5 * t) / (2 * math.pi * 5))
         envelope = np.exp(-4 * (t % 0.5))  # notes of half a second
         voice = sum(np.sin(k * phase) / k for k in range(1, 9))
-        return (0.3 * envelope * voice).astype(np.float32)  # type: ignore[no-any-return]
+        return (0.3 * envelope * voice).astype(np.float32)
 
 
 class GoldenCase(Strict):

@@ -32,7 +32,7 @@ class Family:
 
 
 def _load_lrid_net(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
-    from app.families.lrid_net.model import LridNetModel  # noqa: PLC0415 - torch is imported only when a model is loaded
+    from app.families.lrid_net.model import LridNetModel
 
     assert isinstance(manifest, LridNetManifest)
     return LridNetModel(manifest, weights)
@@ -80,8 +80,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def read_weights(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
     """Tensors by name, after the hash was checked. Raises ReleaseError."""
-    from safetensors import SafetensorError  # noqa: PLC0415 - see _load_lrid_net
-    from safetensors.torch import load  # noqa: PLC0415
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
     try:
         data = (folder / WEIGHTS).read_bytes()

@@ -71,7 +71,7 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
-        return self.relu(self.bn3(self.conv3(x)) + shortcut)
+        return self.relu(self.bn3(self.conv3(x)) + shortcut)  # type: ignore[no-any-return]
 
 
 class ResNet(nn.Module):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from app.domain import FloatArray, Metadata, Probabilities, Reading
 from app.errors import ReleaseError
-from app.families.contract import Mode
+from app.families.contract import mode_of
 from app.families.lrid_net.config import LridNetManifest
 from app.families.lrid_net.head import Head
 from app.families.lrid_net.listen import Listener, LogMel
@@ -51,8 +49,11 @@ class LridNetModel:
     def identify(self, features: FloatArray | None, reading: Reading | None) -> Probabilities:
         """Mean over the windows of softmax(logits / temperature); `None` is a missing modality."""
         logits = self._head(features, None if reading is None else reading.vector)  # (n, classes)
-        windows = softmax(logits / getattr(self.manifest.temperature, mode_of(features, reading)))
+        windows = softmax(logits / self._temperature(features is not None, reading))
         return Probabilities(windows=windows, mean=windows.mean(axis=0))
+
+    def _temperature(self, has_audio: bool, reading: Reading | None) -> float:
+        return float(getattr(self.manifest.temperature, mode_of(has_audio, reading)))
 
     def _listen_to_zeros(self) -> FloatArray:
         """f(0): the features of a missing audio, a zero spectrogram of one window."""
@@ -60,13 +61,6 @@ class LridNetModel:
         with torch.inference_mode():
             features = self.network.f(torch.zeros(1, 1, listen.mel_bands, listen.window_frames))  # (1, 2048)
         return features[0].numpy()  # type: ignore[no-any-return]
-
-
-def mode_of(features: Any, reading: Any) -> Mode:
-    """The mix of modalities; with neither, the text-only calibration applies."""
-    if features is None:
-        return "text_only"
-    return "audio_only" if reading is None else "both"
 
 
 def softmax(logits: FloatArray) -> FloatArray:

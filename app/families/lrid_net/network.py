@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ class LridNet(nn.Module):
         self.drop_text = ModalityDropout(text_dropout)
         self.f = ResNet(config)
         widths = [n_text] + [config.text_units] * config.text_layers
-        self.g = nn.Sequential(*[_layer(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+        self.g = nn.Sequential(*[_layer(a, b) for a, b in pairwise(widths)])
         self.h = nn.Sequential(
             _layer(config.n_audio_features + config.text_units, config.identify_units),
             nn.Linear(config.identify_units, n_classes),

@@ -1,0 +1,96 @@
+"""A request's bytes → a checked IdentifyRequest, whichever content type it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.requests import Request
+
+from app.errors import (
+    DuplicatePart,
+    InvalidOption,
+    MalformedJson,
+    MetadataTooLong,
+    UnsupportedContentType,
+    UploadTooLarge,
+)
+from app.http.multipart import BYTES_PER_CHARACTER, FormLimits, read_form
+from app.http.schemas import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
+
+ESCAPED_BYTES_PER_CHARACTER = 12  # a JSON surrogate pair, \uXXXX\uXXXX
+JSON_OVERHEAD_BYTES = 65_536  # names, options and white space
+
+
+class BodyReader:
+    """Bounds come from the settings."""
+
+    def __init__(self, *, max_upload_bytes: int, max_metadata_characters: int) -> None:
+        self._max_upload_bytes = max_upload_bytes
+        self._max_characters = max_metadata_characters
+        self._max_json_bytes = JSON_OVERHEAD_BYTES + 3 * max_metadata_characters * ESCAPED_BYTES_PER_CHARACTER
+        self._form_limits = FormLimits(
+            max_body=max_upload_bytes, max_field=max(1024, max_metadata_characters * BYTES_PER_CHARACTER)
+        )
+
+    async def read(self, request: Request, before_audio: Callable[[], None]) -> IdentifyRequest:
+        """Raises one of the errors of the request as a whole; ClientDisconnect when the upload is cut off."""
+        query = _query_options(request)
+        content_type = request.headers.get("content-type", "")
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            self._check_length(request)
+            form = await read_form(request.stream(), content_type, self._form_limits, FIELD_NAMES, before_audio)
+            options = {name: _ascii(name, value) for name, value in form.fields.items() if name in OPTION_NAMES}
+            return build_request(_merged(form.fields | options, query), form.audio, self._max_characters)
+        if kind == "application/json":
+            return build_request(_merged(await self._read_json(request), query), None, self._max_characters)
+        raise UnsupportedContentType(f"got {kind[:60]!r}" if kind else "the request has no Content-Type")
+
+    def _check_length(self, request: Request) -> None:
+        length = request.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length) > self._max_upload_bytes:
+            raise UploadTooLarge(f"the body has {length} bytes, at most {self._max_upload_bytes} are accepted")
+
+    async def _read_json(self, request: Request) -> dict[str, Any]:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._max_json_bytes:
+                raise MetadataTooLong(f"a JSON body may have {self._max_json_bytes} bytes")
+        try:
+            fields = from_json(bytes(body), allow_inf_nan=False)
+        except ValueError as error:
+            raise MalformedJson(f"the body is not valid JSON: {error}") from None
+        if not isinstance(fields, dict):
+            raise MalformedJson(f"expected a JSON object, got {type(fields).__name__}")
+        return fields
+
+
+def _query_options(request: Request) -> dict[str, str]:
+    """Options from the query string. Metadata is not accepted there: query strings end up in logs."""
+    if not request.scope["query_string"]:
+        return {}
+    options: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in OPTION_NAMES:
+            raise InvalidOption(f"unknown option {name[:40]!r}; known in the query: {', '.join(sorted(OPTION_NAMES))}")
+        if name in options:
+            raise DuplicatePart(f"the option '{name}' was sent more than once")
+        options[name] = value
+    build_options(options)  # fails before a body is read
+    return options
+
+
+def _merged(fields: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+    if twice := sorted(fields.keys() & query.keys()):
+        raise DuplicatePart(f"the option '{twice[0]}' is both in the query and in the body")
+    return {**fields, **query}
+
+
+def _ascii(name: str, value: bytes) -> str:
+    try:
+        return value.decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise InvalidOption(f"{name}: expected ASCII text") from None

@@ -1,0 +1,128 @@
+"""POST /identify: body → identifier → answer, under one deadline, for as long as the client is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive
+
+from app.domain import Track
+from app.errors import ClientGone, DeadlineExceeded, InvalidOption, LridError
+from app.http.answer import Ranking, build_response
+from app.http.body import BodyReader
+from app.http.schemas import IdentifyRequest, IdentifyResponse
+from app.serving.identifier import Ask, Identifier
+from app.serving.metrics import Metrics
+from app.serving.service import Service
+from app.settings import Settings
+
+T = TypeVar("T")
+
+
+class IdentifyEndpoint:
+    """Collaborators of the one route that matters."""
+
+    def __init__(self, service: Service, body: BodyReader, settings: Settings, metrics: Metrics) -> None:
+        self._service = service
+        self._body = body
+        self._settings = settings
+        self._metrics = metrics
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer, and count by modalities and outcome whatever happens."""
+        modalities, outcome = "none", "ok"
+        self._metrics.in_flight.inc()
+        try:
+            identifier = self._service.identifier
+            deadline = self._deadline(request)
+            asked = await self._read(request, identifier, deadline)
+            modalities = _modalities(asked.track)
+            response = await self._identify(request, identifier, asked, deadline)
+        except LridError as error:
+            outcome = error.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except Exception:
+            outcome = "internal_error"
+            raise
+        else:
+            self._metrics.predictions.labels(response.language).inc()
+            self._metrics.confidence.observe(response.probability)
+            return Response(response.model_dump_json(), media_type="application/json")
+        finally:
+            self._metrics.in_flight.dec()
+            self._metrics.requests.labels(modalities, outcome).inc()
+
+    def _deadline(self, request: Request) -> float:
+        """Absolute, in the event loop's time; set once, obeyed by every stage."""
+        most = self._settings.request_timeout_seconds
+        given = request.headers.get("x-request-timeout")
+        try:
+            seconds = most if given is None else float(given)
+        except ValueError:
+            raise InvalidOption("X-Request-Timeout: expected seconds, such as 2.5") from None
+        if not seconds > 0:
+            raise InvalidOption("X-Request-Timeout: expected more than 0 seconds")
+        return asyncio.get_running_loop().time() + min(seconds, most)
+
+    async def _read(self, request: Request, identifier: Identifier, deadline: float) -> IdentifyRequest:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._body.read(request, lambda: identifier.check_room(deadline))
+        except ClientDisconnect:
+            raise ClientGone("the upload was cut off") from None
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed during the upload") from None
+
+    async def _identify(
+        self, request: Request, identifier: Identifier, asked: IdentifyRequest, deadline: float
+    ) -> IdentifyResponse:
+        manifest = identifier.model.manifest
+        ranking = Ranking(manifest, asked.options)
+        work = identifier.identify(asked.track, Ask(self._windows(asked), asked.options.explain, deadline))
+        if asked.track.audio is None:
+            identified = await work  # never waits, so there is nothing to leave from
+        else:
+            identified = await unless_client_leaves(request.receive, work)
+        self._metrics.observe_stages(identified.seconds_by_stage)
+        return build_response(identified, asked.track.metadata, manifest, asked.options, ranking)
+
+    def _windows(self, asked: IdentifyRequest) -> int:
+        most = self._settings.max_windows
+        if asked.options.windows is not None and asked.options.windows > most:
+            raise InvalidOption(f"windows: at most {most} are listened to, got {asked.options.windows}")
+        return asked.options.windows or most
+
+
+async def unless_client_leaves(receive: Receive, work: Coroutine[None, None, T]) -> T:
+    """Run `work`; cancel it and raise ClientGone when the client hangs up first."""
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.ensure_future(_until_disconnect(receive))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone("the client left before the answer was ready")
+    finally:
+        watcher.cancel()
+        task.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _modalities(track: Track) -> str:
+    if track.audio is None:
+        return "text" if track.metadata.fields else "none"
+    return "both" if track.metadata.fields else "audio"
+
+

@@ -1,0 +1,84 @@
+"""Pure-ASGI middleware: request id, security headers, one access-log line, and a face for unforeseen errors.
+
+Pure ASGI because Starlette's BaseHTTPMiddleware hides the client's disconnect from the application.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import InternalError
+from app.http.problem import problem_response
+
+log = logging.getLogger("lrid.access")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, level 1
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+
+
+class RequestContext:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers)
+        scope["lrid.request_id"] = request_id
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                extra = ((b"x-request-id", request_id.encode()), *_SECURITY_HEADERS)
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception:
+            scope["lrid.code"] = InternalError.code
+            log.exception("unforeseen error", extra={"fields": {"request_id": request_id}})
+            if not status:
+                response = problem_response(InternalError(f"request id {request_id}"), request_id)
+                await response(scope, receive, send_with_headers)
+        finally:
+            _log_access(scope, headers, status, time.perf_counter() - started)
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id", b"")
+    return given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _log_access(scope: Scope, headers: dict[bytes, bytes], status: int, seconds: float) -> None:
+    if not log.isEnabledFor(logging.INFO):
+        return
+    route = getattr(scope.get("route"), "path", None)  # the pattern, never what the client wrote
+    fields = {
+        "request_id": scope["lrid.request_id"],
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "code": scope.get("lrid.code"),
+        "ms": round(seconds * 1000, 2),
+    }
+    if match := _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"")):
+        fields["trace_id"] = match[1].decode()
+    log.info("request", extra={"fields": fields})

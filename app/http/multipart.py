@@ -1,0 +1,132 @@
+"""multipart/form-data for one track: a streaming reader with every bound applied while the bytes arrive.
+
+Starlette's form parser decodes non-UTF-8 text as Latin-1 and spools to disk; here such text is an error, nothing touches
+the disk, and a refusal can come before the audio part has been read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app.errors import DuplicatePart, InvalidOption, MalformedMultipart, MetadataTooLong, UploadTooLarge
+
+MAX_PARTS = 32  # there are fewer names than that
+BYTES_PER_CHARACTER = 4  # the longest UTF-8 encoding of one character
+
+
+@dataclass(frozen=True, slots=True)
+class FormLimits:
+    """Bounds of one form, in bytes."""
+
+    max_body: int
+    max_field: int
+
+
+@dataclass(slots=True)
+class Form:
+    """What arrived: the audio part, if any, and the text parts as bytes by name."""
+
+    audio: bytes | None = None
+    fields: dict[str, bytes] = field(default_factory=dict)
+
+
+class _FormReader:
+    """Callbacks for python-multipart. Errors raised here pass through the parser to the caller."""
+
+    def __init__(self, limits: FormLimits, known: frozenset[str], before_audio: Callable[[], None]) -> None:
+        self._limits = limits
+        self._known = known
+        self._before_audio = before_audio
+        self._header_name = b""
+        self._header_value = b""
+        self._disposition = b""
+        self._name = ""
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._seen: set[str] = set()
+        self.form = Form()
+        self.complete = False
+
+    def on_part_begin(self) -> None:
+        self._disposition, self._chunks, self._size = b"", [], 0
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def on_header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        self._header_name = self._header_value = b""
+
+    def on_headers_finished(self) -> None:
+        kind, options = parse_options_header(self._disposition)
+        if kind != b"form-data" or b"name" not in options:
+            raise MalformedMultipart("a part has no Content-Disposition: form-data with a name")
+        name = options[b"name"].decode("utf-8", "replace")
+        if name != "audio" and name not in self._known:
+            raise InvalidOption(f"unknown part; known: audio, {', '.join(sorted(self._known))}")
+        if name in self._seen:
+            raise DuplicatePart(f"the part '{name}' was sent more than once")
+        if len(self._seen) >= MAX_PARTS:
+            raise MalformedMultipart(f"more than {MAX_PARTS} parts")
+        self._seen.add(name)
+        self._name = name
+        if name == "audio":
+            self._before_audio()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._size += end - start
+        if self._name != "audio" and self._size > self._limits.max_field:
+            raise MetadataTooLong(f"'{self._name}' is longer than {self._limits.max_field} bytes")
+        self._chunks.append(data[start:end])
+
+    def on_part_end(self) -> None:
+        value = b"".join(self._chunks)
+        self._chunks = []
+        if self._name == "audio":
+            self.form.audio = value
+        else:
+            self.form.fields[self._name] = value
+
+    def on_end(self) -> None:
+        self.complete = True
+
+
+async def read_form(
+    chunks: AsyncIterator[bytes],
+    content_type: str,
+    limits: FormLimits,
+    known: frozenset[str],
+    before_audio: Callable[[], None],
+) -> Form:
+    """Read a whole form. `before_audio` is called when the audio part begins and may raise to refuse it.
+
+    Raises MalformedMultipart, UploadTooLarge, MetadataTooLong, DuplicatePart, InvalidOption.
+    """
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise MalformedMultipart("Content-Type has no boundary")
+    reader = _FormReader(limits, known, before_audio)
+    names = [name for name in dir(reader) if name.startswith("on_")]
+    try:
+        parser = MultipartParser(boundary, {name: getattr(reader, name) for name in names})  # type: ignore[arg-type]
+        received = 0
+        async for chunk in chunks:
+            received += len(chunk)
+            if received > limits.max_body:
+                raise UploadTooLarge(f"the body is larger than {limits.max_body} bytes")
+            parser.write(chunk)
+        parser.finalize()
+    except FormParserError as error:
+        raise MalformedMultipart(f"the body is not valid multipart/form-data: {error}") from error
+    if not reader.complete:
+        raise MalformedMultipart("the body ended before the closing boundary")
+    return reader.form

@@ -1,0 +1,153 @@
+"""The HTTP surface. Bodies stay under ten lines: the work is elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from app.errors import LridError, NotReady, public_errors
+from app.families.store import list_releases, read_manifest, release_folder
+from app.http.answer import release_name
+from app.http.identify import IdentifyEndpoint
+from app.http.schemas import (
+    HealthResponse,
+    IdentifyResponse,
+    LanguageEntry,
+    LanguagesResponse,
+    ModelEntry,
+    ModelsResponse,
+    Options,
+    Problem,
+)
+from app.serving.metrics import Metrics
+from app.serving.service import Service
+
+PAGE = Path(__file__).resolve().parent.parent / "web" / "index.html"
+
+
+def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics, store: Path) -> APIRouter:
+    """All routes of one server."""
+    router = APIRouter()
+
+    @router.post("/identify", response_model=IdentifyResponse, responses=_problems(), openapi_extra=_identify_body())
+    async def identify(request: Request) -> Response:
+        """The probability of each language a track may be sung in, from its audio, its metadata, or both."""
+        return await endpoint(request)
+
+    @router.get("/languages")
+    async def languages() -> LanguagesResponse:
+        """The classes of the release that is served, in logit order."""
+        if service.loaded is None:
+            raise NotReady("the model is loading", retry_after_seconds=3)
+        manifest = service.loaded.model.manifest
+        entries = [LanguageEntry(code=x.code, iso639_3=x.iso639_3, name=x.name) for x in manifest.languages]
+        return LanguagesResponse(model=release_name(manifest), languages=entries)
+
+    @router.get("/models")
+    async def models() -> ModelsResponse:
+        """Every release in the store that can be read, and which one is served."""
+        served = service.loaded.model.manifest.sha256 if service.loaded else None
+        return await asyncio.to_thread(_models, store, served)
+
+    @router.get("/metrics")
+    async def prometheus() -> Response:
+        """Prometheus text format."""
+        metrics.ready.set(service.health.status().ready)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE, media_type="text/html")
+
+    _add_health(router, service)
+    return router
+
+
+def _add_health(router: APIRouter, service: Service) -> None:
+    def health(response: Response, holds: bool) -> HealthResponse:
+        status = service.health.status()
+        response.status_code = 200 if holds else NotReady.status
+        model = service.loaded.model.manifest if service.loaded else None
+        return HealthResponse(
+            status=status.phase,
+            ready=status.ready,
+            reason=status.reason,
+            checks=status.checks,
+            model=f"{model.family}/{model.release}" if model else None,
+            uptime_seconds=round(status.uptime_seconds, 1),
+        )
+
+    @router.get("/health/live")
+    async def live(response: Response) -> HealthResponse:
+        """200 as long as the process answers at all."""
+        return health(response, True)
+
+    @router.get("/health/ready")
+    async def ready(response: Response) -> HealthResponse:
+        """200 while this server should get traffic; 503 while loading, restarting, draining or failed."""
+        return health(response, service.health.status().ready)
+
+    @router.get("/health/startup")
+    async def startup(response: Response) -> HealthResponse:
+        """200 once loading is over and the release was proven."""
+        return health(response, service.health.started and service.loaded is not None)
+
+    @router.get("/health")
+    async def overall(response: Response) -> HealthResponse:
+        """The same as /health/ready."""
+        return health(response, service.health.status().ready)
+
+
+def _models(store: Path, served_sha256: str | None) -> ModelsResponse:
+    entries = []
+    for reference in list_releases(store):
+        try:
+            manifest = read_manifest(release_folder(store, reference))
+        except LridError:
+            continue  # `lrid releases` names what is wrong with it
+        entries.append(
+            ModelEntry(
+                family=manifest.family,
+                release=manifest.release,
+                sha256=manifest.sha256,
+                created=manifest.created.isoformat(),
+                serving=manifest.sha256 == served_sha256,
+                languages=[language.code for language in manifest.languages],
+                metrics=dict(manifest.metrics.items()),
+            )
+        )
+    return ModelsResponse(models=entries)
+
+
+def _problems() -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI document: every error status with its codes."""
+    by_status: dict[int, list[str]] = {}
+    for error in public_errors().values():
+        by_status.setdefault(error.status, []).append(error.code)
+    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {
+        status: {"description": "Codes: " + ", ".join(sorted(codes)), "content": content}
+        for status, codes in sorted(by_status.items())
+        if status not in (404, 405, 499)
+    }
+
+
+def _identify_body() -> dict[str, Any]:
+    """For the OpenAPI document: the two forms of the request body."""
+    text = {name: {"type": "string", "description": f"The track's {name}."} for name in ("title", "album", "artist")}
+    options = Options.model_json_schema()["properties"]
+    audio = {"audio": {"type": "string", "format": "binary", "description": "An audio file."}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": {"type": "object", "properties": audio | text | options}},
+                "application/json": {"schema": {"type": "object", "properties": text | options}},
+            },
+        }
+    }

@@ -1,0 +1,214 @@
+"""The public JSON, as pydantic models, and how a request's fields become a Track and its Options."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from app.domain import METADATA_FIELDS, Metadata, Track
+from app.errors import InvalidMetadata, InvalidOption, MetadataTooLong
+
+MAX_COMBINING_RUN = 30  # Unicode's Stream-Safe Text Format (UAX #15) allows 30 non-starters in a row
+
+
+def _split(value: Any) -> Any:
+    return [code.strip() for code in value.split(",")] if isinstance(value, str) else value
+
+
+class Options(BaseModel):
+    """How to answer. As form fields, JSON members or query parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top_k: int | None = Field(None, ge=1, description="Keep only the best k languages in the list.")
+    languages: Annotated[tuple[str, ...] | None, BeforeValidator(_split)] = Field(
+        None, min_length=1, description="Candidates, such as `en,fr`: the others get no probability."
+    )
+    windows: int | None = Field(None, ge=1, description="How many 30 s windows at most; default covers the song.")
+    timeline: bool = Field(False, description="Also answer for each window.")
+    explain: bool = Field(False, description="Also answer from the audio alone and from the text alone.")
+
+
+OPTION_NAMES = frozenset(Options.model_fields)
+FIELD_NAMES = OPTION_NAMES | frozenset(METADATA_FIELDS)
+
+
+class LanguageProbability(BaseModel):
+    code: str = Field(description="Class of the release: ISO 639-1, or `others`.")
+    iso639_3: str
+    name: str
+    probability: float = Field(description="Sums to 1 over the candidates.")
+    raw_probability: float = Field(description="Before the restriction to candidates; sums to 1 over all classes.")
+
+
+class AudioUse(BaseModel):
+    used: bool
+    seconds: float | None = Field(description="Length of the track.")
+    windows: int = Field(description="How many windows were listened to.")
+    reason: Literal["not_given", "silent"] | None = Field(description="Why it was not used.")
+
+
+class TextUse(BaseModel):
+    used: bool
+    fields: list[str] = Field(description="Which fields held text.")
+    reason: Literal["not_given", "no_text_features"] | None = Field(description="Why it was not used.")
+
+
+class Modalities(BaseModel):
+    audio: AudioUse
+    text: TextUse
+
+
+class Moment(BaseModel):
+    """One window of the timeline."""
+
+    start_seconds: float
+    seconds: float
+    language: str
+    probability: float
+    languages: list[LanguageProbability]
+
+
+class Explanation(BaseModel):
+    """The answer from each modality alone; null where the modality was not used."""
+
+    audio_only: list[LanguageProbability] | None
+    text_only: list[LanguageProbability] | None
+
+
+class ReleaseName(BaseModel):
+    family: str
+    release: str
+    sha256: str = Field(description="Of the weights.")
+
+
+class Timing(BaseModel):
+    """Milliseconds by stage; 0 for a stage that did not run."""
+
+    decode: float
+    read: float
+    queue: float
+    model: float
+    total: float
+
+
+class IdentifyResponse(BaseModel):
+    """The answer about one track."""
+
+    language: str = Field(description="The best class, or `und` when it stays under the release's threshold.")
+    probability: float = Field(description="Of the best class.")
+    languages: list[LanguageProbability] = Field(description="Best first.")
+    modalities: Modalities
+    timeline: list[Moment] | None
+    explanation: Explanation | None
+    model: ReleaseName
+    timing_ms: Timing
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable; README lists all.")
+    remedy: str = Field(description="What to do about it.")
+    request_id: str
+
+
+class LanguageEntry(BaseModel):
+    code: str
+    iso639_3: str
+    name: str
+
+
+class LanguagesResponse(BaseModel):
+    model: ReleaseName
+    languages: list[LanguageEntry]
+
+
+class ModelEntry(BaseModel):
+    family: str
+    release: str
+    sha256: str
+    created: str
+    serving: bool
+    languages: list[str]
+    metrics: dict[str, dict[str, Any]]
+
+
+class ModelsResponse(BaseModel):
+    models: list[ModelEntry]
+
+
+class HealthResponse(BaseModel):
+    status: str
+    ready: bool
+    reason: str | None
+    checks: dict[str, bool]
+    model: str | None
+    uptime_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifyRequest:
+    """A checked request."""
+
+    track: Track
+    options: Options
+
+
+def build_request(fields: Mapping[str, Any], audio: bytes | None, max_characters: int) -> IdentifyRequest:
+    """Fields by name (metadata and options) and audio → a checked request.
+
+    Raises InvalidMetadata, MetadataTooLong, InvalidOption.
+    """
+    if unknown := sorted(fields.keys() - FIELD_NAMES):
+        raise InvalidOption(f"unknown option {unknown[0][:40]!r}; known: {', '.join(sorted(FIELD_NAMES))}")
+    metadata = Metadata(**{name: _text(name, fields.get(name), max_characters) for name in METADATA_FIELDS})
+    return IdentifyRequest(Track(audio, metadata), build_options(fields))
+
+
+def build_options(fields: Mapping[str, Any]) -> Options:
+    """Raises InvalidOption naming the option, its bounds and what came."""
+    try:
+        return Options.model_validate({k: v for k, v in fields.items() if k in OPTION_NAMES and v != ""})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise InvalidOption(f"{first['loc'][0]}: {first['msg']}; got {str(first['input'])[:40]!r}") from None
+
+
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+
+
+def _text(name: str, value: Any, max_characters: int) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidMetadata(f"{name} is not UTF-8: byte {error.start} cannot be decoded") from None
+    if not isinstance(value, str):
+        raise InvalidMetadata(f"{name} must be a string, got {type(value).__name__}")
+    if len(value) > max_characters:
+        raise MetadataTooLong(f"{name} has {len(value)} characters, at most {max_characters} are accepted")
+    if _NOT_TEXT.search(value):
+        raise InvalidMetadata(f"{name} holds a NUL character or a lone surrogate")
+    if not value.isascii() and _longest_combining_run(value) > MAX_COMBINING_RUN:
+        raise InvalidMetadata(f"{name} has more than {MAX_COMBINING_RUN} combining marks in a row")
+    return value
+
+
+def _longest_combining_run(text: str) -> int:
+    longest = run = 0
+    for character in text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        longest = max(longest, run)
+    return longest

@@ -1,0 +1,102 @@
+"""Identifying files without a server: the same identifier, batcher and decoders, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mutagen
+
+from app.domain import METADATA_FIELDS, Metadata, Track
+from app.errors import AudioError, LridError, UploadTooLarge
+from app.http.answer import Ranking, build_response
+from app.http.schemas import IdentifyResponse, Options
+from app.main import MEGABYTE, build_identifier, build_pool
+from app.serving.identifier import Ask, Identifier
+from app.serving.metrics import Metrics
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """One file's answer or error."""
+
+    path: Path
+    response: IdentifyResponse | None
+    error: LridError | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileRequest:
+    """What to do with every file."""
+
+    metadata: Metadata  # given by hand; if it is empty, the files' own tags are read
+    options: Options
+
+
+def read_tags(path: Path) -> Metadata:
+    """Artist, album and title from the file's tags; empty where there are none or they cannot be read."""
+    try:
+        tags = mutagen.File(path, easy=True)
+    except (mutagen.MutagenError, OSError):
+        return Metadata()
+    if tags is None or not tags.tags:
+        return Metadata()
+    first = {name: (tags.get(name) or [None])[0] for name in METADATA_FIELDS}
+    return Metadata(**{name: value for name, value in first.items() if isinstance(value, str)})
+
+
+async def identify_files(
+    settings: Settings, paths: Sequence[Path], request: FileRequest, on_answer: Callable[[FileAnswer], None]
+) -> list[FileAnswer]:
+    """Answers in the order of `paths`; `on_answer` is called as each is ready. Raises ReleaseError."""
+    pool = build_pool(settings)
+    await asyncio.to_thread(pool.start)
+    identifier = None
+    try:
+        identifier = await build_identifier(settings, pool, Metrics())
+        gate = asyncio.Semaphore(settings.decode_workers + 1)  # decode ahead of the device, but not by much
+
+        async def one(path: Path) -> FileAnswer:
+            async with gate:
+                answer = await _identify(identifier, settings, path, request)
+            on_answer(answer)
+            return answer
+
+        return await asyncio.gather(*(one(path) for path in paths))
+    finally:
+        if identifier is not None:
+            await identifier.batcher.stop()
+        await asyncio.to_thread(pool.close)
+
+
+async def _identify(identifier: Identifier, settings: Settings, path: Path, request: FileRequest) -> FileAnswer:
+    metadata = request.metadata if request.metadata.fields else read_tags(path)
+    deadline = asyncio.get_running_loop().time() + settings.request_timeout_seconds
+    try:
+        ranking = Ranking(identifier.model.manifest, request.options)
+        track = Track(_read(path, settings), metadata)
+        ask = Ask(request.options.windows or settings.max_windows, request.options.explain, deadline)
+        found = await identifier.identify(track, ask)
+        response = build_response(found, metadata, identifier.model.manifest, request.options, ranking)
+    except LridError as error:
+        return FileAnswer(path, None, error)
+    return FileAnswer(path, response, None)
+
+
+def _read(path: Path, settings: Settings) -> bytes:
+    try:
+        if path.stat().st_size > settings.max_upload_mb * MEGABYTE:
+            raise UploadTooLarge(f"the file is larger than {settings.max_upload_mb:g} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise FileUnreadable(f"the file cannot be read: {error.strerror}") from error
+
+
+class FileUnreadable(AudioError):
+    """Only the command line reads files by name."""
+
+    code, title = "file_unreadable", "The file cannot be read"
+    remedy = "Check the path and its permissions."

@@ -1,0 +1,113 @@
+"""create_app(settings): the only place where objects are wired together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.audio.pool import DecodePool
+from app.audio.spec import DecodeLimits
+from app.errors import InvalidOption, LridError, MethodNotAllowed, NotFound
+from app.http.body import BodyReader
+from app.http.identify import IdentifyEndpoint
+from app.http.middleware import RequestContext
+from app.http.problem import on_lrid_error
+from app.http.routes import build_router
+from app.serving.batcher import Batcher, BatchLimits, WindowShape
+from app.serving.health import Health
+from app.serving.identifier import Identifier, IdentifierLimits
+from app.serving.metrics import Metrics
+from app.serving.service import Service
+from app.settings import Settings
+
+MEGABYTE = 1_000_000  # bytes
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """A whole server. Nothing is shared between two of them; nothing is started before its lifespan begins."""
+    settings = settings or Settings()
+    metrics = Metrics()
+    health = Health()
+    pool = build_pool(settings)
+    service = Service(health, pool, lambda: build_identifier(settings, pool, metrics))
+    body = BodyReader(
+        max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
+        max_metadata_characters=settings.max_metadata_characters,
+    )
+    endpoint = IdentifyEndpoint(service, body, settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(title="LRID Serve", summary="Which language is this song sung in?", lifespan=lifespan)
+    app.state.service = service
+    app.include_router(build_router(service, endpoint, metrics, settings.model_store))
+    app.add_middleware(RequestContext)
+    app.add_exception_handler(LridError, on_lrid_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    return app
+
+
+def build_pool(settings: Settings) -> DecodePool:
+    """The decoding processes, not yet started."""
+    return DecodePool(
+        workers=settings.decode_workers,
+        timeout_seconds=settings.decode_timeout_seconds,
+        memory_mb=settings.decode_memory_mb,
+    )
+
+
+async def build_identifier(settings: Settings, pool: DecodePool, metrics: Metrics) -> Identifier:
+    """Load in a thread, so that the port answers meanwhile; then wire up and start what serves requests."""
+
+    def load():  # type: ignore[no-untyped-def]
+        from app.serving.loading import load_release
+
+        return load_release(settings)
+
+    loaded = await asyncio.to_thread(load)
+    model, choice = loaded.model, loaded.engine.choice
+    limits = BatchLimits(
+        max_batch_size=settings.max_batch_size or choice.batch_size,
+        wait_seconds=settings.batch_wait_ms / 1000,
+        max_items=settings.queue_max_items,
+        max_audio_seconds=settings.queue_max_audio_seconds,
+        device_timeout_seconds=settings.device_timeout_seconds,
+    )
+    shape = WindowShape(n_samples=model.window_samples, n_features=model.n_audio_features)
+    batcher = Batcher(loaded.engine.listen, shape, limits, metrics)
+    batcher.start()
+    manifest = model.manifest
+    metrics.model_info.labels(
+        manifest.family, manifest.release, manifest.sha256, choice.device, choice.precision
+    ).set(1)
+    decode = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
+    identifier_limits = IdentifierLimits(decode=decode, max_decoding=settings.decode_queue_max)
+    return Identifier(model, pool, batcher, identifier_limits, metrics)
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    """The framework's own refusals, in the same form as ours."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == NotFound.status:
+        return on_lrid_error(request, NotFound("no such path"))
+    if error.status_code == MethodNotAllowed.status:
+        response = on_lrid_error(request, MethodNotAllowed(f"{request.method} is not answered here"))
+        response.headers.update(error.headers or {})
+        return response
+    return on_lrid_error(request, InvalidOption(str(error.detail)))
+
+
+def _on_validation_error(request: Request, error: Exception) -> Response:
+    return on_lrid_error(request, InvalidOption(str(error)))

@@ -1,0 +1,50 @@
+"""uvicorn with this service's manners: the port opens at once, and SIGTERM ends in exit code 0."""
+
+from __future__ import annotations
+
+import os
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from app.logs import log_config
+from app.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """The first SIGTERM or SIGINT drains, a second one ends it at once. Both count as a clean exit."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn would raise the signal again after shutting down, and the exit status would not be 0
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+        app = getattr(self.config, "loaded_app", None)
+        if app is not None:
+            app.state.service.drain()
+
+
+def serve(settings: Settings) -> None:
+    """Run until a signal ends it. With several workers uvicorn's supervisor starts, watches and replaces them."""
+    export(settings)
+    options: dict[str, Any] = {
+        "factory": True,
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": log_config(settings.log_level),
+        "access_log": False,  # the middleware logs requests, with their id
+        "proxy_headers": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": max(1, round(settings.drain_timeout_seconds)),
+    }
+    if settings.workers == 1:
+        Server(uvicorn.Config("app.main:create_app", **options)).run()
+    else:
+        uvicorn.run("app.main:create_app", workers=settings.workers, **options)
+
+
+def export(settings: Settings) -> None:
+    """Settings become environment variables, from which every server process makes its own."""
+    for name, value in settings.model_dump(mode="json", exclude_unset=True).items():
+        os.environ[f"LRID_{name.upper()}"] = str(value)

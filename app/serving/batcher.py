@@ -1,0 +1,267 @@
+"""Dynamic batching: an idle device starts at once; what arrives meanwhile forms the next batch.
+
+Promises, each with a test: a batch that fails is tried again in halves, so only the guilty window fails; windows whose
+client left or whose deadline passed never reach the device; out-of-memory halves the batch size and goes on; a device
+thread that dies or hangs is replaced, its callers get an error at once, and readiness is false meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.domain import FloatArray, Window
+from app.errors import DeadlineExceeded, Draining, ModelFailed, NotReady, QueueFull
+from app.serving.device import DeviceThread
+from app.serving.metrics import Metrics
+from app.serving.queue import Item, WindowQueue
+
+log = logging.getLogger("lrid.batcher")
+
+Listen = Callable[[list[FloatArray]], FloatArray]  # blocking: n windows → (n, n_audio_features)
+
+WATCH_SECONDS = 0.2  # how often a running batch is checked for a dead thread
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """Bounds of the queue and of a batch."""
+
+    max_batch_size: int
+    wait_seconds: float
+    max_items: int
+    max_audio_seconds: float
+    device_timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WindowShape:
+    """What goes into the device and what comes out, for one window."""
+
+    n_samples: int
+    n_features: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What became of the windows of one request."""
+
+    features: FloatArray  # (n, n_audio_features), rows in the order given
+    queue_seconds: float  # longest wait of a window before its batch started
+    model_seconds: float  # from the start of the first batch to the last result
+
+
+class DeviceLost(Exception):
+    """The device thread died or hangs."""
+
+
+class Batcher:
+    """All methods run on one event loop; only `listen` runs on the device thread."""
+
+    def __init__(self, listen: Listen, shape: WindowShape, limits: BatchLimits, metrics: Metrics) -> None:
+        self._listen = listen
+        self._n_features = shape.n_features
+        self._probe: FloatArray = np.zeros(shape.n_samples, np.float32)
+        self._limits = limits
+        self._metrics = metrics
+        self._queue = WindowQueue(max_items=limits.max_items, max_audio_seconds=limits.max_audio_seconds)
+        metrics.queue_items.set_function(lambda: self._queue.n_items)
+        metrics.queue_audio_seconds.set_function(lambda: self._queue.audio_seconds)
+        self._arrived = asyncio.Event()
+        self._device = DeviceThread()
+        self._task: asyncio.Task[None] | None = None
+        self._batch_size = limits.max_batch_size
+        self._running: list[Item] = []
+        self._restarts_in_a_row = 0
+        self.seconds_per_window = 0.25  # smoothed; the first batch replaces this guess
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._supervise(), name="batcher")
+
+    async def stop(self) -> None:
+        """End the loop; whatever still waits is refused."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._refuse_everything(Draining("the server stopped before this request was answered"))
+        self._device.close()
+
+    @property
+    def healthy(self) -> bool:
+        """The loop runs, and its device thread lives and has proven itself since it was last replaced."""
+        return self._task is not None and not self._task.done() and self._device.alive and not self._restarts_in_a_row
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def wait_seconds(self, extra_windows: float = 0) -> float:
+        """Expected wait of a window that arrives now behind `extra_windows` more, from the load and the measured rate."""
+        return (self._queue.n_items + len(self._running) + extra_windows) * self.seconds_per_window
+
+    def check_room(self, n_items: int, audio_seconds: float, deadline: float, *, promised: float = 0) -> None:
+        """Raises QueueFull, with a Retry-After computed from load and rate, if these windows would not be served.
+
+        `promised` windows are counted as waiting though they are still being decoded.
+        """
+        excess = self._queue.n_items + promised + n_items - self._queue.max_items
+        if excess > 0 or not self._queue.fits(n_items, audio_seconds):
+            raise QueueFull(
+                f"{self._queue.n_items} windows wait for the device, as many as may",
+                retry_after_seconds=max(1.0, max(excess, n_items) * self.seconds_per_window),
+            )
+        late = asyncio.get_running_loop().time() + self.wait_seconds(promised + n_items) - deadline
+        if late > 0 and self.wait_seconds(promised) > 0:
+            raise QueueFull(
+                "the windows that wait would keep this request past its deadline", retry_after_seconds=max(1.0, late)
+            )
+
+    async def listen(self, windows: Sequence[Window], deadline: float) -> Heard:
+        """Features of every window, by one or more batches. Cancelling the caller takes its windows off the line.
+
+        Raises QueueFull, DeadlineExceeded, ModelFailed, NotReady (the device was lost).
+        """
+        loop = asyncio.get_running_loop()
+        self.check_room(len(windows), sum(window.seconds for window in windows), deadline)
+        now = loop.time()
+        items = [Item(w.samples, w.seconds, deadline, loop.create_future(), enqueued_at=now) for w in windows]
+        for item in items:
+            self._queue.put(item)
+        self._arrived.set()
+        try:
+            async with asyncio.timeout_at(deadline):
+                rows = await asyncio.gather(*(item.future for item in items))
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed while windows waited for the device") from None
+        finally:
+            for item in items:
+                item.future.cancel()
+        starts = [item.started_at for item in items]
+        return Heard(
+            features=np.stack(rows), queue_seconds=max(starts) - now, model_seconds=loop.time() - min(starts)
+        )
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        """Run the loop for ever; nothing but cancellation ends it."""
+        while True:
+            try:
+                await self._loop()
+            except DeviceLost as error:
+                await self._replace_device(str(error))
+            except Exception:
+                log.exception("batcher loop failed; restarted")
+                self._refuse_everything(ModelFailed("the batching loop failed and was restarted"))
+
+    async def _loop(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if self._limits.wait_seconds and self._queue.n_items < self._batch_size:
+                await asyncio.sleep(self._limits.wait_seconds)
+            batch, unwanted = self._queue.take(self._batch_size, asyncio.get_running_loop().time())
+            self._metrics.dropped_windows.inc(len(unwanted))
+            if batch:
+                await self._process(batch)
+            else:
+                self._arrived.clear()
+
+    async def _process(self, batch: list[Item]) -> None:
+        """One pass; on failure halves, until the guilty window stands alone."""
+        now = asyncio.get_running_loop().time()
+        for item in batch:
+            item.started_at = item.started_at or now
+        self._metrics.batch_size.observe(len(batch))
+        self._running = batch
+        try:
+            rows = await self._run_on_device([item.samples for item in batch])
+        except DeviceLost:
+            raise
+        except Exception as error:
+            self._running = []
+            await self._after_failure(batch, error)
+        else:
+            self._running = []
+            self._note_rate(asyncio.get_running_loop().time() - now, len(batch))
+            _deliver(batch, rows)
+
+    async def _run_on_device(self, samples: list[FloatArray]) -> FloatArray:
+        """Watch the call: a dead or hung thread raises DeviceLost within WATCH_SECONDS of being knowable."""
+        loop = asyncio.get_running_loop()
+        gives_up_at = loop.time() + self._limits.device_timeout_seconds
+        call = self._device.call(self._listen, samples)
+        while True:
+            done, _ = await asyncio.wait([call], timeout=WATCH_SECONDS)
+            if done:
+                break
+            if not self._device.alive:
+                raise DeviceLost("the device thread died")
+            if loop.time() > gives_up_at:
+                raise DeviceLost(f"a batch took longer than {self._limits.device_timeout_seconds:g} s")
+        rows: FloatArray = call.result()
+        if rows.shape != (len(samples), self._n_features):
+            raise ModelFailed(f"the model gave {rows.shape} for {len(samples)} windows")
+        return rows
+
+    async def _after_failure(self, batch: list[Item], error: Exception) -> None:
+        out_of_memory = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
+        if out_of_memory and len(batch) > 1:
+            self._batch_size = max(1, len(batch) // 2)
+            log.warning("out of memory with %d windows; batches are now at most %d", len(batch), self._batch_size)
+        if len(batch) == 1:
+            log.error("a window failed alone", exc_info=error)
+            _fail(batch, ModelFailed("the model failed on a window of this request"))
+            return
+        log.warning("a batch of %d failed and is tried in halves: %s", len(batch), type(error).__name__)
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            now = asyncio.get_running_loop().time()
+            if wanted := [item for item in half if item.wanted(now)]:
+                await self._process(wanted)
+
+    async def _replace_device(self, reason: str) -> None:
+        """Answer those in flight at once, start a new thread, and be healthy again once it has listened to silence."""
+        log.error("device lost: %s", reason)
+        while True:
+            self._restarts_in_a_row += 1
+            self._metrics.device_restarts.inc()
+            self._refuse_everything(NotReady(f"{reason}; it is being restarted", retry_after_seconds=2.0))
+            self._device.close()
+            await asyncio.sleep(min(30.0, 0.5 * 2 ** (self._restarts_in_a_row - 1)))
+            self._device = DeviceThread()
+            try:
+                await self._run_on_device([self._probe])
+            except Exception:
+                log.exception("the device is still lost after restart %d", self._restarts_in_a_row)
+            else:
+                log.info("device is back after restart %d", self._restarts_in_a_row)
+                self._restarts_in_a_row = 0
+                return
+
+    def _refuse_everything(self, error: Exception) -> None:
+        _fail(self._queue.clear() + self._running, error)
+        self._running = []
+
+    def _note_rate(self, seconds: float, n_windows: int) -> None:
+        self.seconds_per_window += 0.2 * (seconds / n_windows - self.seconds_per_window)
+
+
+def _deliver(batch: list[Item], rows: FloatArray) -> None:
+    """Rows are independent: one with NaN fails its own window only."""
+    for item, row in zip(batch, rows, strict=True):
+        if item.future.done():
+            continue
+        if np.isfinite(row).all():
+            item.future.set_result(row)
+        else:
+            item.future.set_exception(ModelFailed("the model gave no finite numbers for a window of this request"))
+
+
+def _fail(items: Sequence[Item], error: Exception) -> None:
+    for item in items:
+        if not item.future.done():
+            item.future.set_exception(error)

@@ -1,0 +1,64 @@
+"""A release from the store onto the device, proven by its golden file. Blocking; imports torch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import ReleaseError
+from app.families.contract import Model
+from app.families.golden import load_golden, replay
+from app.families.store import GOLDEN, load_model, release_folder
+from app.serving.engine import Engine, EngineChoice, choose
+from app.settings import Settings
+
+log = logging.getLogger("lrid.loading")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model and the engine that listens for it, golden.json replayed."""
+
+    model: Model
+    engine: Engine
+
+
+def load_release(settings: Settings) -> Loaded:
+    """Load `settings.model` and replay its golden file on the very engine that will serve.
+
+    In `precision=auto` a reduced precision that does not reproduce golden.json falls back to fp32. Raises ReleaseError.
+    """
+    started = time.perf_counter()
+    folder = release_folder(Path(settings.model_store), settings.model)
+    golden = load_golden(folder / GOLDEN)
+    model = load_model(folder)
+    try:
+        choice = choose(
+            model.listener,
+            model.window_samples,
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.torch_threads,
+        )
+    except ValueError as error:
+        raise ReleaseError(str(error)) from error
+    engine = Engine(model.listener, choice)
+    try:
+        worst = replay(model, golden, engine.listen, choice.precision)
+    except ReleaseError:
+        if settings.precision != "auto" or choice.precision == "fp32":
+            raise
+        log.warning("%s does not reproduce golden.json; serving in fp32", choice.precision)
+        engine = Engine(model.listener, EngineChoice(choice.device, "fp32", choice.batch_size))
+        worst = replay(model, golden, engine.listen, "fp32")
+    fields = {
+        "model": settings.model,
+        "device": engine.choice.device,
+        "precision": engine.choice.precision,
+        "golden_max_difference": round(worst, 6),
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    log.info("release loaded", extra={"fields": fields})
+    return Loaded(model, engine)

@@ -1,0 +1,70 @@
+"""Every number an operator can watch. One registry a server, so that two servers can live in one process (tests do)."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+STAGES = ("decode", "read", "queue", "model", "total")
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """Names and help texts are part of the public face: README lists them, a test compares."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = r = registry or CollectorRegistry()
+        self.requests = Counter(
+            "lrid_requests_total",
+            "Requests to /identify by modalities given (audio, text, both, none) and outcome (ok or error code).",
+            ["modalities", "outcome"],
+            registry=r,
+        )
+        self.stage_seconds = Histogram(
+            "lrid_stage_seconds",
+            "Seconds spent by stage: decode, read, queue, model, total.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.batch_size = Histogram(
+            "lrid_batch_size", "Windows in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=r
+        )
+        self.queue_items = Gauge("lrid_queue_items", "Windows waiting for the device.", registry=r)
+        self.queue_audio_seconds = Gauge(
+            "lrid_queue_audio_seconds", "Seconds of audio waiting for the device.", registry=r
+        )
+        self.in_flight = Gauge("lrid_in_flight_requests", "Requests to /identify being worked on.", registry=r)
+        self.decoding = Gauge("lrid_decoding_requests", "Files being decoded or waiting for a decoder.", registry=r)
+        self.decode_failures = Counter(
+            "lrid_decode_failures_total", "Audio that could not be used, by error code.", ["reason"], registry=r
+        )
+        self.dropped_windows = Counter(
+            "lrid_dropped_windows_total",
+            "Windows dropped before reaching the device: the client left or the deadline passed.",
+            registry=r,
+        )
+        self.device_restarts = Counter(
+            "lrid_device_restarts_total", "Times the device thread died or hung and was replaced.", registry=r
+        )
+        self.predictions = Counter(
+            "lrid_predictions_total", "Answers by language; und where the release abstained.", ["language"], registry=r
+        )
+        self.confidence = Histogram(
+            "lrid_confidence",
+            "Probability of the best language.",
+            buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
+            registry=r,
+        )
+        self.model_info = Gauge(
+            "lrid_model_info",
+            "Always 1; the labels name the release being served.",
+            ["family", "release", "sha256", "device", "precision"],
+            registry=r,
+        )
+        self.ready = Gauge("lrid_ready", "1 while the server accepts work, else 0.", registry=r)
+        self._by_stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}  # labels() is dear
+
+    def observe_stages(self, seconds_by_stage: dict[str, float]) -> None:
+        """Count the stages of one answered request."""
+        for stage, seconds in seconds_by_stage.items():
+            self._by_stage[stage].observe(seconds)

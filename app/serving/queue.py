@@ -1,0 +1,72 @@
+"""The line of windows that wait for the device: bounded in items and in seconds of audio, oldest first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from app.domain import FloatArray
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """One window of one request. Its future holds (n_audio_features,) or an error; cancelled when nobody waits."""
+
+    samples: FloatArray  # (window_samples,)
+    seconds: float
+    deadline: float  # loop.time()
+    future: asyncio.Future[FloatArray]
+    enqueued_at: float  # loop.time()
+    started_at: float = 0.0
+    waiting: bool = field(default=True)  # counted in the queue's load
+
+    def wanted(self, now: float) -> bool:
+        """Somebody still waits for it and its deadline has not passed."""
+        return not self.future.done() and now < self.deadline
+
+
+class WindowQueue:
+    """A deque with its load counted. Leaving is immediate in the count and lazy in the deque."""
+
+    def __init__(self, *, max_items: int, max_audio_seconds: float) -> None:
+        self._items: deque[Item] = deque()
+        self.max_items = max_items
+        self.max_audio_seconds = max_audio_seconds
+        self.n_items = 0
+        self.audio_seconds = 0.0
+
+    def fits(self, n_items: int, audio_seconds: float) -> bool:
+        return (
+            self.n_items + n_items <= self.max_items and self.audio_seconds + audio_seconds <= self.max_audio_seconds
+        )
+
+    def put(self, item: Item) -> None:
+        self._items.append(item)
+        self.n_items += 1
+        self.audio_seconds += item.seconds
+        item.future.add_done_callback(lambda _: self._leave(item))
+
+    def take(self, most: int, now: float) -> tuple[list[Item], list[Item]]:
+        """Up to `most` wanted items, oldest first, and the unwanted ones that were passed over."""
+        taken: list[Item] = []
+        unwanted: list[Item] = []
+        while self._items and len(taken) < most:
+            item = self._items.popleft()
+            self._leave(item)
+            (taken if item.wanted(now) else unwanted).append(item)
+        return taken, unwanted
+
+    def clear(self) -> list[Item]:
+        """Empty the line and return what was in it."""
+        items = list(self._items)
+        self._items.clear()
+        for item in items:
+            self._leave(item)
+        return items
+
+    def _leave(self, item: Item) -> None:
+        if item.waiting:
+            item.waiting = False
+            self.n_items -= 1
+            self.audio_seconds -= item.seconds
