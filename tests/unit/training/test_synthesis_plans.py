@@ -27,7 +27,7 @@ def plans() -> list[ClipPlan]:
 
 
 def test_word_lists_cover_the_classes() -> None:
-    assert set(LABELS) == set(["en", "pt", "es", "ko", "others", "fr", "ja", "de", "pl", "it", "sv"])
+    assert set(LABELS) == {"en", "pt", "es", "ko", "others", "fr", "ja", "de", "pl", "it", "sv"}
     assert len(GRAMMARS["others"]) >= 17
     for label, grammars in GRAMMARS.items():
         for grammar in grammars:
