@@ -18,6 +18,7 @@ _ByteOrder = Literal["little", "big"]
 _STREAMED_BYTES = frozenset({0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF})
 _LINEAR_TAGS = frozenset({1, 3, 6, 7})  # PCM, float, A-law, mu-law: bytes are proportional to samples
 _EXTENSIBLE_TAG = 0xFFFE
+_FLAC_HEADERS_BYTES = 42
 
 
 def _chunks(data: bytes, order: _ByteOrder) -> Iterator[tuple[bytes, int, int]]:
@@ -86,11 +87,21 @@ def inspect_aiff(data: bytes) -> Claim:
 
 
 def inspect_flac(data: bytes) -> Claim:
-    """Reads STREAMINFO. Missing frames show in decoding only."""
-    if len(data) < 42:
-        raise AudioTruncated(f"Expected at least 42 bytes of FLAC headers; {len(data)} came.")
-    packed = int.from_bytes(data[18:26], "big")  # 20 bits Hz, 3 channels - 1, 5 bits - 1, 36 samples (0: unknown)
-    rate, channels, samples = packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
+    """Reads STREAMINFO and walks over the other metadata blocks. Missing frames show in decoding only."""
+    if len(data) < _FLAC_HEADERS_BYTES:
+        raise AudioTruncated(f"Expected at least {_FLAC_HEADERS_BYTES} bytes of FLAC headers; {len(data)} came.")
     if data[4] & 0x7F != 0:
         raise AudioCorrupt("Expected STREAMINFO as the first FLAC metadata block; another one came.")
-    return Claim("FLAC", rate, channels, samples / rate if samples and rate else None)
+    packed = int.from_bytes(data[18:26], "big")  # 20 bits Hz, 3 channels - 1, 5 bits - 1, 36 samples (0: unknown)
+    rate, channels, samples = packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
+    at, last = 4, False
+    while not last and at + 4 <= len(data):
+        last = bool(data[at] & 0x80)
+        at += 4 + int.from_bytes(data[at + 1 : at + 4], "big")
+    missing = ""
+    if at > len(data) or not last:
+        missing = f"Expected FLAC headers of at least {at} bytes; {len(data)} came."
+    elif samples and at == len(data):
+        missing = f"Expected {samples} sample frames; none came."
+    seconds = samples / rate if samples and rate else None
+    return Claim("FLAC", rate, channels, 0.0 if at == len(data) and not samples else seconds, missing)

@@ -7,7 +7,7 @@ to end. Of a longer one only the edges (to find where it starts and stops to sou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,11 @@ import soxr
 from app.audio.boxes import inspect_mp4, inspect_ogg, inspect_webm
 from app.audio.chunks import inspect_aiff, inspect_flac, inspect_wav
 from app.audio.claim import Claim, check_claim, too_short
+from app.audio.ffmpeg_source import AdtsSource, FFmpegSource
 from app.audio.mpeg import inspect_adts, inspect_mp3
+from app.audio.sndfile_source import SoundFileSource
 from app.audio.sniff import Container, sniff, strip_id3
-from app.audio.source import Source, open_source
+from app.audio.source import Source
 from app.audio.spec import MIN_AUDIO_SECONDS, DecodeLimits, WindowSpec
 from app.audio.windows import Span, first_sound, fit_window, last_sound, plan_windows
 from app.domain import FloatArray, Recording, Window
@@ -28,6 +30,7 @@ _RESAMPLER_QUALITY = "HQ"  # 2.5 ms for 30 s, as MQ
 _LARGEST_SAMPLE = 2.0**31  # 32-bit integers kept as float are read; beyond, the spectrogram would overflow
 _EDGE_STEP_SECONDS = 5.0
 _MARGIN_SECONDS = 0.05  # read past a window's end, so that rounding in the resampler leaves it full
+_DEMUXERS: Mapping[Container, str] = {Container.OGG: "ogg", Container.MP4: "mp4", Container.WEBM: "matroska"}
 _INSPECTORS: Mapping[Container, Callable[[bytes], Claim]] = {
     Container.WAV: inspect_wav,
     Container.AIFF: inspect_aiff,
@@ -60,12 +63,19 @@ def inspect(data: bytes, container: Container, limits: DecodeLimits) -> Claim:
     return _INSPECTORS[container](data)
 
 
+def _open(data: bytes, container: Container, claim: Claim, limits: DecodeLimits) -> AbstractContextManager[Source]:
+    if container is Container.ADTS:
+        return AdtsSource(data)
+    if container in _DEMUXERS:
+        return FFmpegSource(data, _DEMUXERS[container], limits.max_streams)
+    return SoundFileSource(data, claim)
+
+
 def _load(data: bytes, spec: WindowSpec, limits: DecodeLimits) -> Recording:
     container = sniff(data)
     claim = inspect(data, container, limits)
     check_claim(claim, limits)
-    with ExitStack() as stack:
-        source = stack.enter_context(open_source(data, container, claim, limits))
+    with _open(data, container, claim, limits) as source:
         check_claim(Claim(claim.format, source.sample_rate_hz, source.channels, source.seconds), limits)
         if source.seconds is None or source.seconds <= spec.max_windows * spec.window_seconds:
             return _load_whole(source, claim, spec, limits)
@@ -145,7 +155,7 @@ def _read(source: Source, span: Span, spec: WindowSpec) -> FloatArray:
     """(n,) mono float32 at `spec.sample_rate_hz`. Raises AudioNotFinite and what the source raises."""
     parts = list(_resampled(source.blocks(span.start_seconds, span.stop_seconds), source.sample_rate_hz, spec))
     mono = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    if mono.size and not np.abs(mono).max() < _LARGEST_SAMPLE:  # also false for NaN
+    if mono.size and not (mono.max() < _LARGEST_SAMPLE and mono.min() > -_LARGEST_SAMPLE):  # also false for NaN
         raise AudioNotFinite("Expected finite samples up to 2^31; larger, infinite or NaN ones came.")
     return mono
 

@@ -20,6 +20,7 @@ _BITRATES_KBPS = {  # by (MPEG-1?, layer)
 _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits
 _ADTS_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _ADTS_HEADER_BYTES = 7
+ADTS_BLOCK_SAMPLES = 1024
 _XING_SEARCH_BYTES = 200  # header, checksum and side information come before the tag
 
 
@@ -111,14 +112,24 @@ def inspect_mp3(data: bytes) -> Claim:
     return Claim("MP3", first.sample_rate_hz, first.channels, seconds, missing)
 
 
+def adts_frames(data: bytes) -> tuple[list[int], list[int]]:
+    """(first byte of each ADTS frame and the end of the last, blocks of 1024 samples before each and in all)."""
+    offsets, blocks = [0], [0]
+    while size := _adts_bytes(data, offsets[-1]):
+        blocks.append(blocks[-1] + (data[offsets[-1] + 6] & 3) + 1)
+        offsets.append(offsets[-1] + size)
+    return offsets, blocks
+
+
+def adts_rate_hz(data: bytes) -> int:
+    """The rate in the header: half of what is played when the stream uses SBR, but the blocks last as long."""
+    return _ADTS_RATES_HZ[data[2] >> 2 & 15]
+
+
 def inspect_adts(data: bytes) -> Claim:
-    """Walk over the ADTS frames; each holds 1 to 4 blocks of 1024 samples."""
-    at, blocks = 0, 0
-    while size := _adts_bytes(data, at):
-        blocks += (data[at + 6] & 3) + 1
-        at += size
-    rate = _ADTS_RATES_HZ[data[2] >> 2 & 15]
+    """Walk over the ADTS frames."""
+    offsets, blocks = adts_frames(data)
+    end, rate = offsets[-1], adts_rate_hz(data)
     channels = ((data[2] & 1) << 2 | data[3] >> 6) or None  # 0: told inside the stream
-    missing = f"Expected the last AAC frame to end at byte {at}; {len(data)} bytes came." if at > len(data) else ""
-    # 7: eight channels. The rate may be half of what is played (SBR), so it only bounds the parameters.
-    return Claim("AAC", rate, 8 if channels == 7 else channels, blocks * 1024 / rate, missing)
+    missing = f"Expected the last AAC frame to end at byte {end}; {len(data)} bytes came." if end > len(data) else ""
+    return Claim("AAC", rate, 8 if channels == 7 else channels, blocks[-1] * ADTS_BLOCK_SAMPLES / rate, missing)

@@ -19,6 +19,7 @@ from app.domain import FloatArray
 
 # Encoders pad the end by up to 0.1 s: a 30 s clip must not cost two windows for that.
 SLACK_SECONDS = 0.25
+_BLOCK_SAMPLES = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,12 @@ def plan_windows(span: Span, window_seconds: float, max_windows: int) -> tuple[S
 
 def first_sound(samples: FloatArray, peak: float) -> int | None:
     """Index of the first sample that reaches `peak`, or None."""
-    loud = np.abs(samples) >= peak
-    index = int(loud.argmax()) if loud.size else 0
-    return index if loud.size and loud[index] else None
+    for start in range(0, samples.size, _BLOCK_SAMPLES):  # sound mostly starts in the first block
+        loud = np.abs(samples[start : start + _BLOCK_SAMPLES]) >= peak
+        index = int(loud.argmax())
+        if loud[index]:
+            return start + index
+    return None
 
 
 def last_sound(samples: FloatArray, peak: float) -> int | None:

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # so that `tests.audio_samples` imports, here and in workers
+
+from app.audio.spec import DecodeLimits, WindowSpec
+
+
+@pytest.fixture
+def spec() -> WindowSpec:
+    return WindowSpec(sample_rate_hz=22_050, window_samples=661_500, max_windows=8)
+
+
+@pytest.fixture
+def limits() -> DecodeLimits:
+    return DecodeLimits(max_audio_seconds=1800.0, silence_dbfs=-60.0)

@@ -1,0 +1,196 @@
+"""Every format, rate, channel count and subtype comes out as the same tone; silence is skipped; long files are sought."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.audio.decode import load_recording
+from app.audio.ffmpeg_source import FFmpegSource
+from app.audio.sndfile_source import SoundFileSource
+from app.audio.spec import DecodeLimits, WindowSpec
+from app.domain import FloatArray, Recording
+from tests import audio_samples as samples_of
+
+PCM = {"WAV": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"), "AIFF": ("PCM_S8", "PCM_16", "FLOAT")}
+
+
+def strongest_hz(samples: FloatArray, rate_hz: int) -> float:
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size)))
+    return float(spectrum.argmax() * rate_hz / samples.size)
+
+
+def assert_tone(recording: Recording, spec: WindowSpec, hz: float = 440.0, peak: float = 0.5, seconds: float = 2.0) -> None:
+    assert recording.seconds == pytest.approx(seconds, abs=0.06)  # AAC and MP3 pad
+    (window,) = recording.windows
+    assert window.samples.shape == (spec.window_samples,)
+    assert window.samples.dtype == np.float32
+    middle = window.samples[spec.sample_rate_hz // 2 : spec.sample_rate_hz * 3 // 2]
+    assert strongest_hz(middle, spec.sample_rate_hz) == pytest.approx(hz, abs=1.5)
+    assert float(np.sqrt(np.mean(middle**2))) == pytest.approx(peak / np.sqrt(2), rel=0.05)
+
+
+@pytest.mark.parametrize("name", samples_of.WHOLE)
+def test_every_format(name: str, spec: WindowSpec, limits: DecodeLimits) -> None:
+    assert_tone(load_recording(samples_of.WHOLE[name](), spec, limits), spec)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 22_050, 48_000, 96_000, 192_000])
+@pytest.mark.parametrize("make", [samples_of.wav, samples_of.flac, samples_of.aiff])
+def test_rates(make, rate_hz: int, spec: WindowSpec, limits: DecodeLimits) -> None:
+    data = make(samples_of.tone(rate_hz=rate_hz), rate_hz=rate_hz)
+    assert_tone(load_recording(data, spec, limits), spec)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 32_000, 48_000])
+@pytest.mark.parametrize("make", [samples_of.mp3, samples_of.vorbis, samples_of.m4a, samples_of.aac])
+def test_rates_of_lossy_formats(make, rate_hz: int, spec: WindowSpec, limits: DecodeLimits) -> None:
+    data = make(samples_of.tone(seconds=4, rate_hz=rate_hz), rate_hz=rate_hz)
+    assert load_recording(data, spec, limits).seconds == pytest.approx(4.0, abs=0.4)  # 8 kHz AAC pads by 2048 samples
+    assert_tone(replace(load_recording(data, spec, limits), seconds=2.0), spec)
+
+
+@pytest.mark.parametrize("channels", range(1, 9))
+@pytest.mark.parametrize("make", [samples_of.wav, samples_of.flac, samples_of.vorbis, samples_of.opus])
+def test_channels(make, channels: int, spec: WindowSpec, limits: DecodeLimits) -> None:
+    rate_hz = 48_000
+    data = make(samples_of.tone(rate_hz=rate_hz, channels=channels), rate_hz=rate_hz)
+    # Lossy multichannel coders treat the low-frequency channel apart: 1 of 8 channels of the mean.
+    level = 0.5 if make in (samples_of.wav, samples_of.flac) or channels < 6 else None
+    recording = load_recording(data, spec, limits)
+    if level is not None:
+        assert_tone(recording, spec)
+    else:
+        assert strongest_hz(recording.windows[0].samples[11_025:33_075], 22_050) == pytest.approx(440, abs=1.5)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [(c, s) for c, subtypes in PCM.items() for s in subtypes])
+def test_subtypes(container: str, subtype: str, spec: WindowSpec, limits: DecodeLimits) -> None:
+    data = samples_of.encode(samples_of.tone(), container, subtype)
+    assert_tone(load_recording(data, spec, limits), spec)
+
+
+@pytest.mark.parametrize("codec", ["flac", "alac", "libmp3lame", "pcm_s16le", "libopus"])
+def test_codecs_in_matroska_and_quicktime(codec: str, spec: WindowSpec, limits: DecodeLimits) -> None:
+    muxer = "mov" if codec in ("alac", "pcm_s16le") else "matroska"
+    rate_hz = 48_000
+    data = samples_of.container(samples_of.tone(rate_hz=rate_hz), muxer, codec, rate_hz)
+    assert_tone(load_recording(data, spec, limits), spec)
+
+
+def test_flac_in_ogg_and_rf64(spec: WindowSpec, limits: DecodeLimits) -> None:
+    assert_tone(load_recording(samples_of.encode(samples_of.tone(), "RF64", "PCM_16"), spec, limits), spec)
+    ogg = samples_of.container(samples_of.tone(), "ogg", "flac")
+    assert load_recording(ogg, spec, limits).format == "FLAC"
+    assert_tone(load_recording(ogg, spec, limits), spec)
+
+
+def test_downmix_is_the_mean_of_the_channels(spec: WindowSpec, limits: DecodeLimits) -> None:
+    stereo = samples_of.tone()
+    stereo[:, 1] = 0.0
+    assert_tone(load_recording(samples_of.wav(stereo), spec, limits), spec, peak=0.25)
+    stereo[:, 1] = -stereo[:, 0]
+    assert load_recording(samples_of.wav(stereo), spec, limits).windows == ()
+
+
+def test_own_rate_is_passed_through_unchanged(spec: WindowSpec, limits: DecodeLimits) -> None:
+    mono = samples_of.song(30, rate_hz=22_050, channels=1)
+    recording = load_recording(samples_of.wav(mono, "FLOAT", 22_050), spec, limits)
+    assert np.array_equal(recording.windows[0].samples, mono[:, 0])
+
+
+def test_id3_tags_are_skipped_before_any_format(spec: WindowSpec, limits: DecodeLimits) -> None:
+    tag = b"ID3\x04\0\0\0\0\x02\0" + bytes(256)  # 256 bytes of body
+    for name in ("mp3", "flac", "aac", "wav"):
+        assert_tone(load_recording(tag + samples_of.WHOLE[name](), spec, limits), spec)
+
+
+def test_mp3_with_a_trailing_tag(spec: WindowSpec, limits: DecodeLimits) -> None:
+    assert_tone(load_recording(samples_of.mp3() + b"TAG" + bytes(125), spec, limits), spec)
+
+
+def test_streamed_wav_of_no_stated_length(spec: WindowSpec, limits: DecodeLimits) -> None:
+    assert_tone(load_recording(samples_of.wav_streamed(), spec, limits), spec)
+
+
+def test_a_path_is_read(tmp_path: Path, spec: WindowSpec, limits: DecodeLimits) -> None:
+    path = tmp_path / "tone.txt"  # the name means nothing
+    path.write_bytes(samples_of.flac())
+    assert_tone(load_recording(path, spec, limits), spec)
+
+
+def test_short_clip_is_repeated_end_to_end(spec: WindowSpec, limits: DecodeLimits) -> None:
+    mono = samples_of.song(10, rate_hz=22_050, channels=1)
+    (window,) = load_recording(samples_of.wav(mono, "FLOAT", 22_050), spec, limits).windows
+    assert window.seconds == pytest.approx(10.0, abs=0.01)
+    assert np.array_equal(window.samples, np.resize(mono[:, 0], spec.window_samples))
+
+
+def test_leading_and_trailing_silence_is_skipped(spec: WindowSpec, limits: DecodeLimits) -> None:
+    silence = np.zeros((22_050 * 5, 1), np.float32)
+    data = samples_of.wav(np.concatenate([silence, samples_of.song(40, 22_050, 1), silence, silence]), "PCM_16", 22_050)
+    recording = load_recording(data, spec, limits)
+    assert recording.seconds == pytest.approx(55.0)
+    assert [w.start_seconds for w in recording.windows] == pytest.approx([5.0, 15.0], abs=0.01)
+
+
+def test_silent_windows_are_dropped_and_silence_has_none(spec: WindowSpec, limits: DecodeLimits) -> None:
+    sound, silence = samples_of.song(10, 8_000, 1), np.zeros((8_000 * 100, 1), np.float32)
+    data = samples_of.wav(np.concatenate([sound, silence, sound]), rate_hz=8_000)
+    starts = [w.start_seconds for w in load_recording(data, spec, limits).windows]
+    assert starts == pytest.approx([0.0, 90.0], abs=0.01)
+    quiet = samples_of.tone(peak=0.9e-3)  # under -60 dBFS
+    assert load_recording(samples_of.wav(quiet, "FLOAT"), spec, limits).windows == ()
+    assert len(load_recording(samples_of.wav(quiet * 1.2, "FLOAT"), spec, limits).windows) == 1
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "vorbis", "opus", "m4a", "webm", "aac", "aiff"])
+def test_windows_of_a_long_file_are_sought_to_the_right_place(
+    kind: str, spec: WindowSpec, limits: DecodeLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is not decoded from end to end gives the windows that decoding it from end to end gives."""
+    rate_hz = 48_000 if kind in ("opus", "webm") else 22_050
+    melody = samples_of.song(50, rate_hz, 1)
+    melody[: 2 * rate_hz] = melody[-3 * rate_hz :] = 0.0
+    data = getattr(samples_of, kind)(melody, rate_hz=rate_hz)
+    small = WindowSpec(spec.sample_rate_hz, 22_050 * 5, 3)
+    read: list[float] = []
+    for source in (SoundFileSource, FFmpegSource):
+        whole = source.blocks
+
+        def counted(self, start, stop, whole=whole):
+            for block in whole(self, start, stop):
+                read.append(block.size / self.sample_rate_hz)
+                yield block
+
+        monkeypatch.setattr(source, "blocks", counted)
+    parts = load_recording(data, small, limits)
+    assert sum(read) < 35.0  # 15 s of windows, 2 s before, 3 s after, and steps of the search
+    entire = load_recording(data, replace(small, max_windows=100), limits)
+    truth = np.concatenate([melody[:, 0], np.zeros(rate_hz, np.float32)])
+    assert [w.start_seconds for w in parts.windows] == pytest.approx([2.0, 22.0, 42.0], abs=0.15)
+    assert parts.seconds == pytest.approx(entire.seconds, abs=0.1)
+    for window in parts.windows:
+        at = round(window.start_seconds * rate_hz)
+        expected = truth[at : at + 5 * rate_hz : rate_hz // 22_050 or 1]
+        if rate_hz == 22_050:
+            assert _best_shift(window.samples, expected) <= 0.06  # seconds; AAC's and MP3's own delay
+
+
+def _best_shift(samples: FloatArray, expected: FloatArray) -> float:
+    """Seconds by which `samples` are best shifted to lie on `expected`; they must then correlate."""
+    n = 1 << 18
+    cross = np.fft.irfft(np.fft.rfft(samples, n) * np.conj(np.fft.rfft(expected, n)), n)
+    best = int(cross.argmax())
+    assert cross[best] > 0.8 * np.linalg.norm(samples) * np.linalg.norm(expected)
+    return min(best, n - best) / 22_050
+
+
+def test_same_bytes_same_answer(spec: WindowSpec, limits: DecodeLimits) -> None:
+    data = samples_of.mp3(samples_of.song(35))
+    first, second = load_recording(data, spec, limits), load_recording(data, spec, limits)
+    for a, b in zip(first.windows, second.windows, strict=True):
+        assert np.array_equal(a.samples, b.samples)
