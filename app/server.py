@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from app.logs import log_config
+from app.serving.metrics import MULTIPROCESS_FOLDER
 from app.settings import Settings
 
 
@@ -40,7 +42,9 @@ def serve(settings: Settings) -> None:
     }
     if settings.workers == 1:
         Server(uvicorn.Config("app.main:create_app", **options)).run()
-    else:
+        return
+    with tempfile.TemporaryDirectory(prefix="lrid-metrics-") as folder:
+        os.environ[MULTIPROCESS_FOLDER] = folder  # the processes add up their metrics in files
         uvicorn.run("app.main:create_app", workers=settings.workers, **options)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.errors import LridError, NotReady, public_errors
 from app.families.store import list_releases, read_manifest, release_folder
@@ -58,7 +58,7 @@ def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics,
     async def prometheus() -> Response:
         """Prometheus text format."""
         metrics.ready.set(service.health.status().ready)
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/", include_in_schema=False)
     async def page() -> FileResponse:

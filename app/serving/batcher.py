@@ -68,9 +68,9 @@ class Batcher:
         self._probe: FloatArray = np.zeros(shape.n_samples, np.float32)
         self._limits = limits
         self._metrics = metrics
-        self._queue = WindowQueue(max_items=limits.max_items, max_audio_seconds=limits.max_audio_seconds)
-        metrics.queue_items.set_function(lambda: self._queue.n_items)
-        metrics.queue_audio_seconds.set_function(lambda: self._queue.audio_seconds)
+        self._queue = WindowQueue(
+            max_items=limits.max_items, max_audio_seconds=limits.max_audio_seconds, on_load=metrics.set_queue_load
+        )
         self._arrived = asyncio.Event()
         self._device = DeviceThread()
         self._task: asyncio.Task[None] | None = None

@@ -43,7 +43,6 @@ class Identifier:
         self._metrics = metrics
         self._decoding = 0
         self._windows_per_track = 4.0  # smoothed: what a file in decoding will add to the queue
-        metrics.decoding.set_function(lambda: self._decoding)
 
     def check_room(self, deadline: float) -> None:
         """At the door, before the audio of a request is even read. Raises QueueFull."""
@@ -90,7 +89,7 @@ class Identifier:
     async def _decode(self, audio: bytes, ask: Ask, seconds: dict[str, float]) -> Recording:
         spec = WindowSpec(self.model.sample_rate_hz, self.model.window_samples, ask.max_windows)
         started = time.perf_counter()
-        self._decoding += 1
+        self._count_decoding(+1)
         try:
             async with asyncio.timeout_at(ask.deadline):
                 recording = await self._pool.load(audio, spec, self._limits.decode)
@@ -100,10 +99,14 @@ class Identifier:
             self._metrics.decode_failures.labels(error.code).inc()
             raise
         finally:
-            self._decoding -= 1
+            self._count_decoding(-1)
         seconds["decode"] = time.perf_counter() - started
         self._windows_per_track += 0.05 * (len(recording.windows) - self._windows_per_track)
         return recording
+
+    def _count_decoding(self, change: int) -> None:
+        self._decoding += change
+        self._metrics.decoding.set(self._decoding)
 
     async def _listen(self, recording: Recording | None, ask: Ask, seconds: dict[str, float]) -> Heard | None:
         if recording is None or not recording.windows:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import os
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own variable; set when there are several workers
 
 STAGES = ("decode", "read", "queue", "model", "total")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -29,12 +36,10 @@ class Metrics:
         self.batch_size = Histogram(
             "lrid_batch_size", "Windows in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=r
         )
-        self.queue_items = Gauge("lrid_queue_items", "Windows waiting for the device.", registry=r)
-        self.queue_audio_seconds = Gauge(
-            "lrid_queue_audio_seconds", "Seconds of audio waiting for the device.", registry=r
-        )
-        self.in_flight = Gauge("lrid_in_flight_requests", "Requests to /identify being worked on.", registry=r)
-        self.decoding = Gauge("lrid_decoding_requests", "Files being decoded or waiting for a decoder.", registry=r)
+        self.queue_items = _gauge("lrid_queue_items", "Windows waiting for the device.", r)
+        self.queue_audio_seconds = _gauge("lrid_queue_audio_seconds", "Seconds of audio waiting for the device.", r)
+        self.in_flight = _gauge("lrid_in_flight_requests", "Requests to /identify being worked on.", r)
+        self.decoding = _gauge("lrid_decoding_requests", "Files being decoded or waiting for a decoder.", r)
         self.decode_failures = Counter(
             "lrid_decode_failures_total", "Audio that could not be used, by error code.", ["reason"], registry=r
         )
@@ -60,11 +65,41 @@ class Metrics:
             "Always 1; the labels name the release being served.",
             ["family", "release", "sha256", "device", "precision"],
             registry=r,
+            multiprocess_mode="livemax",
         )
-        self.ready = Gauge("lrid_ready", "1 while the server accepts work, else 0.", registry=r)
+        self.ready = Gauge(
+            "lrid_ready", "1 while every server process accepts work, else 0.", registry=r, multiprocess_mode="livemin"
+        )
         self._by_stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}  # labels() is dear
 
     def observe_stages(self, seconds_by_stage: dict[str, float]) -> None:
         """Count the stages of one answered request."""
         for stage, seconds in seconds_by_stage.items():
             self._by_stage[stage].observe(seconds)
+
+    def set_queue_load(self, n_items: int, audio_seconds: float) -> None:
+        """What waits for the device now."""
+        self.queue_items.set(n_items)
+        self.queue_audio_seconds.set(audio_seconds)
+
+    def exposition(self) -> bytes:
+        """Prometheus text format; the sum over all server processes when there are several."""
+        folder = os.environ.get(MULTIPROCESS_FOLDER)
+        if folder is None:
+            return generate_latest(self.registry)
+        _forget_the_dead(Path(folder))
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+def _gauge(name: str, help_text: str, registry: CollectorRegistry) -> Gauge:
+    return Gauge(name, help_text, registry=registry, multiprocess_mode="livesum")
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Gauges of processes that ended without goodbye would count for ever; counters are kept."""
+    for path in folder.glob("gauge_live*_*.db"):
+        found = re.search(r"_(\d+)\.db$", path.name)
+        if found and not Path(f"/proc/{found[1]}").exists():
+            mark_process_dead(int(found[1]), path=str(folder))  # type: ignore[no-untyped-call]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from app.domain import FloatArray
 
@@ -29,8 +32,10 @@ class Item:
 class WindowQueue:
     """A deque with its load counted. Leaving is immediate in the count and lazy in the deque."""
 
-    def __init__(self, *, max_items: int, max_audio_seconds: float) -> None:
+    def __init__(self, *, max_items: int, max_audio_seconds: float, on_load: Callable[[int, float], None]) -> None:
+        """`on_load` is told the number of items and seconds of audio after every change."""
         self._items: deque[Item] = deque()
+        self._on_load = on_load
         self.max_items = max_items
         self.max_audio_seconds = max_audio_seconds
         self.n_items = 0
@@ -45,7 +50,8 @@ class WindowQueue:
         self._items.append(item)
         self.n_items += 1
         self.audio_seconds += item.seconds
-        item.future.add_done_callback(lambda _: self._leave(item))
+        self._on_load(self.n_items, self.audio_seconds)
+        item.future.add_done_callback(lambda _: self._abandon(item))
 
     def take(self, most: int, now: float) -> tuple[list[Item], list[Item]]:
         """Up to `most` wanted items, oldest first, and the unwanted ones that were passed over."""
@@ -65,8 +71,17 @@ class WindowQueue:
             self._leave(item)
         return items
 
+    def _abandon(self, item: Item) -> None:
+        if item.waiting:  # nobody waits for it any more: it stays in the deque for a while, its samples need not
+            item.samples = _NOTHING
+            self._leave(item)
+
     def _leave(self, item: Item) -> None:
         if item.waiting:
             item.waiting = False
             self.n_items -= 1
-            self.audio_seconds -= item.seconds
+            self.audio_seconds = self.audio_seconds - item.seconds if self.n_items else 0.0  # no drift
+            self._on_load(self.n_items, self.audio_seconds)
+
+
+_NOTHING: FloatArray = np.empty(0, np.float32)
