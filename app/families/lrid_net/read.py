@@ -1,33 +1,48 @@
-"""Read: metadata becomes the 56-vector of the network (Choi & Wang 2021, §3.2), with seeded langdetect."""
+"""Read: metadata becomes the 56-vector of the network (Choi & Wang 2021, section 3.2), with seeded langdetect.
+
+langdetect draws n-grams of the text at random, multiplies their probabilities language by language, looks after every
+fifth draw whether one language has won, and averages seven such trials. Here the same draws are made in the same order,
+but the products of many blocks of five are formed at once; what was multiplied after the winning block is thrown away.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from types import SimpleNamespace
 
-import langdetect
 import numpy as np
-import numpy.typing as npt
-from langdetect.detector_factory import DetectorFactory
-from langdetect.lang_detect_exception import LangDetectException
+from langdetect.detector import Detector
 
 from app.domain import Metadata, Reading
 from app.errors import ReleaseError
+from app.families.lrid_net.draws import NORMAL_PAIR_WORDS, Choices, WordStream
+from app.families.lrid_net.profiles import Float64Array, Profiles, cleaned, langdetect_languages
 
-Float64Array = npt.NDArray[np.float64]
+__all__ = ["LangdetectReader", "langdetect_languages"]
 
-PROFILES = Path(langdetect.__file__).parent / "profiles"  # one JSON file for each language, named by its code
+N_TRIALS = 7  # Detector.n_trial
+BLOCK_DRAWS = 5  # convergence is looked at after draw 1, 6, 11, ...
+MAX_BLOCKS = Detector.ITERATION_LIMIT // BLOCK_DRAWS + 1  # the first holds one draw
+FIRST_BLOCKS = 24  # multiplied at once in the first trial; the later ones go by the trial before
+ROUNDING = 1e-11  # a comparison closer than this may fall otherwise in langdetect's order of additions
+LARGEST, SMALLEST = 1e270, 1e-200  # the leading language's product starts at the one and is not used under the other
 
 
-def langdetect_languages() -> tuple[str, ...]:
-    """Codes of the installed langdetect's languages, sorted: the order of the first 55 dimensions."""
-    return tuple(sorted(path.name for path in PROFILES.iterdir() if not path.name.startswith(".")))
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Outcome of one of the seven trials."""
+
+    probabilities: Float64Array  # (n_languages,)
+    n_blocks: int
+    doubtful: bool  # whether the comparison that ended it was within rounding
 
 
 class LangdetectReader:
     """Metadata in, vector out: what `langdetect.detect_langs` answers with a fixed seed, one dimension a language.
 
-    Probabilities up to 0.1 are 0, as langdetect leaves them out; the last dimension is 1 when it finds no features.
+    Probabilities up to 0.1 are 0, as langdetect leaves them out; the last dimension is 1 when it detects nothing.
+    Nothing changes after construction, so any number of threads may call.
     """
 
     def __init__(self, languages: Sequence[str], *, seed: int) -> None:
@@ -35,28 +50,111 @@ class LangdetectReader:
         installed = langdetect_languages()
         if tuple(languages) != installed:
             raise ReleaseError(f"text languages should be langdetect's {list(installed)}, but are {list(languages)}")
-        factory = DetectorFactory()
-        factory.load_json_profile([(PROFILES / code).read_text(encoding="utf-8") for code in installed])
-        factory.set_seed(seed)
-        self._factory = factory
-        self._dimension = {code: i for i, code in enumerate(factory.langlist)}
+        self._profiles = Profiles(installed)
+        self._seed = seed
+        self._stream = WordStream(seed, n_choices=N_TRIALS * MAX_BLOCKS * BLOCK_DRAWS)
 
     @property
     def n_features(self) -> int:
-        return len(self._dimension) + 1
+        return len(self._profiles.languages) + 1
 
     def __call__(self, metadata: Metadata) -> Reading:
         vector = self.vector_of(metadata.joined)
         return Reading(vector=vector.astype(np.float32), informative=not vector[-1])
 
     def vector_of(self, text: str) -> Float64Array:
-        """(n_features,) of `text`; the last is 1, and all others 0, when langdetect finds no features in it."""
+        """(n_features,) of `text`; the last is 1, and all others 0, when langdetect detects no language in it."""
         vector = np.zeros(self.n_features)
-        detector = self._factory.create()
-        detector.append(text)
-        try:
-            for found in detector.get_probabilities():
-                vector[self._dimension[found.lang]] = found.prob
-        except LangDetectException:
+        text = cleaned(text)
+        rows = self._profiles.rows(text)
+        if rows:
+            mean = self._mean_of_trials(rows)
+            if mean is None:
+                mean = self._by_langdetect(text)
+            np.copyto(vector[:-1], mean, where=mean > Detector.PROB_THRESHOLD)
+        if not vector.any():
             vector[-1] = 1.0
         return vector
+
+    def _mean_of_trials(self, rows: list[int]) -> Float64Array | None:
+        """(n_languages,) or None if any comparison on the way was too close to call."""
+        choices = Choices(self._stream, len(rows))
+        evidence = _Evidence(self._profiles, rows)
+        total = np.zeros(len(evidence.languages))
+        place, n_blocks = 0, FIRST_BLOCKS
+        normals = (0.0, 0.0)
+        for t in range(N_TRIALS):
+            if t % 2 == 0:
+                normals = self._stream.normal_pair(place)
+                place += NORMAL_PAIR_WORDS
+            first = choices.first_from(place)
+            alpha = Detector.ALPHA_DEFAULT + normals[t % 2] * Detector.ALPHA_WIDTH
+            trial = evidence.trial(alpha, choices, first, n_blocks)
+            if trial.doubtful:
+                return None
+            total += trial.probabilities
+            place = choices.place_after(first + (trial.n_blocks - 1) * BLOCK_DRAWS)
+            n_blocks = (n_blocks + trial.n_blocks) // 2 + 4
+        total /= N_TRIALS
+        if (np.abs(total - Detector.PROB_THRESHOLD) < ROUNDING).any():
+            return None
+        mean = np.zeros(self.n_features - 1)
+        mean[evidence.languages] = total
+        return mean
+
+    def _by_langdetect(self, text: str) -> Float64Array:
+        """(n_languages,) by langdetect's own arithmetic, for the rare text on which rounding decides."""
+        factory = SimpleNamespace(
+            word_lang_prob_map=self._profiles.excerpt(text), langlist=list(self._profiles.languages), seed=self._seed
+        )
+        detector = Detector(factory)
+        detector.text = text
+        found = {language.lang: language.prob for language in detector.get_probabilities()}
+        return np.array([found.get(code, 0.0) for code in self._profiles.languages])
+
+
+class _Evidence:
+    """The n-grams of one text against the languages whose profile holds any of them.
+
+    All other languages have the same probability all along, the smoothing alone, which is under that of every language
+    here: one column, the last, stands for them.
+    """
+
+    def __init__(self, profiles: Profiles, rows: list[int]) -> None:
+        scaled = profiles.scaled.take(rows, axis=0)
+        held = scaled.any(axis=0)
+        self.languages = held.nonzero()[0]
+        self._scaled = np.zeros((len(rows), len(self.languages) + 1))
+        self._scaled[:, :-1] = scaled.take(self.languages, axis=1)
+        self._scale = profiles.scale.take(rows).repeat(len(self.languages) + 1).reshape(self._scaled.shape)
+        self._start = np.full(len(self.languages) + 1, LARGEST)
+        self._start[-1] *= len(held) - len(self.languages)
+
+    def trial(self, alpha: float, choices: Choices, first: int, n_blocks: int) -> _Trial:
+        """Draw from choice `first` on until one language has won, multiplying `n_blocks` blocks at once."""
+        likelihood = self._scale * (alpha / Detector.BASE_FREQ)  # (n_ngrams, n_columns), under 1
+        likelihood += self._scaled
+        # After this one draw nothing can be decided yet: no n-gram has a probability over 0.32 in any language.
+        state = likelihood[choices.take(first, 1)[0]] * self._start
+        done, first = 1, first + 1
+        while True:
+            n_blocks = min(n_blocks, MAX_BLOCKS - done)
+            drawn = choices.take(first, n_blocks * BLOCK_DRAWS).reshape(n_blocks, BLOCK_DRAWS)
+            blocks = np.multiply.reduce(likelihood.take(drawn.T, axis=0), axis=0)  # (n_blocks, n_columns)
+            blocks[0] *= state
+            # Kept language by language in memory, as the next steps go along the blocks.
+            products = np.multiply.accumulate(blocks, axis=0, out=np.empty(blocks.shape[::-1]).T)
+            peaks = np.maximum.reduce(products[:, :-1], axis=1)
+            if peaks[-1] < SMALLEST:
+                n_blocks = int((peaks >= SMALLEST).sum())
+                products, peaks = products[:n_blocks], peaks[:n_blocks]
+            sums = np.add.reduce(products, axis=1)
+            won = peaks > (Detector.CONV_THRESHOLD - ROUNDING) * sums
+            last = int(won.argmax())
+            if won[last] or done + n_blocks == MAX_BLOCKS:
+                last = last if won[last] else n_blocks - 1
+                doubtful = abs(peaks[last] / sums[last] - Detector.CONV_THRESHOLD) < ROUNDING
+                return _Trial(products[last, :-1] / sums[last], done + last + 1, bool(doubtful))
+            done += n_blocks
+            first += n_blocks * BLOCK_DRAWS
+            state = products[-1] / peaks[-1] * LARGEST

@@ -1,0 +1,114 @@
+"""langdetect's language profiles as one table, and the n-grams of a text that it knows.
+
+The rules are those of langdetect 1.0.9 (`Detector.append`, `Detector.cleaning_text`, `NGram.add_char`), written so that
+no step loops over languages and no character passes through more than a table.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from itertools import chain
+from operator import add
+from pathlib import Path
+
+import langdetect
+import numpy as np
+import numpy.typing as npt
+from langdetect.detector import Detector
+from langdetect.utils.ngram import NGram
+
+Float64Array = npt.NDArray[np.float64]
+
+PROFILES = Path(langdetect.__file__).parent / "profiles"  # one JSON file for each language, named by its code
+MAX_CHARACTERS = 10_000  # Detector.max_text_length
+LATIN = re.compile("[A-z]+")  # as langdetect counts it: with the six signs between Z and a
+NOT_LATIN = re.compile("[\u0300-\u1dff\u1f00-\U0010ffff]")  # from U+0300 on, without Latin Extended Additional
+PLANE_CHARACTERS = 0x10000  # langdetect normalises nothing outside of the Basic Multilingual Plane
+
+
+def langdetect_languages() -> tuple[str, ...]:
+    """Codes of the installed langdetect's languages, sorted: the order of the first dimensions of a reading."""
+    return tuple(sorted(path.name for path in PROFILES.iterdir() if not path.name.startswith(".")))
+
+
+def cleaned(text: str) -> str:
+    """`text` as langdetect looks at it: no addresses, Vietnamese composed, at most 10,000 characters of it, and
+    without its Latin letters if there are more than twice as many of another script.
+    """
+    if "://" in text:
+        text = Detector.URL_RE.sub(" ", text)
+    if "@" in text:
+        text = Detector.MAIL_RE.sub(" ", text)
+    if text.isascii():
+        return text[:MAX_CHARACTERS]
+    text = NGram.normalize_vi(text)[:MAX_CHARACTERS]
+    n_not_latin = len(NOT_LATIN.findall(text))
+    if n_not_latin and 2 * sum(map(len, LATIN.findall(text))) < n_not_latin:
+        text = LATIN.sub("", text)
+    return text
+
+
+class Profiles:
+    """Probability of each n-gram (1 to 3 characters) in each language. Immutable; about 60 MB.
+
+    Every row is scaled by a power of two, which changes no digit of any product, such that with langdetect's smoothing
+    added all values are under 1: products only ever fall, and fall slowly for the language that leads.
+    """
+
+    def __init__(self, languages: Iterable[str]) -> None:
+        """`languages`: the columns, in order. Raises OSError or ValueError if a profile cannot be read."""
+        self.languages = tuple(languages)
+        probabilities = self._load()  # (n_ngrams, n_languages)
+        _, exponents = np.frexp(probabilities.max(axis=1) + Detector.BASE_FREQ**-1)
+        self.scale = np.ldexp(1.0, -exponents)  # (n_ngrams,)
+        self.scaled = probabilities * self.scale[:, None]  # (n_ngrams, n_languages)
+        self._normal = {code: NGram.normalize(chr(code)) for code in range(PLANE_CHARACTERS)}
+        self._normal = {code: normal for code, normal in self._normal.items() if chr(code) != normal}
+
+    def _load(self) -> Float64Array:
+        """Fill the index of n-grams; return their probabilities, (n_ngrams, n_languages)."""
+        profiles = [json.loads((PROFILES / code).read_text(encoding="utf-8")) for code in self.languages]
+        known = dict.fromkeys(chain.from_iterable(profile["freq"] for profile in profiles))
+        self._row = {ngram: row for row, ngram in enumerate(filter(_can_occur, known))}
+        probabilities = np.zeros((len(self._row), len(profiles)))
+        for column, profile in enumerate(profiles):
+            counts = {
+                self._row[ngram]: n / profile["n_words"][len(ngram) - 1]
+                for ngram, n in profile["freq"].items()
+                if ngram in self._row
+            }
+            probabilities[list(counts), column] = list(counts.values())
+        return probabilities
+
+    def ngrams(self, text: str) -> Iterable[str]:
+        """Every n-gram that may be looked up, in langdetect's order; `text` is cleaned. Not all of them are known."""
+        padded = "  " + text.translate(self._normal)
+        before = padded[1:]
+        # Within a run of capitals langdetect skips all but the first; for longer n-grams _can_occur sees to that.
+        singles = [
+            " " if char.isupper() and last.isupper() else char for last, char in zip(before, padded[2:], strict=False)
+        ]
+        pairs = list(map(add, before, padded[2:]))
+        return chain.from_iterable(zip(singles, pairs, map(add, padded, pairs), strict=True))
+
+    def rows(self, text: str) -> list[int]:
+        """Rows of the known n-grams of `text`, which is cleaned, in order and with repetition."""
+        return [row for row in map(self._row.get, self.ngrams(text)) if row is not None]
+
+    def excerpt(self, text: str) -> dict[str, list[float]]:
+        """langdetect's own `word_lang_prob_map`, for the n-grams of `text`, which is cleaned, alone."""
+        known = {ngram: self._row[ngram] for ngram in self.ngrams(text) if ngram in self._row}
+        return {ngram: (self.scaled[row] / self.scale[row]).tolist() for ngram, row in known.items()}
+
+
+def _can_occur(ngram: str) -> bool:
+    """Whether langdetect ever looks the n-gram up: none starts anew at a space, none ends within a run of capitals."""
+    if (
+        not 1 <= len(ngram) <= NGram.N_GRAM
+        or ngram in (" ", "  ")
+        or (ngram[1:2] == " " and len(ngram) == NGram.N_GRAM)
+    ):
+        return False
+    return not (ngram[-1].isupper() and ngram[-2:-1].isupper())
