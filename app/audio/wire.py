@@ -72,3 +72,20 @@ def receive_into(connection: socket.socket, view: memoryview, check: Check = no_
         if came == 0:
             raise PeerGoneError
         view = view[came:]
+
+
+def receive_bytes(connection: socket.socket, size: int) -> bytes:
+    """A body as bytes, without a second copy; for a blocking connection. Raises PeerGoneError, MemoryError."""
+    data = connection.recv(size, socket.MSG_WAITALL) if size else b""
+    if len(data) < size:
+        raise PeerGoneError
+    return data
+
+
+def discard(connection: socket.socket, size: int) -> None:
+    """Read a body that there is no room for."""
+    scratch = memoryview(bytearray(1 << 16))
+    while size > 0:
+        part = scratch[: min(size, len(scratch))]
+        receive_into(connection, part)
+        size -= len(part)

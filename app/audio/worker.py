@@ -67,16 +67,16 @@ def _restrict(memory_mb: int) -> None:
 def _answer(connection: socket.socket, load: Loader) -> None:
     """Read one request, decode, answer. A failure of the loader is an answer too."""
     header = wire.receive_header(connection)
-    try:
-        data = bytearray(header["bytes"])
-    except MemoryError:
-        wire.send(connection, {"error": "decoder_memory", "detail": ""})
-        raise wire.PeerGoneError from None  # the body stays unread: this process cannot go on
-    wire.receive_into(connection, memoryview(data))
     reply: wire.Header
     body = b""
     try:
-        recording = load(bytes(data), WindowSpec(**header["spec"]), DecodeLimits(**header["limits"]))
+        data = wire.receive_bytes(connection, header["bytes"])
+    except MemoryError:
+        wire.discard(connection, header["bytes"])
+        wire.send(connection, {"error": "decoder_memory", "detail": ""})
+        return
+    try:
+        recording = load(data, WindowSpec(**header["spec"]), DecodeLimits(**header["limits"]))
         windows = [(window.start_seconds, window.seconds) for window in recording.windows]
         reply = {"seconds": recording.seconds, "format": recording.format, "windows": windows}
         body = b"".join(np.ascontiguousarray(window.samples, np.float32).data for window in recording.windows)
