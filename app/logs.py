@@ -7,9 +7,11 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "fields", "color_message"}
+
 
 class JsonFormatter(logging.Formatter):
-    """`logging` records as JSON; `extra={"fields": {...}}` adds members."""
+    """`logging` records as JSON; `extra={"cause": ...}` and `extra={"fields": {...}}` add members."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -17,6 +19,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **{name: value for name, value in record.__dict__.items() if name not in _STANDARD},
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
