@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
@@ -21,12 +22,14 @@ from app.settings import Settings
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Which language is this song sung in? Listen to the audio, read the metadata, identify the language.",
+    help="Which language is this song sung in? Listen to the audio, read the metadata, identify the language.\n\n"
+    "`lrid serve` answers over HTTP, `lrid identify song.mp3` answers without a server. "
+    "Settings are environment variables, LRID_<NAME>; the README lists them all.",
 )
 releases = typer.Typer(no_args_is_help=True, help="The releases in the model store.")
 app.add_typer(releases, name="releases")
 
-Model = Annotated[str | None, typer.Option(help="Release to use, `family/release`. [default: LRID_MODEL or lrid_net/1]")]
+Model = Annotated[str | None, typer.Option(help="Release to use, `family/release`. Default: LRID_MODEL, else lrid_net/1.")]
 Device = Annotated[str | None, typer.Option(help="`auto` (CUDA where there is one), `cpu` or `cuda`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -60,8 +63,8 @@ def make_settings(**given: Any) -> Settings:
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port; 0 picks a free one. [default: 8000]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: LRID_HOST, else 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port; 0 picks a free one. Default: LRID_PORT, else 8000.")] = None,
     model: Model = None,
     device: Device = None,
     precision: Annotated[str | None, typer.Option(help="`auto`, `fp32`, `bf16` or `fp16`.")] = None,
@@ -69,9 +72,11 @@ def serve(
     decode_workers: Annotated[int | None, typer.Option(help="Processes that decode audio.")] = None,
     log_level: Annotated[str | None, typer.Option(help="`debug`, `info`, `warning` or `error`.")] = None,
 ) -> None:
-    """Run the server.
+    """Run the server: POST /identify, a page at /, and /docs, /health, /metrics.
 
-    Every setting is also an environment variable, LRID_<NAME>; the README lists them all. Try it with:
+    The port opens at once; /health/ready answers 200 when the release has proven itself.
+    Ctrl-C or SIGTERM finishes what was accepted, then ends. Every setting is also an
+    environment variable, LRID_<NAME>. Ask it with:
 
         curl -F audio=@song.mp3 -F artist=Someone -F title=Something localhost:8000/identify
     """
@@ -105,7 +110,15 @@ def identify(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Identify files without a server. Exit code 1 if a file could not be answered; the others are answered anyway."""
+    """Identify files without a server.
+
+    Prints a table, or with --json one object a line: the answer of POST /identify.
+    Exit code 1 if a file could not be answered; the others are answered anyway.
+
+        lrid identify album/*.flac
+
+        lrid identify song.mp3 --artist Someone --title Something --explain --json
+    """
     from app.http.schemas import build_options
     from app.local import FileAnswer, FileRequest, identify_files
 
@@ -140,7 +153,7 @@ def _print_answers(answers: list[Any], as_json: bool) -> None:
     table = Table(Column("file", overflow="fold"), "language", "probability", "next", "used")
     for answer in answers:
         if answer.error:
-            table.add_row(answer.path.name, "[red]error[/]", "", answer.error.code, answer.error.detail)
+            table.add_row(answer.path.name, "[red]error[/]", "", answer.error.code, escape(answer.error.detail))
             continue
         response = answer.response
         following = ", ".join(f"{entry.code} {entry.probability:.2f}" for entry in response.languages[1:3])
@@ -153,20 +166,25 @@ def _print_answers(answers: list[Any], as_json: bool) -> None:
 
 @releases.command("list")
 def list_command(as_json: AsJson = False) -> None:
-    """What is in the model store."""
+    """What is in the model store. With --json one manifest a line."""
     from app.families.store import list_releases, read_manifest, release_folder
 
     settings = make_settings()
-    manifests = [read_manifest(release_folder(settings.model_store, name)) for name in list_releases(settings.model_store)]
-    if as_json:
-        typer.echo(json.dumps([manifest.model_dump(mode="json") for manifest in manifests], ensure_ascii=False))
-        return
     table = Table("release", "created", "classes", "sha256", "served by default")
-    for manifest in manifests:
-        name = f"{manifest.family}/{manifest.release}"
+    for name in list_releases(settings.model_store):
+        try:
+            manifest = read_manifest(release_folder(settings.model_store, name))
+        except LridError as error:
+            table.add_row(name, "[red]refused[/]", "", "", escape(error.detail))
+            if as_json:
+                typer.echo(json.dumps({"release": name, "refused": error.detail}, ensure_ascii=False))
+            continue
         default = "yes" if name == settings.model else ""
         table.add_row(name, manifest.created.isoformat(), str(len(manifest.labels)), manifest.sha256[:12], default)
-    Console().print(table)
+        if as_json:
+            typer.echo(json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False))
+    if not as_json:
+        Console().print(table)
 
 
 @releases.command()
@@ -181,7 +199,7 @@ def verify(
     refused = 0
     for name in names or list_releases(settings.model_store):
         try:
-            load_release(settings.model_copy(update={"model": name, "precision": "fp32", "device": "cpu"}))
+            load_release(settings.model_copy(update={"precision": "fp32", "device": "cpu"}), name)
         except LridError as error:
             refused += 1
             typer.echo(f"{name}: refused: {error.detail}")

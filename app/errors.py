@@ -45,6 +45,16 @@ class MethodNotAllowed(LridError):
     remedy = "Use the method in the Allow header; see /docs."
 
 
+class Unauthorized(LridError):
+    status, code, title = 401, "unauthorized", "A key is needed"
+    remedy = "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`; the operator hands them out."
+
+
+class RateLimited(LridError):
+    status, code, title = 429, "rate_limited", "This key has sent too many requests"
+    remedy = "Wait for the seconds in Retry-After and send the request again."
+
+
 class MalformedJson(LridError):
     status, code, title = 400, "malformed_json", "The body is not valid JSON"
     remedy = "Send a UTF-8 JSON object such as {\"title\": \"...\", \"artist\": \"...\"}."
@@ -87,7 +97,7 @@ class UnknownLanguage(LridError):
 
 class InvalidMetadata(LridError):
     status, code, title = 422, "invalid_metadata", "A metadata field is not usable text"
-    remedy = "Send title, album and artist as UTF-8 strings without NUL, lone surrogates or long runs of combining marks."
+    remedy = "Send UTF-8 strings without NUL, lone surrogates or long runs of combining marks."
 
 
 class MetadataTooLong(LridError):
@@ -197,6 +207,11 @@ class ReleaseError(LridError):
 
     status, code, title = 422, "release_refused", "The release is not servable"
     remedy = "Run `lrid releases verify` and repair or replace the release."
+
+
+class SwapInProgress(LridError):
+    status, code, title = 409, "swap_in_progress", "Another release is being loaded"
+    remedy = "Wait until it is loaded; GET /models says which release is served."
 
 
 def public_errors() -> dict[str, type[LridError]]:

@@ -56,7 +56,7 @@ async def identify_files(
     await asyncio.to_thread(pool.start)
     identifier = None
     try:
-        identifier = await build_identifier(settings, pool, Metrics())
+        identifier = await build_identifier(settings, pool, Metrics(), settings.model)
         gate = asyncio.Semaphore(settings.decode_workers + 1)  # decode ahead of the device, but not by much
 
         async def one(path: Path) -> FileAnswer:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +18,7 @@ from starlette.responses import Response
 from app.audio.pool import DecodePool
 from app.audio.spec import DecodeLimits
 from app.errors import InvalidOption, LridError, MethodNotAllowed, NotFound
+from app.http.access import Access, AccessRules, digest
 from app.http.body import BodyReader
 from app.http.identify import IdentifyEndpoint
 from app.http.middleware import RequestContext
@@ -36,7 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     metrics = Metrics()
     health = Health()
     pool = build_pool(settings)
-    service = Service(health, pool, lambda: build_identifier(settings, pool, metrics))
+    service = Service(health, pool, partial(build_identifier, settings, pool, metrics), settings.model)
     body = BodyReader(
         max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
         max_metadata_characters=settings.max_metadata_characters,
@@ -46,12 +50,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.start()
+        with contextlib.suppress(RuntimeError, ValueError):  # signals exist in the main thread only
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
         yield
         await service.stop()
 
     app = FastAPI(title="LRID Serve", summary="Which language is this song sung in?", lifespan=lifespan)
     app.state.service = service
     app.include_router(build_router(service, endpoint, metrics, settings.model_store))
+    app.add_middleware(Access, rules=_access_rules(settings))
     app.add_middleware(RequestContext)
     app.add_exception_handler(LridError, on_lrid_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -68,13 +75,13 @@ def build_pool(settings: Settings) -> DecodePool:
     )
 
 
-async def build_identifier(settings: Settings, pool: DecodePool, metrics: Metrics) -> Identifier:
+async def build_identifier(settings: Settings, pool: DecodePool, metrics: Metrics, reference: str) -> Identifier:
     """Load in a thread, so that the port answers meanwhile; then wire up and start what serves requests."""
 
     def load():  # type: ignore[no-untyped-def]
         from app.serving.loading import load_release
 
-        return load_release(settings)
+        return load_release(settings, reference)
 
     loaded = await asyncio.to_thread(load)
     model, choice = loaded.model, loaded.engine.choice
@@ -89,12 +96,22 @@ async def build_identifier(settings: Settings, pool: DecodePool, metrics: Metric
     batcher = Batcher(loaded.engine.listen, shape, limits, metrics)
     batcher.start()
     manifest = model.manifest
+    metrics.model_info.clear()
     metrics.model_info.labels(
         manifest.family, manifest.release, manifest.sha256, choice.device, choice.precision
     ).set(1)
     decode = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
     identifier_limits = IdentifierLimits(decode=decode, max_decoding=settings.decode_queue_max)
     return Identifier(model, pool, batcher, identifier_limits, metrics)
+
+
+def _access_rules(settings: Settings) -> AccessRules:
+    return AccessRules(
+        api_keys=tuple(digest(key.get_secret_value()) for key in settings.api_keys),
+        admin_keys=tuple(digest(key.get_secret_value()) for key in settings.admin_keys),
+        public_prefixes=tuple(settings.public_paths.split(",")),
+        requests_per_minute=settings.requests_per_minute,
+    )
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -110,4 +127,6 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _on_validation_error(request: Request, error: Exception) -> Response:
-    return on_lrid_error(request, InvalidOption(str(error)))
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return on_lrid_error(request, InvalidOption(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))

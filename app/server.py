@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import logging.config
 import os
 import tempfile
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -12,6 +15,8 @@ import uvicorn
 from app.logs import log_config
 from app.serving.metrics import MULTIPROCESS_FOLDER
 from app.settings import Settings
+
+log = logging.getLogger("lrid.server")
 
 
 class Server(uvicorn.Server):
@@ -29,6 +34,9 @@ class Server(uvicorn.Server):
 
 def serve(settings: Settings) -> None:
     """Run until a signal ends it. With several workers uvicorn's supervisor starts, watches and replaces them."""
+    logging.config.dictConfig(log_config(settings.log_level))
+    if unknown := unknown_settings(os.environ):
+        log.warning("no such setting, ignored: %s", ", ".join(unknown))
     export(settings)
     options: dict[str, Any] = {
         "factory": True,
@@ -48,7 +56,14 @@ def serve(settings: Settings) -> None:
         uvicorn.run("app.main:create_app", workers=settings.workers, **options)
 
 
+def unknown_settings(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: most likely misspelt ones."""
+    known = {f"LRID_{name.upper()}" for name in Settings.model_fields} | {"LRID_DATA"}  # that one is training's
+    return sorted(name for name in environ if name.upper().startswith("LRID_") and name.upper() not in known)
+
+
 def export(settings: Settings) -> None:
-    """Settings become environment variables, from which every server process makes its own."""
-    for name, value in settings.model_dump(mode="json", exclude_unset=True).items():
+    """Settings become environment variables, from which every server process makes its own. Keys are there already."""
+    keys = {"api_keys", "admin_keys"}
+    for name, value in settings.model_dump(mode="json", exclude_unset=True, exclude=keys).items():
         os.environ[f"LRID_{name.upper()}"] = str(value)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+KeyList = Annotated[tuple[SecretStr, ...], NoDecode]  # comma separated in the environment, not JSON
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -20,7 +21,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one.")
     workers: int = Field(1, ge=1, le=64, description="Server processes, each with its own model. Keep 1 on a GPU.")
     model_store: Path = Field(REPOSITORY / "model_store", description="Folder with `<family>/<release>/`.")
-    model: str = Field("lrid_net/1", description="Release to serve, `family/release`.")
+    model: str = Field("lrid_net/1", description="Release to serve: `family/release`, or `family` for its newest.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA when there is one.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Of the trunk. `auto`: bf16 where the hardware multiplies it, else fp32 (fp16 on older GPUs)."
@@ -51,7 +52,19 @@ class Settings(BaseSettings):
     decode_timeout_seconds: float = Field(20.0, gt=0, description="Time limit for decoding one file.")
     decode_memory_mb: int = Field(1024, ge=256, description="Address space each decoding process may add to its own.")
 
+    api_keys: KeyList = Field((), description="Keys that may ask, separated by commas; none: everyone may.")
+    admin_keys: KeyList = Field((), description="Keys for `/admin`, separated by commas; none: nobody may.")
+    public_paths: str = Field(
+        "/health,/metrics,/,/docs,/openapi.json", description="Paths that need no key even when there are keys."
+    )
+    requests_per_minute: float = Field(0.0, ge=0, description="Rate limit of each key; 0 = none.")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
+
+    @field_validator("api_keys", "admin_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_track_fits_the_queue(self) -> Self:

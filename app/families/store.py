@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST, WEIGHTS, GOLDEN, CARD = "manifest.json", "weights.safetensors", "golden.json", "CARD.md"
-REFERENCE = re.compile(r"([a-z0-9][a-z0-9_.-]{0,63})/([a-z0-9][a-z0-9_.-]{0,63})")
+REFERENCE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}(/[a-z0-9][a-z0-9_.-]{0,63})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,25 @@ def families() -> dict[str, Family]:
 
 
 def release_folder(store: Path, reference: str) -> Path:
-    """`family/release` → its folder. Raises ReleaseError on anything else, path traversal included."""
+    """`family/release`, or `family` for its newest release → the folder.
+
+    Raises ReleaseError on anything else, path traversal included.
+    """
     if not REFERENCE.fullmatch(reference) or ".." in reference:
         raise ReleaseError(f"a release is named family/release, such as lrid_net/1; got {reference!r}")
+    if "/" not in reference:
+        reference = max((n for n in list_releases(store) if n.startswith(f"{reference}/")), key=_age, default=reference)
     folder = store / reference
     if not (folder / MANIFEST).is_file():
         known = ", ".join(list_releases(store)) or "none"
         raise ReleaseError(f"no release {reference!r} in the model store; found: {known}")
     return folder
+
+
+def _age(reference: str) -> tuple[int, str]:
+    """Sorts release names as people count: 9 before 10."""
+    name = reference.partition("/")[2]
+    return (int(name) if name.isdecimal() else -1, name)
 
 
 def list_releases(store: Path) -> list[str]:

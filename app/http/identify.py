@@ -37,11 +37,11 @@ class IdentifyEndpoint:
         modalities, outcome = "none", "ok"
         self._metrics.in_flight.inc()
         try:
-            identifier = self._service.identifier
-            deadline = self._deadline(request)
-            asked = await self._read(request, identifier, deadline)
-            modalities = _modalities(asked.track)
-            response = await self._identify(request, identifier, asked, deadline)
+            with self._service.lease() as identifier:
+                deadline = self._deadline(request)
+                asked = await self._read(request, identifier, deadline)
+                modalities = _modalities(asked.track)
+                response = await self._identify(request, identifier, asked, deadline)
         except LridError as error:
             outcome = error.code
             raise

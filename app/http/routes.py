@@ -23,6 +23,8 @@ from app.http.schemas import (
     ModelsResponse,
     Options,
     Problem,
+    ReleaseName,
+    SwapRequest,
 )
 from app.serving.metrics import Metrics
 from app.serving.service import Service
@@ -63,6 +65,11 @@ def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics,
     @router.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE, media_type="text/html")
+
+    @router.post("/admin/releases", responses=_problems())
+    async def swap(release: SwapRequest) -> ReleaseName:
+        """Load another release, prove it, and serve it. Needs an admin key. Nothing in flight is disturbed."""
+        return release_name((await service.swap(release.model)).model.manifest)
 
     _add_health(router, service)
     return router

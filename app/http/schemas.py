@@ -122,6 +122,14 @@ class Problem(BaseModel):
     request_id: str
 
 
+class SwapRequest(BaseModel):
+    """The release to serve from now on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(max_length=130, description="`family/release`, or `family` for its newest release.")
+
+
 class LanguageEntry(BaseModel):
     code: str
     iso639_3: str

@@ -42,6 +42,8 @@ class Identifier:
         self._limits = limits
         self._metrics = metrics
         self._decoding = 0
+        self.leases = 0  # requests that may still use this identifier
+        self.returned = asyncio.Event()  # set whenever a lease ends
         self._windows_per_track = 4.0  # smoothed: what a file in decoding will add to the queue
 
     def check_room(self, deadline: float) -> None:

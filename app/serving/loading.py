@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from app.errors import ReleaseError
 from app.families.contract import Model
@@ -25,13 +24,13 @@ class Loaded:
     engine: Engine
 
 
-def load_release(settings: Settings) -> Loaded:
-    """Load `settings.model` and replay its golden file on the very engine that will serve.
+def load_release(settings: Settings, reference: str) -> Loaded:
+    """Load `family/release`, or a `family`'s newest, and replay its golden file on the very engine that will serve.
 
     In `precision=auto` a reduced precision that does not reproduce golden.json falls back to fp32. Raises ReleaseError.
     """
     started = time.perf_counter()
-    folder = release_folder(Path(settings.model_store), settings.model)
+    folder = release_folder(settings.model_store, reference)
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder)
     try:
@@ -54,7 +53,7 @@ def load_release(settings: Settings) -> Loaded:
         engine = Engine(model.listener, EngineChoice(choice.device, "fp32", choice.batch_size))
         worst = replay(model, golden, engine.listen, "fp32")
     fields = {
-        "model": settings.model,
+        "model": "/".join(folder.parts[-2:]),
         "device": engine.choice.device,
         "precision": engine.choice.precision,
         "golden_max_difference": round(worst, 6),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 
 from app.audio.pool import DecodePool
-from app.errors import Draining, LridError, NotReady
+from app.errors import Draining, LridError, NotReady, SwapInProgress
 from app.serving.health import Health
 from app.serving.identifier import Identifier
 
@@ -17,18 +18,23 @@ RETRY_WHILE_LOADING_SECONDS = 3.0
 
 
 class Service:
-    """Owns what must be started and stopped. `build` makes the identifier, its batcher running."""
+    """Owns what must be started and stopped. `build` makes the identifier of a release, its batcher running."""
 
-    def __init__(self, health: Health, pool: DecodePool, build: Callable[[], Awaitable[Identifier]]) -> None:
+    def __init__(
+        self, health: Health, pool: DecodePool, build: Callable[[str], Awaitable[Identifier]], model: str
+    ) -> None:
+        """`model` is the release to serve first, as the settings name it."""
         self.health = health
         self._pool = pool
         self._build = build
+        self._model = model
         self._identifier: Identifier | None = None
-        self._loading: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._swapping = False
 
     def start(self) -> None:
         """Begin to load in the background: the port is open meanwhile."""
-        self._loading = asyncio.create_task(self._load(), name="load")
+        self._in_background(self._load())
 
     def drain(self) -> None:
         """From now on nothing new is accepted; what was accepted is finished."""
@@ -36,16 +42,25 @@ class Service:
 
     async def stop(self) -> None:
         self.drain()
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.gather(self._loading, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._identifier is not None:
             await self._identifier.batcher.stop()
         await asyncio.to_thread(self._pool.close)
 
-    @property
-    def identifier(self) -> Identifier:
-        """Raises Draining or NotReady."""
+    @contextmanager
+    def lease(self) -> Iterator[Identifier]:
+        """The identifier that serves a new request, to its end. Raises Draining or NotReady."""
+        identifier = self._current()
+        identifier.leases += 1
+        try:
+            yield identifier
+        finally:
+            identifier.leases -= 1
+            identifier.returned.set()
+
+    def _current(self) -> Identifier:
         if self.health.draining:
             raise Draining("no new requests are accepted", retry_after_seconds=1.0)
         if self._identifier is None:
@@ -60,10 +75,39 @@ class Service:
         """The identifier whatever the state, for pages that only describe."""
         return self._identifier
 
+    # --- swapping releases --------------------------------------------------------------------------------------------
+
+    async def swap(self, model: str) -> Identifier:
+        """Load another release beside the one that serves, prove it, then let new requests go to it.
+
+        Requests that began with the old release end with it. Raises ReleaseError (the old one goes on), SwapInProgress.
+        """
+        if self._swapping or self._identifier is None:
+            raise SwapInProgress("a release is being loaded already")
+        self._swapping = True
+        try:
+            old, self._identifier = self._identifier, await self._build(model)
+        finally:
+            self._swapping = False
+        self._model = model
+        log.info("now serving another release", extra={"fields": {"model": model}})
+        self._in_background(_retire(old))
+        return self._identifier
+
+    def reload(self) -> None:
+        """SIGHUP: resolve the configured name again (a family's newest release may be another now) and swap to it."""
+        self._in_background(self._reload())
+
+    async def _reload(self) -> None:
+        try:
+            await self.swap(self._model)
+        except LridError as error:
+            log.error("reload refused, the old release goes on: %s", error.detail)
+
     async def _load(self) -> None:
         try:
             await asyncio.to_thread(self._pool.start)
-            self._identifier = identifier = await self._build()
+            self._identifier = await self._build(self._model)
         except LridError as error:
             log.error("the release cannot be served: %s", error.detail)
             self.health.set_failed(error.detail)
@@ -71,6 +115,19 @@ class Service:
             log.exception("loading failed")
             self.health.set_failed("loading failed; the log says why")
         else:
-            self.health.add_check("batcher", lambda: identifier.batcher.healthy)
+            self.health.add_check("batcher", lambda: self._identifier is not None and self._identifier.batcher.healthy)
             self.health.add_check("decoders", lambda: self._pool.healthy)
             self.health.set_ready()
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _retire(old: Identifier) -> None:
+    """Stop a replaced identifier once its last request is answered."""
+    while old.leases:
+        old.returned.clear()
+        await old.returned.wait()
+    await old.batcher.stop()

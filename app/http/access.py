@@ -1,0 +1,113 @@
+"""Who may ask: optional API keys, and a rate limit for each of them. Pure ASGI, inside RequestContext.
+
+Several keys can be valid at once, so that they can be rotated without a gap. Keys are kept and compared as SHA-256
+digests in constant time, and never appear in logs or answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.errors import RateLimited, Unauthorized
+from app.http.problem import on_lrid_error
+
+ADMIN_PREFIX = "/admin/"
+
+
+def digest(key: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+class TokenBucket:
+    """`per_minute` requests a minute, in bursts of up to that many."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._capacity = per_minute
+        self._per_second = per_minute / 60
+        self._tokens = per_minute
+        self._updated = time.monotonic()
+
+    def take(self) -> float:
+        """0 if a request may pass; else seconds until the next one may."""
+        now = time.monotonic()
+        self._tokens = min(self._capacity, self._tokens + (now - self._updated) * self._per_second)
+        self._updated = now
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return 0.0
+        return (1 - self._tokens) / self._per_second
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """Which keys open what."""
+
+    api_keys: tuple[bytes, ...]  # digests; empty: open to everyone
+    admin_keys: tuple[bytes, ...]  # digests; empty: /admin is closed to everyone
+    public_prefixes: tuple[str, ...]
+    requests_per_minute: float  # for each key; 0 = no limit
+
+
+class Access:
+    """Wraps the application; answers 401 and 429 itself."""
+
+    def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
+        self.app = app
+        self._rules = rules
+        per_minute = rules.requests_per_minute
+        self._buckets = {key: TokenBucket(per_minute) for key in rules.api_keys} if per_minute else {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._check(scope)
+            except (Unauthorized, RateLimited) as error:
+                response = on_lrid_error(Request(scope), error)
+                if isinstance(error, Unauthorized):
+                    response.headers["WWW-Authenticate"] = "Bearer"
+                await response(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        """Raises Unauthorized or RateLimited."""
+        path: str = scope["path"]
+        admin = path.startswith(ADMIN_PREFIX)
+        keys = self._rules.admin_keys if admin else self._rules.api_keys
+        if not admin and (not keys or self._is_public(path)):
+            return
+        key = _match(_given_key(scope), keys)
+        if key is None:
+            raise Unauthorized("no valid key was sent")
+        if (bucket := self._buckets.get(key)) and (wait_seconds := bucket.take()):
+            raise RateLimited(
+                f"a key may send {self._rules.requests_per_minute:g} requests a minute", retry_after_seconds=wait_seconds
+            )
+
+    def _is_public(self, path: str) -> bool:
+        return any(path == p or (p != "/" and path.startswith(f"{p}/")) for p in self._rules.public_prefixes)
+
+
+def _given_key(scope: Scope) -> bytes:
+    """Digest of the key in `Authorization: Bearer …` or `X-API-Key`."""
+    headers = dict(scope["headers"])
+    kind, _, value = headers.get(b"authorization", b"").partition(b" ")
+    key = value.strip() if kind.lower() == b"bearer" else headers.get(b"x-api-key", b"")
+    return hashlib.sha256(key).digest()
+
+
+def _match(given: bytes, keys: Iterable[bytes]) -> bytes | None:
+    """The key that was given. Looks at all of them, whichever matches."""
+    found = None
+    for key in keys:
+        if hmac.compare_digest(given, key):
+            found = key
+    return found
