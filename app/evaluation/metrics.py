@@ -1,0 +1,162 @@
+"""Metrics of a classifier of one language a track.
+
+Conventions
+-----------
+- `labels`: (n,) integers, the true classes. `predictions`: (n,) integers. Classes are 0 .. n_classes - 1, in logit order.
+- `probabilities`: (n, n_classes), rows sum to 1. `probability` alone is the best one of each row, (n,).
+- A confusion matrix has the truth in its rows and the prediction in its columns.
+- A ratio with nothing under it is 0: the precision of a class that is never predicted, the recall of one without tracks.
+  `macro` averages over the classes that occur in the truth or in the predictions (as scikit-learn does by default).
+- Every function validates its arguments and raises ValueError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.floating]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Precision, recall and F1 of each class, (n_classes,) each, and their support."""
+
+    precision: Float64
+    recall: Float64
+    f1: Float64
+    support: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Precision, recall and F1 averaged over classes."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What answering only from `threshold` on gives."""
+
+    threshold: float
+    precision: float  # share of the answers that are right
+    coverage: float  # share of the tracks that are answered
+
+
+def validate(labels: Ints, predictions: Ints, n_classes: int) -> None:
+    """Raises ValueError unless both are non-empty vectors of the same length with classes in range."""
+    if labels.ndim != 1 or labels.shape != predictions.shape:
+        raise ValueError(f"labels and predictions must be vectors of one length, are {labels.shape}, {predictions.shape}")
+    if not len(labels):
+        raise ValueError("there is nothing to measure: no labels")
+    for name, values in (("labels", labels), ("predictions", predictions)):
+        if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() >= n_classes:
+            raise ValueError(f"{name} must be integers from 0 to {n_classes - 1}")
+
+
+def validate_probabilities(labels: Ints, probabilities: Floats) -> None:
+    """Raises ValueError unless rows are distributions that fit the labels."""
+    if probabilities.ndim != 2 or len(probabilities) != len(labels):
+        raise ValueError(f"probabilities must be ({len(labels)}, n_classes), are {probabilities.shape}")
+    if not np.isfinite(probabilities).all() or probabilities.min() < 0:
+        raise ValueError("probabilities must be finite and not negative")
+    if np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
+        raise ValueError("each row of probabilities must sum to 1")
+    validate(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+
+
+def confusion(labels: Ints, predictions: Ints, n_classes: int) -> npt.NDArray[np.int64]:
+    """(n_classes, n_classes) counts: truth in rows, prediction in columns."""
+    validate(labels, predictions, n_classes)
+    flat = np.bincount(labels * n_classes + predictions, minlength=n_classes * n_classes)
+    return flat.reshape(n_classes, n_classes)
+
+
+def per_class(matrix: npt.NDArray[np.int64]) -> Scores:
+    """Scores of each class from a confusion matrix."""
+    right = np.diag(matrix).astype(np.float64)
+    support = matrix.sum(axis=1)
+    predicted = matrix.sum(axis=0)
+    return Scores(_ratio(right, predicted), _ratio(right, support), _ratio(2 * right, predicted + support), support)
+
+
+def macro(matrix: npt.NDArray[np.int64]) -> Average:
+    """Every class that occurs counts the same."""
+    scores = per_class(matrix)
+    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
+    return _average(scores, occurs.astype(np.float64))
+
+
+def weighted(matrix: npt.NDArray[np.int64]) -> Average:
+    """Classes count by their support."""
+    scores = per_class(matrix)
+    return _average(scores, scores.support.astype(np.float64))
+
+
+def accuracy(matrix: npt.NDArray[np.int64]) -> float:
+    """Share of right predictions."""
+    return float(np.trace(matrix) / matrix.sum())
+
+
+def balanced_accuracy(matrix: npt.NDArray[np.int64]) -> float:
+    """Mean recall over the classes that occur in the truth; chance is 1 over their number."""
+    scores = per_class(matrix)
+    return float(scores.recall[scores.support > 0].mean())
+
+
+def negative_log_likelihood(labels: Ints, probabilities: Floats) -> float:
+    """Mean, in nats; a probability under 1e-12 counts as that."""
+    validate_probabilities(labels, probabilities)
+    chosen = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+
+def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 15) -> float:
+    """Mean distance of confidence and accuracy over equally wide bins of the best probability (Guo et al. 2017)."""
+    validate_probabilities(labels, probabilities)
+    confidence = probabilities.max(axis=1)
+    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(bin_of, minlength=bins)
+    gaps = np.abs(np.bincount(bin_of, right, bins) - np.bincount(bin_of, confidence, bins))
+    return float(gaps[counts > 0].sum() / len(labels))
+
+
+def at_threshold(labels: Ints, probabilities: Floats, threshold: float) -> OperatingPoint:
+    """Precision and coverage when only tracks whose best probability reaches `threshold` are answered."""
+    validate_probabilities(labels, probabilities)
+    answered = probabilities.max(axis=1) >= threshold
+    right = (probabilities.argmax(axis=1) == labels) & answered
+    return OperatingPoint(threshold, float(right.sum() / max(1, answered.sum())), float(answered.mean()))
+
+
+def coverage_at_precision(labels: Ints, probabilities: Floats, precision: float) -> OperatingPoint | None:
+    """The smallest threshold whose answers are right at least this often; None where no threshold reaches it."""
+    validate_probabilities(labels, probabilities)
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    right = (probabilities.argmax(axis=1) == labels)[order].cumsum()
+    answered = np.arange(1, len(labels) + 1)
+    last_of_tie = np.append(confidence[order][1:] < confidence[order][:-1], True)  # equal confidences go together
+    good = np.flatnonzero((right / answered >= precision) & last_of_tie)
+    if not len(good):
+        return None
+    last = good[-1]
+    threshold = float(confidence[order][last])
+    return OperatingPoint(threshold, float(right[last] / answered[last]), float(answered[last] / len(labels)))
+
+
+def _ratio(above: Float64, below: npt.NDArray[np.int64]) -> Float64:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _average(scores: Scores, weights: Float64) -> Average:
+    share = weights / weights.sum()
+    return Average(float(scores.precision @ share), float(scores.recall @ share), float(scores.f1 @ share))

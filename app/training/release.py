@@ -1,0 +1,247 @@
+"""A checkpoint becomes a release: a folder that explains itself, checks itself, and never changes.
+
+Everything that is measured here (temperatures, thresholds, golden answers, figures) is measured on the stored weights,
+that is after they were rounded to fp16.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from app.errors import ReleaseError
+from app.evaluation.calibrate import Calibration, calibrate
+from app.evaluation.evaluate import Answers, Evaluation, Hearer, Progress, answer, report
+from app.families.contract import Label, Mode, Model, Temperatures, Thresholds
+from app.families.golden import Golden, GoldenCase, Tone, load_golden, replay
+from app.families.golden import answer as golden_answer
+from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
+from app.families.lrid_net.model import LridNetModel
+from app.families.lrid_net.read import langdetect_languages
+from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS, list_releases, load_model, release_folder
+from app.training import card, checkpoint
+from app.training.corpus import Row, read_manifest
+from app.training.errors import CheckpointError, TrainingError
+
+FAMILY = "lrid_net"
+MAX_WEIGHTS_MB = 50.0  # 10^6 bytes: releases are committed
+Stored = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """Rows to measure a release on."""
+
+    name: str
+    note: str  # what the rows are, for the card: real or synthetic, which split
+    manifest: Path
+    splits: Collection[str] = ("test",)
+    exclude_strength: Collection[str] = ()
+    max_rows: int = 0  # 0 = all; else every n-th
+
+    def rows(self, codes: Sequence[str]) -> list[Row]:
+        rows = read_manifest(self.manifest, codes, exclude_strength=self.exclude_strength)
+        rows = [row for row in rows if row.split in self.splits]
+        if not rows:
+            raise TrainingError(f"set {self.name!r}: {self.manifest} has no rows of split {', '.join(self.splits)}")
+        return rows[:: -(-len(rows) // self.max_rows)] if self.max_rows else rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseConfig:
+    """What a release is made of."""
+
+    checkpoint: Path
+    store: Path
+    release: str  # its name, such as "1"
+    calibration: Sequence[EvaluationSet]  # validation rows: temperatures and thresholds come from these alone
+    figures: Sequence[EvaluationSet] = ()  # measured once, for the card
+    data: str  # what it was trained on, in words
+    limits: str = ""  # what it does not know, in words
+    variant: str = "atdr"  # of the checkpoint
+    bf16: bool = True  # f while measuring, as a CPU serves; golden answers are fp32
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A release that can be served."""
+
+    reference: str
+    worst_difference: float  # largest |Δp| against golden.json
+
+
+def make_release(config: ReleaseConfig, progress: Progress = lambda n: None) -> Path:
+    """Builds the folder beside its place and renames it there. Raises TrainingError, CheckpointError, ReleaseError."""
+    place = config.store / FAMILY / config.release
+    if place.exists():
+        raise ReleaseError(f"{place} exists; releases never change: choose another name")
+    stored = checkpoint.load(config.checkpoint)
+    if stored["variant"] != config.variant:
+        raise CheckpointError(f"{config.checkpoint} is of variant {stored['variant']!r}, expected {config.variant!r}")
+    tensors = weights_of(stored)
+    data = safetensors_bytes(tensors)
+    if len(data) > MAX_WEIGHTS_MB * 1e6:
+        raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
+    draft = _manifest(config, stored, hashlib.sha256(data).hexdigest())
+    calibrations = _calibrate(config, LridNetModel(draft, tensors), progress)
+    manifest = _with_calibration(draft, calibrations)
+    model = LridNetModel(manifest, tensors)
+    sets = [*config.calibration, *config.figures]
+    evaluations = measure(model, sets, bf16=config.bf16, progress=progress)
+    manifest = manifest.model_copy(update={"metrics": _metrics(evaluations)})
+
+    config.store.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".making-", dir=config.store))
+    try:
+        folder = staging / FAMILY / config.release
+        folder.mkdir(parents=True)
+        (folder / WEIGHTS).write_bytes(data)
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / GOLDEN).write_text(make_golden(model).model_dump_json(indent=1) + "\n", encoding="utf-8")
+        text = card.write(manifest, calibrations, evaluations, sets=sets, limits=config.limits)
+        (folder / CARD).write_text(text, encoding="utf-8")
+        verify(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(place)  # fails if somebody made one meanwhile
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return place
+
+
+def weights_of(stored: Stored) -> dict[str, Tensor]:
+    """Tensors as they are stored: convolutions and matrices in fp16, BatchNorm and biases in fp32, no batch counters."""
+    tensors = {}
+    for name, tensor in stored["network"].items():
+        if "num_batches" in name:
+            continue
+        if not torch.isfinite(tensor).all():
+            raise ReleaseError(f"the checkpoint's tensor '{name}' holds NaN or infinite values: train again")
+        tensors[name] = (tensor.half() if tensor.dim() > 1 else tensor.float()).contiguous()
+    return tensors
+
+
+def _manifest(config: ReleaseConfig, stored: Stored, sha256: str) -> LridNetManifest:
+    from_json = json.loads(stored["config"])
+    codes = stored["labels"]
+    known = stored["label_details"]
+    return LridNetManifest(
+        family=FAMILY,
+        release=config.release,
+        created=date.today(),
+        labels=[Label(**details) for details in known],
+        sha256=sha256,
+        training={
+            "variant": stored["variant"],
+            "data": config.data,
+            "rows": stored["rows"],
+            "class_prior": dict(zip(codes, (round(p, 5) for p in stored["class_prior"]), strict=True)),
+            "epochs": stored["best_epoch"] + 1,
+            "history": stored["history"],
+            "settings": {name: from_json[name] for name in SETTINGS},
+        },
+        metrics={},
+        temperature=Temperatures(),
+        thresholds=Thresholds(),
+        listen=ListenConfig(**stored["listen_config"]),
+        read=ReadConfig(languages=list(langdetect_languages()), seed=stored["text_seed"]),
+        network=NetworkConfig(**stored["network_config"]),
+    )
+
+
+SETTINGS = (
+    "seed", "dropout_rate", "learning_rate", "schedule", "warmup_steps", "batch_size", "text_rows_per_batch",
+    "text_class_power", "weak_weight", "crop_seconds", "audio_loss_weight", "augment", "freeze_listener", "precision",
+)  # fmt: skip
+
+
+def _calibrate(config: ReleaseConfig, model: LridNetModel, progress: Progress) -> dict[Mode, Calibration]:
+    """From the union of the calibration sets, each case by itself. The draft's temperatures are 1."""
+    codes = [label.code for label in model.manifest.labels]
+    hearer = Hearer(model, bf16=config.bf16)
+    together: dict[Mode, list[Answers]] = {}
+    for chosen in config.calibration:
+        for mode, answers in answer(model, chosen.rows(codes), hearer, progress).items():
+            together.setdefault(mode, []).append(answers)
+    found: dict[Mode, Calibration] = {}
+    for mode, parts in together.items():
+        probabilities = np.concatenate([part.probabilities for part in parts])
+        labels = np.concatenate([part.labels for part in parts])
+        found[mode] = calibrate(np.log(np.maximum(probabilities, 1e-12)), labels)
+    return found
+
+
+def _with_calibration(draft: LridNetManifest, found: dict[Mode, Calibration]) -> LridNetManifest:
+    return draft.model_copy(
+        update={
+            "temperature": Temperatures(**{mode: c.temperature for mode, c in found.items()}),
+            "thresholds": Thresholds(**{mode: c.threshold for mode, c in found.items()}),
+        }
+    )
+
+
+def measure(
+    model: Model, sets: Sequence[EvaluationSet], *, bf16: bool, progress: Progress = lambda n: None
+) -> dict[str, Evaluation]:
+    """Figures by name of the set."""
+    codes = [label.code for label in model.manifest.labels]
+    hearer = Hearer(model, bf16=bf16)
+    return {chosen.name: report(model, answer(model, chosen.rows(codes), hearer, progress)) for chosen in sets}
+
+
+def _metrics(evaluations: dict[str, Evaluation]) -> dict[Mode, dict[str, Any]]:
+    found: dict[Mode, dict[str, Any]] = {}
+    for name, evaluation in evaluations.items():
+        for mode, case in evaluation.items():
+            found.setdefault(mode, {})[name] = case.summary()
+    return found
+
+
+def make_golden(model: LridNetModel) -> Golden:
+    """Synthetic inputs in every mix of modalities and several scripts, answered by the stored weights in fp32."""
+    low, high = Tone(pitch_hz=147.0), Tone(pitch_hz=392.0, vibrato=0.05)
+    inputs: list[dict[str, Any]] = [
+        {"audio": low, "artist": "The Harbour Lights", "album": "Morning Tide", "title": "Waiting for the Rain"},
+        {"audio": high, "title": "Eu quero ver o sol nascer"},
+        {"audio": low},
+        {"audio": high},
+        {"artist": "Los Caminantes", "title": "Corazón de papel"},
+        {"title": "桜の花が咲く頃に"},
+        {"title": "사랑한다고 말해줘"},
+        {"title": "Тёмная ночь над рекой"},
+        {"album": "Zimowe noce", "title": "Gdzie jesteś, kiedy śpię"},
+        {"title": "1984"},
+    ]
+    listen = Hearer(model, bf16=False).windows
+    cases = []
+    for given in inputs:
+        asked = GoldenCase(**given, probabilities=[])
+        expected = golden_answer(model, asked, listen)
+        cases.append(asked.model_copy(update={"probabilities": [round(float(p), 6) for p in expected]}))
+    return Golden(cases=cases)
+
+
+def verify(folder: Path) -> Verified:
+    """Hash, schema, shapes, finite weights, and golden.json in fp32. Raises ReleaseError naming what is wrong."""
+    model = load_model(folder)
+    golden = load_golden(folder / GOLDEN)
+    worst = replay(model, golden, Hearer(model, bf16=False).windows, "fp32")
+    if not (folder / CARD).is_file():
+        raise ReleaseError(f"{CARD} is missing: a release says what it knows and what it does not")
+    return Verified(f"{model.manifest.family}/{model.manifest.release}", worst)
+
+
+def verify_all(store: Path) -> list[Verified]:
+    """Every release of a store, in order of name. Raises ReleaseError at the first that cannot be served."""
+    return [verify(release_folder(store, reference)) for reference in list_releases(store)]
