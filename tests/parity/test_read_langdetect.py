@@ -39,7 +39,7 @@ ODDITIES = (
     "\ufeff", "\ufffd", "AAA", "AAAa", "aAAa AaA", "LOUD AND CLEAR", "ÉTÉ ÀÉÈ", "ЖИЗНЬ", "ΩΔ", "ǅǈ", "İI", "ßẞ",
     "aaaaaaaaaaaaaaaa", "hahahahahaha", "[^_`]", "A[]z", "go to https://example.org/a?b=c&d=1 now", "http://",
     "https://x", "mail me@example.org please", "@home", "a@b", "who@where@when", "🎵 love 🎵", "👩‍👩‍👧",
-    "𝒜𝓁𝓅𝒽𝒶", "\U0010ffff", "e\u0301" * 30, "\u0301\u0300", "zalgo""\u0335\u0489" * 40, "Love 사랑",
+    "𝒜𝓁𝓅𝒽𝒶", "\U0010ffff", "e\u0301" * 30, "\u0301\u0300", "zalgo\u0335\u0489" * 40, "Love 사랑",
     "사랑 Love Love Love", "사랑해요 넌 you", "ночь n", "ночной поезд n", "夜 night", "愛愛愛 a b",
     "  two   spaces  ", "\ud800 lone", "tab\tand\nline", "œuvre ĳsland ﬁn", "½ ¾ ²", "«été»", "ñandú", "x" * 3,
     "sch" * 7, "ii", "I I I", "Mc Mc",
