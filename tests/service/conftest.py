@@ -1,0 +1,30 @@
+"""One ordinary server for all tests that leave it as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import audio_samples
+from tests.service.live import LiveServer
+
+
+@pytest.fixture(scope="session")
+def server(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Ready, with the default settings."""
+    with LiveServer(tmp_path_factory.mktemp("server"), model_store=tiny_store) as live:
+        yield live.wait_until_ready()
+
+
+@pytest.fixture(scope="session")
+def song() -> bytes:
+    """70 s of MP3: several windows."""
+    return audio_samples.mp3(audio_samples.song(70.0, channels=1))
+
+
+@pytest.fixture(scope="session")
+def clip() -> bytes:
+    """5 s of WAV: one window."""
+    return audio_samples.wav(audio_samples.song(5.0, 22_050, channels=1), rate_hz=22_050)
