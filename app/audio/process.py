@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -135,9 +137,9 @@ class DecoderProcess:
             raise _audio_error(header)
         try:
             times = [(float(start), float(seconds)) for start, seconds in header["windows"]]
-            if len(times) > job.spec.max_windows:
-                raise wire.PeerGoneError
             seconds, name = float(header["seconds"]), str(header["format"])
+            if len(times) > job.spec.max_windows or not all(map(math.isfinite, (seconds, *chain(*times)))):
+                raise wire.PeerGoneError
         except (KeyError, TypeError, ValueError) as error:
             raise wire.PeerGoneError from error
         samples = np.empty((len(times), job.spec.window_samples), np.float32)

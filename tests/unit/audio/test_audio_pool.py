@@ -81,7 +81,7 @@ def test_same_answer_as_in_process(name: str) -> None:
         pool.close()
 
 
-@pytest.mark.parametrize("word", [b"segfault", b"exit", b"kill", b"bug", b"many", b"nan"])
+@pytest.mark.parametrize("word", [b"segfault", b"exit", b"kill", b"bug", b"many", b"nan", b"flood"])
 def test_a_crash_costs_one_request(shared_pool: DecodePool, word: bytes) -> None:
     with pytest.raises(DecoderCrashed) as caught:
         ask(shared_pool, word)
