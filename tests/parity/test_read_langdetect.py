@@ -152,7 +152,7 @@ def test_cleaning_and_ngrams(reference: Reference, profiles: Profiles) -> None:
         known = profiles.excerpt(cleaned(text))
         assert set(words) == set(known), text
         expected = np.array([detector.word_lang_prob_map[word] for word in words]).reshape(-1, len(LANGUAGES))
-        np.testing.assert_array_equal(profiles.scaled[rows] / profiles.scale[rows, None], expected)
+        np.testing.assert_array_equal(profiles.scaled[rows, :-1] / profiles.scale[rows, None], expected)
         assert all(known[word] == detector.word_lang_prob_map[word] for word in known)
 
 
@@ -163,7 +163,7 @@ def test_no_character_outside_of_the_table_is_normalised() -> None:
 def test_no_single_ngram_decides(profiles: Profiles) -> None:
     """The first draw needs no look: with the least smoothing a deviate can make, nothing is over the threshold."""
     least = (Detector.ALPHA_DEFAULT - 8.6 * Detector.ALPHA_WIDTH) / Detector.BASE_FREQ
-    smoothed = profiles.scaled + least * profiles.scale[:, None]
+    smoothed = profiles.scaled[:, :-1] + least * profiles.scale[:, None]
     assert (smoothed.max(axis=1) / smoothed.sum(axis=1)).max() < Detector.CONV_THRESHOLD - 1e-6
 
 
@@ -192,3 +192,12 @@ def test_products_that_get_too_small_start_anew(
     monkeypatch.setattr(read, "SMALLEST", smallest)
     for text in itertools.islice(TEXTS, 0, None, 5):
         same(reader.vector_of(text), reference.vector_of(text), text)
+
+
+def test_few_and_many_ngrams_are_read_alike(
+    reader: LangdetectReader, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for many in (0, 10**6):
+        monkeypatch.setattr(read, "MANY_NGRAMS", many)
+        for text in TEXTS[::6]:
+            same(reader.vector_of(text), reference.vector_of(text), text)

@@ -55,25 +55,26 @@ class Profiles:
     """Probability of each n-gram (1 to 3 characters) in each language. Immutable; about 70 MB.
 
     Every row is scaled by a power of two, which changes no digit of any product, such that with langdetect's smoothing
-    added all values are under 1: products only ever fall, and fall slowly for the language that leads.
+    added all values are under 1: products only ever fall, and fall slowly for the language that leads. The last column
+    is that of a language without any n-gram.
     """
 
     def __init__(self, languages: Iterable[str]) -> None:
         """`languages`: the columns, in order. Raises OSError or ValueError if a profile cannot be read."""
         self.languages = tuple(languages)
-        probabilities = self._load()  # (n_ngrams, n_languages)
+        probabilities = self._load()  # (n_ngrams, n_languages + 1)
         _, exponents = np.frexp(probabilities.max(axis=1) + Detector.BASE_FREQ**-1)
         self.scale = np.ldexp(1.0, -exponents)  # (n_ngrams,)
-        self.scaled = probabilities * self.scale[:, None]  # (n_ngrams, n_languages)
+        self.scaled = probabilities * self.scale[:, None]  # (n_ngrams, n_languages + 1)
         self._normal = {code: NGram.normalize(chr(code)) for code in range(PLANE_CHARACTERS)}
         self._normal = {code: normal for code, normal in self._normal.items() if chr(code) != normal}
 
     def _load(self) -> Float64Array:
-        """Fill the index of n-grams; return their probabilities, (n_ngrams, n_languages)."""
+        """Fill the index of n-grams; return their probabilities, (n_ngrams, n_languages + 1), the last column 0."""
         profiles = [json.loads((PROFILES / code).read_text(encoding="utf-8")) for code in self.languages]
         known = dict.fromkeys(chain.from_iterable(profile["freq"] for profile in profiles))
         self._row = {ngram: row for row, ngram in enumerate(filter(_can_occur, known))}
-        probabilities = np.zeros((len(self._row), len(profiles)))
+        probabilities = np.zeros((len(self._row), len(profiles) + 1))
         for column, profile in enumerate(profiles):
             counts = {
                 self._row[ngram]: n / profile["n_words"][len(ngram) - 1]
@@ -101,7 +102,7 @@ class Profiles:
     def excerpt(self, text: str) -> dict[str, list[float]]:
         """langdetect's own `word_lang_prob_map`, for the n-grams of `text`, which is cleaned, alone."""
         known = {ngram: self._row[ngram] for ngram in self.ngrams(text) if ngram in self._row}
-        return {ngram: (self.scaled[row] / self.scale[row]).tolist() for ngram, row in known.items()}
+        return {ngram: (self.scaled[row, :-1] / self.scale[row]).tolist() for ngram, row in known.items()}
 
 
 def _can_occur(ngram: str) -> bool:

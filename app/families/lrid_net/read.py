@@ -7,8 +7,9 @@ but the products of many blocks of five are formed at once; what was multiplied 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from langdetect.detector import Detector
 
 from app.domain import Metadata, Reading
 from app.errors import ReleaseError
-from app.families.lrid_net.draws import NORMAL_PAIR_WORDS, Choices, WordStream
+from app.families.lrid_net.draws import NORMAL_PAIR_WORDS, Choices, IndexArray, WordStream
 from app.families.lrid_net.profiles import Float64Array, Profiles, cleaned, langdetect_languages
 
 __all__ = ["LangdetectReader", "langdetect_languages"]
@@ -25,6 +26,7 @@ N_TRIALS = 7  # Detector.n_trial
 BLOCK_DRAWS = 5  # convergence is looked at after draw 1, 6, 11, ...
 MAX_BLOCKS = Detector.ITERATION_LIMIT // BLOCK_DRAWS + 1  # the first holds one draw
 FIRST_BLOCKS = 24  # multiplied at once in the first trial; the later ones go by the trial before
+MANY_NGRAMS = 400  # from here on, smoothing each that is drawn is cheaper than smoothing all
 ROUNDING = 1e-11  # a comparison closer than this may fall otherwise in langdetect's order of additions
 LARGEST, SMALLEST = 1e270, 1e-200  # the leading language's product starts at the one and is not used under the other
 
@@ -114,33 +116,51 @@ class LangdetectReader:
 
 
 class _Evidence:
-    """The n-grams of one text against the languages whose profile holds any of them.
+    """The n-grams of one text against the languages that come into question, a column each.
 
-    All other languages have the same probability all along, the smoothing alone, which is under that of every language
-    here: one column, the last, stands for them.
+    Languages whose profile holds none of the n-grams share the last column: they have the same probability all along,
+    the smoothing alone, and never the largest, as all others are over it at every draw.
     """
 
     def __init__(self, profiles: Profiles, rows: list[int]) -> None:
-        scaled = profiles.scaled.take(rows, axis=0)
-        held = scaled.any(axis=0)
-        self.languages = held.nonzero()[0]
-        self._scaled = np.zeros((len(rows), len(self.languages) + 1))
-        self._scaled[:, :-1] = scaled.take(self.languages, axis=1)
-        self._scale = profiles.scale.take(rows).repeat(len(self.languages) + 1).reshape(self._scaled.shape)
+        self._rows = np.array(rows)
+        self._profiles = profiles
+        self._few = len(rows) < MANY_NGRAMS
+        if self._few:
+            scaled = profiles.scaled.take(self._rows, axis=0)
+            columns = scaled.any(axis=0).nonzero()[0]
+            self.languages = columns
+            columns = np.append(columns, len(profiles.languages))
+            self._scaled = scaled.take(columns, axis=1)
+            self._scale = profiles.scale.take(self._rows).repeat(len(columns)).reshape(self._scaled.shape)
+        else:
+            self.languages = np.arange(len(profiles.languages))
         self._start = np.full(len(self.languages) + 1, LARGEST)
-        self._start[-1] *= len(held) - len(self.languages)
+        self._start[-1] *= len(profiles.languages) - len(self.languages)
+
+    def _smoothed(self, weight: float) -> Callable[[IndexArray], Float64Array]:
+        """Smoothed probabilities, scaled, of n-grams by their number in the text: (...) -> (..., n_columns)."""
+        if self._few:
+            table = self._scale * weight
+            table += self._scaled
+            return partial(table.take, axis=0)
+
+        def smooth(numbers: IndexArray) -> Float64Array:
+            rows = self._rows.take(numbers)
+            return self._profiles.scaled.take(rows, axis=0) + weight * self._profiles.scale.take(rows)[..., None]
+
+        return smooth
 
     def trial(self, alpha: float, choices: Choices, first: int, n_blocks: int) -> _Trial:
         """Draw from choice `first` on until one language has won, multiplying `n_blocks` blocks at once."""
-        likelihood = self._scale * (alpha / Detector.BASE_FREQ)  # (n_ngrams, n_columns), under 1
-        likelihood += self._scaled
+        smoothed = self._smoothed(alpha / Detector.BASE_FREQ)
         # After this one draw nothing can be decided yet: no n-gram has a probability over 0.32 in any language.
-        state = likelihood[choices.take(first, 1)[0]] * self._start
+        state = smoothed(choices.take(first, 1))[0] * self._start
         done, first = 1, first + 1
         while True:
             n_blocks = min(n_blocks, MAX_BLOCKS - done)
             drawn = choices.take(first, n_blocks * BLOCK_DRAWS).reshape(n_blocks, BLOCK_DRAWS)
-            blocks = np.multiply.reduce(likelihood.take(drawn.T, axis=0), axis=0)  # (n_blocks, n_columns)
+            blocks = np.multiply.reduce(smoothed(drawn.T), axis=0)  # (n_blocks, n_columns)
             blocks[0] *= state
             # Kept language by language in memory, as the next steps go along the blocks.
             products = np.multiply.accumulate(blocks, axis=0, out=np.empty(blocks.shape[::-1]).T)
