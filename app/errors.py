@@ -45,6 +45,11 @@ class MethodNotAllowed(LridError):
     remedy = "Use the method in the Allow header; see /docs."
 
 
+class HeadersTooLarge(LridError):
+    status, code, title = 431, "headers_too_large", "The request headers are too large"
+    remedy = "Send fewer or shorter headers; 64 KiB are accepted."
+
+
 class Unauthorized(LridError):
     status, code, title = 401, "unauthorized", "A key is needed"
     remedy = "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`; the operator hands them out."

@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from app.connections import BoundedProtocol, raise_file_limit
 from app.logs import log_config
 from app.serving.metrics import MULTIPROCESS_FOLDER
 from app.settings import Settings
@@ -38,11 +39,15 @@ def serve(settings: Settings) -> None:
     if unknown := unknown_settings(os.environ):
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
     export(settings)
+    raise_file_limit()
     options: dict[str, Any] = {
         "factory": True,
         "host": settings.host,
         "port": settings.port,
         "log_config": log_config(settings.log_level),
+        "http": BoundedProtocol,
+        "ws": "none",
+        "backlog": 4096,
         "access_log": False,  # the middleware logs requests, with their id
         "proxy_headers": False,
         "server_header": False,
