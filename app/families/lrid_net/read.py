@@ -147,7 +147,9 @@ class _Evidence:
 
         def smooth(numbers: IndexArray) -> Float64Array:
             rows = self._rows.take(numbers)
-            return self._profiles.scaled.take(rows, axis=0) + weight * self._profiles.scale.take(rows)[..., None]
+            likelihood = self._profiles.scaled.take(rows, axis=0)
+            likelihood += weight * self._profiles.scale.take(rows)[..., None]
+            return likelihood
 
         return smooth
 
