@@ -1,0 +1,1 @@
+"""What anyone can run to measure the service; see the README, section Speed."""

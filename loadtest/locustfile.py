@@ -1,0 +1,113 @@
+"""A catalogue being identified: songs, clips, bare metadata, and now and then something that must be refused.
+
+    locust -f loadtest/locustfile.py --headless -u 8 -r 8 -t 30s --host http://localhost:8000
+
+Every answer is checked: status, probabilities that sum to 1, and for bad input the code of the refusal. The exit code is
+1 if any was wrong. A server that says 429 is obeyed: the user waits for Retry-After. Files are made at the start.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import FastHttpUser, between, task
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # locust puts only this folder on the path
+
+from loadtest.sounds import TRACKS, encoded
+
+# Made while this file is imported: clips, and songs of 2 to 3 min.
+CLIPS = [encoded(seconds, 1, kind) for seconds, kind in ((30, "MP3"), (12, "OGG"), (30, "FLAC"))]
+SONGS = [encoded(seconds, 2, kind) for seconds, kind in ((180, "MP3"), (120, "OGG"))]
+gevent.get_hub().loop.update_now()  # or the seconds this took would be missing from -t
+BOUNDARY = "lrid-loadtest-boundary"
+
+REFUSALS: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    ("nothing_given", 422, {"json": {}}),
+    ("nothing_usable", 422, {"json": {"title": "12345"}}),
+    ("malformed_json", 400, {"data": b'{"title": ', "headers": {"Content-Type": "application/json"}}),
+    ("unsupported_content_type", 415, {"data": b"x", "headers": {"Content-Type": "text/plain"}}),
+    ("invalid_option", 422, {"json": {"title": "La vie en rose", "top_k": -1}}),
+    ("unknown_language", 422, {"json": {"title": "La vie en rose", "languages": "tlh"}}),
+)
+
+
+def form(audio: bytes, fields: dict[str, str]) -> dict[str, Any]:
+    """Keyword arguments of a multipart request."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="audio"; filename="audio"\r\n\r\n'.encode()
+    body = b"".join(parts) + head + audio + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return {"data": body, "headers": {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}}
+
+
+class Catalogue(FastHttpUser):
+    """One importer: a request, a pause, the next."""
+
+    host = "http://localhost:8000"
+    wait_time = between(0.05, 0.5)
+    network_timeout = connection_timeout = 90.0
+
+    @task(10)
+    def metadata(self) -> None:
+        artist, title = random.choice(TRACKS)
+        self._ask("metadata", json={"artist": artist, "title": title})
+
+    @task(4)
+    def clip(self) -> None:
+        self._ask("clip", **form(random.choice(CLIPS), {}))
+
+    @task(2)
+    def song(self) -> None:
+        artist, title = random.choice(TRACKS)
+        self._ask("song with metadata", **form(random.choice(SONGS), {"artist": artist, "title": title}))
+
+    @task(1)
+    def bad_json(self) -> None:
+        code, status, request = random.choice(REFUSALS)
+        self._refused(code, status, request)
+
+    @task(1)
+    def bad_audio(self) -> None:
+        clip = random.choice(CLIPS)
+        cut = form(clip[: len(clip) // 2], {})
+        code, status, request = random.choice(
+            [
+                ("audio_unknown_format", 415, form(random.Random(0).randbytes(10_000), {})),
+                ("audio_empty", 422, form(b"", {})),
+                ("audio_truncated", 422, cut),
+            ]
+        )
+        self._refused(code, status, request)
+
+    def _ask(self, name: str, **request: Any) -> None:
+        with self.client.post("/identify", name=name, catch_response=True, **request) as response:
+            if response.status_code == 429:
+                response.success()  # the server may say so; what matters is that it says when to come back
+                gevent.sleep(float(response.headers["Retry-After"]))
+                return
+            if response.status_code != 200:
+                response.failure(f"expected 200, got {response.status_code}: {response.text[:200]}")
+                return
+            total = sum(entry["probability"] for entry in response.json()["languages"])
+            if abs(total - 1) > 1e-3:
+                response.failure(f"probabilities sum to {total}")
+            else:
+                response.success()
+
+    def _refused(self, code: str, status: int, request: dict[str, Any]) -> None:
+        with self.client.post("/identify", name=f"refused: {code}", catch_response=True, **request) as response:
+            if response.status_code == 429:
+                response.success()
+                return
+            found = (response.status_code, response.json().get("code") if response.text else None)
+            if found == (status, code):
+                response.success()
+            else:
+                response.failure(f"expected {status} {code}, got {found}")
