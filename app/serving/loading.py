@@ -34,13 +34,7 @@ def load_release(settings: Settings, reference: str) -> Loaded:
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder)
     try:
-        choice = choose(
-            model.listener,
-            model.window_samples,
-            device=settings.device,
-            precision=settings.precision,
-            threads=settings.torch_threads,
-        )
+        choice = choose(device=settings.device, precision=settings.precision, threads=settings.torch_threads)
     except ValueError as error:
         raise ReleaseError(str(error)) from error
     engine = Engine(model.listener, choice)

@@ -23,7 +23,8 @@ class LridNetModel:
         """Raises ReleaseError if weights and manifest do not fit each other."""
         self.manifest = manifest
         self.reader = LangdetectReader(manifest.read.languages, seed=manifest.read.seed)
-        network = build_network(manifest)
+        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+            network = build_network(manifest)
         load_weights(network, weights)
         network.eval()
         self.network = network
@@ -75,7 +76,7 @@ def build_network(manifest: LridNetManifest) -> LridNet:
 
 
 def load_weights(network: LridNet, weights: dict[str, Tensor]) -> None:
-    """Copy stored tensors (fp16 or fp32) into the network. Raises ReleaseError on wrong names, shapes or values."""
+    """Give the network the stored tensors (fp16 or fp32), as fp32. Raises ReleaseError on wrong names, shapes or values."""
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ReleaseError(f"weights.safetensors: tensor '{name}' holds NaN or infinite values")
@@ -87,4 +88,6 @@ def load_weights(network: LridNet, weights: dict[str, Tensor]) -> None:
             f"weights.safetensors: {len(wrong)} tensors do not fit the manifest; '{name}' should be "
             f"{expected.get(name)} and is {found.get(name)}"
         )
-    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
+    state = {name: tensor.float() for name, tensor in weights.items()}
+    counters = [name for name in network.state_dict() if "num_batches" in name]  # of no use after training, not stored
+    network.load_state_dict(state | {name: torch.tensor(0) for name in counters}, assign=True)
