@@ -20,16 +20,25 @@ def _split(value: Any) -> Any:
     return [code.strip() for code in value.split(",")] if isinstance(value, str) else value
 
 
+def _not_a_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected an integer, not a boolean")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_not_a_boolean), Field(ge=1)]
+
+
 class Options(BaseModel):
     """How to answer. As form fields, JSON members or query parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    top_k: int | None = Field(None, ge=1, description="Keep only the best k languages in the list.")
+    top_k: Count | None = Field(None, description="Keep only the best k languages in the list.")
     languages: Annotated[tuple[str, ...] | None, BeforeValidator(_split)] = Field(
         None, min_length=1, description="Candidates, such as `en,fr`: the others get no probability."
     )
-    windows: int | None = Field(None, ge=1, description="How many 30 s windows at most; default covers the song.")
+    windows: Count | None = Field(None, description="How many 30 s windows at most; default covers the song.")
     timeline: bool = Field(False, description="Also answer for each window.")
     explain: bool = Field(False, description="Also answer from the audio alone and from the text alone.")
 
