@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from app import cli_training
 from app.domain import Metadata
 from app.errors import LridError
 from app.settings import Settings
@@ -28,6 +29,9 @@ app = typer.Typer(
 )
 releases = typer.Typer(no_args_is_help=True, help="The releases in the model store.")
 app.add_typer(releases, name="releases")
+for _command in (cli_training.synthesize, cli_training.train, cli_training.evaluate):
+    app.command()(_command)
+releases.command()(cli_training.make)
 
 Model = Annotated[str | None, typer.Option(help="Release to use, `family/release`. Default: LRID_MODEL, else lrid_net/1.")]
 Device = Annotated[str | None, typer.Option(help="`auto` (CUDA where there is one), `cpu` or `cuda`.")]
@@ -39,15 +43,22 @@ def main() -> None:
     try:
         app()
     except LridError as error:
-        fail(error)
+        fail(error.code, error.detail, error.remedy)
+    except Exception as error:
+        from app.training.errors import TrainingError
+
+        if not isinstance(error, TrainingError):
+            raise
+        fail("training_error", str(error))
 
 
-def fail(error: LridError) -> NoReturn:
+def fail(code: str, detail: str, remedy: str = "") -> NoReturn:
     """Say what happened and what to do."""
     console = Console(stderr=True, highlight=False)
-    console.print(f"[bold red]{error.code}[/]: ", end="")
-    console.print(error.detail, markup=False)
-    console.print(f"  {error.remedy}", markup=False)
+    console.print(f"[bold red]{code}[/]: ", end="")
+    console.print(detail, markup=False)
+    if remedy:
+        console.print(f"  {remedy}", markup=False)
     raise SystemExit(1)
 
 

@@ -1,0 +1,152 @@
+"""What makes releases: `lrid synthesize`, `lrid train`, `lrid releases make`, `lrid evaluate`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app.settings import REPOSITORY
+
+Manifest = Annotated[Path, typer.Argument(help="CSV or TSV with any of path, artist, album, title, language/label, split.")]
+Store = Annotated[Path | None, typer.Option(help="Model store. [default: LRID_MODEL_STORE]")]
+
+
+def data_folder() -> Path:
+    """Where metadata.tsv and the recordings lie: LRID_DATA, or shared/data beside the project."""
+    return Path(os.environ.get("LRID_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+@contextmanager
+def _counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A bar for work whose length is not known in advance."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda n: progress.advance(task, n)
+
+
+def synthesize(
+    output: Annotated[Path, typer.Argument(help="Folder for clips and manifest.tsv; clips that exist are kept.")],
+    clips_per_class: Annotated[int, typer.Option(min=1, help="Training clips of each language class.")] = 360,
+    metadata: Annotated[Path | None, typer.Option(help="Real names to pair with. [default: LRID_DATA/metadata.tsv]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same clips.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Make singing to train on: espeak-ng sings random melodies with accompaniment; each clip gets real metadata.
+
+    About 0.3 CPU-seconds a clip. Stop it at any time; the same command goes on where it stopped.
+    """
+    from app.training.synthesis import synthesize_corpus
+
+    report = synthesize_corpus(
+        output,
+        metadata=metadata or data_folder() / "metadata.tsv",
+        clips_per_class=clips_per_class,
+        seed=seed,
+        jobs=jobs,
+    )
+    typer.echo(f"{report.manifest}: {report.made} clips made, {report.found} were there")
+
+
+def train(
+    manifest: Manifest,
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints, log.csv and curves.png.")] = Path("runs/train"),
+    variant: Annotated[str, typer.Option(help="main, adr, tdr, atdr (served), to or ao: the paper's.")] = "atdr",
+    text_manifest: Annotated[Path | None, typer.Option(help="More rows, of which only the metadata is used.")] = None,
+    text_rows: Annotated[int, typer.Option(min=0, help="Of those, how many in each batch.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1)] = 200,
+    batch_size: Annotated[int, typer.Option(min=2, help="Rows with audio.")] = 32,
+    crop_seconds: Annotated[float, typer.Option(min=0.5, help="Of training audio; validation hears whole windows.")] = 30.0,
+    learning_rate: Annotated[float, typer.Option(min=0.0)] = 1e-3,
+    schedule: Annotated[str, typer.Option(help="constant or cosine.")] = "constant",
+    augment: Annotated[bool, typer.Option(help="Random colour and gaps in the spectrogram.")] = False,
+    init_from: Annotated[Path | None, typer.Option(help="Checkpoint whose weights to start from.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on from last.pt in --output, to the same result.")] = False,
+) -> None:
+    """Train an LRID-Net on a manifest, by default with the paper's settings. `lrid releases make` makes it a release."""
+    from app.training.config import TrainConfig, VariantName
+    from app.training.train import train as run
+
+    best = run(
+        TrainConfig(
+            manifest=manifest,
+            output=output,
+            variant=cast(VariantName, variant),  # TrainConfig refuses what it does not know
+            text_manifest=text_manifest,
+            text_rows_per_batch=text_rows,
+            epochs=epochs,
+            batch_size=batch_size,
+            crop_seconds=crop_seconds,
+            learning_rate=learning_rate,
+            schedule=cast(Literal["constant", "cosine"], schedule),
+            augment=augment,
+            init_from=init_from,
+            seed=seed,
+            device=cast(Literal["auto", "cpu", "cuda"], device),
+            resume=resume,
+        )
+    )
+    typer.echo(f"best checkpoint: {best}")
+
+
+def make(
+    checkpoint: Annotated[Path, typer.Argument(help="best.pt of a training.")],
+    release: Annotated[str, typer.Argument(help="Name of the new release, such as 2; releases never change.")],
+    calibration: Annotated[Path, typer.Option(help="Manifest whose split=valid sets temperatures and thresholds.")],
+    data: Annotated[str, typer.Option(help="What it was trained on, in words, for the card.")],
+    limits: Annotated[str, typer.Option(help="What it does not know, in words, for the card.")] = "",
+    variant: Annotated[str, typer.Option(help="Of the checkpoint.")] = "atdr",
+    store: Store = None,
+) -> None:
+    """Make a release: weights, manifest, golden answers and card, calibrated and measured on a manifest's split=valid."""
+    from app.evaluation.evaluate import EvaluationSet
+    from app.settings import Settings
+    from app.training.release import ReleaseConfig, make_release
+
+    chosen = EvaluationSet("validation", "split=valid of the calibration manifest", calibration, splits=("valid",))
+    config = ReleaseConfig(
+        checkpoint=checkpoint,
+        store=store or Settings().model_store,
+        release=release,
+        calibration=[chosen],
+        data=data,
+        limits=limits,
+        variant=variant,
+    )
+    with _counting("listening") as advance:
+        folder = make_release(config, advance)
+    typer.echo(f"{folder}: made and verified")
+
+
+def evaluate(
+    release: Annotated[str, typer.Argument(help="`family/release`.")],
+    manifest: Manifest,
+    output: Annotated[Path, typer.Option(help="Folder for evaluation.json and evaluation.md.")] = Path("runs/evaluation"),
+    split: Annotated[str, typer.Option(help="Which rows; several separated by commas.")] = "test",
+    name: Annotated[str, typer.Option(help="What the rows are called in the report.")] = "the manifest",
+    exclude_strength: Annotated[str, typer.Option(help="Leave out rows of these strengths, such as script.")] = "",
+    store: Store = None,
+) -> None:
+    """Measure a release in the paper's three cases: both inputs, audio missing, text missing."""
+    from app.evaluation.evaluate import EvaluationSet, markdown
+    from app.evaluation.evaluate import evaluate as run
+    from app.families.store import release_folder
+    from app.settings import Settings
+
+    chosen = EvaluationSet(
+        name, "", manifest, splits=tuple(split.split(",")), exclude_strength=tuple(filter(None, exclude_strength.split(",")))
+    )
+    folder = release_folder(store or Settings().model_store, release)
+    with _counting("listening and reading") as advance:
+        evaluation = run(folder, chosen, output, progress=advance)
+    typer.echo(markdown(evaluation))
+    typer.echo(f"written to {output}")
