@@ -1,0 +1,46 @@
+# LRID Serve. Build: docker build -t lrid-serve .
+#   CPU:  docker run --rm -p 8000:8000 --stop-timeout 40 lrid-serve
+#   GPU:  docker run --rm -p 8000:8000 --stop-timeout 40 --gpus all lrid-serve
+#   Hardened: add --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges
+# torch's wheels bring CUDA's libraries (4.7 GB), so one image serves both; the host needs only the driver.
+
+FROM python:3.12-slim AS builder
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/lrid
+ENV PATH=/opt/lrid/bin:$PATH
+WORKDIR /src
+
+# The dependencies alone first: this layer is the large one, and stays as long as pyproject.toml does.
+COPY pyproject.toml README.md LICENSE ./
+RUN mkdir app && touch app/__init__.py && python -m pip install . && rm -rf app build *.egg-info
+
+COPY app app
+RUN python -m pip install --no-deps --force-reinstall .
+
+FROM python:3.12-slim
+LABEL org.opencontainers.image.title="LRID Serve" \
+      org.opencontainers.image.description="Which language is this song sung in?" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin lrid
+COPY --from=builder /opt/lrid /opt/lrid
+COPY model_store /srv/model_store
+
+# Nothing is written but temporary files, and those under TMPDIR: the root file system may be read-only.
+ENV PATH=/opt/lrid/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    TMPDIR=/tmp \
+    LRID_HOST=0.0.0.0 \
+    LRID_PORT=8000 \
+    LRID_MODEL_STORE=/srv/model_store \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+WORKDIR /srv
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['LRID_PORT']}/health/ready\", timeout=4)"]
+CMD ["lrid", "serve"]
