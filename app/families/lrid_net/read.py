@@ -147,7 +147,7 @@ class _Evidence:
 
         def smooth(numbers: IndexArray) -> Float64Array:
             rows = self._rows.take(numbers)
-            likelihood = self._profiles.scaled.take(rows, axis=0)
+            likelihood: Float64Array = self._profiles.scaled.take(rows, axis=0)
             likelihood += weight * self._profiles.scale.take(rows)[..., None]
             return likelihood
 
