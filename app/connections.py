@@ -9,7 +9,7 @@ import asyncio
 import resource
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import HeadersTooLarge, LridError
 from app.http.problem import problem_response
@@ -18,15 +18,17 @@ HEADER_SECONDS = 10.0  # from the first byte (or the connection) to the end of a
 MAX_HEADER_BYTES = 65_536
 LINGER_SECONDS = 10.0  # how long the rest of a refused body is read and thrown away, so that the client sees the answer
 
+
 class BoundedProtocol(HttpToolsProtocol):
     """Closes what dawdles. Each timer is one `call_later`, cancelled in time by every ordinary request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
-        self._header_bytes = 0
+        self._barren_bytes = 0  # that came since the last byte of a body or the last end of headers or of a message
         self._in_headers = True  # a new connection owes headers
         self._in_body = False
+        self._answering: RequestResponseCycle | None = None  # of pipelined requests the one that runs; `cycle` is the last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -35,16 +37,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
         super().connection_lost(exc)
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True  # uvicorn tells only the last of pipelined requests
+            self._answering.message_event.set()
 
     def data_received(self, data: bytes) -> None:
+        self._barren_bytes += len(data)
         super().data_received(data)
-        if not self._in_headers:
-            self._header_bytes = 0
-            return
-        self._header_bytes += len(data)
-        if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
-            self.transport.write(_refusal(HeadersTooLarge(f"more than {MAX_HEADER_BYTES} bytes came")))
-            self.transport.close()
+        if self._barren_bytes > MAX_HEADER_BYTES:  # headers, trailers or chunk extensions without end
+            self._refuse(HeadersTooLarge(f"more than {MAX_HEADER_BYTES} bytes came"))
+        if self._is_idle and self._timer is None and self.timeout_keep_alive_task is None:
+            self._close_after(self.timeout_keep_alive)  # line ends between requests, the end of a refused body: no life
 
     def on_message_begin(self) -> None:
         self._in_headers = True
@@ -54,11 +57,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_headers = False
         self._in_body = True
+        self._barren_bytes = 0
         self._cancel_timer()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._barren_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         self._in_body = False
+        self._barren_bytes = 0
         self._cancel_timer()
         super().on_message_complete()
 
@@ -66,6 +75,26 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_body:
             self._close_after(LINGER_SECONDS)
         super().on_response_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @property
+    def _is_idle(self) -> bool:
+        return not self._in_headers and not self._in_body and not self._is_answering and not self.transport.is_closing()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse(self, error: LridError) -> None:
+        """Close; with an answer where there is no request yet that it could be taken for the answer of."""
+        if self.transport.is_closing():
+            return
+        if self._in_headers and not self._is_answering:
+            self.transport.write(_refusal(error))
+        self.transport.close()
 
     def _close_after(self, seconds: float) -> None:
         self._cancel_timer()

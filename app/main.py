@@ -20,6 +20,7 @@ from app.audio.spec import DecodeLimits
 from app.errors import InvalidOption, LridError, MethodNotAllowed, NotFound
 from app.http.access import Access, AccessRules, digest
 from app.http.body import BodyReader
+from app.http.gate import UploadAccount
 from app.http.identify import IdentifyEndpoint
 from app.http.middleware import RequestContext
 from app.http.problem import on_lrid_error
@@ -45,7 +46,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
         max_metadata_characters=settings.max_metadata_characters,
     )
-    endpoint = IdentifyEndpoint(service, body, settings, metrics)
+    uploads = UploadAccount(int(settings.uploads_max_mb * MEGABYTE), metrics)
+    endpoint = IdentifyEndpoint(service, body, uploads, settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     app.include_router(build_router(service, endpoint, metrics, settings.model_store))
     app.add_middleware(Access, rules=_access_rules(settings))
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, is_leaving=lambda: health.draining)
     app.add_exception_handler(LridError, on_lrid_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

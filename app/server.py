@@ -6,6 +6,7 @@ import logging
 import logging.config
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any
@@ -21,16 +22,33 @@ log = logging.getLogger("lrid.server")
 
 
 class Server(uvicorn.Server):
-    """The first SIGTERM or SIGINT drains, a second one ends it at once. Both count as a clean exit."""
+    """The first SIGTERM or SIGINT makes it leave, a second one ends it at once. Both count as a clean exit.
+
+    Leaving: not ready, but accepting, for `drain_delay_seconds`, in which balancers notice; then no socket listens, and
+    what was accepted is finished.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain_delay_seconds: float) -> None:
+        super().__init__(config)
+        self._drain_delay_seconds = drain_delay_seconds
+        self._drains_at: float | None = None  # time.monotonic()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn would raise the signal again after shutting down, and the exit status would not be 0
-        if self.should_exit:
-            self.force_exit = True
-        self.should_exit = True
+        if self._drains_at is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._drains_at = time.monotonic() + self._drain_delay_seconds
         app = getattr(self.config, "loaded_app", None)
         if app is not None:
-            app.state.service.drain()
+            app.state.service.leave()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called every 0.1 s until it returns True."""
+        if self._drains_at is not None and time.monotonic() >= self._drains_at:
+            self.config.loaded_app.state.service.drain()
+            self.should_exit = True
+        return await super().on_tick(counter)
 
 
 def serve(settings: Settings) -> None:
@@ -54,7 +72,7 @@ def serve(settings: Settings) -> None:
         "timeout_graceful_shutdown": max(1, round(settings.drain_timeout_seconds)),
     }
     if settings.workers == 1:
-        Server(uvicorn.Config("app.main:create_app", **options)).run()
+        Server(uvicorn.Config("app.main:create_app", **options), settings.drain_delay_seconds).run()
         return
     with tempfile.TemporaryDirectory(prefix="lrid-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder  # the processes add up their metrics in files

@@ -40,9 +40,15 @@ class Settings(BaseSettings):
     device_timeout_seconds: float = Field(
         60.0, gt=0, description="A pass through the trunk that takes longer counts as hung; the engine is restarted."
     )
-    drain_timeout_seconds: float = Field(30.0, gt=0, description="After SIGTERM: bound for finishing what was accepted.")
+    drain_delay_seconds: float = Field(
+        0.0, ge=0, le=600, description="After SIGTERM: keep accepting for so long while /health/ready says 503 already."
+    )
+    drain_timeout_seconds: float = Field(30.0, gt=0, description="After that: bound for finishing what was accepted.")
 
     max_upload_mb: float = Field(64.0, gt=0, description="Largest body, in 10^6 bytes.")
+    uploads_max_mb: float = Field(
+        1024.0, gt=0, description="Audio that all requests together may hold, from upload to answer, in 10^6 bytes."
+    )
     max_audio_seconds: float = Field(1800.0, gt=0, description="Longest track that is accepted.")
     max_windows: int = Field(8, ge=1, le=256, description="Most 30 s windows of one track; they are spread over it.")
     max_metadata_characters: int = Field(1000, ge=1, description="Longest title, album or artist.")
@@ -65,6 +71,15 @@ class Settings(BaseSettings):
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
         return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_upload_fits(self) -> Self:
+        if self.max_upload_mb > self.uploads_max_mb:
+            raise ValueError(
+                f"LRID_MAX_UPLOAD_MB={self.max_upload_mb:g} must not exceed LRID_UPLOADS_MAX_MB={self.uploads_max_mb:g}: "
+                "the largest upload could never be held"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_track_fits_the_queue(self) -> Self:

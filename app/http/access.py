@@ -30,9 +30,9 @@ class TokenBucket:
     """`per_minute` requests a minute, in bursts of up to that many."""
 
     def __init__(self, per_minute: float) -> None:
-        self._capacity = per_minute
+        self._capacity = max(per_minute, 1.0)  # less than one a minute must still add up to one
         self._per_second = per_minute / 60
-        self._tokens = per_minute
+        self._tokens = self._capacity
         self._updated = time.monotonic()
 
     def take(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import from_json
@@ -16,7 +16,7 @@ from app.errors import (
     UnsupportedContentType,
     UploadTooLarge,
 )
-from app.http.multipart import BYTES_PER_CHARACTER, FormLimits, read_form
+from app.http.multipart import BYTES_PER_CHARACTER, FormLimits, Gate, read_form
 from app.http.schemas import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
 
 ESCAPED_BYTES_PER_CHARACTER = 12  # a JSON surrogate pair, \uXXXX\uXXXX
@@ -34,14 +34,14 @@ class BodyReader:
             max_body=max_upload_bytes, max_field=max(1024, max_metadata_characters * BYTES_PER_CHARACTER)
         )
 
-    async def read(self, request: Request, before_audio: Callable[[], None]) -> IdentifyRequest:
-        """Raises one of the errors of the request as a whole; ClientDisconnect when the upload is cut off."""
+    async def read(self, request: Request, gate: Gate) -> IdentifyRequest:
+        """Raises one of the errors of the request as a whole, what `gate` raises, ClientDisconnect if it is cut off."""
         query = _query_options(request)
         content_type = request.headers.get("content-type", "")
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
             self._check_length(request)
-            form = await read_form(request.stream(), content_type, self._form_limits, FIELD_NAMES, before_audio)
+            form = await read_form(request.stream(), content_type, self._form_limits, FIELD_NAMES, gate)
             options = {name: _ascii(name, value) for name, value in form.fields.items() if name in OPTION_NAMES}
             return build_request(_merged(form.fields | options, query), form.audio, self._max_characters)
         if kind == "application/json":

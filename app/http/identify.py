@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import closing
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +15,7 @@ from app.domain import Track
 from app.errors import ClientGone, DeadlineExceeded, InvalidOption, LridError
 from app.http.answer import Ranking, build_response
 from app.http.body import BodyReader
+from app.http.gate import AudioGate, UploadAccount
 from app.http.schemas import IdentifyRequest, IdentifyResponse
 from app.serving.identifier import Ask, Identifier
 from app.serving.metrics import Metrics
@@ -26,9 +28,12 @@ T = TypeVar("T")
 class IdentifyEndpoint:
     """Collaborators of the one route that matters."""
 
-    def __init__(self, service: Service, body: BodyReader, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, service: Service, body: BodyReader, uploads: UploadAccount, settings: Settings, metrics: Metrics
+    ) -> None:
         self._service = service
         self._body = body
+        self._uploads = uploads
         self._settings = settings
         self._metrics = metrics
 
@@ -39,9 +44,10 @@ class IdentifyEndpoint:
         try:
             with self._service.lease() as identifier:
                 deadline = self._deadline(request)
-                asked = await self._read(request, identifier, deadline)
-                modalities = _modalities(asked.track)
-                response = await self._identify(request, identifier, asked, deadline)
+                with closing(AudioGate(identifier, self._uploads, deadline)) as gate:
+                    asked = await self._read(request, gate, deadline)
+                    modalities = _modalities(asked.track)
+                    response = await self._identify(request, identifier, asked, deadline)
         except LridError as error:
             outcome = error.code
             raise
@@ -71,10 +77,10 @@ class IdentifyEndpoint:
             raise InvalidOption("X-Request-Timeout: expected more than 0 seconds")
         return asyncio.get_running_loop().time() + min(seconds, most)
 
-    async def _read(self, request: Request, identifier: Identifier, deadline: float) -> IdentifyRequest:
+    async def _read(self, request: Request, gate: AudioGate, deadline: float) -> IdentifyRequest:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._body.read(request, lambda: identifier.check_room(deadline))
+                return await self._body.read(request, gate)
         except ClientDisconnect:
             raise ClientGone("the upload was cut off") from None
         except TimeoutError:

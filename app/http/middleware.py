@@ -9,6 +9,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,8 +30,10 @@ _SECURITY_HEADERS = (
 class RequestContext:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, is_leaving: Callable[[], bool]) -> None:
+        """While `is_leaving()`, kept-alive connections are closed after their answer, so that they go elsewhere."""
         self.app = app
+        self._is_leaving = is_leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +49,9 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                extra = ((b"x-request-id", request_id.encode()), *_SECURITY_HEADERS)
+                extra = [(b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
+                if self._is_leaving():
+                    extra.append((b"connection", b"close"))
                 message["headers"] = [*message["headers"], *extra]
             await send(message)
 

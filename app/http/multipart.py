@@ -6,8 +6,9 @@ the disk, and a refusal can come before the audio part has been read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -34,13 +35,23 @@ class Form:
     fields: dict[str, bytes] = field(default_factory=dict)
 
 
+class Gate(Protocol):
+    """Decides whether audio may come in."""
+
+    def open(self) -> None:
+        """The audio part begins. May raise to refuse it."""
+
+    def take(self, n_bytes: int) -> None:
+        """So many bytes of it came. May raise to refuse the rest."""
+
+
 class _FormReader:
     """Callbacks for python-multipart. Errors raised here pass through the parser to the caller."""
 
-    def __init__(self, limits: FormLimits, known: frozenset[str], before_audio: Callable[[], None]) -> None:
+    def __init__(self, limits: FormLimits, known: frozenset[str], gate: Gate) -> None:
         self._limits = limits
         self._known = known
-        self._before_audio = before_audio
+        self._gate = gate
         self._header_name = b""
         self._header_value = b""
         self._disposition = b""
@@ -79,11 +90,13 @@ class _FormReader:
         self._seen.add(name)
         self._name = name
         if name == "audio":
-            self._before_audio()
+            self._gate.open()
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._size += end - start
-        if self._name != "audio" and self._size > self._limits.max_field:
+        if self._name == "audio":
+            self._gate.take(end - start)
+        elif self._size > self._limits.max_field:
             raise MetadataTooLong(f"'{self._name}' is longer than {self._limits.max_field} bytes")
         self._chunks.append(data[start:end])
 
@@ -104,17 +117,17 @@ async def read_form(
     content_type: str,
     limits: FormLimits,
     known: frozenset[str],
-    before_audio: Callable[[], None],
+    gate: Gate,
 ) -> Form:
-    """Read a whole form. `before_audio` is called when the audio part begins and may raise to refuse it.
+    """Read a whole form; `gate` is asked about its audio.
 
-    Raises MalformedMultipart, UploadTooLarge, MetadataTooLong, DuplicatePart, InvalidOption.
+    Raises what `gate` raises, MalformedMultipart, UploadTooLarge, MetadataTooLong, DuplicatePart, InvalidOption.
     """
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if not boundary:
         raise MalformedMultipart("Content-Type has no boundary")
-    reader = _FormReader(limits, known, before_audio)
+    reader = _FormReader(limits, known, gate)
     names = [name for name in dir(reader) if name.startswith("on_")]
     try:
         parser = MultipartParser(boundary, {name: getattr(reader, name) for name in names})  # type: ignore[arg-type]

@@ -1,8 +1,9 @@
 """Dynamic batching: an idle device starts at once; what arrives meanwhile forms the next batch.
 
-Promises, each with a test: a batch that fails is tried again in halves, so only the guilty window fails; windows whose
-client left or whose deadline passed never reach the device; out-of-memory halves the batch size and goes on; a device
-thread that dies or hangs is replaced, its callers get an error at once, and readiness is false meanwhile.
+Promises, each with a test: a batch that fails (or the part of it that came out as no numbers) is tried again in halves,
+so only the guilty window fails; windows whose client left or whose deadline passed never reach the device; out-of-memory
+halves the batch size and goes on; a device thread that dies or hangs is replaced, its callers get an error at once, and
+readiness is false meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from app.errors import DeadlineExceeded, Draining, ModelFailed, NotReady, QueueF
 from app.serving.device import DeviceThread
 from app.serving.metrics import Metrics
 from app.serving.queue import Item, WindowQueue
+from app.serving.turns import Turns
 
 log = logging.getLogger("lrid.batcher")
 
@@ -71,11 +73,12 @@ class Batcher:
         self._queue = WindowQueue(
             max_items=limits.max_items, max_audio_seconds=limits.max_audio_seconds, on_load=metrics.set_queue_load
         )
+        self._turns = Turns(limits.max_items)
         self._arrived = asyncio.Event()
         self._device = DeviceThread()
         self._task: asyncio.Task[None] | None = None
         self._batch_size = limits.max_batch_size
-        self._running: list[Item] = []
+        self._running: list[Item] = []  # the batch being worked on, until every window of it is settled
         self._restarts_in_a_row = 0
         self.seconds_per_window = 0.25  # smoothed; the first batch replaces this guess
 
@@ -112,13 +115,18 @@ class Batcher:
         if excess > 0 or not self._queue.fits(n_items, audio_seconds):
             raise QueueFull(
                 f"{self._queue.n_items} windows wait for the device, as many as may",
-                retry_after_seconds=max(1.0, max(excess, n_items) * self.seconds_per_window),
+                retry_after_seconds=self.retry_after_seconds(n_items),
             )
         late = asyncio.get_running_loop().time() + self.wait_seconds(promised + n_items) - deadline
         if late > 0 and self.wait_seconds(promised) > 0:
             raise QueueFull(
-                "the windows that wait would keep this request past its deadline", retry_after_seconds=max(1.0, late)
+                "the windows that wait would keep this request past its deadline",
+                retry_after_seconds=max(late, self.retry_after_seconds(n_items)),
             )
+
+    def retry_after_seconds(self, n_items: float) -> float:
+        """For a request of `n_items` windows that is refused now: when its own turn comes, behind others refused."""
+        return max(1.0, self._turns.take(n_items, self.seconds_per_window, asyncio.get_running_loop().time()))
 
     async def listen(self, windows: Sequence[Window], deadline: float) -> Heard:
         """Features of every window, by one or more batches. Cancelling the caller takes its windows off the line.
@@ -166,7 +174,9 @@ class Batcher:
             batch, unwanted = self._queue.take(self._batch_size, asyncio.get_running_loop().time())
             self._metrics.dropped_windows.inc(len(unwanted))
             if batch:
+                self._running = batch
                 await self._process(batch)
+                self._running = []
             else:
                 self._arrived.clear()
 
@@ -176,18 +186,16 @@ class Batcher:
         for item in batch:
             item.started_at = item.started_at or now
         self._metrics.batch_size.observe(len(batch))
-        self._running = batch
         try:
             rows = await self._run_on_device([item.samples for item in batch])
         except DeviceLost:
             raise
         except Exception as error:
-            self._running = []
             await self._after_failure(batch, error)
         else:
-            self._running = []
             self._note_rate(asyncio.get_running_loop().time() - now, len(batch))
-            _deliver(batch, rows)
+            if spoilt := _deliver(batch, rows):
+                await self._after_failure(spoilt, ModelFailed("the model gave no finite numbers"))
 
     async def _run_on_device(self, samples: list[FloatArray]) -> FloatArray:
         """Watch the call: a dead or hung thread raises DeviceLost within WATCH_SECONDS of being knowable."""
@@ -250,15 +258,17 @@ class Batcher:
         self.seconds_per_window += 0.2 * (seconds / n_windows - self.seconds_per_window)
 
 
-def _deliver(batch: list[Item], rows: FloatArray) -> None:
-    """Rows are independent: one with NaN fails its own window only."""
+def _deliver(batch: list[Item], rows: FloatArray) -> list[Item]:
+    """Settle the items whose rows are numbers; returns the others that are still waited for."""
+    spoilt = []
     for item, row in zip(batch, rows, strict=True):
         if item.future.done():
             continue
         if np.isfinite(row).all():
             item.future.set_result(row)
         else:
-            item.future.set_exception(ModelFailed("the model gave no finite numbers for a window of this request"))
+            spoilt.append(item)
+    return spoilt
 
 
 def _fail(items: Sequence[Item], error: Exception) -> None:

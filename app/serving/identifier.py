@@ -47,13 +47,17 @@ class Identifier:
         self._windows_per_track = 4.0  # smoothed: what a file in decoding will add to the queue
 
     def check_room(self, deadline: float) -> None:
-        """At the door, before the audio of a request is even read. Raises QueueFull."""
+        """At the door, before the audio of a request is read, and again when it has been. Raises QueueFull."""
         if self._decoding >= self._limits.max_decoding:
             raise QueueFull(
                 f"{self._decoding} files wait for a decoder, as many as may",
-                retry_after_seconds=max(1.0, self.batcher.wait_seconds(self._decoding * self._windows_per_track)),
+                retry_after_seconds=self.retry_after_seconds(),
             )
         self.batcher.check_room(1, 0.0, deadline, promised=self._decoding * self._windows_per_track)
+
+    def retry_after_seconds(self) -> float:
+        """For a track that is refused now: when its own turn may come."""
+        return self.batcher.retry_after_seconds(self._windows_per_track)
 
     async def identify(self, track: Track, ask: Ask) -> Identification:
         """Raises NothingGiven, NothingUsable, AudioError, QueueFull, DeadlineExceeded, ModelFailed, NotReady."""
@@ -91,6 +95,7 @@ class Identifier:
     async def _decode(self, audio: bytes, ask: Ask, seconds: dict[str, float]) -> Recording:
         spec = WindowSpec(self.model.sample_rate_hz, self.model.window_samples, ask.max_windows)
         started = time.perf_counter()
+        self.check_room(ask.deadline)  # many may have come through the door at once, and met here
         self._count_decoding(+1)
         try:
             async with asyncio.timeout_at(ask.deadline):

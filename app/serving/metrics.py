@@ -39,6 +39,7 @@ class Metrics:
         self.queue_items = _gauge("lrid_queue_items", "Windows waiting for the device.", r)
         self.queue_audio_seconds = _gauge("lrid_queue_audio_seconds", "Seconds of audio waiting for the device.", r)
         self.in_flight = _gauge("lrid_in_flight_requests", "Requests to /identify being worked on.", r)
+        self.upload_bytes = _gauge("lrid_upload_bytes", "Bytes of audio that requests hold, from upload to answer.", r)
         self.decoding = _gauge("lrid_decoding_requests", "Files being decoded or waiting for a decoder.", r)
         self.decode_failures = Counter(
             "lrid_decode_failures_total", "Audio that could not be used, by error code.", ["reason"], registry=r

@@ -31,14 +31,20 @@ class Service:
         self._identifier: Identifier | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._swapping = False
+        self._refusing = False
 
     def start(self) -> None:
         """Begin to load in the background: the port is open meanwhile."""
         self._in_background(self._load())
 
+    def leave(self) -> None:
+        """From now on readiness is false, so that balancers look elsewhere; what comes nevertheless is answered."""
+        self.health.set_draining()
+
     def drain(self) -> None:
         """From now on nothing new is accepted; what was accepted is finished."""
-        self.health.set_draining()
+        self.leave()
+        self._refusing = True
 
     async def stop(self) -> None:
         self.drain()
@@ -61,7 +67,7 @@ class Service:
             identifier.returned.set()
 
     def _current(self) -> Identifier:
-        if self.health.draining:
+        if self._refusing:
             raise Draining("no new requests are accepted", retry_after_seconds=1.0)
         if self._identifier is None:
             reason = self.health.status().reason or "the model is loading"

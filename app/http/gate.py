@@ -1,0 +1,50 @@
+"""The way in for audio: is there room for one more track, and for its bytes?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.errors import QueueFull
+from app.serving.identifier import Identifier
+from app.serving.metrics import Metrics
+
+
+@dataclass(slots=True)
+class UploadAccount:
+    """Bytes of audio that all requests hold together. Slow uploads hold little, so they keep nobody out."""
+
+    max_bytes: int
+    metrics: Metrics
+    held_bytes: int = 0
+
+    def change(self, n_bytes: int) -> None:
+        self.held_bytes += n_bytes
+        self.metrics.upload_bytes.set(self.held_bytes)
+
+
+class AudioGate:
+    """One request's turn at the gate. Close it when the request has ended."""
+
+    def __init__(self, identifier: Identifier, account: UploadAccount, deadline: float) -> None:
+        self._identifier = identifier
+        self._account = account
+        self._deadline = deadline
+        self._held_bytes = 0
+
+    def open(self) -> None:
+        """Before the first byte of audio. Raises QueueFull when the track would not be served."""
+        self._identifier.check_room(self._deadline)
+
+    def take(self, n_bytes: int) -> None:
+        """Bytes that came. Raises QueueFull when all requests together would hold too many."""
+        if self._account.held_bytes + n_bytes > self._account.max_bytes:
+            raise QueueFull(
+                f"the requests that are being answered hold {self._account.held_bytes} bytes of audio, as many as may",
+                retry_after_seconds=self._identifier.retry_after_seconds(),
+            )
+        self._account.change(n_bytes)
+        self._held_bytes += n_bytes
+
+    def close(self) -> None:
+        self._account.change(-self._held_bytes)
+        self._held_bytes = 0
