@@ -26,6 +26,7 @@ from app.http.middleware import RequestContext
 from app.http.problem import on_lrid_error
 from app.http.routes import build_router
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
+from app.serving.device import DeviceThread
 from app.serving.health import Health
 from app.serving.identifier import Identifier, IdentifierLimits
 from app.serving.metrics import Metrics
@@ -78,14 +79,21 @@ def build_pool(settings: Settings) -> DecodePool:
 
 
 async def build_identifier(settings: Settings, pool: DecodePool, metrics: Metrics, reference: str) -> Identifier:
-    """Load in a thread, so that the port answers meanwhile; then wire up and start what serves requests."""
+    """Load in a thread, so that the port answers meanwhile; then wire up and start what serves requests.
+
+    A daemon thread: whoever wants the process to end need not wait until the release is loaded.
+    """
 
     def load():  # type: ignore[no-untyped-def]
         from app.serving.loading import load_release
 
         return load_release(settings, reference)
 
-    loaded = await asyncio.to_thread(load)
+    thread = DeviceThread()
+    try:
+        loaded = await thread.call(load)
+    finally:
+        thread.close()
     model, choice = loaded.model, loaded.engine.choice
     limits = BatchLimits(
         max_batch_size=settings.max_batch_size or choice.batch_size,

@@ -73,7 +73,8 @@ def serve(settings: Settings) -> None:
     }
     if settings.workers == 1:
         Server(uvicorn.Config("app.main:create_app", **options), settings.drain_delay_seconds).run()
-        return
+        logging.shutdown()
+        os._exit(0)  # a thread that is still inside torch would delay or crash the interpreter's own end
     with tempfile.TemporaryDirectory(prefix="lrid-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder  # the processes add up their metrics in files
         uvicorn.run("app.main:create_app", workers=settings.workers, **options)

@@ -5,6 +5,7 @@ Pure ASGI because Starlette's BaseHTTPMiddleware hides the client's disconnect f
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import InternalError
+from app.errors import Draining, InternalError
 from app.http.problem import problem_response
 
 log = logging.getLogger("lrid.access")
@@ -57,6 +58,11 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the server ends before this request is answered; a client that leaves cancels less
+            scope["lrid.code"] = Draining.code
+            if not status:
+                error = Draining("the server stopped before this request was answered", retry_after_seconds=1.0)
+                await problem_response(error, request_id)(scope, receive, send_with_headers)
         except Exception:
             scope["lrid.code"] = InternalError.code
             log.exception("unforeseen error", extra={"fields": {"request_id": request_id}})

@@ -40,7 +40,8 @@ class Health:
 
     def set_failed(self, reason: str) -> None:
         """The model cannot be served; stays so until the process is restarted."""
-        self._phase, self._reason = "failed", reason
+        if self._phase == "starting":
+            self._phase, self._reason = "failed", reason
 
     def set_draining(self) -> None:
         self._phase, self._reason = "draining", "the server is shutting down"

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,17 +34,20 @@ class LiveServer:
     """`lrid serve --port 0` in a process of its own. Use `with`."""
 
     def __init__(
-        self, folder: Path, *, module: str = "app.cli", arguments: tuple[str, ...] = (), **settings: object
+        self, folder: Path, *, module: str = "app.cli", extra: Mapping[str, str] | None = None, **settings: object
     ) -> None:
-        """`settings`: by the names of `app.settings.Settings`, e.g. model_store=..., max_windows=4."""
+        """`settings`: by the names of `app.settings.Settings`, e.g. model_store=..., max_windows=4.
+
+        `extra`: other environment variables.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.log_path = folder / "log.jsonl"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LRID_")}
         environment |= _SETTINGS | {f"LRID_{name.upper()}": str(value) for name, value in settings.items()}
-        environment["PYTHONPATH"] = str(ROOT)
+        environment |= {"PYTHONPATH": str(ROOT)} | dict(extra or {})
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, "serve", "--port", "0", *arguments],
+                [sys.executable, "-m", module, "serve", "--port", "0"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -64,6 +67,10 @@ class LiveServer:
         self.process.wait()
 
     # --- requests -----------------------------------------------------------------------------------------------------
+
+    def new_client(self) -> httpx.Client:
+        """For a request of its own thread."""
+        return httpx.Client(base_url=self.client.base_url, timeout=PATIENCE_SECONDS)
 
     def identify(self, **request: Any) -> httpx.Response:
         return self.client.post("/identify", **request)
