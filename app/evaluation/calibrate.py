@@ -10,7 +10,8 @@ import numpy.typing as npt
 from app.evaluation.metrics import coverage_at_precision, negative_log_likelihood
 
 WANTED_PRECISION = 0.95  # of what is answered
-UNREACHABLE = 0.99  # the threshold where validation never reaches the wanted precision: hardly anything is answered
+LEAST_ANSWERED = 20  # rows; a precision measured on fewer says nothing
+UNREACHABLE = 0.99  # the threshold where validation does not reach the wanted precision: hardly anything is answered
 TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(10.0), 400))  # searched; 1 % steps
 
 
@@ -35,6 +36,6 @@ def calibrate(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer])
     temperature = round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
     probabilities = softmax(logits, temperature)
     point = coverage_at_precision(labels, probabilities, WANTED_PRECISION)
-    if point is None:
+    if point is None or point.coverage * len(labels) < LEAST_ANSWERED:
         return Calibration(temperature, UNREACHABLE, 0.0, 0.0)
     return Calibration(temperature, round(point.threshold, 4), point.precision, point.coverage)

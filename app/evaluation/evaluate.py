@@ -5,8 +5,10 @@ Audio goes the way of a request: the same decoding, windows, front end, f and me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,12 @@ import torch
 
 from app.audio.decode import load_recording
 from app.audio.spec import DecodeLimits, WindowSpec
-from app.domain import FloatArray, Recording
+from app.domain import FloatArray, Reading, Recording
 from app.errors import AudioError
 from app.evaluation import metrics
 from app.families.contract import Mode, Model
-from app.training.corpus import Row
+from app.families.store import load_model
+from app.training.corpus import Row, read_manifest
 from app.training.errors import CorpusError
 
 LIMITS = DecodeLimits(max_audio_seconds=3600.0, silence_dbfs=-60.0)
@@ -29,6 +32,37 @@ MODES: tuple[Mode, ...] = ("both", "audio_only", "text_only")
 TITLES: dict[Mode, str] = {"both": "both", "audio_only": "audio only", "text_only": "text only"}
 
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """Rows to measure a release on."""
+
+    name: str
+    note: str  # what the rows are, for people: real or synthetic, which split
+    manifest: Path
+    splits: Collection[str] = ("test",)
+    exclude_strength: Collection[str] = ()
+    max_rows: int = 0  # 0 = all; else evenly picked ones
+
+    def rows(self, codes: Sequence[str]) -> list[Row]:
+        """Raises CorpusError if there are none."""
+        rows = read_manifest(self.manifest, codes, exclude_strength=self.exclude_strength)
+        rows = [row for row in rows if row.split in self.splits]
+        if not rows:
+            raise CorpusError(f"set {self.name!r}: {self.manifest} has no rows of split {', '.join(self.splits)}")
+        if not 0 < self.max_rows < len(rows):
+            return rows
+        return [rows[i * len(rows) // self.max_rows] for i in range(self.max_rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A row as the network sees it."""
+
+    label: int
+    features: FloatArray | None  # (n_windows, n_audio_features); None without audio, or if it is silent
+    reading: Reading | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +140,26 @@ class Hearer:
             raise CorpusError(f"line {row.line}: {row.path}: {error}; repair or drop the row") from error
 
 
-def answer(model: Model, rows: Sequence[Row], hearer: Hearer, progress: Progress = lambda n: None) -> dict[Mode, Answers]:
-    """Every row in every case it has the modalities for. Raises CorpusError for audio that cannot be read."""
-    found: dict[Mode, list[tuple[int, FloatArray]]] = {mode: [] for mode in MODES}
+def hear(model: Model, rows: Sequence[Row], hearer: Hearer, progress: Progress = lambda n: None) -> list[Heard]:
+    """Every row listened to and read. Raises CorpusError for audio that cannot be read."""
+    heard = []
     for row in rows:
         features = hearer.row(row) if row.path is not None else None
-        reading = model.read(row.metadata) if row.metadata.fields else None
-        if features is not None and reading is not None:
-            found["both"].append((row.label, model.identify(features, reading).mean))
-        if features is not None:
-            found["audio_only"].append((row.label, model.identify(features, None).mean))
-        if reading is not None:
-            found["text_only"].append((row.label, model.identify(None, reading).mean))
+        heard.append(Heard(row.label, features, model.read(row.metadata) if row.metadata.fields else None))
         progress(1)
+    return heard
+
+
+def answer(model: Model, heard: Sequence[Heard]) -> dict[Mode, Answers]:
+    """Every row in every case it has the modalities for."""
+    found: dict[Mode, list[tuple[int, FloatArray]]] = {mode: [] for mode in MODES}
+    for row in heard:
+        if row.features is not None and row.reading is not None:
+            found["both"].append((row.label, model.identify(row.features, row.reading).mean))
+        if row.features is not None:
+            found["audio_only"].append((row.label, model.identify(row.features, None).mean))
+        if row.reading is not None:
+            found["text_only"].append((row.label, model.identify(None, row.reading).mean))
     return {
         mode: Answers(np.array([label for label, _ in given], np.int64), np.stack([p for _, p in given]))
         for mode, given in found.items()
@@ -149,6 +190,30 @@ def _case(given: Answers, codes: list[str], threshold: float) -> CaseReport:
         support={codes[i]: int(scores.support[i]) for i in occurring},
         confusion=matrix.tolist(),
     )
+
+
+def evaluate(
+    folder: Path, chosen: EvaluationSet, output: Path, *, bf16: bool = False, progress: Progress = lambda n: None
+) -> Evaluation:
+    """Measures the release in `folder`; writes evaluation.json and evaluation.md. Raises ReleaseError, CorpusError."""
+    model = load_model(folder)
+    rows = chosen.rows([label.code for label in model.manifest.labels])
+    evaluation = report(model, answer(model, hear(model, rows, Hearer(model, bf16=bf16), progress)))
+    manifest = model.manifest
+    said = {
+        "release": f"{manifest.family}/{manifest.release}",
+        "sha256": manifest.sha256,
+        "manifest": str(chosen.manifest),
+        "splits": list(chosen.splits),
+        "exclude_strength": list(chosen.exclude_strength),
+        "labels": [label.code for label in manifest.labels],
+        "cases": {mode: case.as_dict() for mode, case in evaluation.items()},
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "evaluation.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
+    heading = f"# {said['release']} on {chosen.name}, split {', '.join(chosen.splits)}\n\n{chosen.note}\n\n"
+    (output / "evaluation.md").write_text(heading + markdown(evaluation), encoding="utf-8")
+    return evaluation
 
 
 def markdown(evaluation: Evaluation) -> str:

@@ -74,7 +74,7 @@ class Waveforms:
         """(length,) float32 in [-1, 1] from sample `start`; to the end if `length` is None."""
         offset, whole, _ = self._index[str(row.path.resolve())]  # type: ignore[union-attr]
         stop = offset + (whole if length is None else min(whole, start + length))
-        return self._data[offset + start : stop].astype(np.float32) / FULL_SCALE
+        return self._data[offset + start : stop].astype(np.float32) * np.float32(1 / FULL_SCALE)
 
 
 def _stamp(row: Row) -> str:

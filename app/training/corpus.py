@@ -11,6 +11,7 @@ import csv
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,7 @@ class LabelledText:
 def read_manifest(path: Path, codes: Sequence[str], *, exclude_strength: Collection[str] = ()) -> list[Row]:
     """Rows in file order. Raises CorpusError naming the line and the remedy."""
     delimiter = "\t" if path.suffix in {".tsv", ".tab"} else ","
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     index = {code: i for i, code in enumerate(codes)}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,8 +23,8 @@ from torch import Tensor
 
 from app.errors import ReleaseError
 from app.evaluation.calibrate import Calibration, calibrate
-from app.evaluation.evaluate import Answers, Evaluation, Hearer, Progress, answer, report
-from app.families.contract import Label, Mode, Model, Temperatures, Thresholds
+from app.evaluation.evaluate import Evaluation, EvaluationSet, Heard, Hearer, Progress, answer, hear, report
+from app.families.contract import Label, Mode, Temperatures, Thresholds
 from app.families.golden import Golden, GoldenCase, Tone, load_golden, replay
 from app.families.golden import answer as golden_answer
 from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
@@ -32,31 +32,11 @@ from app.families.lrid_net.model import LridNetModel
 from app.families.lrid_net.read import langdetect_languages
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS, list_releases, load_model, release_folder
 from app.training import card, checkpoint
-from app.training.corpus import Row, read_manifest
-from app.training.errors import CheckpointError, TrainingError
+from app.training.errors import CheckpointError
 
 FAMILY = "lrid_net"
 MAX_WEIGHTS_MB = 50.0  # 10^6 bytes: releases are committed
 Stored = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationSet:
-    """Rows to measure a release on."""
-
-    name: str
-    note: str  # what the rows are, for the card: real or synthetic, which split
-    manifest: Path
-    splits: Collection[str] = ("test",)
-    exclude_strength: Collection[str] = ()
-    max_rows: int = 0  # 0 = all; else every n-th
-
-    def rows(self, codes: Sequence[str]) -> list[Row]:
-        rows = read_manifest(self.manifest, codes, exclude_strength=self.exclude_strength)
-        rows = [row for row in rows if row.split in self.splits]
-        if not rows:
-            raise TrainingError(f"set {self.name!r}: {self.manifest} has no rows of split {', '.join(self.splits)}")
-        return rows[:: -(-len(rows) // self.max_rows)] if self.max_rows else rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +63,7 @@ class Verified:
 
 
 def make_release(config: ReleaseConfig, progress: Progress = lambda n: None) -> Path:
-    """Builds the folder beside its place and renames it there. Raises TrainingError, CheckpointError, ReleaseError."""
+    """Builds the folder beside its place and renames it there. Raises CorpusError, CheckpointError, ReleaseError."""
     place = config.store / FAMILY / config.release
     if place.exists():
         raise ReleaseError(f"{place} exists; releases never change: choose another name")
@@ -95,11 +75,12 @@ def make_release(config: ReleaseConfig, progress: Progress = lambda n: None) -> 
     if len(data) > MAX_WEIGHTS_MB * 1e6:
         raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
     draft = _manifest(config, stored, hashlib.sha256(data).hexdigest())
-    calibrations = _calibrate(config, LridNetModel(draft, tensors), progress)
+    sets = [*config.calibration, *config.figures]
+    heard = _hear(config, LridNetModel(draft, tensors), sets, progress)
+    calibrations = _calibrate(LridNetModel(draft, tensors), [heard[chosen.name] for chosen in config.calibration])
     manifest = _with_calibration(draft, calibrations)
     model = LridNetModel(manifest, tensors)
-    sets = [*config.calibration, *config.figures]
-    evaluations = measure(model, sets, bf16=config.bf16, progress=progress)
+    evaluations = {name: report(model, answer(model, rows)) for name, rows in heard.items()}
     manifest = manifest.model_copy(update={"metrics": _metrics(evaluations)})
 
     config.store.mkdir(parents=True, exist_ok=True)
@@ -166,20 +147,21 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def _calibrate(config: ReleaseConfig, model: LridNetModel, progress: Progress) -> dict[Mode, Calibration]:
-    """From the union of the calibration sets, each case by itself. The draft's temperatures are 1."""
+def _hear(
+    config: ReleaseConfig, model: LridNetModel, sets: Sequence[EvaluationSet], progress: Progress
+) -> dict[str, list[Heard]]:
+    """By name of the set; features and readings do not depend on the calibration."""
     codes = [label.code for label in model.manifest.labels]
     hearer = Hearer(model, bf16=config.bf16)
-    together: dict[Mode, list[Answers]] = {}
-    for chosen in config.calibration:
-        for mode, answers in answer(model, chosen.rows(codes), hearer, progress).items():
-            together.setdefault(mode, []).append(answers)
-    found: dict[Mode, Calibration] = {}
-    for mode, parts in together.items():
-        probabilities = np.concatenate([part.probabilities for part in parts])
-        labels = np.concatenate([part.labels for part in parts])
-        found[mode] = calibrate(np.log(np.maximum(probabilities, 1e-12)), labels)
-    return found
+    return {chosen.name: hear(model, chosen.rows(codes), hearer, progress) for chosen in sets}
+
+
+def _calibrate(draft: LridNetModel, sets: Sequence[Sequence[Heard]]) -> dict[Mode, Calibration]:
+    """From the union of the calibration sets, each case by itself. The draft's temperatures are 1."""
+    answers = answer(draft, [row for heard in sets for row in heard])
+    return {
+        mode: calibrate(np.log(np.maximum(given.probabilities, 1e-12)), given.labels) for mode, given in answers.items()
+    }
 
 
 def _with_calibration(draft: LridNetManifest, found: dict[Mode, Calibration]) -> LridNetManifest:
@@ -189,15 +171,6 @@ def _with_calibration(draft: LridNetManifest, found: dict[Mode, Calibration]) ->
             "thresholds": Thresholds(**{mode: c.threshold for mode, c in found.items()}),
         }
     )
-
-
-def measure(
-    model: Model, sets: Sequence[EvaluationSet], *, bf16: bool, progress: Progress = lambda n: None
-) -> dict[str, Evaluation]:
-    """Figures by name of the set."""
-    codes = [label.code for label in model.manifest.labels]
-    hearer = Hearer(model, bf16=bf16)
-    return {chosen.name: report(model, answer(model, chosen.rows(codes), hearer, progress)) for chosen in sets}
 
 
 def _metrics(evaluations: dict[str, Evaluation]) -> dict[Mode, dict[str, Any]]:

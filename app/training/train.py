@@ -149,16 +149,15 @@ def batch_loss(
 ) -> Tensor:
     """Cross-entropy of a batch, a scalar."""
     network, device, train = state.network, ear.device, data.train
-    n_audio = len(batch.audio)
-    kept = network.drop_audio(torch.ones(n_audio, 1))[:, 0] > 0  # (A,) ModalityDropout on whole items
     if config.freeze_listener:
-        heard = ear.remembered(batch.audio[kept.numpy()])  # (k, 2048)
-        silent = ear.silent_features
+        heard, silent = ear.remembered(batch.audio), ear.silent_features
     else:
-        heard, silent = _listen(config, data, network, ear, batch.audio[kept.numpy()], rng)
-    row_of = torch.where(kept, kept.cumsum(0) - 1, len(heard))  # (A,) the last row stands for silence
+        heard, silent = _listen(config, data, network, ear, batch.audio, rng)
+    table = torch.cat([heard, silent])  # (A + 1, 2048); without the last row where no audio is ever missing
+    kept = network.drop_audio(torch.ones(len(batch.audio), 1))[:, 0] > 0  # (A,) ModalityDropout on whole items
+    row_of = torch.where(kept, torch.arange(len(batch.audio)), len(heard))  # (A,) the last row stands for silence
     row_of = torch.cat([row_of, torch.full((len(batch.text),), len(heard))]).to(device)  # (A + T,)
-    s_audio = torch.cat([heard, silent])[row_of]  # (A + T, 2048)
+    s_audio = table[row_of]  # (A + T, 2048)
 
     x_lang = torch.from_numpy(np.concatenate([train.x_lang[batch.audio], train.text_x_lang[batch.text]])).to(device)
     if not VARIANTS[config.variant].text:
@@ -167,7 +166,7 @@ def batch_loss(
     labels = torch.from_numpy(np.concatenate([train.labels[batch.audio], train.text_labels[batch.text]])).to(device)
     loss = cross_entropy(network.h(torch.cat([s_audio, s_text], dim=1)), labels)
     if config.audio_loss_weight and len(heard):
-        own = cross_entropy(state.audio_head(heard), labels[:n_audio][kept.to(device)])
+        own = cross_entropy(state.audio_head(heard), labels[: len(heard)])
         loss = loss + config.audio_loss_weight * own
     return loss
 
@@ -175,14 +174,16 @@ def batch_loss(
 def _listen(
     config: TrainConfig, data: Data, network: LridNet, ear: Ear, audio: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Features of the rows that are heard, (k, 2048), and those of silence, (1, 2048) or (0, 2048) if none is needed."""
+    """Features of the rows, (A, 2048), and those of silence, (1, 2048) or (0, 2048) if none is needed.
+
+    Dropped rows are heard too: they cost what their zeros would have, the shapes stay the same from batch to batch (on a CPU
+    each new shape means compiling kernels), and `audio_loss_weight` can use them.
+    """
     kind = VARIANTS[config.variant]
     if not kind.audio:
         return ear.silent_features[:0], ear.silent_features
-    if not len(audio):
-        audio = np.zeros(1, np.int64)  # every row was dropped, which happens to the smallest batches: hear one regardless
     samples = torch.from_numpy(crops(data, [data.train.rows[i] for i in audio], config, rng))
-    x_audio = ear.log_mel(samples.to(ear.device))  # (k, 128, t)
+    x_audio = ear.log_mel(samples.to(ear.device))  # (A, 128, t)
     if config.augment:
         x_audio = augment.colour(x_audio, rng)
     if kind.drop_audio:
