@@ -29,9 +29,6 @@ app = typer.Typer(
 )
 releases = typer.Typer(no_args_is_help=True, help="The releases in the model store.")
 app.add_typer(releases, name="releases")
-for _command in (cli_training.synthesize, cli_training.train, cli_training.evaluate):
-    app.command()(_command)
-releases.command()(cli_training.make)
 
 Model = Annotated[str | None, typer.Option(help="Release to use, `family/release`. Default: LRID_MODEL, else lrid_net/1.")]
 Device = Annotated[str | None, typer.Option(help="`auto` (CUDA where there is one), `cpu` or `cuda`.")]
@@ -138,7 +135,8 @@ def identify(
     options = build_options({name: value for name, value in given.items() if value is not None})
     settings = make_settings(model=model, device=device, max_windows=windows)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task("listening", total=len(files))
 
         def advance(_: FileAnswer) -> None:
@@ -218,6 +216,12 @@ def verify(
             typer.echo(f"{name}: good")
     if refused:
         raise SystemExit(1)
+
+
+# Last, so that the help begins with what everybody needs.
+for _command in (cli_training.synthesize, cli_training.train, cli_training.evaluate):
+    app.command()(_command)
+releases.command()(cli_training.make)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""Settings: from the environment, checked, frozen."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from pydantic import ValidationError
+
+from app.server import export, unknown_settings
+from app.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch):
+    for name in [name for name in os.environ if name.startswith("LRID_")]:
+        monkeypatch.delenv(name)
+
+
+def test_defaults_are_safe():
+    settings = Settings()
+    assert settings.host == "127.0.0.1"  # nobody is served by accident
+    assert settings.admin_keys == ()
+    assert settings.model_store.name == "model_store"
+
+
+def test_environment_sets_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LRID_MAX_WINDOWS", "3")
+    monkeypatch.setenv("LRID_DEVICE", "cpu")
+    settings = Settings()
+    assert (settings.max_windows, settings.device) == (3, "cpu")
+
+
+def test_arguments_beat_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LRID_PORT", "1234")
+    assert Settings(port=4321).port == 4321
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LRID_PORT", "70000"),
+        ("LRID_PORT", "tcp://10.0.0.1:80"),
+        ("LRID_DEVICE", "tpu"),
+        ("LRID_PRECISION", "int4"),
+        ("LRID_WORKERS", "0"),
+        ("LRID_BATCH_WAIT_MS", "-1"),
+        ("LRID_MAX_UPLOAD_MB", "0"),
+        ("LRID_SILENCE_DBFS", "3"),
+        ("LRID_REQUEST_TIMEOUT_SECONDS", "0"),
+    ],
+)
+def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=name.removeprefix("LRID_").lower()):
+        Settings()
+
+
+def test_a_track_must_fit_the_queue():
+    with pytest.raises(ValidationError, match="LRID_MAX_WINDOWS=9 must not exceed LRID_QUEUE_MAX_ITEMS=8"):
+        Settings(max_windows=9, queue_max_items=8)
+    assert Settings(max_windows=8, queue_max_items=8).max_windows == 8
+
+
+def test_unknown_arguments_are_refused():
+    with pytest.raises(ValidationError, match="max_uploads_mb"):
+        Settings(max_uploads_mb=1)
+
+
+def test_they_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1
+
+
+def test_every_setting_is_described():
+    assert not [name for name, field in Settings.model_fields.items() if not field.description]
+
+
+def test_keys_are_a_list_and_stay_secret(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LRID_API_KEYS", "first-key, second-key,")
+    settings = Settings()
+    assert [key.get_secret_value() for key in settings.api_keys] == ["first-key", "second-key"]
+    assert "first-key" not in repr(settings)
+    assert "first-key" not in settings.model_dump_json()
+
+
+def test_misspelt_settings_are_noticed():
+    environ = {"LRID_PORT": "1", "LRID_MAX_UPLOD_MB": "1", "LRID_DATA": "/data", "lrid_host": "x", "PATH": "y"}
+    assert unknown_settings(environ) == ["LRID_MAX_UPLOD_MB"]
+
+
+def test_server_processes_get_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    """What was given on the command line reaches other processes through the environment; what was not, does not."""
+    environ: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", environ)
+    given = Settings(model_store=tmp_path, max_windows=5, batch_wait_ms=2.5, device="cpu")
+    export(given)
+    assert environ == {
+        "LRID_MODEL_STORE": str(tmp_path),
+        "LRID_MAX_WINDOWS": "5",
+        "LRID_BATCH_WAIT_MS": "2.5",
+        "LRID_DEVICE": "cpu",
+    }
