@@ -1,0 +1,120 @@
+"""The README keeps up with the code: settings, errors, metrics, commands, endpoints. And what it names exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from prometheus_client import CollectorRegistry
+
+from app import cli, local
+from app.errors import LridError, public_errors
+from app.families.store import families
+from app.http.schemas import Options
+from app.main import create_app
+from app.serving.metrics import Metrics
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = ("python -m pip install -e . && lrid serve", "python -m pip install -e '.[test]' && pytest")
+OTHER_VARIABLES = {"LRID_DATA"}  # read by training, no setting of the server
+
+
+def section(title: str) -> str:
+    """The text under a heading of the second level."""
+    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def rows(title: str) -> list[list[str]]:
+    """Cells of the first table of a section, without its two head lines."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def shown(default: object) -> str:
+    """A setting's default as the table has it."""
+    if default == ():
+        return "none"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def test_both_commands_stand_as_they_are():
+    lines = README.splitlines()
+    assert [command for command in COMMANDS if command not in lines] == []
+
+
+def test_every_setting_with_its_default():
+    expected = {f"`LRID_{name.upper()}`": shown(field.default) for name, field in Settings.model_fields.items()}
+    expected["`LRID_MODEL_STORE`"] = "`model_store`"
+    assert {name: default for name, default, _ in rows("Settings")} == expected
+
+
+def test_no_setting_that_does_not_exist():
+    known = {f"LRID_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    assert set(re.findall(r"LRID_[A-Z_]+[A-Z]", README)) - known == set()
+
+
+def test_every_error_code_with_its_status():
+    ours = {code: error for code, error in public_errors().items() if error.__module__.startswith("app.")}
+    expected = {f"`{code}`": str(error.status) for code, error in ours.items()}
+    expected[f"`{local.FileUnreadable.code}`"] = ""  # the command line has no status
+    assert {code: status for status, code, *_ in rows("Errors")} == expected
+
+
+def test_every_error_says_what_to_do():
+    ours = {f"`{code}`": error for code, error in public_errors().items() if error.__module__.startswith("app.")}
+    assert [code for _, code, when, remedy in rows("Errors") if not when.startswith(ours[code].title) or not remedy] == []
+    assert [code for code, error in ours.items() if error is not LridError and error.title == LridError.title] == []
+
+
+def metric_names() -> dict[str, str]:
+    """Name as it is exposed → type."""
+    families_ = Metrics(CollectorRegistry()).registry.collect()
+    return {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families_}
+
+
+def test_every_metric_with_its_type():
+    assert {name.strip("`"): kind for name, kind, *_ in rows("Metrics")} == metric_names()
+
+
+def test_no_metric_that_does_not_exist():
+    named = set(re.findall(r"\blrid_[a-z_]+", README))
+    assert named - metric_names().keys() - families().keys() == set()
+
+
+def commands(group: typer.Typer, path: str) -> set[str]:
+    found = {f"{path} {command.name or command.callback.__name__}" for command in group.registered_commands}
+    for inner in group.registered_groups:
+        found |= commands(inner.typer_instance, f"{path} {inner.name}")
+    return found
+
+
+def test_every_command_and_none_that_does_not_exist():
+    existing = commands(cli.app, "lrid")
+    code = re.findall(r"```sh\n(.*?)```", README, re.DOTALL) + re.findall(r"`([^`\n]+)`", README)
+    called = {f"lrid {word}" for text in code for word in re.findall(r"\blrid ([a-z]+(?: [a-z]+)?)", text)}
+    groups = {f"lrid {group.name}" for group in cli.app.registered_groups}
+    named = {" ".join(call.split()[: 3 if " ".join(call.split()[:2]) in groups else 2]) for call in called}
+    assert existing - named == set()
+    assert named - existing - groups == set()
+
+
+def test_every_endpoint(tmp_path: Path):
+    paths = create_app(Settings(model_store=tmp_path)).openapi()["paths"]
+    assert [path for path in paths if f"{path}`" not in README] == []
+
+
+def test_every_option_of_a_request():
+    assert [name for name in Options.model_fields if f"| `{name}` |" not in section("Ask")] == []
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:app|tests|loadtest|model_store|\.ci)/[\w./]*)`", README))))
+def test_every_path_exists(path: str):
+    assert (ROOT / path).exists()
+
+
+def test_nothing_was_left_to_be_filled_in():
+    assert re.findall(r"GAP\([^)]*\)|TODO|TBD", README) == []
