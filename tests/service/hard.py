@@ -1,0 +1,55 @@
+"""What the tests of `test_hard_*` have in common: a server with a faulty device, and many requests at once."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loadtest.openloop import Connections, Reply
+from tests.service.faulty_server import SlowDevice
+from tests.service.live import PATIENCE_SECONDS, LiveServer
+
+
+def start(store: Path, folder: Path, **settings: object) -> tuple[LiveServer, SlowDevice]:
+    """A server whose device does as it is told. Use the server with `with`."""
+    device = SlowDevice(folder / "device")
+    live = LiveServer(
+        folder / "server", module="tests.service.faulty_server", extra=device.environment, model_store=store, **settings
+    )
+    return live, device
+
+
+def ask_all(port: int, requests: Sequence[bytes]) -> list[Reply]:
+    """All at once, each over a connection of its own."""
+
+    async def run() -> list[Reply]:
+        connections = Connections(port)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            replies = await asyncio.gather(*(connections.exchange(request) for request in requests))
+        await connections.close()
+        return replies
+
+    return asyncio.run(run())
+
+
+def without_times(reply: Reply) -> dict[str, Any]:
+    """An answer that can be compared: two of the same request differ in their times alone."""
+    answer = reply.json()
+    answer.pop("timing_ms", None)
+    answer.pop("request_id", None)
+    return answer
+
+
+def connect(live: LiveServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", live.port), timeout=PATIENCE_SECONDS)
+
+
+def receive_all(connection: socket.socket) -> bytes:
+    """Until the server closes."""
+    parts = []
+    while part := connection.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,154 @@
+"""A poisoned window fails alone; a part that dies or hangs is replaced, and says so meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadtest.openloop import Reply, audio_post
+from tests import audio_samples
+from tests.service.faulty import Mark, clip
+from tests.service.faulty_server import NAN_EVERYWHERE_PEAK, SlowDevice
+from tests.service.hard import ask_all, start, without_times
+from tests.service.live import LiveServer, wait_until
+
+IN_FLIGHT = 32
+POISONED = 17  # which of them
+DEVICE_TIMEOUT_SECONDS = 6.0  # long enough for a few small windows on a busy machine
+Faulty = tuple[LiveServer, SlowDevice]
+
+
+@pytest.fixture(scope="module")
+def faulty(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    live, device = start(tiny_store, tmp_path_factory.mktemp("faulty"), max_batch_size=IN_FLIGHT)
+    with live:
+        yield live.wait_until_ready(), device
+
+
+def peaks(poison: float | None = None) -> list[float]:
+    ordinary = [0.2 + 0.01 * i for i in range(IN_FLIGHT)]
+    if poison is not None:
+        ordinary[POISONED] = poison
+    return ordinary
+
+
+def ask_in_one_batch(faulty: Faulty, of_peaks: list[float]) -> list[Reply]:
+    """All of them wait while the device is held, so that they form one batch."""
+    live, device = faulty
+    device.hold()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask_all, live.port, [audio_post(clip(0.1))])
+        wait_until(lambda: device.passes and device.passes[-1] == [0.1])
+        rest = pool.submit(ask_all, live.port, [audio_post(clip(peak)) for peak in of_peaks])
+        wait_until(lambda: live.metric("lrid_queue_items") == len(of_peaks))
+        passes_before = len(device.passes)
+        device.release()
+        replies = rest.result()
+        assert first.result()[0].status == 200
+    assert sorted(device.passes[passes_before]) == sorted(round(peak, 4) for peak in of_peaks)
+    return replies
+
+
+@pytest.fixture(scope="module")
+def undisturbed(faulty: Faulty) -> list[dict]:
+    """Answers to the ordinary clips, each asked alone."""
+    live, _ = faulty
+    return [without_times(ask_all(live.port, [audio_post(clip(peak))])[0]) for peak in peaks()]
+
+
+@pytest.mark.parametrize("poison", [Mark.RAISE.value, Mark.NAN.value, Mark.TOO_FEW_ROWS.value, NAN_EVERYWHERE_PEAK])
+def test_a_poisoned_window_fails_alone(faulty: Faulty, undisturbed: list[dict], poison: float) -> None:
+    replies = ask_in_one_batch(faulty, peaks(poison))
+    failed = replies.pop(POISONED)
+    assert (failed.status, failed.json()["code"]) == (500, "model_failed")
+    expected = undisturbed[:POISONED] + undisturbed[POISONED + 1 :]
+    assert [reply.status for reply in replies] == [200] * (IN_FLIGHT - 1)
+    assert [without_times(reply) for reply in replies] == expected
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    tiny_store: Path, tmp_path: Path, undisturbed: list[dict]
+) -> None:
+    live, device = start(tiny_store, tmp_path, max_batch_size=8)
+    with live:
+        live.wait_until_ready()
+        windows = peaks()[:8]
+        windows[3] = Mark.OUT_OF_MEMORY.value  # fits alone only
+        replies = ask_in_one_batch((live, device), windows)
+        assert [reply.status for reply in replies] == [200] * 8
+        assert [without_times(reply) for i, reply in enumerate(replies) if i != 3] == undisturbed[:3] + undisturbed[4:8]
+        replies = ask_all(live.port, [audio_post(clip(peak)) for peak in peaks()])
+        assert [without_times(reply) for reply in replies] == undisturbed
+        assert max(len(each) for each in device.passes[-10:]) <= 4  # and stays so
+
+
+def test_a_dead_device_is_replaced(faulty: Faulty, undisturbed: list[dict]) -> None:
+    check_lost_device(faulty, undisturbed, Mark.DIE, 0.0)
+
+
+def test_a_hanging_device_is_replaced(tiny_store: Path, tmp_path: Path, undisturbed: list[dict]) -> None:
+    live, device = start(tiny_store, tmp_path, device_timeout_seconds=DEVICE_TIMEOUT_SECONDS)
+    with live:
+        check_lost_device((live.wait_until_ready(), device), undisturbed, Mark.HANG, DEVICE_TIMEOUT_SECONDS)
+
+
+def check_lost_device(faulty: Faulty, undisturbed: list[dict], mark: Mark, notice_seconds: float) -> None:
+    live, device = faulty
+    restarts = live.metric("lrid_device_restarts_total")
+    device.hold()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask_all, live.port, [audio_post(clip(mark.value))])
+        wait_until(lambda: device.passes and device.passes[-1] == [mark.value])
+        lost_at = time.monotonic() + notice_seconds
+        rest = pool.submit(ask_all, live.port, [audio_post(clip(peak)) for peak in peaks()[:7]])
+        wait_until(lambda: live.metric("lrid_queue_items") == 7)
+        device.release()
+        lost_at = max(lost_at, time.monotonic())
+        wait_until(lambda: live.ready().status_code == 503)
+        assert time.monotonic() - lost_at < 3.0  # 1 s on a machine that has nothing else to do
+        replies = first.result() + rest.result()
+        assert time.monotonic() - lost_at < 4.0
+    for reply in replies:
+        assert (reply.status, reply.json()["code"]) == (503, "not_ready")
+        assert reply.retry_after_seconds
+    live.wait_until_ready()
+    assert live.metric("lrid_device_restarts_total") == restarts + 1
+    again = ask_all(live.port, [audio_post(clip(peak)) for peak in peaks()])
+    assert [without_times(reply) for reply in again] == undisturbed
+
+
+def decoders(live: LiveServer) -> list[psutil.Process]:
+    return [child for child in live.children() if "app.audio.worker" in " ".join(child.cmdline())]
+
+
+def test_a_killed_decoder_costs_one_request(faulty: Faulty, undisturbed: list[dict]) -> None:
+    live, _ = faulty
+    long = audio_post(audio_samples.flac(audio_samples.song(240.0, channels=2)))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask_all, live.port, [long])
+        wait_until(lambda: live.metric("lrid_decoding_requests") == 1)
+        victim = max(decoders(live), key=lambda process: process.memory_info().rss)  # the one that holds the file
+        killed_at = time.monotonic()
+        os.kill(victim.pid, signal.SIGKILL)
+        (reply,) = asked.result()
+    if reply.status != 200:  # else it had just finished, or the other one was at work
+        assert (reply.status, reply.json()["code"]) == (422, "decoder_crashed")
+        assert time.monotonic() - killed_at < 4.0
+    again = ask_all(live.port, [audio_post(clip(peak)) for peak in peaks()[:8]])
+    assert [without_times(reply) for reply in again] == undisturbed[:8]
+    wait_until(lambda: len(decoders(live)) == 2)
+
+
+def test_all_idle_decoders_killed(faulty: Faulty, undisturbed: list[dict]) -> None:
+    live, _ = faulty
+    for process in decoders(live):
+        os.kill(process.pid, signal.SIGKILL)
+    replies = ask_all(live.port, [audio_post(clip(peak)) for peak in peaks()])
+    assert [without_times(reply) for reply in replies] == undisturbed
