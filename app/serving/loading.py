@@ -46,6 +46,7 @@ def load_release(settings: Settings, reference: str) -> Loaded:
         log.warning("%s does not reproduce golden.json; serving in fp32", choice.precision)
         engine = Engine(model.listener, EngineChoice(choice.device, "fp32", choice.batch_size))
         worst = replay(model, golden, engine.listen, "fp32")
+    engine.settle(model.window_samples)
     fields = {
         "model": "/".join(folder.parts[-2:]),
         "device": engine.choice.device,

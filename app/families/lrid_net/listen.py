@@ -6,11 +6,16 @@ exchanged and the two compared (tests/parity).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
+
+if TYPE_CHECKING:
+    from app.families.lrid_net.fused import FusedResNet
 
 EXPANSION = 4  # a bottleneck's output has four times its inner width (He et al. 2016)
 
@@ -41,8 +46,9 @@ class LogMel(nn.Module):
         c = self.config
         spectrum = torch.stft(
             samples, c.fft_size, c.hop_size, window=self.hann, center=False, return_complex=True
-        ).abs()  # (n, 513, t) magnitude, not power
-        decibels = 10.0 * torch.log10((self.mel @ spectrum).clamp_min(c.amplitude_floor))  # (n, 128, t)
+        )  # (n, 513, t)
+        magnitude = torch.hypot(spectrum.real, spectrum.imag)  # not power; complex abs() makes two copies more
+        decibels = (self.mel @ magnitude).clamp_min_(c.amplitude_floor).log10_().mul_(10.0)  # (n, 128, t)
         ceiling = decibels.amax(dim=(-2, -1), keepdim=True)  # (n, 1, 1) the window's own maximum
         return torch.maximum(decibels, ceiling - c.dynamic_range_db)
 
@@ -102,6 +108,10 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.conv1.weight.dtype
+
     def feature_map(self, x: Tensor) -> Tensor:
         """(n, 1, 128, 2580) → (n, 2048, 4, 81)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (n, 64, 32, 645)
@@ -115,13 +125,22 @@ class ResNet(nn.Module):
 class Listener(nn.Module):
     """Waveform to s_audio in one module: what the engine runs on the device."""
 
-    def __init__(self, log_mel: LogMel, trunk: ResNet) -> None:
+    def __init__(self, log_mel: LogMel, trunk: ResNet | FusedResNet) -> None:
         super().__init__()
         self.log_mel = log_mel
         self.trunk = trunk
 
+    def fused(self) -> Listener:
+        """For the CPU, after folding: the same with fused convolutions, or itself where there are none."""
+        from app.families.lrid_net.fused import FusedResNet, can_fuse
+
+        if not isinstance(self.trunk, ResNet) or not can_fuse(self.trunk.dtype):
+            return self
+        c = self.log_mel.config
+        return Listener(self.log_mel, FusedResNet(self.trunk, (1, 1, c.mel_bands, c.window_frames)))
+
     def forward(self, samples: Tensor) -> Tensor:
         """(n, window_samples) float32 → (n, 2048) float32; the trunk runs in the type of its weights."""
         x = self.log_mel(samples).unsqueeze(1)  # (n, 1, 128, 2580)
-        x = x.to(self.trunk.conv1.weight.dtype, memory_format=torch.channels_last)
+        x = x.to(self.trunk.dtype, memory_format=torch.channels_last)
         return self.trunk(x).float()  # type: ignore[no-any-return]

@@ -1,0 +1,64 @@
+"""Daemon threads side by side. A `ThreadPoolExecutor` would be waited for at exit, even if one of its threads hangs."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+_Call = Callable[[], None]
+
+
+class Lanes(Generic[T, R]):
+    """Applies one function to several items at once. The threads start with the first call and end with the object."""
+
+    def __init__(self, n: int, function: Callable[[T], R]) -> None:
+        self._n = n
+        self._function = function
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._started = False
+
+    def map(self, items: Sequence[T]) -> list[R]:
+        """Results in the order of the items. Raises what the first that failed raised, once all have ended."""
+        self._start()
+        futures: list[Future[R]] = []
+        for item in items:
+            future: Future[R] = Future()
+            futures.append(future)
+            self._calls.put(_call(self._function, item, future))
+        wait(futures)
+        return [future.result() for future in futures]
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        self._started = True
+        for number in range(self._n):
+            threading.Thread(target=_work, args=(self._calls,), name=f"lrid-lane-{number}", daemon=True).start()
+        weakref.finalize(self, _end, self._calls, self._n)
+
+
+def _call(function: Callable[[T], R], item: T, future: Future[R]) -> _Call:
+    def call() -> None:
+        try:
+            future.set_result(function(item))
+        except Exception as error:
+            future.set_exception(error)
+
+    return call
+
+
+def _work(calls: queue.SimpleQueue[_Call | None]) -> None:
+    while (call := calls.get()) is not None:
+        call()
+        del call  # it holds the owner of the lanes, which may be dropped while this waits
+
+
+def _end(calls: queue.SimpleQueue[_Call | None], n: int) -> None:
+    for _ in range(n):
+        calls.put(None)

@@ -1,0 +1,60 @@
+"""Lanes: side by side, in order, an error for the caller, and no threads left behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+
+import pytest
+
+from app.serving.lanes import Lanes
+
+
+def lane_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("lrid-lane")}
+
+
+def test_side_by_side_and_in_order() -> None:
+    together = threading.Barrier(3, timeout=20)  # passes only if three calls run at once
+
+    def work(item: int) -> int:
+        together.wait()
+        return item * item
+
+    assert Lanes[int, int](3, work).map([3, 1, 2]) == [9, 1, 4]
+
+
+def test_more_items_than_lanes() -> None:
+    assert Lanes[int, int](2, lambda item: -item).map(list(range(9))) == [-item for item in range(9)]
+
+
+def test_an_error_comes_out_after_all_have_ended_and_the_next_call_works() -> None:
+    ended = []
+
+    def work(item: int) -> int:
+        if item == 0:
+            raise ValueError("zero")
+        time.sleep(0.1)
+        ended.append(item)
+        return item
+
+    lanes = Lanes[int, int](2, work)
+    with pytest.raises(ValueError, match="zero"):
+        lanes.map([0, 1])
+    assert ended == [1]
+    assert lanes.map([2, 3]) == [2, 3]
+
+
+def test_threads_start_with_the_first_call_and_end_with_the_object() -> None:
+    others = lane_threads()
+    lanes = Lanes[int, int](2, abs)
+    assert not lane_threads() - others
+    lanes.map([-1])
+    own = lane_threads() - others
+    assert len(own) == 2
+    del lanes
+    gc.collect()
+    for thread in own:
+        thread.join(timeout=20)
+    assert not any(thread.is_alive() for thread in own)
