@@ -81,6 +81,7 @@ class Batcher:
         self._running: list[Item] = []  # the batch being worked on, until every window of it is settled
         self._restarts_in_a_row = 0
         self.seconds_per_window = 0.25  # smoothed; the first batch replaces this guess
+        self._rate_is_guessed = True
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -169,8 +170,8 @@ class Batcher:
     async def _loop(self) -> None:
         while True:
             await self._arrived.wait()
-            if self._limits.wait_seconds and self._queue.n_items < self._batch_size:
-                await asyncio.sleep(self._limits.wait_seconds)
+            if self._limits.wait_seconds:
+                await self._wait_for_company()
             batch, unwanted = self._queue.take(self._batch_size, asyncio.get_running_loop().time())
             self._metrics.dropped_windows.inc(len(unwanted))
             if batch:
@@ -179,6 +180,17 @@ class Batcher:
                 self._running = []
             else:
                 self._arrived.clear()
+
+    async def _wait_for_company(self) -> None:
+        """Until there are windows for a full batch, or the oldest of them has waited `wait_seconds`."""
+        while (oldest := self._queue.oldest) and self._queue.n_items < self._batch_size:
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout_at(oldest.enqueued_at + self._limits.wait_seconds):
+                    await self._arrived.wait()
+            except TimeoutError:
+                break
+        self._arrived.set()
 
     async def _process(self, batch: list[Item]) -> None:
         """One pass; on failure halves, until the guilty window stands alone."""
@@ -255,7 +267,9 @@ class Batcher:
         self._running = []
 
     def _note_rate(self, seconds: float, n_windows: int) -> None:
-        self.seconds_per_window += 0.2 * (seconds / n_windows - self.seconds_per_window)
+        share = 1.0 if self._rate_is_guessed else 0.2
+        self._rate_is_guessed = False
+        self.seconds_per_window += share * (seconds / n_windows - self.seconds_per_window)
 
 
 def _deliver(batch: list[Item], rows: FloatArray) -> list[Item]:

@@ -53,6 +53,11 @@ class WindowQueue:
         self._on_load(self.n_items, self.audio_seconds)
         item.future.add_done_callback(lambda _: self._abandon(item))
 
+    @property
+    def oldest(self) -> Item | None:
+        """The window that has waited longest and is still waited for."""
+        return next((item for item in self._items if item.waiting), None)
+
     def take(self, most: int, now: float) -> tuple[list[Item], list[Item]]:
         """Up to `most` wanted items, oldest first, and the unwanted ones that were passed over."""
         taken: list[Item] = []

@@ -1,0 +1,473 @@
+"""Dynamic batching: what runs when, what is bounded, and what becomes of what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.errors import DeadlineExceeded, Draining, LridError, ModelFailed, NotReady, QueueFull
+from app.serving.batcher import Batcher
+from tests.unit.serving.batching import (
+    Device,
+    ask,
+    ask_while_busy,
+    batching,
+    die,
+    fail,
+    features_of,
+    give_nan,
+    hang,
+    lose_a_row,
+    run,
+    until,
+    value,
+    window,
+)
+
+
+def outcomes(results: list) -> list:
+    """Features as lists, errors as their classes."""
+    return [type(r) if isinstance(r, BaseException) else r.features[:, 0].tolist() for r in results]
+
+
+# --- what runs when ---------------------------------------------------------------------------------------------------
+
+
+def test_an_idle_device_starts_at_once() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device) as batcher:
+            heard = await ask(batcher, 5)
+        assert np.array_equal(heard.features, [features_of(5)])
+        assert device.passes == [[5]]
+        assert heard.queue_seconds < 1
+
+    run(scenario())
+
+
+def test_what_arrives_meanwhile_forms_the_next_batch() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device) as batcher:
+            tasks = await ask_while_busy(batcher, device, [1, 2, 3])
+            device.release()
+            await asyncio.gather(*tasks)
+            assert device.passes == [[99], [1, 2, 3]]
+            assert value(batcher, "lrid_batch_size_sum") == 4
+
+    run(scenario())
+
+
+def test_a_batch_has_a_largest_size_and_is_first_come_first_served() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device, max_batch_size=3) as batcher:
+            tasks = await ask_while_busy(batcher, device, range(1, 8))
+            device.release()
+            await asyncio.gather(*tasks)
+        assert device.passes == [[99], [1, 2, 3], [4, 5, 6], [7]]
+
+    run(scenario())
+
+
+def test_windows_of_one_request_come_back_in_order() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device, max_batch_size=2) as batcher:
+            one, other = await asyncio.gather(ask(batcher, 5, 3, 9, 1, 7), ask(batcher, 2, 8))
+        assert one.features[:, 0].tolist() == [5, 3, 9, 1, 7]
+        assert other.features[:, 0].tolist() == [2, 8]
+        assert one.queue_seconds >= 0
+        assert one.model_seconds > 0
+
+    run(scenario())
+
+
+def test_no_wait_by_default_and_a_wait_when_asked_for() -> None:
+    async def scenario(wait_seconds: float) -> list[list[int]]:
+        device = Device()
+        async with batching(device, wait_seconds=wait_seconds) as batcher:
+            first = ask(batcher, 1)
+            await asyncio.sleep(0.1)
+            await asyncio.gather(first, ask(batcher, 2))
+        return device.passes
+
+    assert run(scenario(0.0)) == [[1], [2]]
+    assert run(scenario(1.0)) == [[1, 2]]
+
+
+def test_a_full_batch_does_not_wait() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device, wait_seconds=20.0, max_batch_size=2) as batcher:
+            async with asyncio.timeout(10):
+                first = ask(batcher, 1)
+                await asyncio.sleep(0.05)
+                await asyncio.gather(first, ask(batcher, 2))
+        assert device.passes == [[1, 2]]
+
+    run(scenario())
+
+
+def test_what_has_waited_for_the_device_does_not_wait_for_company() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device, wait_seconds=3.0, max_batch_size=4) as batcher:
+            device.hold()
+            await asyncio.sleep(0)
+            full = ask(batcher, 1, 2, 3, 4)
+            late = ask(batcher, 5)
+            await asyncio.sleep(3.2)
+            device.release()
+            async with asyncio.timeout(2):
+                await asyncio.gather(full, late)
+        assert device.passes == [[1, 2, 3, 4], [5]]
+
+    run(scenario())
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_bounded_in_items() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device, max_items=3) as batcher:
+            tasks = await ask_while_busy(batcher, device, [1, 2])
+            with pytest.raises(QueueFull, match="2 windows wait") as refused:
+                await ask(batcher, 3, 4)
+            assert refused.value.retry_after_seconds >= 1
+            tasks.append(ask(batcher, 5))
+            device.release()
+            await asyncio.gather(*tasks)
+        assert device.heard == {99, 1, 2, 5}
+
+    run(scenario())
+
+
+def test_bounded_in_seconds_of_audio() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device, max_audio_seconds=70.0) as batcher:
+            tasks = await ask_while_busy(batcher, device, [1, 2])  # 30 s each
+            with pytest.raises(QueueFull):
+                await ask(batcher, 3)
+            deadline = asyncio.get_running_loop().time() + 30
+            tasks.append(asyncio.create_task(batcher.listen([window(4, seconds=9.0)], deadline)))
+            device.release()
+            await asyncio.gather(*tasks)
+        assert device.heard == {99, 1, 2, 4}
+
+    run(scenario())
+
+
+def test_retry_after_follows_from_load_and_measured_rate() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device, max_items=8, max_batch_size=1) as batcher:
+            batcher.seconds_per_window = 2.0
+            tasks = await ask_while_busy(batcher, device, range(1, 9))
+            told = []
+            for _ in range(3):
+                with pytest.raises(QueueFull) as refused:
+                    batcher.check_room(2, 60.0, asyncio.get_running_loop().time() + 1000)
+                told.append(refused.value.retry_after_seconds)
+            assert told == pytest.approx([4.0, 8.0, 12.0], abs=0.5)  # each gets a turn of its own
+            batcher.seconds_per_window = 0.01
+            with pytest.raises(QueueFull) as refused:
+                batcher.check_room(2, 60.0, asyncio.get_running_loop().time() + 1000)
+            assert refused.value.retry_after_seconds == 1.0  # never less
+            device.release()
+            await asyncio.gather(*tasks)
+
+    run(scenario())
+
+
+def test_the_first_pass_replaces_the_guess_of_the_rate() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device) as batcher:
+            await ask(batcher, 1)
+            assert batcher.seconds_per_window < 0.1
+            measured = batcher.seconds_per_window
+            device.hold()
+            slow = ask(batcher, 2)
+            await asyncio.sleep(0.5)
+            device.release()
+            await slow
+            assert batcher.seconds_per_window == pytest.approx(0.8 * measured + 0.2 * 0.5, rel=0.5)  # later ones smooth
+
+    run(scenario())
+
+
+# --- who leaves -------------------------------------------------------------------------------------------------------
+
+
+def test_a_deadline_that_passes_in_the_queue() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device) as batcher:
+            batcher.seconds_per_window = 0.0
+            (first,) = await ask_while_busy(batcher, device, [])
+            late, patient = ask(batcher, 1, 2, seconds=0.2), ask(batcher, 3)
+            with pytest.raises(DeadlineExceeded):
+                await late
+            assert value(batcher, "lrid_queue_items") == 1
+            device.release()
+            await asyncio.gather(first, patient)
+            assert device.passes == [[99], [3]]
+            assert value(batcher, "lrid_dropped_windows_total") == 2
+
+    run(scenario())
+
+
+def test_cancelled_windows_never_reach_the_device() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device) as batcher:
+            first, gone, stays = await ask_while_busy(batcher, device, [1, 2])
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+            assert (value(batcher, "lrid_queue_items"), value(batcher, "lrid_queue_audio_seconds")) == (1, 30)
+            device.release()
+            await asyncio.gather(first, stays)
+            assert device.passes == [[99], [2]]
+            assert value(batcher, "lrid_dropped_windows_total") == 1
+
+    run(scenario())
+
+
+def test_a_client_that_leaves_during_its_pass_disturbs_nobody() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device) as batcher:
+            tasks = await ask_while_busy(batcher, device, [])
+            tasks[0].cancel()
+            after = ask(batcher, 1)
+            device.release()
+            assert (await after).features[0, 0] == 1
+            assert batcher.healthy
+
+    run(scenario())
+
+
+# --- what goes wrong with a pass --------------------------------------------------------------------------------------
+
+POISON = 13
+
+
+@pytest.mark.parametrize("fault", [fail, give_nan(POISON), lose_a_row], ids=["raises", "NaN", "too few rows"])
+def test_a_poisoned_window_fails_alone(fault: object) -> None:
+    """Of 32 in flight 31 get their answer, as in an undisturbed run."""
+
+    async def scenario() -> None:
+        device = Device({POISON: fault})
+        async with batching(device, max_batch_size=32) as batcher:
+            first, *tasks = await ask_while_busy(batcher, device, range(32))
+            device.release()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await first
+            assert batcher.healthy
+        assert outcomes(results) == [ModelFailed if number == POISON else [number] for number in range(32)]
+        assert len(device.passes) <= 2 + 2 * 5  # halves of 32, down to one
+
+    run(scenario())
+
+
+def test_of_one_request_with_a_poisoned_window_nothing_is_left() -> None:
+    async def scenario() -> None:
+        device = Device({POISON: fail})
+        async with batching(device) as batcher:
+            results = await asyncio.gather(ask(batcher, 1, POISON, 2), ask(batcher, 3), return_exceptions=True)
+        assert outcomes(results) == [ModelFailed, [3]]
+
+    run(scenario())
+
+
+def test_a_model_that_is_broken_for_all_fails_all() -> None:
+    async def scenario() -> None:
+        device = Device(dict.fromkeys(range(8), fail))
+        async with batching(device) as batcher:
+            first, *tasks = await ask_while_busy(batcher, device, range(8))
+            device.release()
+            assert outcomes(await asyncio.gather(*tasks, return_exceptions=True)) == [ModelFailed] * 8
+            await first
+            device.faults.clear()
+            assert outcomes([await ask(batcher, 1)]) == [[1]]
+
+    run(scenario())
+
+
+def test_out_of_memory_halves_the_batches_and_goes_on() -> None:
+    def out_of_memory(numbers: list[int], rows: np.ndarray) -> np.ndarray:
+        if len(numbers) > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return rows
+
+    async def scenario() -> None:
+        device = Device(dict.fromkeys(range(32), out_of_memory))
+        async with batching(device) as batcher:
+            first, *tasks = await ask_while_busy(batcher, device, range(24))
+            device.release()
+            assert outcomes(await asyncio.gather(first, *tasks)) == [[99], *([n] for n in range(24))]
+        sizes = [len(numbers) for numbers in device.passes]
+        assert sizes == [1, 8, 4, 2, 2, 4, 2, 2, *[2] * 8]
+
+    run(scenario())
+
+
+# --- what goes wrong with the device ----------------------------------------------------------------------------------
+
+
+# The default hook of threads says nothing about SystemExit; pytest's does.
+dies = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+async def check_restart(batcher: Batcher, device: Device, restarts: int = 1) -> None:
+    """Unhealthy until the new thread has listened to silence; then all is as before."""
+    assert not batcher.healthy
+    device.faults.clear()
+    await until(lambda: batcher.healthy)
+    assert device.passes[-1] == [0]
+    assert value(batcher, "lrid_device_restarts_total") == restarts
+    assert outcomes([await ask(batcher, 1)]) == [[1]]
+
+
+@dies
+def test_a_thread_that_dies() -> None:
+    """Its callers, and those who wait, get an answer at once."""
+
+    async def scenario() -> None:
+        device = Device({POISON: die})
+        async with batching(device, max_batch_size=2) as batcher:
+            first, *tasks = await ask_while_busy(batcher, device, [1, POISON, 2, 3])
+            device.release()
+            async with asyncio.timeout(5):
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert outcomes(results) == [NotReady] * 4
+            assert outcomes([await first]) == [[99]]
+            assert all(result.retry_after_seconds >= 1 for result in results)
+            await check_restart(batcher, device)
+
+    run(scenario())
+
+
+def test_a_thread_that_hangs() -> None:
+    async def scenario() -> None:
+        device = Device({POISON: hang})
+        async with batching(device, device_timeout_seconds=0.5) as batcher:
+            with pytest.raises(NotReady, match=r"longer than 0\.5 s"):
+                await ask(batcher, POISON)
+            await check_restart(batcher, device)
+
+    run(scenario())
+
+
+@dies
+def test_a_thread_that_dies_in_the_second_attempt() -> None:
+    """The other half of the batch is answered too, not forgotten."""
+
+    async def scenario() -> None:
+        device = Device({1: die, 8: fail})
+        device.faults[1] = lambda numbers, rows: die(numbers, rows) if len(numbers) < 8 else fail(numbers, rows)
+        async with batching(device) as batcher:
+            first, *tasks = await ask_while_busy(batcher, device, range(1, 9))
+            device.release()
+            async with asyncio.timeout(5):
+                results = await asyncio.gather(first, *tasks, return_exceptions=True)
+            assert outcomes(results) == [[99], *[NotReady] * 8]
+            await check_restart(batcher, device)
+
+    run(scenario())
+
+
+@dies
+def test_a_device_that_stays_lost_is_tried_again() -> None:
+    async def scenario() -> None:
+        device = Device({POISON: die, 0: fail})  # 0 is the probe
+        async with batching(device) as batcher:
+            with pytest.raises(NotReady):
+                await ask(batcher, POISON)
+            await until(lambda: value(batcher, "lrid_device_restarts_total") == 2)
+            await check_restart(batcher, device, restarts=value(batcher, "lrid_device_restarts_total"))
+
+    run(scenario())
+
+
+def test_the_loop_survives_a_defect_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device) as batcher:
+            with monkeypatch.context() as patch:
+                patch.setattr(batcher.metrics.batch_size, "observe", lambda size: 1 / 0)
+                with pytest.raises(ModelFailed, match="batching loop"):
+                    await ask(batcher, 1)
+            assert outcomes([await ask(batcher, 2)]) == [[2]]
+            assert batcher.healthy
+
+    run(scenario())
+
+
+def test_stop_refuses_what_still_waits() -> None:
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device) as batcher:
+            tasks = await ask_while_busy(batcher, device, [1, 2])
+            await batcher.stop()
+            assert not batcher.healthy
+            assert outcomes(await asyncio.gather(*tasks, return_exceptions=True)) == [Draining] * 3
+
+    run(scenario())
+
+
+FAULTS = {"none": None, "fail": fail, "die": die, "lose": lose_a_row}
+
+
+@dies
+@settings(max_examples=15, deadline=None)
+@given(
+    requests=st.lists(st.tuples(st.integers(1, 4), st.sampled_from(sorted(FAULTS)), st.booleans()), min_size=1, max_size=12),
+    max_batch_size=st.integers(1, 5),
+)
+def test_everybody_gets_an_answer(requests: list[tuple[int, str, bool]], max_batch_size: int) -> None:
+    """Whatever fails, dies or leaves: no caller waits for ever, and no answer is another's."""
+
+    async def scenario() -> None:
+        numbers = iter(range(100, 1000))
+        own = [[next(numbers) for _ in range(count)] for count, _, _ in requests]
+        device = Device({mine[0]: FAULTS[fault] for mine, (_, fault, _) in zip(own, requests, strict=True)})
+        async with batching(device, max_batch_size=max_batch_size) as batcher:
+            first = (await ask_while_busy(batcher, device, []))[0]
+            tasks = [ask(batcher, *mine) for mine in own]
+            await asyncio.sleep(0.01)
+            for task, (_, _, leaves) in zip(tasks, requests, strict=True):
+                if leaves:
+                    task.cancel()
+            device.release()
+            async with asyncio.timeout(15):
+                results = await asyncio.gather(first, *tasks, return_exceptions=True)
+        for mine, result, (_, _, leaves) in zip(own, results[1:], requests, strict=True):
+            if isinstance(result, BaseException):
+                assert isinstance(result, asyncio.CancelledError if leaves else LridError)
+            else:
+                assert np.array_equal(result.features, np.stack([features_of(number) for number in mine]))
+
+    run(scenario())
+
+
+def test_features_are_of_one_s_own_windows_under_load() -> None:
+    async def scenario() -> None:
+        device = Device()
+        rng = np.random.default_rng(0)
+        own = [rng.integers(1, 1000, rng.integers(1, 6)).tolist() for _ in range(100)]
+        async with batching(device, max_batch_size=7) as batcher:
+            results = await asyncio.gather(*(ask(batcher, *mine) for mine in own))
+        assert outcomes(results) == own
+        assert all(len(a) == 7 for a, _ in pairwise(device.passes[1:]))
+
+    run(scenario())
