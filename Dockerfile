@@ -25,10 +25,12 @@ RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /tmp -
 COPY --from=builder /opt/lrid /opt/lrid
 COPY model_store /srv/model_store
 
-# Nothing is written but temporary files, and those under TMPDIR: the root file system may be read-only.
+# Nothing is written but temporary files, and those under TMPDIR: the root file system may be read-only. LOGNAME lets it
+# run under any user id, known to the image or not.
 ENV PATH=/opt/lrid/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    LOGNAME=lrid \
     HOME=/tmp \
     TMPDIR=/tmp \
     LRID_HOST=0.0.0.0 \
