@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from app import cli, local
 from app.errors import LridError, public_errors
-from app.families.store import families
+from app.families.store import families, list_releases, read_manifest, release_folder
 from app.http.schemas import Options
 from app.main import create_app
 from app.serving.metrics import Metrics
@@ -114,6 +114,34 @@ def test_every_option_of_a_request():
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:app|tests|loadtest|model_store|\.ci)/[\w./]*)`", README))))
 def test_every_path_exists(path: str):
     assert (ROOT / path).exists()
+
+
+ACCURACY_HEAD = (
+    "| rows | given | n | accuracy | balanced | macro F1 | weighted F1 | right when answered | answered |",
+    "|---|---|---|---|---|---|---|---|---|",
+)
+
+
+def accuracy_table(store: Path) -> list[str]:
+    """The figures of the release that is served by default, as the README has them."""
+    manifest = read_manifest(release_folder(store, Settings.model_fields["model"].default))
+    sets = dict.fromkeys(name for by_set in manifest.metrics.values() for name in by_set)
+    lines = list(ACCURACY_HEAD)
+    for name in sets:
+        for mode, title in (("both", "both"), ("audio_only", "audio only"), ("text_only", "text only")):
+            if (m := manifest.metrics.get(mode, {}).get(name)) is None:
+                continue
+            figures = [m[key] for key in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")]
+            figures += [m["precision_answered"], m["coverage"]]
+            lines.append(f"| {name} | {title} | {m['rows']:,} | " + " | ".join(f"{figure:.3f}" for figure in figures) + " |")
+    return lines
+
+
+def test_accuracy_is_what_the_release_says():
+    store = ROOT / "model_store"
+    if not list_releases(store):
+        pytest.skip("the model store holds no release")
+    assert [line for line in accuracy_table(store) if line not in README.splitlines()] == []
 
 
 def test_nothing_was_left_to_be_filled_in():
