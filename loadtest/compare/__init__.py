@@ -1,0 +1,1 @@
+"""Head to head with the servers that people would pick instead: `python -m loadtest.compare --help`."""

@@ -1,0 +1,105 @@
+"""A contender's processes: started in a group of their own, waited for, and ended to the last one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from loadtest.compare.contenders import Contender
+from loadtest.compare.environments import Environment
+from loadtest.openloop import Connections, Reply
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_TIMEOUT_SECONDS = 240.0
+
+
+class CannotStartError(Exception):
+    """The server ended, or never answered; the message is what it said last."""
+
+
+@contextmanager
+def started(contender: Contender, environment: Environment, store: Path, clip: bytes) -> Iterator[int]:
+    """Start the server, yield its port once it identifies a clip, end it. Raises CannotStartError."""
+    port = _free_port()
+    command = [str(environment.python), *(part.format(port=port) for part in contender.rival.command)]
+    environ = os.environ | {"PYTHONPATH": str(REPOSITORY), "LRID_MODEL_STORE": str(store)}
+    environ |= {"COMPARE_ENGINE": contender.engine}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=environ | dict(contender.rival.settings),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            if not _answers(process, port, contender.request(clip)):
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip().splitlines()
+                raise CannotStartError("; ".join(said[-2:])[-300:])
+            yield port
+        finally:
+            _end(process)
+
+
+def ask(port: int, request: bytes, timeout_seconds: float) -> Reply | None:
+    """One request, or None when no answer came."""
+
+    async def exchange() -> Reply:
+        connections = Connections(port)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await connections.exchange(request)
+        finally:
+            await connections.close()
+
+    with contextlib.suppress(OSError, TimeoutError):
+        return asyncio.run(exchange())
+    return None
+
+
+def _answers(process: subprocess.Popen[bytes], port: int, request: bytes) -> bool:
+    gives_up_at = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < gives_up_at:
+        if process.poll() is not None:
+            break
+        reply = ask(port, request, 30)
+        if reply is not None and reply.status == 200:
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, patience, and SIGKILL for whatever of its tree is left."""
+    tree = []
+    if process.poll() is None:
+        first = psutil.Process(process.pid)
+        tree = [first, *first.children(recursive=True)]
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10)
+    for member in tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(tree, timeout=10)
+    process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
