@@ -6,6 +6,7 @@ Deadlines of requests are the application's; a connection that never becomes a r
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 from typing import Any
 
@@ -16,6 +17,7 @@ from app.http.problem import problem_response
 
 HEADER_SECONDS = 10.0  # from the first byte (or the connection) to the end of a request's headers
 MAX_HEADER_BYTES = 65_536
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 LINGER_SECONDS = 10.0  # how long the rest of a refused body is read and thrown away, so that the client sees the answer
 
 
@@ -26,6 +28,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
         self._barren_bytes = 0  # that came since the last byte of a body or the last end of headers or of a message
+        self._header_bytes = 0  # of the request line and the headers of the message at hand
+        self._refused = False
         self._in_headers = True  # a new connection owes headers
         self._in_body = False
         self._answering: RequestResponseCycle | None = None  # of pipelined requests the one that runs; `cycle` is the last
@@ -43,7 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._barren_bytes += len(data)
-        super().data_received(data)
+        super().data_received(data if self._in_body else _without_upgrade(data))
         if self._barren_bytes > MAX_HEADER_BYTES:  # headers, trailers or chunk extensions without end
             self._refuse(HeadersTooLarge(f"more than {MAX_HEADER_BYTES} bytes came"))
         if self._is_idle and self._timer is None and self.timeout_keep_alive_task is None:
@@ -51,10 +55,23 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_headers = True
+        self._header_bytes = 0
         self._close_after(HEADER_SECONDS)
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        self._header_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(HeadersTooLarge(f"they have {self._header_bytes} bytes"))
+        if self._refused:
+            return
         self._in_headers = False
         self._in_body = True
         self._barren_bytes = 0
@@ -63,13 +80,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._barren_bytes = 0
-        super().on_body(body)
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._in_body = False
         self._barren_bytes = 0
         self._cancel_timer()
-        super().on_message_complete()
+        if not self._refused:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         if self._in_body:
@@ -90,6 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: LridError) -> None:
         """Close; with an answer where there is no request yet that it could be taken for the answer of."""
+        self._refused = True
         if self.transport.is_closing():
             return
         if self._in_headers and not self._is_answering:
@@ -108,6 +128,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Renames the header that asks for another protocol: a server may pass over it (RFC 9110 §7.8), as browsers and Java
+    clients expect, but the parser would take all that follows the headers, the body too, for the other protocol.
+    """
+    found = _UPGRADE.search(data, 0, data.find(b"\r\n\r\n") if b"\r\n\r\n" in data else len(data))
+    return data if found is None else data[: found.start() + 2] + b"X-" + data[found.start() + 2 :]
 
 
 def _refusal(error: LridError) -> bytes:
