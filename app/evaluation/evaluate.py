@@ -44,6 +44,7 @@ class EvaluationSet:
     splits: Collection[str] = ("test",)
     exclude_strength: Collection[str] = ()
     max_rows: int = 0  # 0 = all; else evenly picked ones
+    max_windows: int = MAX_WINDOWS  # of one track
 
     def rows(self, codes: Sequence[str]) -> list[Row]:
         """Raises CorpusError if there are none."""
@@ -112,9 +113,9 @@ Evaluation = dict[Mode, CaseReport]
 class Hearer:
     """Files → features, with a release's listener. bf16 is what a CPU that multiplies it serves with."""
 
-    def __init__(self, model: Model, *, bf16: bool) -> None:
+    def __init__(self, model: Model, *, bf16: bool, max_windows: int = MAX_WINDOWS) -> None:
         self._listener = model.listener.eval()
-        self._spec = WindowSpec(model.sample_rate_hz, model.window_samples, MAX_WINDOWS)
+        self._spec = WindowSpec(model.sample_rate_hz, model.window_samples, max_windows)
         self._bf16 = bf16
 
     def windows(self, windows: Sequence[FloatArray]) -> FloatArray:
@@ -198,7 +199,8 @@ def evaluate(
     """Measures the release in `folder`; writes evaluation.json and evaluation.md. Raises ReleaseError, CorpusError."""
     model = load_model(folder)
     rows = chosen.rows([label.code for label in model.manifest.labels])
-    evaluation = report(model, answer(model, hear(model, rows, Hearer(model, bf16=bf16), progress)))
+    hearer = Hearer(model, bf16=bf16, max_windows=chosen.max_windows)
+    evaluation = report(model, answer(model, hear(model, rows, hearer, progress)))
     manifest = model.manifest
     said = {
         "release": f"{manifest.family}/{manifest.release}",

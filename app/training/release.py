@@ -152,8 +152,12 @@ def _hear(
 ) -> dict[str, list[Heard]]:
     """By name of the set; features and readings do not depend on the calibration."""
     codes = [label.code for label in model.manifest.labels]
-    hearer = Hearer(model, bf16=config.bf16)
-    return {chosen.name: hear(model, chosen.rows(codes), hearer, progress) for chosen in sets}
+    return {
+        chosen.name: hear(
+            model, chosen.rows(codes), Hearer(model, bf16=config.bf16, max_windows=chosen.max_windows), progress
+        )
+        for chosen in sets
+    }
 
 
 def _calibrate(draft: LridNetModel, sets: Sequence[Sequence[Heard]]) -> dict[Mode, Calibration]:
