@@ -1,0 +1,63 @@
+"""x_audio against librosa, an implementation of its own: 1e-3 dB on tones, noise, clicks and silence."""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from app.families.lrid_net.config import ListenConfig
+from app.families.lrid_net.listen import LogMel
+
+RATE_HZ = 22_050
+SECONDS = 4
+
+
+def signals() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    t = np.arange(SECONDS * RATE_HZ) / RATE_HZ
+    sweep = np.sin(2 * np.pi * (100 * t + (8000 - 100) / (2 * SECONDS) * t**2))
+    clicks = np.zeros_like(t)
+    clicks[:: RATE_HZ // 3] = 1.0
+    return {
+        "sweep": 0.5 * sweep,
+        "noise": 0.1 * rng.standard_normal(t.size),
+        "quiet noise": 1e-4 * rng.standard_normal(t.size),
+        "clicks": clicks,
+        "voice-like": sum(np.sin(2 * np.pi * 180 * k * t) / k for k in range(1, 30)) * 0.2 * (t % 0.7),
+        "silence": np.zeros_like(t),
+    }
+
+
+def by_librosa(samples: np.ndarray) -> np.ndarray:
+    """Kapre's documented defaults: magnitude, Slaney mel and norm, 10 log10, 80 dB under the maximum."""
+    mel = librosa.feature.melspectrogram(
+        y=samples, sr=RATE_HZ, n_fft=1024, hop_length=256, window="hann", center=False, power=1.0,
+        n_mels=128, fmin=0.0, fmax=11_025.0, htk=False, norm="slaney",
+    )  # fmt: skip
+    return librosa.power_to_db(mel, ref=1.0, amin=1e-5, top_db=80.0)
+
+
+@pytest.mark.parametrize("name", list(signals()))
+def test_decibels_are_librosas(name: str) -> None:
+    samples = signals()[name].astype(np.float32)
+    given = LogMel(ListenConfig())(torch.from_numpy(samples)[None])[0].numpy()
+    expected = by_librosa(samples)
+    assert given.shape == expected.shape == (128, (samples.size - 1024) // 256 + 1)
+    apart = np.abs(given - expected) >= 1e-3
+    if name == "sweep":  # beside a pure tone, empty bands hold nothing but the rounding of either float32 FFT
+        rounding = 2.0**-22 * 10 ** (expected.max(axis=0) / 10)
+        apart &= np.abs(10 ** (given / 10) - 10 ** (expected / 10)) > rounding
+    assert not apart.any()
+
+
+def test_the_range_is_each_windows_own() -> None:
+    """A loud neighbour in the batch must not clip a quiet window."""
+    quiet, loud = (torch.from_numpy(signals()[name].astype(np.float32)) for name in ("quiet noise", "clicks"))
+    loud = loud * 1e6  # the floor of the amplitude lies 80 dB under the maximum only for such
+    log_mel = LogMel(ListenConfig())
+    together = log_mel(torch.stack([quiet, loud]))
+    assert torch.equal(together[0], log_mel(quiet[None])[0])
+    assert torch.equal(together[1], log_mel(loud[None])[0])
+    assert float(together[1].amax() - together[1].amin()) == pytest.approx(80.0, abs=1e-3)

@@ -1,0 +1,55 @@
+"""The same engine on a GPU. Skipped without one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from app.families.lrid_net.config import ListenConfig, NetworkConfig
+from app.families.lrid_net.listen import Listener, LogMel, ResNet
+from app.serving.engine import Engine, EngineChoice, choose
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.fixture(scope="module")
+def listener() -> Listener:
+    torch.manual_seed(0)
+    return Listener(LogMel(ListenConfig()), ResNet(NetworkConfig(base_channels=16))).eval()
+
+
+@pytest.fixture(scope="module")
+def windows() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [(0.1 * rng.standard_normal(661_500)).astype(np.float32) for _ in range(5)]
+
+
+def test_auto_takes_the_gpu() -> None:
+    choice = choose(device="auto", precision="auto", threads=0)
+    assert choice.device == "cuda"
+    assert choice.batch_size > 1
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 5e-2), ("fp16", 2e-2)])
+def test_features_are_the_cpus(listener: Listener, windows: list[np.ndarray], precision: str, tolerance: float) -> None:
+    expected = Engine(listener, EngineChoice("cpu", "fp32", 1)).listen(windows)
+    given = Engine(listener, EngineChoice("cuda", precision, 32)).listen(windows)
+    assert given.shape == expected.shape
+    assert np.abs(given - expected).max() <= tolerance * np.abs(expected).max()
+
+
+def test_a_window_does_not_depend_on_its_batch(listener: Listener, windows: list[np.ndarray]) -> None:
+    engine = Engine(listener, EngineChoice("cuda", "fp32", 32))
+    alone = np.concatenate([engine.listen([window]) for window in windows])
+    together = engine.listen(windows)
+    assert np.abs(alone - together).max() <= 1e-4 * np.abs(together).max()
+
+
+def test_bad_memory_news_names_itself(listener: Listener) -> None:
+    """The batcher halves batches on this message."""
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="out of memory"):
+        torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
