@@ -40,7 +40,13 @@ def _load_lrid_net(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
 
 def families() -> dict[str, Family]:
     """Every family this server knows."""
-    return {"lrid_net": Family(LridNetManifest, _load_lrid_net)}
+    from app.families.lrid_net_plus import loading as plus
+    from app.families.lrid_net_plus.config import LridNetPlusManifest
+
+    return {
+        "lrid_net": Family(LridNetManifest, _load_lrid_net),
+        "lrid_net_plus": Family(LridNetPlusManifest, plus.load),
+    }
 
 
 def release_folder(store: Path, reference: str) -> Path:

@@ -1,0 +1,88 @@
+"""The numbers of an LRID-Net that reads names closely, as they stand in its manifest.
+
+Listening and identifying are those of `lrid_net`; x_lang is longer. It tells artist, album and title apart.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from app.families.contract import Manifest, Name, Strict
+from app.families.lrid_net.config import ListenConfig, NetworkConfig
+
+N_FIELDS = 3  # artist, album, title
+
+
+class Script(Strict):
+    """Characters that go together: a script, or a part of one that tells languages apart."""
+
+    name: Name
+    ranges: list[tuple[int, int]] = Field(min_length=1)  # code points, both ends included
+
+
+def default_scripts() -> list[Script]:
+    """Blocks of Unicode that song titles of the world are written in."""
+    blocks: dict[str, list[tuple[int, int]]] = {
+        "digit": [(0x30, 0x39)],
+        "latin": [(0x41, 0x5A), (0x61, 0x7A)],
+        "latin-accented": [(0xC0, 0x24F), (0x1E00, 0x1EFF)],
+        "greek": [(0x370, 0x3FF), (0x1F00, 0x1FFF)],
+        "cyrillic": [(0x400, 0x52F)],
+        "armenian-georgian": [(0x530, 0x58F), (0x10A0, 0x10FF)],
+        "hebrew": [(0x590, 0x5FF)],
+        "arabic": [(0x600, 0x6FF), (0x750, 0x77F)],
+        "indic": [(0x900, 0xDFF)],
+        "thai-lao": [(0xE00, 0xEFF)],
+        "hangul": [(0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7AF)],
+        "kana": [(0x3040, 0x30FF)],
+        "han": [(0x3400, 0x4DBF), (0x4E00, 0x9FFF)],
+    }
+    return [Script(name=name, ranges=ranges) for name, ranges in blocks.items()]
+
+
+class PlusReadConfig(Strict):
+    """Metadata → x_lang.
+
+    Of each field: the sum of the vectors of its n-grams, over the square root of their number; how well langdetect's
+    profiles explain it; shares of its characters by script; and 1 if it is given. The profiles look at all fields
+    together as well.
+    """
+
+    method: Literal["ngrams"] = "ngrams"
+    max_characters: int = Field(200, gt=0)  # of a field; what follows is not read
+    max_ngram: int = Field(5, ge=1, le=8)  # characters; shorter ones count too, words and pairs of words beside them
+    buckets_log2: int = Field(16, ge=4, le=22)  # n-grams share 2 ** this vectors, by their hash
+    embedding_size: int = Field(32, gt=0)
+    languages: list[str] = Field(min_length=1)  # of langdetect's profiles, sorted
+    smoothing: float = Field(5e-5, gt=0)  # added to each of their probabilities: langdetect's 0.5 / 10,000
+    scripts: list[Script] = Field(default_factory=default_scripts, min_length=1)
+
+    @property
+    def n_buckets(self) -> int:
+        return 1 << self.buckets_log2  # 65,536
+
+    @property
+    def n_counted(self) -> int:
+        """Features that are not learnt: two views of the profiles on four texts, script shares and presence of three."""
+        return 2 * (N_FIELDS + 1) * len(self.languages) + N_FIELDS * (len(self.scripts) + 1)
+
+    @property
+    def n_features(self) -> int:
+        return N_FIELDS * self.embedding_size + self.n_counted
+
+
+class LridNetPlusManifest(Manifest):
+    """`manifest.json` of the family `lrid_net_plus`."""
+
+    listen: ListenConfig
+    read: PlusReadConfig
+    network: NetworkConfig
+
+    @model_validator(mode="after")
+    def _codes_are_distinct(self) -> LridNetPlusManifest:
+        codes = [label.code for label in self.labels]
+        if len(set(codes)) != len(codes):
+            raise ValueError("labels: codes must be distinct")
+        return self

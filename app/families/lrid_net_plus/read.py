@@ -1,0 +1,96 @@
+"""Read: metadata becomes x_lang, field by field, in numpy. The same code reads in training and in serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.domain import METADATA_FIELDS, FloatArray, Metadata, Reading
+from app.errors import ReleaseError
+from app.families.lrid_net.profiles import langdetect_languages
+from app.families.lrid_net_plus.config import PlusReadConfig
+from app.families.lrid_net_plus.counted import Explanations, ScriptShares, views
+from app.families.lrid_net_plus.ngrams import IndexArray, buckets, code_points, normalised
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRead:
+    """One field of metadata, taken apart."""
+
+    buckets: IndexArray  # (k,) rows of the table
+    evidence: FloatArray  # (n_languages,) sum of logarithms
+    n_known: int  # of how many n-grams
+    scripts: FloatArray  # (n_scripts,)
+    given: bool
+    has_letters: bool
+
+
+class FieldReader:
+    """Text → FieldRead. Nothing in it is learnt; nothing changes after construction."""
+
+    def __init__(self, config: PlusReadConfig) -> None:
+        """Raises ReleaseError if langdetect has other languages than the manifest."""
+        installed = langdetect_languages()
+        if tuple(config.languages) != installed:
+            raise ReleaseError(f"text languages should be langdetect's {list(installed)}, but are {config.languages}")
+        self.config = config
+        self._explain = Explanations(config.languages, config.smoothing)
+        self._shares = ScriptShares(config.scripts)
+        empty = np.zeros(len(config.languages), np.float32), np.zeros(len(config.scripts), np.float32)
+        self.nothing = FieldRead(np.zeros(0, np.intp), empty[0], 0, empty[1], given=False, has_letters=False)
+
+    def __call__(self, text: str | None) -> FieldRead:
+        """A field as the client sent it, or None."""
+        plain = normalised(text or "", self.config.max_characters)
+        if not plain:
+            return self.nothing
+        evidence, n_known = self._explain(plain)
+        return FieldRead(
+            buckets=buckets(plain, self.config.max_ngram, self.config.buckets_log2),
+            evidence=evidence,
+            n_known=n_known,
+            scripts=self._shares(code_points(plain)),
+            given=True,
+            has_letters=any(map(str.isalpha, plain)),
+        )
+
+    def counted(self, rows: Sequence[Sequence[FieldRead]]) -> FloatArray:
+        """The part of x_lang that is not learnt: n rows of (artist, album, title) → (n, n_counted)."""
+        n = len(rows)
+        fields = [field for row in rows for field in row]
+        evidence = np.stack([field.evidence for field in fields]).reshape(n, 3, -1)
+        n_known = np.array([field.n_known for field in fields], np.float32).reshape(n, 3)
+        # All fields together are the sum of the fields: n-grams across their borders would say nothing.
+        evidence = np.concatenate([evidence, evidence.sum(axis=1, keepdims=True)], axis=1)  # (n, 4, n_languages)
+        n_known = np.concatenate([n_known, n_known.sum(axis=1, keepdims=True)], axis=1)  # (n, 4)
+        scripts = np.stack([field.scripts for field in fields])
+        given = np.array([field.given for field in fields], np.float32)
+        parts = [views(evidence, n_known).reshape(n, -1), scripts.reshape(n, -1), given.reshape(n, -1)]
+        return np.concatenate(parts, axis=1)
+
+
+class PlusReader:
+    """Metadata in, x_lang out. Deterministic, and any number of threads may call."""
+
+    def __init__(self, config: PlusReadConfig, table: FloatArray) -> None:
+        """`table`: (n_buckets, embedding_size), learnt. Raises ReleaseError if it does not fit `config`."""
+        wanted = (config.n_buckets, config.embedding_size)
+        if table.shape != wanted:
+            raise ReleaseError(f"the table of n-grams should be {wanted} and is {table.shape}")
+        self._field = FieldReader(config)
+        self._table = np.ascontiguousarray(table, np.float32)
+
+    def __call__(self, metadata: Metadata) -> Reading:
+        """Text without any letter counts as missing, and missing text is zeros."""
+        row = [self._field(getattr(metadata, name)) for name in METADATA_FIELDS]
+        if not any(field.has_letters for field in row):
+            return Reading(np.zeros(self._field.config.n_features, np.float32), informative=False)
+        sums = [self._bag(field.buckets) for field in row]
+        return Reading(np.concatenate([*sums, self._field.counted([row])[0]]), informative=True)
+
+    def _bag(self, rows: IndexArray) -> FloatArray:
+        """(embedding_size,) of a field."""
+        total: FloatArray = self._table.take(rows, axis=0).sum(axis=0)
+        return total / np.float32(max(1, len(rows)) ** 0.5)

@@ -1,0 +1,71 @@
+"""Which languages a catalogue holds, told to the model (Saerens et al. 2002).
+
+A release's answers contain the class mix it was trained on. Where a catalogue's mix is known, each posterior is
+multiplied by the ratio of the two and normalised again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from app.domain import FloatArray
+from app.errors import ReleaseError
+
+# Tracks by language in Music4All, instrumentals left out (Choi & Wang 2021, §4.1)
+MUSIC4ALL: Mapping[str, int] = {
+    "en": 84_103, "pt": 7_020, "es": 3_225, "ko": 1_145, "others": 1_059, "fr": 994,
+    "ja": 615, "de": 577, "pl": 446, "it": 437, "sv": 231,
+}  # fmt: skip
+
+
+def prior_ratio(catalogue: str, codes: Sequence[str], training: Mapping[str, float]) -> FloatArray:
+    """(n_classes,) to multiply posteriors by, in the order of `codes`.
+
+    `catalogue` is `training` (no change), `uniform`, `music4all`, or the path of a JSON object of numbers by code, such
+    as {"en": 80, "fr": 20, ...}, with every class of the release. `training` is the release's own class mix, from its
+    manifest. Raises ReleaseError saying which class is missing or not positive.
+    """
+    if catalogue == "training":
+        return np.ones(len(codes), np.float32)
+    if catalogue == "uniform":
+        wanted: Mapping[str, float] = dict.fromkeys(codes, 1.0)
+    elif catalogue == "music4all":
+        wanted = MUSIC4ALL
+    else:
+        wanted = _read(Path(catalogue))
+    ratio = _shares(wanted, codes, f"catalogue prior {catalogue!r}") / _shares(training, codes, "the release's prior")
+    return (ratio / ratio.max()).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def corrected(probabilities: FloatArray, ratio: FloatArray) -> FloatArray:
+    """(..., n_classes) posteriors → the same under the other mix; rows sum to 1."""
+    weighted = np.maximum(probabilities, np.finfo(np.float32).tiny) * ratio
+    return (weighted / weighted.sum(axis=-1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _read(path: Path) -> Mapping[str, float]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ReleaseError(
+            f"catalogue prior: {path} cannot be read ({error}); give training, uniform, music4all or a JSON file"
+        ) from error
+    if not isinstance(found, dict):
+        raise ReleaseError(f"catalogue prior: {path} should hold a JSON object of numbers by language code")
+    return found
+
+
+def _shares(mix: Mapping[str, float], codes: Sequence[str], name: str) -> FloatArray:
+    """(n_classes,) that sum to 1."""
+    if unknown := sorted(set(mix) - set(codes)):
+        raise ReleaseError(f"{name}: {unknown[0]!r} is no class of the release; its classes are {', '.join(codes)}")
+    for code in codes:
+        value = mix.get(code)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise ReleaseError(f"{name}: class {code!r} needs a number over 0, has {value!r}")
+    values = np.array([float(mix[code]) for code in codes])
+    return values / values.sum()  # type: ignore[no-any-return]

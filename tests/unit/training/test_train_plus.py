@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from app.domain import Metadata
+from app.errors import ReleaseError
+from app.evaluation.evaluate import EvaluationSet
+from app.families.contract import Label, Temperatures, Thresholds
+from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
+from app.families.lrid_net.model import LridNetModel
+from app.families.lrid_net.network import LridNet
+from app.families.lrid_net.read import langdetect_languages
+from app.families.lrid_net_plus.config import PlusReadConfig
+from app.families.lrid_net_plus.model import LridNetPlusModel
+from app.families.lrid_net_plus.read import FieldReader
+from app.families.store import load_model
+from app.training.corpus import Row, read_manifest
+from app.training.errors import CheckpointError, CorpusError, TrainingError
+from app.training.plus_audio import AudioConfig, HeardCorpus, fit_audio
+from app.training.plus_data import ALBUM, ARTIST, TITLE, Drawer, Habits, Shelf, draw_probabilities, texts_of
+from app.training.plus_merge import merged
+from app.training.plus_release import Parts, PlusReleaseConfig, make_plus_release, mixed
+from app.training.train_plus import PlusConfig, TextNet, load_text, predict, train_text
+
+LABELS = (
+    Label(code="en", iso639_3="eng", name="English"),
+    Label(code="fr", iso639_3="fra", name="French"),
+    Label(code="de", iso639_3="deu", name="German"),
+)
+WORDS = {
+    "en": ["the night", "love", "rain", "waiting", "my heart", "of you", "summer", "away"],
+    "fr": ["la nuit", "l'amour", "sous la pluie", "j'attends", "mon cœur", "de toi", "l'été", "ailleurs"],
+    "de": ["die Nacht", "Liebe", "der Regen", "ich warte", "mein Herz", "von dir", "Sommer", "über alles"],
+}
+TINY = {"epochs": 3, "rows_per_epoch": 1600, "batch_size": 32, "warmup_steps": 4, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    lines = ["split\tlabel\tlanguage\tstrength\tsource\tartist\talbum\ttitle"]
+    for split, n in (("train", 60), ("valid", 20), ("test", 20)):
+        for code, words in WORDS.items():
+            for i in range(n):
+                title, album = (" ".join(rng.choice(words, 2, replace=False)) for _ in range(2))
+                album = album if i % 3 else ""
+                lines.append(f"{split}\t{code}\t{code}\tstrong\tmade\tArtist {split} {code} {i // 4}\t{album}\t{title}")
+    path = tmp_path_factory.mktemp("corpus") / "metadata.tsv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> PlusConfig:
+    return PlusConfig(
+        manifest=manifest,
+        output=tmp_path_factory.mktemp("run"),
+        labels=LABELS,
+        class_counts={"en": 4, "fr": 1, "de": 1},
+        read=PlusReadConfig(languages=list(langdetect_languages()), buckets_log2=10, embedding_size=4),
+        network=NetworkConfig(text_units=16, identify_units=16),
+        **TINY,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(config: PlusConfig) -> TextNet:
+    train_text(config)
+    return load_text(config.output / "text.pt", config)[0]
+
+
+@pytest.fixture(scope="module")
+def rows(manifest: Path, config: PlusConfig) -> list[Row]:
+    return read_manifest(manifest, config.codes)
+
+
+@pytest.fixture(scope="module")
+def shelf(config: PlusConfig) -> Shelf:
+    return Shelf(FieldReader(config.read))
+
+
+def accuracy(network: TextNet, shelf: Shelf, rows: list[Row]) -> float:
+    logits = predict(network, shelf, [texts_of(row.metadata) for row in rows])
+    return float((logits.argmax(dim=1).numpy() == [row.label for row in rows]).mean())
+
+
+def test_it_learns_words_for_other_artists(trained: TextNet, shelf: Shelf, rows: list[Row], config: PlusConfig) -> None:
+    assert accuracy(trained, shelf, [row for row in rows if row.split == "test"]) > 0.9
+    assert len((config.output / "log.jsonl").read_text().splitlines()) == config.epochs
+
+
+def test_without_text_the_answer_is_the_class_mix(trained: TextNet, shelf: Shelf, config: PlusConfig) -> None:
+    logits = predict(trained, shelf, [(None, None, None), ("1984", None, "12")])
+    assert logits[0].tolist() == logits[1].tolist()
+    assert int(logits[0].argmax()) == int(config.class_mix().argmax())
+
+
+def test_resuming_ends_at_the_same_weights(config: PlusConfig, trained: TextNet, tmp_path: Path) -> None:
+    again = replace(config, output=tmp_path)
+    train_text(again)
+    whole = torch.load(tmp_path / "text.pt", weights_only=True)
+    assert all(torch.equal(tensor, whole["network"][name]) for name, tensor in trained.state_dict().items())
+    with pytest.MonkeyPatch.context() as patch:  # killed after the second of three epochs
+        patch.setattr("app.training.train_plus._score", _killed_at(2))
+        with pytest.raises(KeyboardInterrupt):
+            train_text(replace(config, output=tmp_path / "cut"))
+    train_text(replace(config, output=tmp_path / "cut", resume=True))
+    resumed = torch.load(tmp_path / "cut" / "text.pt", weights_only=True)
+    assert all(torch.equal(tensor, whole["network"][name]) for name, tensor in resumed["network"].items())
+
+
+def _killed_at(epoch: int):
+    calls = iter(range(100))
+
+    def score(*_: object) -> dict[str, float]:
+        if next(calls) == epoch:
+            raise KeyboardInterrupt
+        return {}
+
+    return score
+
+
+def test_a_checkpoint_of_another_training_is_refused(config: PlusConfig, trained: TextNet) -> None:
+    with pytest.raises(CheckpointError, match="its seed is 0, this training's is 5"):
+        load_text(config.output / "text.pt", replace(config, seed=5))
+
+
+def test_every_class_needs_a_count_and_rows(config: PlusConfig, rows: list[Row]) -> None:
+    with pytest.raises(TrainingError, match="no count for de"):
+        replace(config, class_counts={"en": 1, "fr": 1}).class_mix()
+    with pytest.raises(CorpusError, match="no training rows of class number 2"):
+        draw_probabilities([row for row in rows if row.label != 2], config.class_mix(), {})
+
+
+def test_rows_are_drawn_in_the_class_mix_and_by_strength(rows: list[Row], config: PlusConfig) -> None:
+    changed = [replace(row, strength="weak-artist") if i % 2 else row for i, row in enumerate(rows)]
+    p = draw_probabilities(changed, config.class_mix(), {"weak": 0.5})
+    labels = np.array([row.label for row in changed])
+    np.testing.assert_allclose(np.bincount(labels, p), config.class_mix())
+    of_english = p[labels == 0]
+    np.testing.assert_allclose(of_english.max() / of_english.min(), 2.0)
+
+
+def test_habits_one_by_one(rows: list[Row]) -> None:
+    still = dict.fromkeys(Habits.__dataclass_fields__, 0.0)
+    uniform = np.full(len(rows), 1 / len(rows))
+    rng = np.random.default_rng(0)
+
+    def drawer(**habits: float) -> Drawer:
+        return Drawer(rows, uniform, Habits(**{**still, **habits}))
+
+    unchanged = drawer()
+    assert all(unchanged.likeness(i, rng) == texts_of(rows[i].metadata) for i in range(len(rows)))
+    assert drawer(drop_all=1.0).likeness(0, rng) == (None, None, None)
+    assert all(drawer(drop_artist=1.0).likeness(i, rng)[ARTIST] is None for i in range(20))
+    assert all(any(drawer(drop_artist=1.0, drop_album=1.0, drop_title=1.0).likeness(i, rng)) for i in range(20))
+    without_album = next(i for i, row in enumerate(rows) if not row.metadata.album)
+    invented = drawer(invent_album=1.0).likeness(without_album, rng)[ALBUM]
+    artist = rows[without_album].metadata.artist
+    assert invented in {row.metadata.title for row in rows if row.metadata.artist == artist}
+    swapped = {drawer(swap_artist=1.0).likeness(0, rng)[ARTIST] for _ in range(30)}
+    assert len(swapped) > 3
+    assert swapped <= {row.metadata.artist for row in rows if row.label == rows[0].label}
+    summer = next(i for i, row in enumerate(rows) if "l'été" in (row.metadata.title or ""))
+    assert "l'ete" in (drawer(lose_accents=1.0).likeness(summer, rng)[TITLE] or "")
+
+
+def test_accents_are_lost_from_latin_letters_only(rows: list[Row]) -> None:
+    row = replace(rows[0], metadata=Metadata(artist="Й", album="가がé", title="cœur"))
+    still = dict.fromkeys(Habits.__dataclass_fields__, 0.0)
+    drawer = Drawer([row], np.ones(1), Habits(**{**still, "lose_accents": 1.0}))
+    assert drawer.likeness(0, np.random.default_rng(0)) == ("Й", "가がe", "cœur")
+
+
+def test_training_and_serving_read_alike(
+    trunk: LridNetModel, trained: TextNet, shelf: Shelf, config: PlusConfig, tmp_path: Path, manifest: Path
+) -> None:
+    model = load_model(make_plus_release(_release(tmp_path, manifest), config, _parts(trunk, trained)))
+    texts = [("Nachtzug", None, "Über alles"), (None, "La nuit", None), (None, None, "1984"), ("a", "b", "c")]
+    logits = predict(trained, shelf, texts)
+    temperature = model.manifest.temperature.text_only
+    for text, expected in zip(texts, torch.softmax(logits / temperature, dim=1).numpy(), strict=True):
+        found = model.identify(None, model.read(Metadata(*text))).mean
+        np.testing.assert_allclose(found, expected, atol=5e-3)  # weights are stored in fp16
+
+
+def test_a_release_explains_itself_and_keeps_quiet_on_audio(
+    trunk: LridNetModel, trained: TextNet, config: PlusConfig, tmp_path: Path, manifest: Path
+) -> None:
+    place = make_plus_release(_release(tmp_path, manifest), config, _parts(trunk, trained))
+    model = load_model(place)
+    assert isinstance(model, LridNetPlusModel)
+    assert model.manifest.training["class_prior"]["en"] == pytest.approx(0.5)
+    assert model.manifest.metrics["text_only"]["made"]["weighted_f1"] > 0.9
+    features = np.random.default_rng(0).normal(size=(2, model.n_audio_features)).astype(np.float32)
+    reading = model.read(Metadata(title="la nuit de toi"))
+    np.testing.assert_allclose(model.identify(features, reading).mean, model.identify(None, reading).mean, atol=1e-6)
+    assert model.identify(features, None).mean.max() < model.manifest.thresholds.audio_only
+    card = (place / "CARD.md").read_text(encoding="utf-8")
+    assert "| made, title only |" in card
+    assert "does not listen" in card
+    with pytest.raises(ReleaseError, match="releases never change"):
+        make_plus_release(_release(tmp_path, manifest), config, _parts(trunk, trained))
+
+
+def test_audio_may_be_trusted_without_touching_text(
+    trunk: LridNetModel, trained: TextNet, config: PlusConfig, rows: list[Row], shelf: Shelf
+) -> None:
+    """Features that give the language away: trusted, they decide where there is no text; text alone stays as it was."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 40)
+    features = rng.normal(size=(120, trunk.n_audio_features)).astype(np.float32)
+    features[np.arange(120), labels] += 6.0
+    heard = HeardCorpus(features, labels, np.zeros(trunk.n_audio_features, np.float32))
+    drawer = Drawer(rows, draw_probabilities(rows, config.class_mix(), {}), config.habits)
+    assert not fit_audio(trained, heard, drawer, shelf, AudioConfig(trust=0.0)).any()
+    settings = AudioConfig(trust=0.9, steps=150, learning_rate=1e-2, batch_size=64)
+    weight = fit_audio(trained, heard, drawer, shelf, settings)
+    with torch.no_grad():
+        nothing = trained.read(shelf.batch([(None, None, None)]))
+        heard_alone = trained.identify(nothing.expand(120, -1), torch.from_numpy(features) @ weight.T)
+        silent = trained.identify(nothing, torch.zeros(1, trunk.n_audio_features) @ weight.T)
+    assert (heard_alone.argmax(dim=1).numpy() == labels).mean() > 0.8
+    torch.testing.assert_close(silent, predict(trained, shelf, [(None, None, None)]))
+
+
+def test_several_networks_become_one_that_answers_their_mean(config: PlusConfig, trained: TextNet, shelf: Shelf) -> None:
+    torch.manual_seed(3)
+    other = TextNet(config)
+    with torch.no_grad():
+        other.g[0][1].running_mean.normal_()  # type: ignore[index, union-attr]
+    whole, wide = merged([trained, other], config)
+    assert wide.network.text_units == 2 * config.network.text_units
+    texts = [("Nachtzug", None, "Über alles"), (None, "La nuit", None), (None, None, None)]
+    mean = (predict(trained, shelf, texts) + predict(other, shelf, texts)) / 2
+    torch.testing.assert_close(predict(whole, shelf, texts), mean, atol=1e-4, rtol=1e-4)
+
+
+def test_a_set_is_brought_to_a_class_mix(rows: list[Row], config: PlusConfig) -> None:
+    chosen = mixed(rows, config.class_mix(), 120)
+    counts = np.bincount([row.label for row in chosen])
+    np.testing.assert_array_equal(counts, np.round(120 * config.class_mix()))
+    assert mixed(rows, config.class_mix(), 120) == chosen
+
+
+@pytest.fixture(scope="module")
+def trunk() -> LridNetModel:
+    torch.manual_seed(0)
+    network = NetworkConfig(base_channels=1, stage_blocks=[1, 1, 1, 1], text_units=8, identify_units=8)
+    read = ReadConfig(languages=list(langdetect_languages()))
+    manifest = LridNetManifest(
+        family="lrid_net", release="1", created=date(2025, 1, 1), labels=list(LABELS), sha256="0" * 64, training={},
+        metrics={}, temperature=Temperatures(), thresholds=Thresholds(), listen=ListenConfig(window_seconds=2.0),
+        read=read, network=network,
+    )  # fmt: skip
+    whole = LridNet(network, n_text=read.n_features, n_classes=len(LABELS))
+    return LridNetModel(manifest, {n: t for n, t in whole.state_dict().items() if "num_batches" not in n})
+
+
+def _parts(trunk: LridNetModel, text: TextNet) -> Parts:
+    units = text.h[0][0].out_features  # type: ignore[index, union-attr]
+    tensors = {name: tensor for name, tensor in trunk.network.state_dict().items() if "num_batches" not in name}
+    return Parts(text, 180, trunk, tensors, torch.zeros(units, trunk.n_audio_features))
+
+
+def _release(store: Path, manifest: Path) -> PlusReleaseConfig:
+    valid = EvaluationSet("made", "Made rows.", manifest, splits=("valid",))
+    return PlusReleaseConfig(store=store, release="1", text_rows=valid, data="Made rows.", limits="Nearly all.")
+
+
+def test_the_settings_of_a_run_are_kept(config: PlusConfig, trained: TextNet) -> None:
+    kept = json.loads((config.output / "config.json").read_text(encoding="utf-8"))
+    assert kept["habits"]["drop_artist"] == config.habits.drop_artist
+    assert kept["class_mix"] == [0.5, 0.25, 0.25]
