@@ -114,7 +114,6 @@ def weights_of(stored: Stored) -> dict[str, Tensor]:
 
 
 def _manifest(config: ReleaseConfig, stored: Stored, sha256: str) -> LridNetManifest:
-    from_json = json.loads(stored["config"])
     codes = stored["labels"]
     known = stored["label_details"]
     return LridNetManifest(
@@ -129,8 +128,8 @@ def _manifest(config: ReleaseConfig, stored: Stored, sha256: str) -> LridNetMani
             "rows": stored["rows"],
             "class_prior": dict(zip(codes, (round(p, 5) for p in stored["class_prior"]), strict=True)),
             "epochs": stored["best_epoch"] + 1,
-            "history": stored["history"],
-            "settings": {name: from_json[name] for name in SETTINGS},
+            "settings": _settings(stored["config"]),
+            "before": [_settings(config) for config in stored["history"]],
         },
         metrics={},
         temperature=Temperatures(),
@@ -141,9 +140,19 @@ def _manifest(config: ReleaseConfig, stored: Stored, sha256: str) -> LridNetMani
     )
 
 
+def _settings(config: str) -> Any:
+    """What decides a training's result, without the places of files; a remark between two trainings stays as it is."""
+    try:
+        settings = json.loads(config)
+    except ValueError:
+        return config
+    return {name: settings[name] for name in SETTINGS if name in settings}
+
+
 SETTINGS = (
     "seed", "dropout_rate", "learning_rate", "schedule", "warmup_steps", "batch_size", "text_rows_per_batch",
     "text_class_power", "weak_weight", "crop_seconds", "audio_loss_weight", "augment", "freeze_listener", "precision",
+    "network", "epochs", "steps_per_epoch",
 )  # fmt: skip
 
 
