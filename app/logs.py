@@ -34,5 +34,6 @@ def log_config(level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": "app.logs.JsonFormatter"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+        "loggers": {"python_multipart": {"level": "CRITICAL"}},  # quotes what was sent; the answer says what is wrong
         "root": {"level": level.upper(), "handlers": ["stderr"]},
     }

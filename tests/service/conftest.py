@@ -16,6 +16,16 @@ def server(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Ready, with the default settings."""
     with LiveServer(tmp_path_factory.mktemp("server"), model_store=tiny_store) as live:
         yield live.wait_until_ready()
+        check_log(live)
+
+
+def check_log(live: LiveServer) -> None:
+    """After all those requests: whole JSON lines, nothing unforeseen, and none of the titles that were sent."""
+    for line in live.log_lines():
+        assert line["level"] == "info" or line["message"] == "Invalid HTTP request received.", line
+        assert "exception" not in line, line
+    for word in ("La vie", "Piaf", "prend dans"):
+        assert word not in live.text_of_log()
 
 
 @pytest.fixture(scope="session")
