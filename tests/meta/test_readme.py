@@ -146,3 +146,8 @@ def test_accuracy_is_what_the_release_says():
 
 def test_nothing_was_left_to_be_filled_in():
     assert re.findall(r"GAP\([^)]*\)|TODO|TBD", README) == []
+
+
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"\bloadtest\.([a-z]+)", README)) - {"throughput"}))
+def test_every_measurement_exists(module: str):
+    assert (ROOT / "loadtest" / f"{module}.py").is_file() or (ROOT / "loadtest" / module / "__main__.py").is_file()
