@@ -429,7 +429,7 @@ FAULTS = {"none": None, "fail": fail, "die": die, "lose": lose_a_row}
 
 
 @dies
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     requests=st.lists(st.tuples(st.integers(1, 4), st.sampled_from(sorted(FAULTS)), st.booleans()), min_size=1, max_size=12),
     max_batch_size=st.integers(1, 5),

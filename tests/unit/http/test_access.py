@@ -1,0 +1,104 @@
+"""Keys and rates."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from app.http import access
+from app.http.access import Access, AccessRules, TokenBucket, digest
+from tests.unit.http.asgi import Answer, call
+
+
+async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("in")(scope, receive, send)
+
+
+def app(keys: tuple[str, ...] = (), admin: tuple[str, ...] = (), per_minute: float = 0) -> Access:
+    rules = AccessRules(
+        api_keys=tuple(map(digest, keys)),
+        admin_keys=tuple(map(digest, admin)),
+        public_prefixes=("/", "/health"),
+        requests_per_minute=per_minute,
+    )
+    return Access(inside, rules)
+
+
+def ask(door: Access, path: str = "/identify", **headers: str) -> Answer:
+    return call(door, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def test_open_without_keys() -> None:
+    assert ask(app()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"x_api_key": "old"}, 200),
+        ({"x_api_key": "new"}, 200),
+        ({"authorization": "Bearer new"}, 200),
+        ({"authorization": "bearer   new "}, 200),
+        ({"authorization": "Basic new"}, 401),
+        ({"x_api_key": "new "}, 401),
+        ({"x_api_key": ""}, 401),
+        ({"x_api_key": "NEW"}, 401),
+        ({"x_api_key": "n\xe9w"}, 401),
+    ],
+)
+def test_any_of_several_keys(headers: dict[str, str], status: int) -> None:
+    answer = ask(app(keys=("old", "new")), **headers)
+    assert answer.status == status
+    if status == 401:
+        assert answer.json()["code"] == "unauthorized"
+        assert answer.headers["WWW-Authenticate".lower()] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/health", 200),
+        ("/health/ready", 200),
+        ("/healthy", 401),
+        ("/identify", 401),
+        ("/metrics", 401),
+        ("//health", 401),
+        ("/identify/health", 401),
+    ],
+)
+def test_public_paths(path: str, status: int) -> None:
+    assert ask(app(keys=("key",)), path).status == status
+
+
+@pytest.mark.parametrize(
+    ("admin", "given", "status"),
+    [((), "", 401), ((), "key", 401), (("root",), "key", 401), (("root",), "root", 200)],
+)
+def test_admin_has_keys_of_its_own(admin: tuple[str, ...], given: str, status: int) -> None:
+    """Without any it is closed, also where everything else is open."""
+    assert ask(app(keys=("key",), admin=admin), "/admin/releases", x_api_key=given).status == status
+    assert ask(app(keys=(), admin=admin), "/admin/releases", x_api_key=given).status == status
+
+
+def test_each_key_has_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(access.time, "monotonic", lambda: now)
+    door = app(keys=("one", "other"), per_minute=2)
+    assert [ask(door, x_api_key="one").status for _ in range(3)] == [200, 200, 429]
+    refused = ask(door, x_api_key="one")
+    assert (refused.json()["code"], refused.headers["retry-after"]) == ("rate_limited", "30")
+    assert ask(door, x_api_key="other").status == 200
+    assert ask(door, "/health").status == 200
+    now += 30
+    assert [ask(door, x_api_key="one").status for _ in range(2)] == [200, 429]
+
+
+def test_a_bucket_never_holds_more_than_a_minute_s_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(access.time, "monotonic", lambda: now)
+    bucket = TokenBucket(3)
+    now += 1e6
+    assert [bucket.take() for _ in range(4)] == [0, 0, 0, pytest.approx(20)]
