@@ -40,7 +40,8 @@ def grow_checkpoint(source: Path, target: Path, *, base_channels: int, noise: fl
         "network_config": small.model_copy(update={"base_channels": base_channels}).model_dump(),
         "network": network,
         "audio_head": widen(stored["audio_head"], small, factor),
-        "history": [*stored["history"], stored["config"], f"grown {factor} times as wide, noise {noise:g}, seed {seed}"],
+        "history": [*stored["history"], stored["config"]],
+        "config": f"grown {factor} times as wide, noise {noise:g}, seed {seed}",
         "optimizer": {},  # its moments belong to the narrow network
     }
     checkpoint.save(target, grown)

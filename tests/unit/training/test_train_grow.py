@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -41,7 +42,8 @@ def test_a_grown_checkpoint_trains_on_and_its_copies_part(config: TrainConfig) -
     state = checkpoint.load(train(second))
     weight = state["network"]["f.layer1.0.conv2.weight"]  # copies stand side by side
     assert (weight[0::2] - weight[1::2]).abs().max() > 1e-3
-    assert len(state["history"]) == 3  # the narrow training, the growing, and the start from it
+    assert json.loads(state["history"][0])["network"]["base_channels"] == 4
+    assert state["history"][1:] == ["grown 2 times as wide, noise 0.1, seed 0"]
 
 
 def test_only_multiples_can_be_grown(config: TrainConfig) -> None:
