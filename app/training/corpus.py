@@ -1,7 +1,7 @@
 """A training manifest: one row a track, with any of audio, artist, album and title, and its language.
 
 CSV or TSV (told by the suffix) with a header. Columns: `label` or `language`; any of `path` (relative to the manifest),
-`artist`, `album`, `title`; optionally `split` (train, valid, test; default train), `artist_id` or nothing else needed,
+`artist`, `album`, `title`; optionally `split` (train, valid, test; default train)
 and `strength` (how the label came about, free text). Other columns are ignored.
 """
 
