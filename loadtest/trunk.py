@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import threading
@@ -73,13 +72,15 @@ def windows_per_second(listen: Callable[[Tensor], Tensor], x: Tensor, at_once: i
     return sum(done) / (time.perf_counter() - started)  # the last passes are counted, and so is their time
 
 
-def trunks(model: LridNetModel, precision: str) -> dict[str, nn.Module]:
-    """The engine's own trunk, and the plain one."""
+def trunks(model: LridNetModel, precision: str) -> dict[str, dict[int, nn.Module]]:
+    """The engine's own trunk and the plain one, for one thread and for all."""
     engine = Engine(model.listener, EngineChoice("cpu", precision, batch_size=1))  # type: ignore[arg-type]
     plain = fold_batch_norm(load_listener(model)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ours = engine._listener.trunk
-    assert isinstance(ours, nn.Module)
-    return {"engine": ours, "plain": plain.trunk.to(DTYPES[precision])}
+    alone, beside, layers = engine._listener.trunk, engine._lane_listener.trunk, plain.trunk.to(DTYPES[precision])
+    assert isinstance(alone, nn.Module)
+    assert isinstance(beside, nn.Module)
+    threads = torch.get_num_threads()
+    return {"engine": {threads: alone, 1: beside}, "plain": {threads: layers, 1: layers}}
 
 
 def load_listener(model: LridNetModel) -> Listener:
@@ -110,14 +111,14 @@ def main() -> None:
     model = load_model(release_folder(options.model_store, options.model))
     assert isinstance(model, LridNetModel)
     precision = choose(device="cpu", precision=options.precision, threads=0).precision
-    cores = os.cpu_count() or 1
+    cores = torch.get_num_threads()
     dtype = DTYPES[precision]
     frames = model.manifest.listen.window_frames
     x = torch.randn(1, 1, model.manifest.listen.mel_bands, frames) * 20 - 30  # decibels
     x = x.to(dtype, memory_format=torch.channels_last)
     named = trunks(model, precision)
     if options.rate_only:
-        rate = windows_per_second(named["engine"], x, cores, 1, options.seconds)
+        rate = windows_per_second(named["engine"][1], x, cores, 1, options.seconds)
         print(json.dumps({"precision": precision, "windows_per_second": rate}))
         return
     ways = [(name, at_once) for name in named for at_once in dict.fromkeys((1, cores))]
@@ -125,14 +126,15 @@ def main() -> None:
     for _ in range(options.rounds):
         for rate in rates:
             seconds = options.seconds
-            rate.per_second.append(windows_per_second(named[rate.trunk], x, rate.at_once, rate.threads_each, seconds))
+            trunk = named[rate.trunk][rate.threads_each]
+            rate.per_second.append(windows_per_second(trunk, x, rate.at_once, rate.threads_each, seconds))
     print(f"| {precision} trunk | windows at once | threads each | windows/s | GFLOP/s |\n|---|---|---|---|---|")
     for rate in rates:
         gflops = rate.median * GFLOP_PER_WINDOW
         print(f"| {rate.trunk} | {rate.at_once} | {rate.threads_each} | {rate.median:.2f} | {gflops:.0f} |")
     if options.stages:
         for name, trunk in named.items():
-            parts = stages(model, trunk, dtype, 10)
+            parts = stages(model, trunk[1], dtype, 10)
             print(f"{name}, ms on one thread: " + ", ".join(f"{part} {ms:.1f}" for part, ms in parts.items()))
     if options.json:
         options.json.write_text(json.dumps([asdict(rate) for rate in rates], indent=1) + "\n")

@@ -48,9 +48,13 @@ class Engine:
         """`listener` maps (n, samples) to (n, features), takes its own precision from its trunk, and is not changed."""
         self.choice = choice
         self._device = torch.device(choice.device)
-        self._listener = _prepare(listener, self._device, DTYPES[choice.precision])
+        folded = _prepare(listener, self._device, DTYPES[choice.precision])
         self._threads = torch.get_num_threads()  # of a lone window
-        listen_in_lane = partial(_listen_to_one, self._listener, 1)
+        self._listener = self._lane_listener = folded
+        if self._device.type == "cpu":
+            self._listener = _fused(folded, self._threads)
+            self._lane_listener = self._listener if self._threads == 1 else _fused(folded, 1)
+        listen_in_lane = partial(_listen_to_one, self._lane_listener, 1)
         self._lanes = Lanes[FloatArray, FloatArray](self._threads, listen_in_lane)
 
     def listen(self, windows: list[FloatArray]) -> FloatArray:
@@ -58,7 +62,8 @@ class Engine:
         if self._device.type != "cpu":
             return self._listen_on_device(windows)
         if len(windows) == 1:
-            return _listen_to_one(self._listener, self._threads, windows[0])
+            listener = self._lane_listener if self._threads == 1 else self._listener
+            return _listen_to_one(listener, self._threads, windows[0])
         return np.concatenate(self._lanes.map(windows))
 
     def settle(self, n_samples: int) -> None:
@@ -90,13 +95,24 @@ def _listen_to_one(listener: nn.Module, threads: int, window: FloatArray) -> Flo
 
 
 def _prepare(listener: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A folded copy; the front end stays fp32, the trunk gets `dtype`. On a CPU fused, where the listener can be."""
+    """A folded copy; the front end stays fp32, the trunk gets `dtype`."""
     folded = fold_batch_norm(copy.deepcopy(listener)).to(device)
     folded.trunk = folded.trunk.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fuse = getattr(folded, "fused", None)
-    if device.type == "cpu" and fuse is not None:
-        folded = fuse()
     return folded.eval()
+
+
+def _fused(folded: nn.Module, threads: int) -> nn.Module:
+    """What the listener makes of itself for passes on so many threads: oneDNN lays weights out for their number."""
+    fuse = getattr(folded, "fused", None)
+    if fuse is None:
+        return folded
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        fused: nn.Module = fuse()
+    finally:
+        torch.set_num_threads(before)
+    return fused
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:

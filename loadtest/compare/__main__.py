@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ class Plan:
 
 def main() -> None:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers that were started are ended on the way out
     names = [name for name in options.rivals.split(",") if name]
     plan = Plan(
         options.model_store.resolve(), options.rounds, options.seconds, options.clients,

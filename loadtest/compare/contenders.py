@@ -56,7 +56,13 @@ def rivals() -> dict[str, Rival]:
             ("mosec==0.9.*",),
             raw_path="/inference",
         ),
-        "ray": Rival("Ray Serve", _app("ray"), ("ray[serve]==2.60.*", "ray[serve]"), raw_path="/identify"),
+        "ray": Rival(
+            "Ray Serve",
+            _app("ray"),
+            ("ray[serve]==2.60.*", "ray[serve]"),
+            raw_path="/identify",
+            settings=(("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60"),),  # its start is slow on few cores
+        ),
         "bentoml": Rival(
             "BentoML",
             ("-m", "bentoml", "serve", "loadtest.compare.rivals.bentoml_app:Identify", "--port", "{port}"),

@@ -24,7 +24,10 @@ def can_fuse(dtype: torch.dtype) -> bool:
 
 
 class FusedConv(nn.Module):
-    """A convolution whose weights lie in oneDNN's own order for inputs of one shape."""
+    """A convolution whose weights lie in oneDNN's own order for one shape of inputs and the present number of threads.
+
+    With another number of threads it is right as well, but reorders the weights in every call.
+    """
 
     def __init__(self, conv: nn.Conv2d, shape: Shape, *, relu: bool) -> None:
         super().__init__()
@@ -73,7 +76,7 @@ class FusedBottleneck(nn.Module):
 
 
 class FusedResNet(nn.Module):
-    """What a folded `ResNet` does, for inputs of one shape."""
+    """What a folded `ResNet` does, for inputs of one shape on as many threads as are set when it is made."""
 
     def __init__(self, trunk: ResNet, shape: Shape) -> None:
         """`trunk` is folded, in evaluation mode, on the CPU, and `can_fuse` its dtype; it is not changed."""

@@ -40,7 +40,7 @@ def test_both_trunks_compute_the_same() -> None:
     x = (torch.randn(1, 1, 128, 2580) * 20 - 30).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         expected = model.listener.trunk(x)
-        for one in named.values():
+        for one in [trunk for by_threads in named.values() for trunk in by_threads.values()]:
             torch.testing.assert_close(one(x), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
