@@ -104,6 +104,8 @@ class ResNet(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
+        if self.conv1.weight.is_meta:
+            return  # the weights are replaced; drawing on the meta device costs seconds of imports
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -44,7 +44,7 @@ class Speech:
 
 def _world() -> Any:
     try:
-        import pyworld  # noqa: PLC0415 - an optional extra
+        import pyworld
     except ImportError as error:
         raise WorldMissing(NO_WORLD) from error
     return pyworld
