@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from app.settings import REPOSITORY
 
 Manifest = Annotated[Path, typer.Argument(help="CSV or TSV with any of path, artist, album, title, language/label, split.")]
-Store = Annotated[Path | None, typer.Option(help="Model store. [default: LRID_MODEL_STORE]")]
+Store = Annotated[Path | None, typer.Option(help="Model store. \\[default: LRID_MODEL_STORE]")]
 
 
 def data_folder() -> Path:
@@ -35,7 +35,7 @@ def _counting(what: str) -> Iterator[Callable[[int], None]]:
 def synthesize(
     output: Annotated[Path, typer.Argument(help="Folder for clips and manifest.tsv; clips that exist are kept.")],
     clips_per_class: Annotated[int, typer.Option(min=1, help="Training clips of each language class.")] = 360,
-    metadata: Annotated[Path | None, typer.Option(help="Real names to pair with. [default: LRID_DATA/metadata.tsv]")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Real names. \\[default: LRID_DATA/metadata.tsv]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same clips.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
@@ -66,6 +66,12 @@ def train(
     crop_seconds: Annotated[float, typer.Option(min=0.5, help="Of training audio; validation hears whole windows.")] = 30.0,
     learning_rate: Annotated[float, typer.Option(min=0.0)] = 1e-3,
     schedule: Annotated[str, typer.Option(help="constant or cosine.")] = "constant",
+    warmup_steps: Annotated[int, typer.Option(min=0, help="Of linear warm-up.")] = 0,
+    steps_per_epoch: Annotated[int, typer.Option(min=0, help="0: one pass over the rows with audio.")] = 0,
+    patience_epochs: Annotated[int, typer.Option(min=1, help="Stop after so many without a better validation.")] = 20,
+    audio_loss_weight: Annotated[float, typer.Option(min=0.0, help="Of a training-only classifier on f alone.")] = 0.0,
+    base_channels: Annotated[int, typer.Option(min=1, help="Of f; a narrow one can be grown with `lrid grow`.")] = 64,
+    threads: Annotated[int, typer.Option(min=0, help="Of torch on the CPU; 0: all. On a shared machine 1 is best.")] = 0,
     augment: Annotated[bool, typer.Option(help="Random colour and gaps in the spectrogram.")] = False,
     init_from: Annotated[Path | None, typer.Option(help="Checkpoint whose weights to start from.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -73,6 +79,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from last.pt in --output, to the same result.")] = False,
 ) -> None:
     """Train an LRID-Net on a manifest, by default with the paper's settings. `lrid releases make` makes it a release."""
+    from app.families.lrid_net.config import NetworkConfig
     from app.training.config import TrainConfig, VariantName
     from app.training.train import train as run
 
@@ -88,6 +95,12 @@ def train(
             crop_seconds=crop_seconds,
             learning_rate=learning_rate,
             schedule=cast(Literal["constant", "cosine"], schedule),
+            warmup_steps=warmup_steps,
+            steps_per_epoch=steps_per_epoch,
+            patience_epochs=patience_epochs,
+            audio_loss_weight=audio_loss_weight,
+            network=NetworkConfig(base_channels=base_channels),
+            threads=threads,
             augment=augment,
             init_from=init_from,
             seed=seed,
@@ -96,6 +109,18 @@ def train(
         )
     )
     typer.echo(f"best checkpoint: {best}")
+
+
+def grow(
+    checkpoint: Annotated[Path, typer.Argument(help="best.pt of a training with few --base-channels.")],
+    output: Annotated[Path, typer.Argument(help="The grown checkpoint, for `lrid train --init-from`.")],
+    base_channels: Annotated[int, typer.Option(min=1, help="A multiple of the checkpoint's; the paper's is 64.")] = 64,
+    noise: Annotated[float, typer.Option(min=0.0, help="Relative, so that further training tells copies apart.")] = 0.02,
+) -> None:
+    """Copy the channels of a narrow network until it has the paper's width; it computes the same (Net2Net)."""
+    from app.training.grow import grow_checkpoint
+
+    typer.echo(f"grown: {grow_checkpoint(checkpoint, output, base_channels=base_channels, noise=noise)}")
 
 
 def make(
