@@ -26,6 +26,7 @@ from app.http.middleware import RequestContext
 from app.http.problem import on_lrid_error
 from app.http.routes import build_router
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
+from app.serving.board import ReleaseBoard
 from app.serving.device import DeviceThread
 from app.serving.health import Health
 from app.serving.identifier import Identifier, IdentifierLimits
@@ -36,13 +37,19 @@ from app.settings import Settings
 MEGABYTE = 1_000_000  # bytes
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """A whole server. Nothing is shared between two of them; nothing is started before its lifespan begins."""
+def create_app(
+    settings: Settings | None = None, *, board: ReleaseBoard | None = None, opens_when_ready: bool = False
+) -> FastAPI:
+    """A whole server. Nothing is shared between two of them; nothing is started before its lifespan begins.
+
+    `board`: where several processes agree on the release. `opens_when_ready`: the lifespan begins with loading, and fails
+    if that does; else the port opens at once, and readiness tells.
+    """
     settings = settings or Settings()
     metrics = Metrics()
     health = Health()
     pool = build_pool(settings)
-    service = Service(health, pool, partial(build_identifier, settings, pool, metrics), settings.model)
+    service = Service(health, pool, partial(build_identifier, settings, pool, metrics), settings.model, board)
     body = BodyReader(
         max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
         max_metadata_characters=settings.max_metadata_characters,
@@ -52,10 +59,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.start()
+        loading = service.start()
+        if opens_when_ready:
+            await loading
+            if service.loaded is None:
+                raise RuntimeError(service.health.status().reason)
         with contextlib.suppress(RuntimeError, ValueError):  # signals exist in the main thread only
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
+        watching = asyncio.create_task(_publish_readiness(health, metrics))
         yield
+        watching.cancel()
         await service.stop()
 
     app = FastAPI(title="LRID Serve", summary="Which language is this song sung in?", lifespan=lifespan)
@@ -67,6 +80,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     return app
+
+
+async def _publish_readiness(health: Health, metrics: Metrics) -> None:
+    """So that /metrics is right about this process also when another one answers it."""
+    while True:
+        metrics.ready.set(health.status().ready)
+        await asyncio.sleep(1.0)
 
 
 def build_pool(settings: Settings) -> DecodePool:

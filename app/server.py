@@ -7,18 +7,22 @@ import logging.config
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 
 from app.connections import BoundedProtocol, raise_file_limit
 from app.logs import log_config
-from app.serving.metrics import MULTIPROCESS_FOLDER
 from app.settings import Settings
+from app.workers import Supervisor
 
 log = logging.getLogger("lrid.server")
+
+STARTUP_FAILURE = 3  # exit code, as uvicorn's
+_FAREWELL_SECONDS = 10.0  # for what a process does after draining
 
 
 class Server(uvicorn.Server):
@@ -52,32 +56,46 @@ class Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Run until a signal ends it. With several workers uvicorn's supervisor starts, watches and replaces them."""
+    """Run until a signal ends it."""
     logging.config.dictConfig(log_config(settings.log_level))
     if unknown := unknown_settings(os.environ):
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
     export(settings)
     raise_file_limit()
-    options: dict[str, Any] = {
-        "factory": True,
-        "host": settings.host,
-        "port": settings.port,
-        "log_config": log_config(settings.log_level),
-        "http": BoundedProtocol,
-        "ws": "none",
-        "backlog": 4096,
-        "access_log": False,  # the middleware logs requests, with their id
-        "proxy_headers": False,
-        "server_header": False,
-        "timeout_graceful_shutdown": max(1, round(settings.drain_timeout_seconds)),
-    }
+    config = configure(settings, "app.main:create_app")
     if settings.workers == 1:
-        Server(uvicorn.Config("app.main:create_app", **options), settings.drain_delay_seconds).run()
-        logging.shutdown()
-        os._exit(0)  # a thread that is still inside torch would delay or crash the interpreter's own end
-    with tempfile.TemporaryDirectory(prefix="lrid-metrics-") as folder:
-        os.environ[MULTIPROCESS_FOLDER] = folder  # the processes add up their metrics in files
-        uvicorn.run("app.main:create_app", workers=settings.workers, **options)
+        server = Server(config, settings.drain_delay_seconds)
+        server.run()
+        finish(server)
+    listening = config.bind_socket()
+    listening.listen(config.backlog)  # from here on nobody is turned away
+    patience_seconds = settings.drain_delay_seconds + settings.drain_timeout_seconds + _FAREWELL_SECONDS
+    with tempfile.TemporaryDirectory(prefix="lrid-") as folder:
+        Supervisor(listening, settings.workers, Path(folder), patience_seconds).run()
+
+
+def configure(settings: Settings, app: str | Callable[..., Any]) -> uvicorn.Config:
+    """uvicorn's configuration; `app` makes the application."""
+    return uvicorn.Config(
+        app,
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        log_config=log_config(settings.log_level),
+        http=BoundedProtocol,
+        ws="none",
+        backlog=4096,
+        access_log=False,  # the middleware logs requests, with their id
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_seconds)),
+    )
+
+
+def finish(server: Server) -> NoReturn:
+    """End the process. A thread that is still inside torch would delay or crash the interpreter's own end."""
+    logging.shutdown()
+    os._exit(0 if server.started else STARTUP_FAILURE)
 
 
 def unknown_settings(environ: Mapping[str, str]) -> list[str]:

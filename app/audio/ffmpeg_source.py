@@ -69,7 +69,7 @@ class FFmpegSource:
             raise AudioUnknownFormat("Expected an audio stream in the container; none came.")
         self._stream = self._container.streams.audio[0]
         context = self._stream.codec_context
-        if context is None:
+        if context is None or context.name not in _DECODERS.split(","):  # the whitelist binds the demuxer's probing alone
             raise AudioUnknownFormat("Expected AAC, ALAC, MP3, Opus, Vorbis, FLAC or PCM in the container.")
         context.thread_count = 1
         self.sample_rate_hz: int = context.sample_rate

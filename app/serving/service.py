@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from app.audio.pool import DecodePool
 from app.errors import Draining, LridError, NotReady, SwapInProgress
+from app.serving.board import ReleaseBoard
 from app.serving.health import Health
 from app.serving.identifier import Identifier
 
@@ -21,21 +22,27 @@ class Service:
     """Owns what must be started and stopped. `build` makes the identifier of a release, its batcher running."""
 
     def __init__(
-        self, health: Health, pool: DecodePool, build: Callable[[str], Awaitable[Identifier]], model: str
+        self,
+        health: Health,
+        pool: DecodePool,
+        build: Callable[[str], Awaitable[Identifier]],
+        model: str,
+        board: ReleaseBoard | None = None,
     ) -> None:
-        """`model` is the release to serve first, as the settings name it."""
+        """`model` is the release to serve first, as the settings name it; what is on the board goes before it."""
         self.health = health
         self._pool = pool
         self._build = build
         self._model = model
+        self._board = board or ReleaseBoard()
         self._identifier: Identifier | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._swapping = False
         self._refusing = False
 
-    def start(self) -> None:
-        """Begin to load in the background: the port is open meanwhile."""
-        self._in_background(self._load())
+    def start(self) -> asyncio.Task[None]:
+        """Begin to load in the background. The task ends when that is over, for better or worse."""
+        return self._in_background(self._load())
 
     def leave(self) -> None:
         """From now on readiness is false, so that balancers look elsewhere; what comes nevertheless is answered."""
@@ -100,20 +107,31 @@ class Service:
         self._in_background(_retire(old))
         return self._identifier
 
+    async def swap_everywhere(self, model: str) -> Identifier:
+        """`swap`, then have the other processes of this service do the same."""
+        identifier = await self.swap(model)
+        self._board.write(_reference(identifier))
+        return identifier
+
     def reload(self) -> None:
-        """SIGHUP: resolve the configured name again (a family's newest release may be another now) and swap to it."""
+        """SIGHUP: resolve the name of the release again (a family's newest may be another now) and swap to it."""
         self._in_background(self._reload())
 
     async def _reload(self) -> None:
+        model = self._board.read() or self._model
+        if self._identifier is not None and model == _reference(self._identifier):
+            return  # releases never change
         try:
-            await self.swap(self._model)
+            await self.swap(model)
         except LridError as error:
             log.error("reload refused, the old release goes on: %s", error.detail)
+        except Exception:
+            log.exception("reload failed, the old release goes on")
 
     async def _load(self) -> None:
         try:
             await asyncio.to_thread(self._pool.start)
-            self._identifier = await self._build(self._model)
+            self._identifier = await self._build(self._board.read() or self._model)
         except LridError as error:
             log.error("the release cannot be served: %s", error.detail)
             self.health.set_failed(error.detail)
@@ -125,10 +143,16 @@ class Service:
             self.health.add_check("decoders", lambda: self._pool.healthy)
             self.health.set_ready()
 
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _reference(identifier: Identifier) -> str:
+    manifest = identifier.model.manifest
+    return f"{manifest.family}/{manifest.release}"
 
 
 async def _retire(old: Identifier) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from loadtest.openloop import Connections, Reply
 from tests.service.faulty_server import SlowDevice
@@ -41,6 +44,17 @@ def without_times(reply: Reply) -> dict[str, Any]:
     answer.pop("timing_ms", None)
     answer.pop("request_id", None)
     return answer
+
+
+def children(live: LiveServer, module: str) -> list[psutil.Process]:
+    """The living processes that run `python -m module`."""
+
+    def runs(process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            return module in process.cmdline()
+        return False
+
+    return [process for process in live.children() if runs(process)]
 
 
 def connect(live: LiveServer) -> socket.socket:

@@ -16,7 +16,7 @@ from loadtest.openloop import Reply, audio_post
 from tests import audio_samples
 from tests.service.faulty import Mark, clip
 from tests.service.faulty_server import NAN_EVERYWHERE_PEAK, SlowDevice
-from tests.service.hard import ask_all, start, without_times
+from tests.service.hard import ask_all, children, start, without_times
 from tests.service.live import LiveServer, wait_until
 
 IN_FLIGHT = 32
@@ -125,7 +125,7 @@ def check_lost_device(faulty: Faulty, undisturbed: list[dict], mark: Mark, notic
 
 
 def decoders(live: LiveServer) -> list[psutil.Process]:
-    return [child for child in live.children() if "app.audio.worker" in " ".join(child.cmdline())]
+    return children(live, "app.audio.worker")
 
 
 def test_a_killed_decoder_costs_one_request(faulty: Faulty, undisturbed: list[dict]) -> None:
