@@ -21,7 +21,8 @@ from loadtest.compare.environments import Environment
 from loadtest.openloop import Connections, Reply
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_TIMEOUT_SECONDS = 240.0
+START_TIMEOUT_SECONDS = 150.0
+_MAX_FAILURES = 5
 
 
 class CannotStartError(Exception):
@@ -45,10 +46,10 @@ def started(contender: Contender, environment: Environment, store: Path, clip: b
             start_new_session=True,
         )
         try:
-            if not _answers(process, port, contender.request(clip)):
+            if failure := _failure(process, port, contender.request(clip)):
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()
-                raise CannotStartError("; ".join(said[-2:])[-300:])
+                raise CannotStartError("; ".join([failure, *said[-2:]])[:300])
             yield port
         finally:
             _end(process)
@@ -70,16 +71,20 @@ def ask(port: int, request: bytes, timeout_seconds: float) -> Reply | None:
     return None
 
 
-def _answers(process: subprocess.Popen[bytes], port: int, request: bytes) -> bool:
-    gives_up_at = time.monotonic() + START_TIMEOUT_SECONDS
+def _failure(process: subprocess.Popen[bytes], port: int, request: bytes) -> str:
+    """Ask until the answer is 200; or why it never will be."""
+    gives_up_at, failed = time.monotonic() + START_TIMEOUT_SECONDS, 0
     while time.monotonic() < gives_up_at:
         if process.poll() is not None:
-            break
+            return f"ended with {process.returncode}"
         reply = ask(port, request, 30)
         if reply is not None and reply.status == 200:
-            return True
+            return ""
+        failed += reply is not None and reply.status == 500
+        if failed == _MAX_FAILURES:
+            return "answers 500"
         time.sleep(0.5)
-    return False
+    return f"did not answer within {START_TIMEOUT_SECONDS:g} s"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

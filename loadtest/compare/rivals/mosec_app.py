@@ -18,7 +18,7 @@ class Decode(mosec.Worker):  # type: ignore[misc]
         return data
 
     def forward(self, data: bytes) -> Any:
-        return self.work.decode(data)
+        return self.work.decode(bytes(data))  # comes as a bytearray
 
 
 class Identify(mosec.Worker):  # type: ignore[misc]
