@@ -28,7 +28,7 @@ from pathlib import Path
 from app.settings import Settings
 from loadtest.compare.contenders import Contender, contenders, rivals
 from loadtest.compare.environments import Environment, prepare, this_environment
-from loadtest.compare.measure import offer, peak_per_second
+from loadtest.compare.measure import offer, peak
 from loadtest.compare.processes import REPOSITORY, CannotStartError, ask, started
 from loadtest.compare.report import Comparison, Score, draw, save_json, table
 from loadtest.sounds import encoded
@@ -82,12 +82,14 @@ def _one(
     requests = [part.request(clip) for clip in clips]
     _say(f"{part.name} ...")
     try:
-        with started(part, environment, plan.store, clips[0]) as port:
+        with started(part, environment, plan.store, clips[0]) as (port, process):
             _warm_up(port, requests, score)
-            score.peaks_per_second.append(peak_per_second(port, requests, plan.at_once, plan.seconds))
-        _say(f"{part.name}: peak {score.peaks_per_second[-1]:.2f}/s")
+            best = peak(port, process, requests, plan.at_once, plan.seconds)
+            score.peaks_per_second.append(best.per_second)
+            score.cpu_ms.append(best.cpu_ms)
+        _say(f"{part.name}: peak {best.per_second:.2f}/s, {best.cpu_ms:.0f} ms of CPU each")
         for share in plan.loads:
-            with started(part, environment, plan.store, clips[0]) as port:  # anew: no backlog of the last load
+            with started(part, environment, plan.store, clips[0]) as (port, _):  # anew: no backlog of the last load
                 _warm_up(port, requests, score)
                 rate = share * result.ours.peaks_per_second[-1]
                 load = offer(port, requests, rate, plan.seconds, plan.patience_seconds)

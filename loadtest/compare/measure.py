@@ -9,7 +9,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psutil
+
 from loadtest.openloop import Connections, Request, Sent, open_loop, percentile
+from loadtest.servers import tree
 
 REFUSALS = frozenset({429, 503})
 
@@ -61,29 +64,51 @@ def offer(port: int, requests: Sequence[bytes], per_second: float, seconds: floa
     return summary(asyncio.run(load), per_second, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """What a server does when it always has work."""
+
+    per_second: float
+    cpu_ms: float  # of all its processes together, for one answer; other work on the machine disturbs it less
+
+
+def peak(port: int, process: psutil.Process, requests: Sequence[bytes], at_once: int, seconds: float) -> Peak:
+    """So many clients that ask again as soon as they are answered."""
+    before = _cpu_seconds(process)
+    ends = asyncio.run(_ends(port, requests, at_once, seconds))
+    if len(ends) < 2:
+        return Peak(0.0, math.nan)
+    used = _cpu_seconds(process) - before
+    return Peak((len(ends) - 1) / (max(ends) - min(ends)), 1e3 * used / len(ends))
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    return sum(times.user + times.system for times in (member.cpu_times() for member in tree(process)))
+
+
 def peak_per_second(port: int, requests: Sequence[bytes], at_once: int, seconds: float) -> float:
-    """Answers a second to so many clients that ask again as soon as they are answered; counted from the first answer."""
-    return asyncio.run(_peak(port, requests, at_once, seconds))
+    """The rate alone, counted from the first answer to the last."""
+    ends = asyncio.run(_ends(port, requests, at_once, seconds))
+    return (len(ends) - 1) / (max(ends) - min(ends)) if len(ends) > 1 else 0.0
 
 
-async def _peak(port: int, requests: Sequence[bytes], at_once: int, seconds: float) -> float:
-    connections, ends, failed = Connections(port), [], 0
+async def _ends(port: int, requests: Sequence[bytes], at_once: int, seconds: float) -> list[float]:
+    """When each good answer came."""
+    connections, ends = Connections(port), []
     stops_at = time.perf_counter() + seconds
 
     async def client(number: int) -> None:
-        nonlocal failed
         while time.perf_counter() < stops_at:
             reply = await connections.exchange(requests[number % len(requests)])
             if reply.status == 200:
                 ends.append(time.perf_counter())
             else:
-                failed += 1
                 await asyncio.sleep(0.1)
             number += at_once
 
     await asyncio.gather(*(client(number) for number in range(at_once)))
     await connections.close()
-    return (len(ends) - 1) / (max(ends) - min(ends)) if len(ends) > 1 else 0.0
+    return ends
 
 
 def median(values: Sequence[float]) -> float:

@@ -30,8 +30,8 @@ class CannotStartError(Exception):
 
 
 @contextmanager
-def started(contender: Contender, environment: Environment, store: Path, clip: bytes) -> Iterator[int]:
-    """Start the server, yield its port once it identifies a clip, end it. Raises CannotStartError."""
+def started(contender: Contender, environment: Environment, store: Path, clip: bytes) -> Iterator[tuple[int, psutil.Process]]:
+    """Start the server, yield port and process once it identifies a clip, end it. Raises CannotStartError."""
     port = _free_port()
     command = [str(environment.python), *(part.format(port=port) for part in contender.rival.command)]
     environ = os.environ | {"PYTHONPATH": str(REPOSITORY), "LRID_MODEL_STORE": str(store)}
@@ -50,7 +50,7 @@ def started(contender: Contender, environment: Environment, store: Path, clip: b
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()
                 raise CannotStartError("; ".join([failure, *said[-2:]])[:300])
-            yield port
+            yield port, psutil.Process(process.pid)
         finally:
             _end(process)
 

@@ -25,6 +25,7 @@ class Score:
     failure: str = ""  # why there are no figures
     example: dict[str, float] = field(default_factory=dict)  # its answer to one clip: all serve the same network
     peaks_per_second: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)  # for one clip, at the peak
     loads: dict[str, list[Load]] = field(default_factory=dict)  # by share of this service's peak
 
     @property
@@ -54,7 +55,7 @@ class Comparison:
 def table(result: Comparison) -> str:
     """Markdown."""
     shares = list(dict.fromkeys(share for score in result.scores for share in score.loads))
-    head = ["server", "peak /s"]
+    head = ["server", "peak /s", "CPU ms each"]
     for share in shares:
         head += [f"{share} x: good /s", "p50 ms", "p95 ms", "p99 ms", "refused", "failed"]
     lines = [_row(head), _row(["---"] * len(head))]
@@ -63,7 +64,7 @@ def table(result: Comparison) -> str:
         if score.failure:
             lines.append(_row([name, f"none: {score.failure}", *[""] * (len(head) - 2)]))
             continue
-        cells = [name, f"{score.peak:.2f}"]
+        cells = [name, f"{score.peak:.2f}", _whole(median(score.cpu_ms))]
         for share in shares:
             cells += _load_cells(score.loads.get(share, []))
         lines.append(_row(cells))
