@@ -77,8 +77,12 @@ def train(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from last.pt in --output, to the same result.")] = False,
+    release: Annotated[str | None, typer.Option(help="Make a release of this name afterwards, in the model store.")] = None,
 ) -> None:
-    """Train an LRID-Net on a manifest, by default with the paper's settings. `lrid releases make` makes it a release."""
+    """Train an LRID-Net on a manifest, by default with the paper's settings, and make a release of it if one is named.
+
+    `lrid releases make` does that later, and with words of your own for its card.
+    """
     from app.families.lrid_net.config import NetworkConfig
     from app.training.config import TrainConfig, VariantName
     from app.training.train import train as run
@@ -109,6 +113,8 @@ def train(
         )
     )
     typer.echo(f"best checkpoint: {best}")
+    if release is not None:
+        make(best, release, calibration=manifest, data=f"Rows of {manifest.name} with split=train.", variant=variant)
 
 
 def grow(
