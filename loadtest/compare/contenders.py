@@ -61,7 +61,10 @@ def rivals() -> dict[str, Rival]:
             _app("ray"),
             ("ray[serve]==2.60.*", "ray[serve]"),
             raw_path="/identify",
-            settings=(("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60"),),  # its start is slow on few cores
+            settings=(  # its start is slow on few cores, and by default its workers yield to everything else
+                ("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60"),
+                ("RAY_worker_niceness", "0"),
+            ),
         ),
         "bentoml": Rival(
             "BentoML",

@@ -25,12 +25,15 @@ START_TIMEOUT_SECONDS = 150.0
 _MAX_FAILURES = 5
 
 
+Running = tuple[int, psutil.Process]  # a server's port and process
+
+
 class CannotStartError(Exception):
     """The server ended, or never answered; the message is what it said last."""
 
 
 @contextmanager
-def started(contender: Contender, environment: Environment, store: Path, clip: bytes) -> Iterator[tuple[int, psutil.Process]]:
+def started(contender: Contender, environment: Environment, store: Path, clip: bytes) -> Iterator[Running]:
     """Start the server, yield port and process once it identifies a clip, end it. Raises CannotStartError."""
     port = _free_port()
     command = [str(environment.python), *(part.format(port=port) for part in contender.rival.command)]
