@@ -20,11 +20,12 @@ from concurrent.futures import Future
 from app.audio.process import AbandonedError, DecoderProcess, Job, WorkerGoneError
 from app.audio.spec import DecodeLimits, WindowSpec
 from app.domain import Recording
-from app.errors import AudioError, InternalError, LridError, NotReady
+from app.errors import AudioError, DecoderCrashed, InternalError, LridError, NotReady
 
 _IDLE_CHECK_SECONDS = 0.5  # how soon the death of an idle process is noticed
 _MAX_JOBS_PER_PROCESS = 2000  # then it is replaced: what codecs leak stays bounded
 _MAX_RESTART_DELAY_SECONDS = 5.0
+_TRIES = 2  # of a file whose process ended: it may have been killed from outside, and the file be innocent
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +119,7 @@ class DecodePool:
             except queue.Empty:
                 continue
             if job is not None and job.future.set_running_or_notify_cancel():
-                process = self._living(process, slot)  # it may have died while idle
-                self._run(job, process)
+                process = self._run(job, process, slot)
             del job  # it holds the upload
         if process is not None:
             process.kill()
@@ -145,17 +145,20 @@ class DecodePool:
             self._serving.add(slot)
         return new
 
-    def _run(self, job: Job, process: DecoderProcess | None) -> None:
-        """Decode one file. Whatever happens, the job's caller gets an answer."""
+    def _run(self, job: Job, process: DecoderProcess | None, slot: int) -> DecoderProcess | None:
+        """Decode one file; returns the process that did. Whatever happens, the job's caller gets an answer."""
         with self._lock:
             self._running.add(job)
             if self._closed.is_set():
                 job.abandoned.set()
-        outcome: Recording | LridError
+        outcome: Recording | LridError = InternalError()
         try:
-            outcome = self._outcome(job, process)
+            for _ in range(_TRIES):
+                process = self._living(process, slot)  # it may have died while idle
+                outcome = self._outcome(job, process)
+                if not isinstance(outcome, DecoderCrashed) or (process is not None and process.alive):
+                    break
         except Exception as error:
-            outcome = InternalError()
             log.error("decoding failed in the service itself", exc_info=error)
             if process is not None:
                 process.kill()
@@ -165,6 +168,7 @@ class DecodePool:
             job.future.set_exception(outcome)
         else:
             job.future.set_result(outcome)
+        return process
 
     def _outcome(self, job: Job, process: DecoderProcess | None) -> Recording | LridError:
         if process is None:
