@@ -73,7 +73,7 @@ class Batcher:
         self._queue = WindowQueue(
             max_items=limits.max_items, max_audio_seconds=limits.max_audio_seconds, on_load=metrics.set_queue_load
         )
-        self._turns = Turns(limits.max_items)
+        self._turns = Turns(4 * limits.max_items)  # several bursts of what fits
         self._arrived = asyncio.Event()
         self._device = DeviceThread()
         self._task: asyncio.Task[None] | None = None

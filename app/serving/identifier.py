@@ -13,6 +13,7 @@ from app.errors import AudioError, DeadlineExceeded, NothingGiven, NothingUsable
 from app.families.contract import Model, mode_of
 from app.serving.batcher import Batcher, Heard
 from app.serving.metrics import Metrics
+from app.serving.turns import Pace, Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +45,25 @@ class Identifier:
         self._decoding = 0
         self.leases = 0  # requests that may still use this identifier
         self.returned = asyncio.Event()  # set whenever a lease ends
-        self._windows_per_track = 4.0  # smoothed: what a file in decoding will add to the queue
+        self._windows_per_track = 4.0  # smoothed: what a file in decoding will add to the queue; a guess until one has
+        self._tracks = 0
+        self._decode_pace = Pace()
+        self._decode_turns = Turns(4 * limits.max_decoding)
 
     def check_room(self, deadline: float) -> None:
         """At the door, before the audio of a request is read, and again when it has been. Raises QueueFull."""
-        if self._decoding >= self._limits.max_decoding:
+        decoded_at = asyncio.get_running_loop().time() + self._decoding * self._decode_pace.seconds
+        if self._decoding >= self._limits.max_decoding or (self._decoding and decoded_at > deadline):
             raise QueueFull(
-                f"{self._decoding} files wait for a decoder, as many as may",
+                f"{self._decoding} files wait for a decoder: as many as may, or too many for the deadline",
                 retry_after_seconds=self.retry_after_seconds(),
             )
         self.batcher.check_room(1, 0.0, deadline, promised=self._decoding * self._windows_per_track)
 
     def retry_after_seconds(self) -> float:
-        """For a track that is refused now: when its own turn may come."""
-        return self.batcher.retry_after_seconds(self._windows_per_track)
+        """For a track that is refused now: when its own turn comes, by the slower of decoders and device."""
+        turn = self._decode_turns.take(1, self._decode_pace.seconds, asyncio.get_running_loop().time())
+        return max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
 
     async def identify(self, track: Track, ask: Ask) -> Identification:
         """Raises NothingGiven, NothingUsable, AudioError, QueueFull, DeadlineExceeded, ModelFailed, NotReady."""
@@ -108,10 +114,16 @@ class Identifier:
         finally:
             self._count_decoding(-1)
         seconds["decode"] = time.perf_counter() - started
-        self._windows_per_track += 0.05 * (len(recording.windows) - self._windows_per_track)
+        self._tracks += 1
+        self._windows_per_track += max(0.05, 1 / self._tracks) * (len(recording.windows) - self._windows_per_track)
         return recording
 
     def _count_decoding(self, change: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if change < 0:
+            self._decode_pace.done(now)
+        elif not self._decoding:
+            self._decode_pace.begin(now)
         self._decoding += change
         self._metrics.decoding.set(self._decoding)
 
