@@ -139,9 +139,10 @@ def draw(result: Comparison, path: Path) -> None:
     for share, marker in zip(shares, "osv^Dx", strict=False):
         values = [median([load.p99_ms for load in score.loads.get(share, [])]) for score in scores]
         right.plot(values, list(places), marker, label=f"{share} x this service's peak")
-    right.set_xscale("log")
     right.set_xlabel("p99 of what was answered, ms, open loop")
-    right.legend()
+    if shares:
+        right.set_xscale("log")
+        right.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
