@@ -21,7 +21,7 @@ DELAY_SECONDS = 3.0
 
 def sigterm(bench: Bench) -> list[Row]:
     rows = []
-    with bench.server(seconds_per_window=SECONDS_PER_WINDOW, decode_workers=2) as (live, _):
+    with bench.server(seconds_per_window=SECONDS_PER_WINDOW, decode_queue_max=IN_FLIGHT) as (live, _):
         replies, seconds, code = asyncio.run(_end_under_load(live))
     statuses = Counter(reply.status for reply in replies)
     rows.append(
@@ -32,7 +32,7 @@ def sigterm(bench: Bench) -> list[Row]:
             statuses[200] == IN_FLIGHT and code == 0,
         )
     )
-    with bench.server("twice") as (live, device):
+    with bench.server("twice", decode_queue_max=IN_FLIGHT) as (live, device):
         device.hold()
         replies, seconds, code = asyncio.run(_end_under_load(live, again_after_seconds=1.0))
     rows.append(
@@ -43,7 +43,7 @@ def sigterm(bench: Bench) -> list[Row]:
             seconds - 1 <= 5 and code == 0,
         )
     )
-    with bench.server("bounded", drain_timeout_seconds=3) as (live, device):
+    with bench.server("bounded", decode_queue_max=IN_FLIGHT, drain_timeout_seconds=3) as (live, device):
         device.hold()
         _, seconds, code = asyncio.run(_end_under_load(live))
     rows.append(

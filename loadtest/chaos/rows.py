@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest.openloop import Connections, Reply, json_post, percentile
+from tests.service.faulty import clip
 from tests.service.faulty_server import SlowDevice
 from tests.service.hard import start
 from tests.service.live import LiveServer
@@ -46,7 +47,7 @@ class Bench:
         """A ready server whose device does as it is told."""
         live, device = start(self.store, self.folder / name, model="lrid_net/1", **settings)
         with live:
-            live.wait_until_ready()
+            live.wait_until_ready().identify(files={"audio": clip(0.3)})  # it learns how much a file is
             if seconds_per_window:
                 device.pace(seconds_per_window)
             yield live, device
