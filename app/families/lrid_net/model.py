@@ -57,10 +57,15 @@ class LridNetModel:
         return float(getattr(self.manifest.temperature, mode_of(has_audio, reading)))
 
     def _listen_to_zeros(self) -> FloatArray:
-        """f(0): the features of a missing audio, a zero spectrogram of one window."""
+        """f(0): the features of a missing audio, a zero spectrogram of one window. The same bits at every load."""
         listen = self.manifest.listen
-        with torch.inference_mode():
-            features = self.network.f(torch.zeros(1, 1, listen.mel_bands, listen.window_frames))  # (1, 2048)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # several would add in an order that depends on their number
+        try:
+            with torch.inference_mode():
+                features = self.network.f(torch.zeros(1, 1, listen.mel_bands, listen.window_frames))  # (1, 2048)
+        finally:
+            torch.set_num_threads(threads)
         return features[0].numpy()  # type: ignore[no-any-return]
 
 
