@@ -11,6 +11,7 @@ from app.families.contract import Model
 from app.families.golden import load_golden, replay
 from app.families.store import GOLDEN, load_model, release_folder
 from app.serving.engine import Engine, EngineChoice, choose
+from app.serving.memory import give_back
 from app.settings import Settings
 
 log = logging.getLogger("lrid.loading")
@@ -55,4 +56,5 @@ def load_release(settings: Settings, reference: str) -> Loaded:
         "seconds": round(time.perf_counter() - started, 2),
     }
     log.info("release loaded", extra={"fields": fields})
+    give_back()
     return Loaded(model, engine)

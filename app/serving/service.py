@@ -12,6 +12,7 @@ from app.errors import Draining, LridError, NotReady, SwapInProgress
 from app.serving.board import ReleaseBoard
 from app.serving.health import Health
 from app.serving.identifier import Identifier
+from app.serving.memory import give_back
 
 log = logging.getLogger("lrid.service")
 
@@ -161,3 +162,5 @@ async def _retire(old: Identifier) -> None:
         old.returned.clear()
         await old.returned.wait()
     await old.batcher.stop()
+    del old
+    await asyncio.to_thread(give_back)
