@@ -90,7 +90,8 @@ def test_client_gone_while_decoding(server: LiveServer, device: Device) -> None:
     connection.close()
     wait_until(lambda: server.metric("lrid_requests_total", outcome="client_gone") == gone + 1)
     assert server.metric("lrid_decoding_requests") == 0
-    assert server.identify(files={"audio": clip(0.42)}).status_code == 200
+    answer = server.identify(files={"audio": clip(0.42)})
+    assert answer.status_code == 200, answer.text
     assert not device.heard(0.41)
     assert decoder not in server.children()
 
