@@ -5,8 +5,8 @@
     python -m loadtest.fuzz --schemathesis                      # by the OpenAPI document instead (extra `loadtest`)
 
 Starts the server with a tiny release of random weights: what is tested is all around the network. Every case is a
-function of seed and number. A good request goes along with every hundredth case, and its answer must be the same bytes
-each time, times aside. Exit code 1 if anything was wrong.
+function of seed and number (almost; see loadtest.mutations). A good request goes along with every hundredth case, and its
+answer must be the same bytes each time, times aside. Exit code 1 if anything was wrong.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from loadtest.soak import slope_per_hour
 from tests import audio_samples
 from tests.releases import write_release
 
+ADMIN_KEY = "fuzz"
 AT_ONCE = 4
 ANSWER_SECONDS = 40.0  # beyond the 20 s that a decoder may take and the deadline of 20 s
 QUIET_SECONDS = 0.3  # what is no whole request may go unanswered: after that we hang up
@@ -80,6 +81,7 @@ def running() -> Iterator[tuple[int, psutil.Process, Path]]:
         write_release(Path(folder))
         log = Path(folder) / "log.jsonl"
         settings = {"LRID_MODEL_STORE": folder, "LRID_TORCH_THREADS": "1", "LRID_PRECISION": "fp32", "LRID_MAX_WINDOWS": "3"}
+        settings["LRID_ADMIN_KEYS"] = ADMIN_KEY
         arguments = ("-m", "loadtest.logged", str(log), "serve", "--log-level", "warning", "--device", "cpu")
         with server(arguments, "/health/ready", **settings) as (port, process):
             yield port, process, log
@@ -209,7 +211,8 @@ def schemathesis(port: int, cases: int, seed: int) -> int:
     """Its own command, all operations of the document; a status that the document does not list is a failure."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json", "--checks", checks,
-               "--max-examples", str(cases), "--seed", str(seed), "--workers", "2"]  # fmt: skip
+               "--max-examples", str(cases), "--seed", str(seed), "--workers", "2",
+               "--header", f"Authorization: Bearer {ADMIN_KEY}"]  # fmt: skip
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 

@@ -1,4 +1,7 @@
-"""What the fuzzer sends: requests that are nearly right. A case is a function of its seed and its number alone."""
+"""What the fuzzer sends: requests that are nearly right.
+
+A case is a function of its seed and its number, but for the serial numbers that encoders draw for Ogg streams.
+"""
 
 from __future__ import annotations
 

@@ -56,11 +56,14 @@ NO_REPLY = Reply(0, {}, b"")
 
 
 class Connections:
-    """Keep-alive connections to 127.0.0.1; as many as are needed at once."""
+    """Keep-alive connections to 127.0.0.1; as many as are needed at once.
+
+    Those that were idle for 2 s are not used again: the server closes them after 5 s, perhaps just when we write.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = []
 
     async def exchange(self, data: bytes) -> Reply:
         """Send one request and read its answer. An idle connection that the server closed meanwhile is not used."""
@@ -77,19 +80,19 @@ class Connections:
         if reply.headers.get("connection", "").lower() == "close":
             writer.close()
         else:
-            self._idle.append((reader, writer))
+            self._idle.append((reader, writer, time.monotonic()))
         return reply
 
     async def _take(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while self._idle:
-            reader, writer = self._idle.pop()
-            if not reader.at_eof() and not writer.is_closing() and reader.exception() is None:
+            reader, writer, since = self._idle.pop()
+            if not reader.at_eof() and not writer.is_closing() and time.monotonic() - since < 2.0:
                 return reader, writer
             writer.close()
         return await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 20)
 
     async def close(self) -> None:
-        for _, writer in self._idle:
+        for _, writer, _ in self._idle:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

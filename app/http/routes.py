@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.errors import LridError, NotReady, public_errors
@@ -56,7 +56,7 @@ def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics,
         served = service.loaded.model.manifest.sha256 if service.loaded else None
         return await asyncio.to_thread(_models, store, served)
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Prometheus text format."""
         metrics.ready.set(service.health.status().ready)

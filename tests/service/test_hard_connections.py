@@ -156,7 +156,7 @@ def test_pipelined_requests_are_answered_in_order(server: LiveServer) -> None:
     titles = ["La vie en rose", "Nel blu dipinto di blu", "99 Luftballons"]
     with connect(server) as connection:
         connection.sendall(b"".join(json_post({"title": title}) for title in titles) + get_request("/health/live"))
-        answers = [response for response, _ in zip(responses(connection), range(4), strict=False)]
+        answers = [response for _, response in zip(range(4), responses(connection), strict=False)]
     assert [status for status, _ in answers] == [200] * 4
     for title, (_, answer) in zip(titles, answers, strict=False):
         assert answer["languages"] == server.identify(json={"title": title}).json()["languages"]

@@ -128,19 +128,19 @@ def decoders(live: LiveServer) -> list[psutil.Process]:
     return children(live, "app.audio.worker")
 
 
-def test_a_killed_decoder_costs_one_request(faulty: Faulty, undisturbed: list[dict]) -> None:
+def test_a_killed_decoder_costs_nobody_an_answer(faulty: Faulty, undisturbed: list[dict]) -> None:
+    """Killed from outside: the file is tried once more."""
     live, _ = faulty
     long = audio_post(audio_samples.flac(audio_samples.song(240.0, channels=2)))
+    (before,) = ask_all(live.port, [long])
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask_all, live.port, [long])
         wait_until(lambda: live.metric("lrid_decoding_requests") == 1)
         victim = max(decoders(live), key=lambda process: process.memory_info().rss)  # the one that holds the file
-        killed_at = time.monotonic()
         os.kill(victim.pid, signal.SIGKILL)
         (reply,) = asked.result()
-    if reply.status != 200:  # else it had just finished, or the other one was at work
-        assert (reply.status, reply.json()["code"]) == (422, "decoder_crashed")
-        assert time.monotonic() - killed_at < 4.0
+    assert reply.status == 200
+    assert without_times(reply) == without_times(before)
     again = ask_all(live.port, [audio_post(clip(peak)) for peak in peaks()[:8]])
     assert [without_times(reply) for reply in again] == undisturbed[:8]
     wait_until(lambda: len(decoders(live)) == 2)
