@@ -19,6 +19,7 @@ HEADER_SECONDS = 10.0  # from the first byte (or the connection) to the end of a
 MAX_HEADER_BYTES = 65_536
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 LINGER_SECONDS = 10.0  # how long the rest of a refused body is read and thrown away, so that the client sees the answer
+UNREAD_SECONDS = 10.0  # how long an answer may wait for a client who does not read it
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -26,7 +27,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # closes
+        self._abort_timer: asyncio.TimerHandle | None = None  # for where closing would wait for the client
         self._barren_bytes = 0  # that came since the last byte of a body or the last end of headers or of a message
         self._header_bytes = 0  # of the request line and the headers of the message at hand
         self._refused = False
@@ -40,6 +42,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
+        self._cancel_abort()
         super().connection_lost(exc)
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True  # uvicorn tells only the last of pipelined requests
@@ -94,6 +97,21 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_body:
             self._close_after(LINGER_SECONDS)
         super().on_response_complete()
+        if self.transport.is_closing():
+            self._abort_later()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._abort_later()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._abort_later()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._cancel_abort()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -114,7 +132,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._in_headers and not self._is_answering:
             self.transport.write(_refusal(error))
-        self.transport.close()
+        self._close()
 
     def _close_after(self, seconds: float) -> None:
         self._cancel_timer()
@@ -123,6 +141,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
+            self._abort_later()
+
+    def _abort_later(self) -> None:
+        """A closed connection lives on until the client has read what is left, and a paused one until it reads."""
+        if self._abort_timer is None:
+            self._abort_timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def _cancel_abort(self) -> None:
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+            self._abort_timer = None
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -1,15 +1,18 @@
 """Rows of metadata to train the reader of `lrid_net_plus` on: how they are drawn, and what is done to them.
 
 Where a row comes from must not be what tells its language. Charts of French rap have no albums here, anime themes no
-artists, and so on; so albums are invented from titles, artists exchanged within a language, fields left out, and accents
-lost, all at random. What people send is like that, too.
+artists, and so on. So whether a field is given is drawn at random, whatever the row has: missing albums are invented from
+titles, missing artists borrowed within the language, and given ones left out. What people send is like that, too.
 """
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +32,15 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Habits:
-    """How often a drawn row is changed, and how."""
+    """How likely each field is given, whatever the row has, and how else a drawn row is changed."""
 
-    drop_artist: float = 0.35
-    drop_album: float = 0.25
-    drop_title: float = 0.1
-    drop_all: float = 0.02  # nothing is left: the answer to learn is the class mix
-    invent_album: float = 0.5  # the title of another row of the artist, else of the language; half of it spares real ones
-    swap_artist: float = 0.0  # for another of the same language
+    give_artist: float = 0.65
+    give_album: float = 0.6
+    give_title: float = 0.9
+    give_nothing: float = 0.02  # the answer to learn is the class mix
+    replace_artist: float = 0.1  # by another of the same language, as where there is none
+    stray_artist: float = 0.15  # by one of any language: artists to come are strangers, and less than a name to go by
+    replace_album: float = 0.25  # by the title of another row of the artist, else of the language; as where there is none
     lose_accents: float = 0.1
     drop_ngram: float = 0.2  # each of them; the rest counts for more
 
@@ -71,27 +75,29 @@ class Drawer:
 
     def likeness(self, i: int, rng: np.random.Generator) -> Texts:
         """Row `i` as somebody might have sent it."""
-        habits, label = self._habits, int(self.labels[i])
+        habits = self._habits
         artist, album, title = self.texts[i]
-        chance = rng.random(7)
-        if chance[0] < habits.invent_album * (0.5 if album else 1.0):
-            album = self.texts[self._sibling(i, label, rng)][TITLE] or album
-        if chance[1] < habits.swap_artist:
-            artist = self.texts[int(rng.choice(self._of_label[label]))][ARTIST]
-        if chance[2] < habits.drop_all:
+        chance = rng.random(8)
+        if chance[0] < habits.give_nothing:
             return NO_TEXT
-        kept: Texts = (
-            None if chance[3] < habits.drop_artist else artist,
-            None if chance[4] < habits.drop_album else album,
-            None if chance[5] < habits.drop_title else title,
+        if not artist or chance[1] < habits.replace_artist:
+            artist = self.texts[int(rng.choice(self._of_label[int(self.labels[i])]))][ARTIST]
+        if chance[7] < habits.stray_artist:
+            artist = self.texts[int(self.draw(1, rng)[0])][ARTIST]
+        if not album or chance[2] < habits.replace_album:
+            album = self.texts[self._sibling(i, rng)][TITLE]
+        given = (
+            artist if chance[3] < habits.give_artist else None,
+            album if chance[4] < habits.give_album else None,
+            title if chance[5] < habits.give_title else None,
         )
-        if not any(kept):
-            kept = (artist, album, title)
+        kept: Texts = given if any(given) else self.texts[i]
         if chance[6] < habits.lose_accents:
             kept = (_without_accents(kept[0]), _without_accents(kept[1]), _without_accents(kept[2]))
         return kept
 
-    def _sibling(self, i: int, label: int, rng: np.random.Generator) -> int:
+    def _sibling(self, i: int, rng: np.random.Generator) -> int:
+        label = int(self.labels[i])
         family = self._of_artist.get((self.texts[i][ARTIST], label))
         return int(rng.choice(family if family is not None else self._of_label[label]))
 
@@ -132,17 +138,36 @@ def texts_of(metadata: Metadata) -> Texts:
     return artist, album, title
 
 
-def draw_probabilities(rows: Sequence[Row], mix: Float64, weights: Mapping[str, float]) -> Float64:
+def draw_probabilities(
+    rows: Sequence[Row], mix: Float64, weights: Mapping[str, float], artist_power: float = 1.0
+) -> Float64:
     """(n_rows,): classes as `mix` says; within a class by the weight of the first prefix that fits the row's strength.
 
-    Raises CorpusError if a class of the mix has no rows.
+    An artist of n rows counts as n ** `artist_power` rows. Raises CorpusError if a class of the mix has no rows.
     """
     lacking = np.flatnonzero((count(rows, len(mix)) == 0) & (mix > 0))
     if lacking.size:
         raise CorpusError(f"no training rows of class number {lacking[0]}: add some, or train without the class")
-    return row_probabilities(
-        rows, mix, lambda row: next((w for start, w in weights.items() if row.strength.startswith(start)), 1.0)
-    )
+    of_artist = Counter((row.metadata.artist, row.label) for row in rows)
+
+    def weight(row: Row) -> float:
+        own = next((w for start, w in weights.items() if row.strength.startswith(start)), 1.0)
+        n = of_artist[row.metadata.artist, row.label] if row.metadata.artist else 1
+        return own * float(n ** (artist_power - 1.0))
+
+    return row_probabilities(rows, mix, weight)
+
+
+def read_phrases(codes: Sequence[str]) -> list[Row]:
+    """`phrases.json` as training rows with a title alone and the strength "phrase"; of the classes asked for."""
+    text = resources.files(__package__).joinpath("phrases.json").read_text(encoding="utf-8")
+    entries = json.loads(text)["languages"].values()
+    return [
+        Row(0, None, Metadata(title=phrase), codes.index(entry["label"]), "train", "phrase")
+        for entry in entries
+        if entry["label"] in codes
+        for phrase in entry["phrases"]
+    ]
 
 
 def _without_accents(text: str | None) -> str | None:

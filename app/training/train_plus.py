@@ -34,8 +34,9 @@ from app.training import checkpoint
 from app.training.corpus import Row, check_artists, read_manifest
 from app.training.errors import CheckpointError, TrainingError
 from app.training.labels import PAPER_LABELS
-from app.training.plus_data import Batch, Drawer, Float64, Habits, Shelf, Texts, draw_probabilities, texts_of
+from app.training.plus_data import Batch, Drawer, Float64, Habits, Shelf, Texts, draw_probabilities, read_phrases, texts_of
 
+STRENGTH_WEIGHTS = {"strong-": 1.0, "strong": 4.0, "weak": 0.5, "script": 0.5, "phrase": 0.5}
 ROWS_AT_ONCE = 1024  # when nothing is learnt
 
 
@@ -48,7 +49,9 @@ class PlusConfig:
     labels: tuple[Label, ...] = PAPER_LABELS
     class_counts: Mapping[str, float] = field(default_factory=lambda: dict(MUSIC4ALL))  # of the catalogues to come
     class_power: float = 0.5  # rows are drawn by count ** power: this is the prior in the answers
-    strength_weights: Mapping[str, float] = field(default_factory=lambda: {"weak": 0.5, "script": 0.5})  # else 1
+    strength_weights: Mapping[str, float] = field(default_factory=lambda: dict(STRENGTH_WEIGHTS))  # by prefix, else 1
+    artist_power: float = 0.5  # an artist of n rows counts as n ** power
+    phrases: bool = True  # `phrases.json` beside the manifest's rows
     habits: Habits = field(default_factory=Habits)
 
     epochs: int = 6
@@ -131,8 +134,9 @@ def train_text(config: PlusConfig) -> Path:
     rows = read_manifest(config.manifest, config.codes)
     check_artists(rows)
     train_rows = [row for row in rows if row.split == "train" and row.metadata.fields]
+    train_rows += read_phrases(config.codes) if config.phrases else []
     valid_rows = [row for row in rows if row.split == "valid" and row.metadata.fields and row.strength != "script"]
-    drawer = Drawer(train_rows, draw_probabilities(train_rows, config.class_mix(), config.strength_weights), config.habits)
+    drawer = Drawer(train_rows, probabilities_of(train_rows, config), config.habits)
     shelf = Shelf(FieldReader(config.read))
     network = TextNet(config)
     optimizer = _optimizer(network, config)
@@ -154,6 +158,11 @@ def train_text(config: PlusConfig) -> Path:
             console.print(line, highlight=False)
             checkpoint.save(config.output / "text.pt", _as_dict(network, optimizer, config, epoch + 1, len(train_rows)))
     return config.output / "text.pt"
+
+
+def probabilities_of(rows: Sequence[Row], config: PlusConfig) -> Float64:
+    """(n_rows,) by which training rows are drawn."""
+    return draw_probabilities(rows, config.class_mix(), config.strength_weights, config.artist_power)
 
 
 def _step(

@@ -120,6 +120,22 @@ def test_a_refused_body_that_never_ends(server: LiveServer) -> None:
         assert closed_within(connection) < LET_GO_SECONDS
 
 
+def test_who_does_not_read_is_let_go(server: LiveServer) -> None:
+    """Many requests in a row, and no answer is ever read: neither memory nor a file descriptor for long."""
+    process = psutil.Process(server.process.pid)
+    files, before_mb = process.num_fds(), process.memory_info().rss / 1e6
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            connection = stack.enter_context(connect(server))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(1.0)
+            with contextlib.suppress(TimeoutError, ConnectionResetError, BrokenPipeError):
+                for _ in range(40):
+                    connection.sendall(get_request("/openapi.json") * 100)
+        assert process.memory_info().rss / 1e6 - before_mb < 60
+        wait_until(lambda: process.num_fds() <= files, seconds=LET_GO_SECONDS)
+
+
 # --- too much ---------------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from app.families.store import load_model
 from app.training.corpus import Row, read_manifest
 from app.training.errors import CheckpointError, CorpusError, TrainingError
 from app.training.plus_audio import AudioConfig, HeardCorpus, fit_audio
-from app.training.plus_data import ALBUM, ARTIST, TITLE, Drawer, Habits, Shelf, draw_probabilities, texts_of
+from app.training.plus_data import ALBUM, ARTIST, TITLE, Drawer, Habits, Shelf, draw_probabilities, read_phrases, texts_of
 from app.training.plus_merge import merged
 from app.training.plus_release import Parts, PlusReleaseConfig, make_plus_release, mixed
 from app.training.train_plus import PlusConfig, TextNet, load_text, predict, train_text
@@ -66,6 +66,7 @@ def config(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> PlusConf
         class_counts={"en": 4, "fr": 1, "de": 1},
         read=PlusReadConfig(languages=list(langdetect_languages()), buckets_log2=10, embedding_size=4),
         network=NetworkConfig(text_units=16, identify_units=16),
+        phrases=False,
         **TINY,
     )
 
@@ -148,34 +149,61 @@ def test_rows_are_drawn_in_the_class_mix_and_by_strength(rows: list[Row], config
     np.testing.assert_allclose(of_english.max() / of_english.min(), 2.0)
 
 
+STILL = {"give_artist": 1.0, "give_album": 1.0, "give_title": 1.0, "give_nothing": 0.0, "replace_artist": 0.0,
+         "stray_artist": 0.0, "replace_album": 0.0, "lose_accents": 0.0, "drop_ngram": 0.0}  # fmt: skip
+
+
+def test_an_artist_of_many_rows_counts_less(rows: list[Row]) -> None:
+    many = [replace(rows[0], metadata=Metadata(artist="Many", title=str(i))) for i in range(16)]
+    few = [replace(rows[0], metadata=Metadata(artist="Few", title="one")), replace(rows[0], metadata=Metadata(title="x"))]
+    p = draw_probabilities(many + few, np.array([1.0]), {}, artist_power=0.5)
+    np.testing.assert_allclose(p / p[-1], [0.25] * 16 + [1.0, 1.0])
+
+
+def test_phrases_are_rows_of_their_class(config: PlusConfig) -> None:
+    phrases = read_phrases(config.codes)
+    assert {row.label for row in phrases} == {0, 1, 2}
+    assert all(row.metadata.fields == ("title",) and row.split == "train" for row in phrases)
+    titles = [row.metadata.title for row in phrases]
+    assert len(set(titles)) > 0.9 * len(titles) > 200
+
+
 def test_habits_one_by_one(rows: list[Row]) -> None:
-    still = dict.fromkeys(Habits.__dataclass_fields__, 0.0)
     uniform = np.full(len(rows), 1 / len(rows))
     rng = np.random.default_rng(0)
 
     def drawer(**habits: float) -> Drawer:
-        return Drawer(rows, uniform, Habits(**{**still, **habits}))
+        return Drawer(rows, uniform, Habits(**{**STILL, **habits}))
 
-    unchanged = drawer()
-    assert all(unchanged.likeness(i, rng) == texts_of(rows[i].metadata) for i in range(len(rows)))
-    assert drawer(drop_all=1.0).likeness(0, rng) == (None, None, None)
-    assert all(drawer(drop_artist=1.0).likeness(i, rng)[ARTIST] is None for i in range(20))
-    assert all(any(drawer(drop_artist=1.0, drop_album=1.0, drop_title=1.0).likeness(i, rng)) for i in range(20))
-    without_album = next(i for i, row in enumerate(rows) if not row.metadata.album)
-    invented = drawer(invent_album=1.0).likeness(without_album, rng)[ALBUM]
-    artist = rows[without_album].metadata.artist
-    assert invented in {row.metadata.title for row in rows if row.metadata.artist == artist}
-    swapped = {drawer(swap_artist=1.0).likeness(0, rng)[ARTIST] for _ in range(30)}
+    whole = [i for i, row in enumerate(rows) if row.metadata.album]
+    assert all(drawer().likeness(i, rng) == texts_of(rows[i].metadata) for i in whole)
+    assert drawer(give_nothing=1.0).likeness(0, rng) == (None, None, None)
+    assert all(drawer(give_artist=0.0).likeness(i, rng)[ARTIST] is None for i in range(20))
+    assert all(any(drawer(give_artist=0.0, give_album=0.0, give_title=0.0).likeness(i, rng)) for i in range(20))
+    swapped = {drawer(replace_artist=1.0).likeness(0, rng)[ARTIST] for _ in range(30)}
     assert len(swapped) > 3
     assert swapped <= {row.metadata.artist for row in rows if row.label == rows[0].label}
+    strays = {drawer(stray_artist=1.0).likeness(0, rng)[ARTIST] for _ in range(60)}
+    assert len({artist.split()[2] for artist in strays if artist}) == len(LABELS)
     summer = next(i for i, row in enumerate(rows) if "l'été" in (row.metadata.title or ""))
     assert "l'ete" in (drawer(lose_accents=1.0).likeness(summer, rng)[TITLE] or "")
 
 
+def test_whether_a_field_is_given_does_not_tell_where_a_row_comes_from(rows: list[Row]) -> None:
+    """Rows without an album are sent with one as often as others: the title of a row of the artist."""
+    drawer = Drawer(rows, np.full(len(rows), 1 / len(rows)), Habits(**{**STILL, "give_album": 0.5}))
+    rng = np.random.default_rng(0)
+    for i in (next(i for i, row in enumerate(rows) if bool(row.metadata.album) == has) for has in (True, False)):
+        sent = [drawer.likeness(i, rng)[ALBUM] for _ in range(300)]
+        assert np.mean([album is not None for album in sent]) == pytest.approx(0.5, abs=0.1)
+        artist = rows[i].metadata.artist
+        known = {row.metadata.title for row in rows if row.metadata.artist == artist} | {rows[i].metadata.album, None}
+        assert set(sent) <= known
+
+
 def test_accents_are_lost_from_latin_letters_only(rows: list[Row]) -> None:
     row = replace(rows[0], metadata=Metadata(artist="Й", album="가がé", title="cœur"))
-    still = dict.fromkeys(Habits.__dataclass_fields__, 0.0)
-    drawer = Drawer([row], np.ones(1), Habits(**{**still, "lose_accents": 1.0}))
+    drawer = Drawer([row], np.ones(1), Habits(**{**STILL, "lose_accents": 1.0}))
     assert drawer.likeness(0, np.random.default_rng(0)) == ("Й", "가がe", "cœur")
 
 
@@ -277,5 +305,5 @@ def _release(store: Path, manifest: Path) -> PlusReleaseConfig:
 
 def test_the_settings_of_a_run_are_kept(config: PlusConfig, trained: TextNet) -> None:
     kept = json.loads((config.output / "config.json").read_text(encoding="utf-8"))
-    assert kept["habits"]["drop_artist"] == config.habits.drop_artist
+    assert kept["habits"]["give_artist"] == config.habits.give_artist
     assert kept["class_mix"] == [0.5, 0.25, 0.25]
