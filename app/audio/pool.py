@@ -17,7 +17,7 @@ import threading
 import time
 from concurrent.futures import Future
 
-from app.audio.process import AbandonedError, DecoderProcess, Job, WorkerGoneError
+from app.audio.process import AbandonedError, DecoderProcess, Job, StuckError, WorkerGoneError
 from app.audio.spec import DecodeLimits, WindowSpec
 from app.domain import Recording
 from app.errors import AudioError, DecoderCrashed, InternalError, LridError, NotReady
@@ -25,7 +25,7 @@ from app.errors import AudioError, DecoderCrashed, InternalError, LridError, Not
 _IDLE_CHECK_SECONDS = 0.5  # how soon the death of an idle process is noticed
 _MAX_JOBS_PER_PROCESS = 2000  # then it is replaced: what codecs leak stays bounded
 _MAX_RESTART_DELAY_SECONDS = 5.0
-_TRIES = 2  # of a file whose process ended: it may have been killed from outside, and the file be innocent
+_TRIES = 2  # of a file whose process ended or did not take it: that may have come from outside, and the file be innocent
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class DecodePool:
             if self._closed.is_set():
                 raise NotReady("The audio decoders have been stopped.")
             for slot in range(len(self._threads), self._workers):
-                thread = threading.Thread(target=self._serve, args=(slot,), name=f"decode-{slot}", daemon=True)
+                thread = threading.Thread(target=self._look_after, args=(slot,), name=f"decode-{slot}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
@@ -103,8 +103,17 @@ class DecodePool:
             job.abandoned.set()
             raise
 
+    def _look_after(self, slot: int) -> None:
+        """The life of one thread. No defect of ours may end it: there would be a decoder less, and nobody to notice."""
+        while not self._closed.is_set():
+            try:
+                self._serve(slot)
+            except Exception:
+                log.exception("a thread that looks after a decoder failed; it goes on")
+                self._closed.wait(_MAX_RESTART_DELAY_SECONDS)
+
     def _serve(self, slot: int) -> None:
-        """The life of one thread: keep a process alive, hand it jobs."""
+        """Keep a process alive, hand it jobs."""
         process: DecoderProcess | None = None
         failures = 0
         while not self._closed.is_set():
@@ -156,7 +165,7 @@ class DecodePool:
             for _ in range(_TRIES):
                 process = self._living(process, slot)  # it may have died while idle
                 outcome = self._outcome(job, process)
-                if not isinstance(outcome, DecoderCrashed) or (process is not None and process.alive):
+                if not isinstance(outcome, (DecoderCrashed, InternalError)) or process is None or process.alive:
                     break
         except Exception as error:
             log.error("decoding failed in the service itself", exc_info=error)
@@ -180,6 +189,9 @@ class DecodePool:
                 log.error("a decoder met a defect", extra={"cause": process.cause})
                 process.cause = ""
             return error
+        except StuckError:
+            log.error("a decoder hung while it had nothing to do, and was replaced")
+            return InternalError()
         except AbandonedError:
             return NotReady("The audio decoders have been stopped.")  # seen after `close` only: else nobody listens
 

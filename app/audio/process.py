@@ -23,6 +23,7 @@ from app.domain import Recording, Window
 from app.errors import AudioError, DecoderCrashed, DecoderTimeout
 
 _START_SECONDS = 30.0
+_TAKE_SECONDS = 5.0  # for a process that has nothing to do to take a file: it does at once, unless it hangs or is stopped
 _POLL_SECONDS = 0.25  # how often a waiting thread looks whether its caller is gone; only while a file is decoded
 _SOCKET_BUFFER_BYTES = 1 << 20
 # All that a decoder gets to see of the environment: no keys, no settings.
@@ -31,6 +32,10 @@ _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"
 
 class WorkerGoneError(Exception):
     """The process is dead or does not start; the message says why."""
+
+
+class StuckError(Exception):
+    """The process did not take the file, which therefore is not to blame."""
 
 
 class AbandonedError(Exception):
@@ -109,7 +114,7 @@ class DecoderProcess:
     def decode(self, job: Job, deadline: float) -> Recording:
         """Decode `job`, until `deadline` (monotonic). The process is dead after any error that it did not tell itself.
 
-        Raises AudioError: the worker's own, DecoderTimeout, DecoderCrashed; and AbandonedError.
+        Raises AudioError: the worker's own, DecoderTimeout, DecoderCrashed; StuckError; and AbandonedError.
         """
         self.jobs += 1
 
@@ -124,13 +129,15 @@ class DecoderProcess:
         except wire.PeerGoneError:
             self.kill()
             raise DecoderCrashed from None
-        except (AbandonedError, DecoderTimeout):
+        except (AbandonedError, DecoderTimeout, StuckError):
             self.kill()
             raise
 
     def _exchange(self, job: Job, check: Callable[[], None]) -> Recording:
         request = {"bytes": len(job.data), "spec": asdict(job.spec), "limits": asdict(job.limits)}
-        wire.send(self._connection, request, job.data, check)
+        wire.send(self._connection, request, check=check)
+        self._wait_until_taken(check)
+        wire.send_body(self._connection, job.data, check)
         header = wire.receive_header(self._connection, check)
         if "error" in header:
             self.cause = str(header.get("cause", ""))
@@ -146,6 +153,17 @@ class DecoderProcess:
         wire.receive_into(self._connection, samples.data.cast("B") if times else memoryview(b""), check)
         windows = tuple(Window(*time_, row) for time_, row in zip(times, samples, strict=True))
         return Recording(seconds, windows, name)
+
+    def _wait_until_taken(self, check: Callable[[], None]) -> None:
+        gives_up_at = time.monotonic() + _TAKE_SECONDS
+
+        def check_taking() -> None:
+            check()
+            if time.monotonic() > gives_up_at:
+                raise StuckError
+
+        if "taken" not in wire.receive_header(self._connection, check_taking):
+            raise wire.PeerGoneError
 
 
 def _audio_error(header: wire.Header) -> AudioError:

@@ -29,15 +29,20 @@ def send(connection: socket.socket, header: Header, body: memoryview | bytes = b
     """Send one message. Raises PeerGoneError, or what `check` raises."""
     text = json.dumps(header).encode()
     for part in (len(text).to_bytes(_LENGTH_BYTES, "big") + text, body):
-        view = memoryview(part).cast("B")
-        while view:
-            check()
-            try:
-                view = view[connection.send(view) :]
-            except TimeoutError:
-                continue
-            except OSError as error:
-                raise PeerGoneError from error
+        send_body(connection, part, check)
+
+
+def send_body(connection: socket.socket, body: memoryview | bytes, check: Check = no_check) -> None:
+    """Send raw bytes. Raises PeerGoneError, or what `check` raises."""
+    view = memoryview(body).cast("B")
+    while view:
+        check()
+        try:
+            view = view[connection.send(view) :]
+        except TimeoutError:
+            continue
+        except OSError as error:
+            raise PeerGoneError from error
 
 
 def receive_header(connection: socket.socket, check: Check = no_check) -> Header:

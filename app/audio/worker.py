@@ -67,6 +67,7 @@ def _restrict(memory_mb: int) -> None:
 def _answer(connection: socket.socket, load: Loader) -> None:
     """Read one request, decode, answer. A failure of the loader is an answer too."""
     header = wire.receive_header(connection)
+    wire.send(connection, {"taken": True})
     reply: wire.Header
     body = b""
     try:

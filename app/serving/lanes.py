@@ -47,7 +47,7 @@ def _call(function: Callable[[T], R], item: T, future: Future[R]) -> _Call:
     def call() -> None:
         try:
             future.set_result(function(item))
-        except Exception as error:
+        except BaseException as error:  # also what ends a thread: the caller must hear of it, and the lane stays
             future.set_exception(error)
 
     return call

@@ -204,6 +204,38 @@ def test_a_decoder_killed_while_idle_is_replaced(shared_pool: DecodePool) -> Non
     assert shared_pool.healthy
 
 
+def test_a_decoder_stopped_while_idle_is_replaced_and_the_file_not_blamed() -> None:
+    """It would keep the file until the time limit, and the file would be called slow."""
+    pool = DecodePool(workers=1, timeout_seconds=50.0, memory_mb=512, loader=LOADER)
+    try:
+        before = ask(pool, b"pid").format
+        os.kill(int(before), signal.SIGSTOP)
+        began = time.monotonic()
+        assert ask(pool, b"pid").format != before
+        assert time.monotonic() - began < 30.0
+    finally:
+        pool.close()
+
+
+def test_a_defect_of_ours_does_not_end_the_thread_that_looks_after_a_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = DecodePool(workers=1, timeout_seconds=50.0, memory_mb=512, loader=LOADER)
+    living, calls = pool._living, []
+
+    def failing(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            raise RuntimeError("can't start new thread")
+        return living(*args)
+
+    monkeypatch.setattr(pool, "_living", failing)
+    monkeypatch.setattr("app.audio.pool._MAX_RESTART_DELAY_SECONDS", 0.1)
+    try:
+        assert ask(pool, b"pid").seconds == 1.0
+        assert len(calls) > 1
+    finally:
+        pool.close()
+
+
 def test_all_decoders_killed_at_once_are_replaced(shared_pool: DecodePool) -> None:
     ask(shared_pool, b"pid")
     children = decoders()

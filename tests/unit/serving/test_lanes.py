@@ -46,6 +46,18 @@ def test_an_error_comes_out_after_all_have_ended_and_the_next_call_works() -> No
     assert lanes.map([2, 3]) == [2, 3]
 
 
+def test_what_would_end_a_lane_reaches_the_caller_and_the_lane_stays() -> None:
+    def work(item: int) -> int:
+        if item == 0:
+            raise SystemExit
+        return item
+
+    lanes = Lanes[int, int](1, work)
+    with pytest.raises(SystemExit):
+        lanes.map([0, 1])
+    assert lanes.map([2]) == [2]
+
+
 def test_threads_start_with_the_first_call_and_end_with_the_object() -> None:
     others = lane_threads()
     lanes = Lanes[int, int](2, abs)
