@@ -38,6 +38,8 @@ def synthesize(
     metadata: Annotated[Path | None, typer.Option(help="Real names. \\[default: LRID_DATA/metadata.tsv]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same clips.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    speech: Annotated[Path | None, typer.Option(help="CSV of recordings of real voices: they sing, not espeak-ng.")] = None,
+    hold_out: Annotated[list[str] | None, typer.Option(help="Source of --speech kept for validation; repeat.")] = None,
 ) -> None:
     """Make singing to train on: espeak-ng sings random melodies with accompaniment; each clip gets real metadata.
 
@@ -51,6 +53,8 @@ def synthesize(
         clips_per_class=clips_per_class,
         seed=seed,
         jobs=jobs,
+        speech=speech,
+        held_out_sources=hold_out or (),
     )
     typer.echo(f"{report.manifest}: {report.made} clips made, {report.found} were there")
 

@@ -1,8 +1,9 @@
 """A training manifest: one row a track, with any of audio, artist, album and title, and its language.
 
 CSV or TSV (told by the suffix) with a header. Columns: `label` or `language`; any of `path` (relative to the manifest),
-`artist`, `album`, `title`; optionally `split` (train, valid, test; default train)
-and `strength` (how the label came about, free text). Other columns are ignored.
+`artist`, `album`, `title`; optionally `split` (train, valid, test; default train), `strength` (how the label came about,
+free text) and `domain` (a kind of audio that not every class has, such as `human` beside `synthetic`: in training its rows
+compete only among the classes it has, so that the kind itself tells no language). Other columns are ignored.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Row:
     label: int  # index among the labels it was read with
     split: str
     strength: str  # "" when the manifest does not say
+    domain: str = ""  # the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def _row(manifest: Path, line: int, raw: dict[str, str | None], index: dict[str,
     path = manifest.parent / given if given else None
     if path is None and not metadata.fields:
         raise CorpusError(f"{where}: neither audio nor metadata; fill path, artist, album or title, or drop the row")
-    return Row(line, path, metadata, index[code], split, (raw.get("strength") or "").strip())
+    strength, domain = ((raw.get(name) or "").strip() for name in ("strength", "domain"))
+    return Row(line, path, metadata, index[code], split, strength, domain)
 
 
 def select(rows: Sequence[Row], split: str, *, audio: bool) -> list[Row]:
@@ -92,6 +95,14 @@ def select(rows: Sequence[Row], split: str, *, audio: bool) -> list[Row]:
 def count(rows: Sequence[Row], n_classes: int) -> npt.NDArray[np.int64]:
     """(n_classes,) rows of each class."""
     return np.bincount([row.label for row in rows], minlength=n_classes)
+
+
+def classes_of_domains(rows: Sequence[Row], n_classes: int) -> npt.NDArray[np.bool_]:
+    """(n_rows, n_classes): the classes that the domain of each row has among `rows`; all where no domain is named."""
+    has: dict[str, npt.NDArray[np.bool_]] = {"": np.ones(n_classes, bool)}
+    for row in rows:
+        has.setdefault(row.domain, np.zeros(n_classes, bool))[row.label] = True
+    return np.stack([has[row.domain] for row in rows]) if rows else np.ones((0, n_classes), bool)
 
 
 def class_mix(counts: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float64]:

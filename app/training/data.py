@@ -19,7 +19,16 @@ from app.families.lrid_net.read import LangdetectReader, langdetect_languages
 from app.training import augment
 from app.training.caches import TextVectors, Waveforms
 from app.training.config import VARIANTS, TrainConfig
-from app.training.corpus import Row, check_artists, class_mix, count, read_manifest, row_probabilities, select
+from app.training.corpus import (
+    Row,
+    check_artists,
+    class_mix,
+    classes_of_domains,
+    count,
+    read_manifest,
+    row_probabilities,
+    select,
+)
 from app.training.errors import CorpusError
 
 LIMITS = DecodeLimits(max_audio_seconds=3600.0, silence_dbfs=-60.0)
@@ -36,6 +45,7 @@ class Split:
     labels: Labels  # (n,)
     text_x_lang: FloatArray  # (m, 56)
     text_labels: Labels  # (m,)
+    classes: npt.NDArray[np.bool_]  # (n, n_classes) that each row with audio competes among
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Data:
         audio = select(rows, split, audio=True) if kind.audio else []
         text = select(rows, split, audio=False) if kind.audio else [row for row in rows if row.split == split]
         text = [row for row in [*text, *(t for t in texts if t.split == split)] if row.metadata.fields] * kind.text
-        by_split[split] = _split(audio, text, reader, progress)
+        by_split[split] = _split(audio, text, reader, progress, len(config.labels))
         train_texts = text if split == "train" else train_texts
     return _check(config, Data(by_split["train"], by_split["valid"], waveforms, *_priors(config, by_split, train_texts)))
 
@@ -92,12 +102,12 @@ def make_text_vectors(cache: Path, seed: int) -> TextVectors:
     return TextVectors(cache / "x_lang", LangdetectReader(languages, seed=seed), fingerprint)
 
 
-def _split(audio: list[Row], text: list[Row], reader: TextVectors, progress: Progress) -> Split:
+def _split(audio: list[Row], text: list[Row], reader: TextVectors, progress: Progress, n_classes: int) -> Split:
     task = progress.add_task("reading metadata", total=len(audio) + len(text))
     vectors = reader((row.metadata for row in [*audio, *text]), lambda n: progress.advance(task, n))  # (n + m, 56)
     labels = np.array([row.label for row in [*audio, *text]], np.int64)
     n = len(audio)
-    return Split(audio, vectors[:n], labels[:n], vectors[n:], labels[n:])
+    return Split(audio, vectors[:n], labels[:n], vectors[n:], labels[n:], classes_of_domains(audio, n_classes))
 
 
 def _priors(

@@ -164,9 +164,12 @@ def batch_loss(
         x_lang = torch.zeros_like(x_lang)
     s_text = network.g(network.drop_text(x_lang))  # (A + T, 128)
     labels = torch.from_numpy(np.concatenate([train.labels[batch.audio], train.text_labels[batch.text]])).to(device)
-    loss = cross_entropy(network.h(torch.cat([s_audio, s_text], dim=1)), labels)
+    elsewhere = torch.from_numpy(~train.classes[batch.audio]).to(device)  # (A, n_classes) not of the row's domain
+    every = elsewhere.new_zeros(len(batch.text), elsewhere.shape[1])
+    logits = network.h(torch.cat([s_audio, s_text], dim=1))
+    loss = cross_entropy(logits.masked_fill(torch.cat([elsewhere, every]), -math.inf), labels)
     if config.audio_loss_weight and len(heard):
-        own = cross_entropy(state.audio_head(heard), labels[: len(heard)])
+        own = cross_entropy(state.audio_head(heard).masked_fill(elsewhere, -math.inf), labels[: len(heard)])
         loss = loss + config.audio_loss_weight * own
     return loss
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from app.training.synthesis.accompaniment import play_band
-from app.training.synthesis.lines import SPLITS, Grammar, Split, pick
+from app.training.synthesis.lines import SPLITS, Grammar, Split, line_id, pick
 from app.training.synthesis.melody import draw_melody
 from app.training.synthesis.recording import mix, record
 from app.training.synthesis.settings import ClipSettings, draw_settings
@@ -50,6 +51,22 @@ class ClipPlan:
     text: str
     settings: ClipSettings
 
+    domain: ClassVar[str] = "synthetic"
+
+    @property
+    def line(self) -> str:
+        """What is sung, short."""
+        return line_id(self.text)
+
+    def render(self) -> Samples:
+        """(seconds * SAMPLE_RATE_HZ,), mono, in [-1, 1].
+
+        Raises:
+            SynthesisError: espeak-ng or pyworld is missing or fails.
+        """
+        settings = self.settings
+        return perform(speak(self.text, self.voice, settings.words_per_minute, settings.speech_pitch), settings)
+
 
 def plan_clip(name: ClipName, grammars: tuple[Grammar, ...]) -> ClipPlan:
     """Draw settings and text. `grammars` are those of the label; each is as likely."""
@@ -72,13 +89,3 @@ def perform(speech: Samples, settings: ClipSettings) -> Samples:
     voice = sing(speech, melody, settings, rng)
     band = None if np.isinf(settings.voice_to_band_db) else play_band(settings, rng)
     return record(mix(voice, band, settings), settings, rng)
-
-
-def render(plan: ClipPlan) -> Samples:
-    """The sound of the clip: (seconds * SAMPLE_RATE_HZ,), mono, in [-1, 1].
-
-    Raises:
-        SynthesisError: espeak-ng or pyworld is missing or fails.
-    """
-    settings = plan.settings
-    return perform(speak(plan.text, plan.voice, settings.words_per_minute, settings.speech_pitch), settings)

@@ -5,26 +5,48 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import soundfile
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.training.synthesis.clip import METADATA, ClipName, ClipPlan, plan_clip, render
+from app.training.synthesis.clip import METADATA, ClipName, plan_clip
 from app.training.synthesis.errors import OrderRefused, OutputUnusable
-from app.training.synthesis.lines import line_id, load_grammars
+from app.training.synthesis.humans import HumanVoices, load_voices
+from app.training.synthesis.lines import load_grammars
 from app.training.synthesis.pairing import MetadataRows, load_rows
-from app.training.synthesis.voices import SAMPLE_RATE_HZ, require_tools
+from app.training.synthesis.settings import ClipSettings
+from app.training.synthesis.voices import SAMPLE_RATE_HZ, Samples, require_espeak, require_world
 
 MANIFEST = "manifest.tsv"
 COLUMNS = (
     "path", "artist", "album", "title", "language", "label", "split", "voice", "line_id", "seed", "duration_seconds",
+    "domain",
 )  # fmt: skip
 CLIPS_PER_VALIDATION_CLIP = 6  # default: one validation clip for so many training clips
 CLIPS_BETWEEN_MANIFESTS = 200  # a stopped run leaves a manifest of nearly all it made
+
+
+class Plan(Protocol):
+    """A clip that can be made, whoever sings it."""
+
+    @property
+    def name(self) -> ClipName: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def voice(self) -> str: ...
+    @property
+    def line(self) -> str: ...
+    @property
+    def domain(self) -> str: ...
+    @property
+    def settings(self) -> ClipSettings: ...
+    def render(self) -> Samples: ...
 
 
 @dataclass(frozen=True)
@@ -61,10 +83,10 @@ class Corpus:
     """A corpus on its way: what it will hold and where."""
 
     output: Path
-    plans: list[ClipPlan]
+    plans: Sequence[Plan]
     rows: MetadataRows
 
-    def missing(self) -> list[ClipPlan]:
+    def missing(self) -> list[Plan]:
         """Plans of the clips that are not there yet."""
         return [plan for plan in self.plans if not (self.output / plan.name.path).exists()]
 
@@ -103,6 +125,8 @@ def synthesize_corpus(
     jobs: int,
     valid_clips_per_class: int | None = None,
     labels: tuple[str, ...] | None = None,
+    speech: Path | None = None,
+    held_out_sources: Collection[str] = (),
     show_progress: bool = True,
 ) -> CorpusReport:
     """Make `clips_per_class` training clips of each class, and validation clips, under `output`.
@@ -110,22 +134,17 @@ def synthesize_corpus(
     Clips are FLAC, mono, 22,050 Hz, 16 bit, 7 to 9 s; `manifest.tsv` has COLUMNS, paths relative to it. A clip depends
     on its seed, split, class and number only: a larger corpus of the same seed holds the smaller one.
     `valid_clips_per_class` defaults to one for every CLIPS_PER_VALIDATION_CLIP, `labels` to all classes with lines.
+    With `speech`, an index of recordings, its voices sing in the place of espeak-ng's (see `humans.load_voices`).
 
     Raises:
-        SynthesisError: a tool is missing, the metadata cannot be used, the disk is full or not writable, or an
+        SynthesisError: a tool is missing, metadata or speech cannot be used, the disk is full or not writable, or an
             argument is out of range.
     """
-    grammars = load_grammars()
-    labels = labels or tuple(grammars)
     if valid_clips_per_class is None:
         valid_clips_per_class = -(-clips_per_class // CLIPS_PER_VALIDATION_CLIP)
-    unknown = sorted(set(labels) - set(grammars))
-    if unknown or clips_per_class < 1 or jobs < 1 or seed < 0 or valid_clips_per_class < 0:
-        raise OrderRefused(f"{clips_per_class=}, {valid_clips_per_class=}, {jobs=}, {seed=}, unknown labels {unknown}.")
-    require_tools()
-    rows = load_rows(metadata, labels)
     order = CorpusOrder(clips_per_class, valid_clips_per_class, seed)
-    plans = [plan_clip(name, grammars[name.label]) for name in order.names(labels)]
+    plans = _plans(order, jobs, labels, load_voices(speech, held_out_sources) if speech else None)
+    rows = load_rows(metadata, tuple(dict.fromkeys(plan.name.label for plan in plans)))
     try:
         output.mkdir(parents=True, exist_ok=True)
         made = Corpus(output, plans, rows).make(jobs, show_progress)
@@ -134,7 +153,23 @@ def synthesize_corpus(
     return CorpusReport(output / MANIFEST, made, len(plans) - made)
 
 
-def _write_all(output: Path, plans: list[ClipPlan], jobs: int) -> Iterator[None]:
+def _plans(
+    order: CorpusOrder, jobs: int, labels: tuple[str, ...] | None, humans: HumanVoices | None
+) -> Sequence[Plan]:
+    grammars = load_grammars()
+    possible = humans.labels if humans else tuple(grammars)
+    labels = labels or possible
+    unknown = sorted(set(labels) - set(possible))
+    if unknown or order.clips_per_class < 1 or jobs < 1 or order.seed < 0 or order.valid_clips_per_class < 0:
+        raise OrderRefused(f"{order}, {jobs=}, labels that nobody can sing: {unknown}.")
+    require_world()
+    if humans:
+        return [humans.plan(name) for name in order.names(labels)]
+    require_espeak()
+    return [plan_clip(name, grammars[name.label]) for name in order.names(labels)]
+
+
+def _write_all(output: Path, plans: Sequence[Plan], jobs: int) -> Iterator[None]:
     work = ((output, plan) for plan in plans)
     if jobs == 1:
         yield from map(_write_clip, work)
@@ -144,13 +179,13 @@ def _write_all(output: Path, plans: list[ClipPlan], jobs: int) -> Iterator[None]
         yield from pool.imap_unordered(_write_clip, work, chunksize=4)
 
 
-def _write_clip(job: tuple[Path, ClipPlan]) -> None:
+def _write_clip(job: tuple[Path, Plan]) -> None:
     output, plan = job
     path = output / plan.name.path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
-        pcm = np.round(render(plan) * 32767).astype(np.int16)
+        pcm = np.round(plan.render() * 32767).astype(np.int16)
         soundfile.write(part, pcm, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
         part.replace(path)  # whole or not at all
     except soundfile.LibsndfileError as error:
@@ -159,10 +194,10 @@ def _write_clip(job: tuple[Path, ClipPlan]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _row(plan: ClipPlan, rows: MetadataRows) -> list[str]:
+def _row(plan: Plan, rows: MetadataRows) -> list[str]:
     name = plan.name
     metadata = rows.draw(name.split, name.label, plan.language, name.rng(METADATA))
     written = [metadata.artist or "", metadata.album or "", metadata.title or ""]
     seconds = int(plan.settings.seconds * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    return [name.path, *written, plan.language, name.label, name.split, plan.voice, line_id(plan.text),
-            str(name.seed), f"{seconds:.4f}"]  # fmt: skip
+    return [name.path, *written, plan.language, name.label, name.split, plan.voice, plan.line,
+            str(name.seed), f"{seconds:.4f}", plan.domain]  # fmt: skip

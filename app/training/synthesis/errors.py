@@ -42,6 +42,15 @@ class MetadataUnusable(SynthesisError):
     )
 
 
+class SpeechUnusable(SynthesisError):
+    """There are no recordings of voices to sing with."""
+
+    remedy = (
+        "Give a UTF-8 CSV with the columns file, label, language, source and speaker, files relative to it, and keep at "
+        "least one source of each class for validation with --hold-out."
+    )
+
+
 class OrderRefused(SynthesisError):
     """What was asked for is out of range."""
 

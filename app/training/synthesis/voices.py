@@ -47,14 +47,22 @@ def voices_of(split: Split) -> tuple[Voice, ...]:
     return TRAIN_VOICES if split == "train" else VALID_VOICES
 
 
-def require_tools() -> None:
-    """Fail before any work is done if a tool is not there.
+def require_espeak() -> None:
+    """Fail before any work is done if espeak-ng is not there.
 
     Raises:
-        EspeakMissing, WorldMissing: what is not installed.
+        EspeakMissing: it is not installed.
     """
     if shutil.which("espeak-ng") is None:
         raise EspeakMissing(NO_ESPEAK)
+
+
+def require_world() -> None:
+    """Fail before any work is done if pyworld is not there.
+
+    Raises:
+        WorldMissing: it is not installed.
+    """
     if importlib.util.find_spec("pyworld") is None:
         raise WorldMissing(NO_WORLD)
 

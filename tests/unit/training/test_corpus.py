@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from app.domain import Metadata
-from app.training.corpus import Row, check_artists, class_mix, count, read_manifest, row_probabilities, select
+from app.training.corpus import (
+    Row,
+    check_artists,
+    class_mix,
+    classes_of_domains,
+    count,
+    read_manifest,
+    row_probabilities,
+    select,
+)
 from app.training.errors import CorpusError
 
 CODES = ["en", "fr", "ja"]
@@ -72,6 +81,13 @@ def test_select_tells_audio_from_metadata_only(tmp_path: Path) -> None:
     rows = read_manifest(write(tmp_path / "m.csv", "path,title,label\na.wav,x,en\n,y,fr\n"), CODES)
     assert [row.line for row in select(rows, "train", audio=True)] == [2]
     assert [row.line for row in select(rows, "train", audio=False)] == [3]
+
+
+def test_rows_compete_among_the_classes_of_their_domain(tmp_path: Path) -> None:
+    text = "title,label,domain\na,en,human\nb,en,\nc,fr,\nd,ja,synthetic\ne,fr,human\n"
+    rows = read_manifest(write(tmp_path / "m.csv", text), ["en", "fr", "ja"])
+    expected = [[1, 1, 0], [1, 1, 1], [1, 1, 1], [0, 0, 1], [1, 1, 0]]
+    np.testing.assert_array_equal(classes_of_domains(rows, 3), np.array(expected, bool))
 
 
 def test_class_mix_goes_from_natural_to_uniform() -> None:

@@ -14,7 +14,8 @@ from app.training import train as train_module
 from app.training.config import TrainConfig
 from app.training.data import crops, prepare
 from app.training.errors import CheckpointError, CorpusError, TrainingError
-from app.training.train import batches, learning_rate, steps_per_epoch, train
+from app.training.train import Batch, batch_loss, batches, learning_rate, steps_per_epoch, train
+from app.training.validate import Ear
 from tests.corpora import LABELS, write_corpus
 
 
@@ -249,3 +250,22 @@ def test_no_validation_rows_is_an_error(config: TrainConfig, tmp_path: Path) -> 
     manifest = write_corpus(tmp_path, train=2, valid=0)
     with pytest.raises(CorpusError, match="no row has split=valid"):
         train(replace(config, manifest=manifest, cache=tmp_path / "cache"))
+
+
+def test_a_domain_does_not_learn_about_classes_it_lacks(config: TrainConfig, tmp_path: Path) -> None:
+    """However wrongly it answers with a class that has no such rows, nothing is to be learnt from it."""
+    lines = config.manifest.read_text(encoding="utf-8").splitlines()
+    folder, kept = config.manifest.parent, [line for line in lines[1:] if "\tja\t" not in line]
+    others = [f"{folder / line}\t{domain}" for domain, part in (("human", kept), ("", lines[1:])) for line in part]
+    manifest = tmp_path / "domains.tsv"
+    manifest.write_text("\n".join([lines[0] + "\tdomain", *others]) + "\n", encoding="utf-8")
+    with Progress(disable=True) as progress:
+        data = prepare(replace(config, manifest=manifest), progress)
+    state = train_module._start(config)
+    with torch.no_grad():
+        state.network.h[1].bias[2] = 40.0
+    ear = Ear(config, data, state.network, torch.device("cpu"))
+    human = np.flatnonzero([row.domain == "human" for row in data.train.rows])
+    for rows, low, high in ((human, 0.0, 5.0), (np.flatnonzero(data.train.classes.all(axis=1)), 10.0, 60.0)):
+        loss = batch_loss(config, data, state, ear, Batch(rows, np.zeros(0, np.int64)), np.random.default_rng(0))
+        assert low < loss.item() < high
