@@ -60,6 +60,7 @@ class TrainConfig:
     audio_loss_weight: float = 0.0  # of a training-only classifier on s_audio alone; 0 is the paper's
     augment: bool = False
     init_from: Path | None = None  # checkpoint whose weights to start from
+    fresh_heads: bool = False  # of `init_from` take f only; g and h begin anew
     freeze_listener: bool = False  # train g and h only, on whole windows heard once by the f of `init_from`
     validate_items: int = 0  # rows with audio heard at each validation, drawn once; 0 = all
     checkpoint_minutes: float = 10.0  # between checkpoints inside an epoch; one is written after each epoch anyway
@@ -84,8 +85,8 @@ class TrainConfig:
                 f"rows without audio are a kind of audio dropout, which variant {self.variant!r} does without; "
                 "use adr or atdr, or text_rows_per_batch = 0"
             )
-        if self.freeze_listener and self.init_from is None:
-            raise TrainingError("freeze_listener needs init_from: the checkpoint whose f to keep")
+        if (self.freeze_listener or self.fresh_heads) and self.init_from is None:
+            raise TrainingError("freeze_listener and fresh_heads need init_from: the checkpoint whose f to take")
         if self.batch_size < 2:
             raise TrainingError("batch_size must be at least 2: BatchNorm needs more than one row")
 

@@ -218,7 +218,9 @@ def _start(config: TrainConfig) -> State:
     state = State(network, audio_head, torch.optim.Adam(learnt, lr=config.learning_rate))
     if config.init_from is not None:
         stored = read_checkpoint(config.init_from, config, same_variant=False)
-        network.load_state_dict(stored["network"])
+        prefixes = ("f.",) if config.fresh_heads else ("f.", "g.", "h.")
+        wanted = {name: tensor for name, tensor in stored["network"].items() if name.startswith(prefixes)}
+        network.load_state_dict(network.state_dict() | wanted)
         audio_head.load_state_dict(stored["audio_head"])
         state.history = [*stored["history"], stored["config"]]
     if config.resume:

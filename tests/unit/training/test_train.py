@@ -162,6 +162,15 @@ def test_keeping_f_trains_only_g_and_h(config: TrainConfig) -> None:
     assert len(checkpoint.load(second.output / "best.pt")["history"]) == 1
 
 
+def test_fresh_heads_take_f_only(config: TrainConfig) -> None:
+    first = train(replace(config, epochs=1))
+    state = train_module._start(replace(config, init_from=first, fresh_heads=True, seed=1))
+    before, after = weights(first), state.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("f."))
+    assert not torch.equal(before["h.1.weight"], after["h.1.weight"])
+    assert not torch.equal(before["g.0.0.weight"], after["g.0.0.weight"])
+
+
 def test_a_loss_that_is_not_finite_stops_with_a_remedy(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_module, "cross_entropy", lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(TrainingError, match=r"loss became nan in epoch 0, step 0.*learning rate"):
@@ -218,7 +227,8 @@ def test_learning_rate_warms_up_and_ends_at_zero(config: TrainConfig) -> None:
     [
         ({"variant": "maine"}, "unknown variant"),
         ({"variant": "main", "text_rows_per_batch": 8}, "a kind of audio dropout"),
-        ({"freeze_listener": True}, "needs init_from"),
+        ({"freeze_listener": True}, "need init_from"),
+        ({"fresh_heads": True}, "need init_from"),
         ({"batch_size": 1}, "at least 2"),
     ],
 )
