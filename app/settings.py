@@ -22,6 +22,11 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64, description="Server processes, each with its own model. Keep 1 on a GPU.")
     model_store: Path = Field(REPOSITORY / "model_store", description="Folder with `<family>/<release>/`.")
     model: str = Field("lrid_net/1", description="Release to serve: `family/release`, or `family` for its newest.")
+    catalog_prior: str = Field(
+        "training",
+        description="Class mix that answers are corrected to: `training` (none), `music4all`, `uniform`, or a JSON file of "
+        "a number for each code.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA when there is one.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Of the trunk. `auto`: bf16 where the hardware multiplies it, else fp32 (fp16 on older GPUs)."

@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.domain import FloatArray
+from app.domain import FloatArray, Metadata, Probabilities, Reading
 from app.errors import ReleaseError
+from app.families.contract import Manifest, Model
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Tracks by language in Music4All, instrumentals left out (Choi & Wang 2021, §4.1)
 MUSIC4ALL: Mapping[str, int] = {
@@ -45,6 +50,53 @@ def corrected(probabilities: FloatArray, ratio: FloatArray) -> FloatArray:
     """(..., n_classes) posteriors → the same under the other mix; rows sum to 1."""
     weighted = np.maximum(probabilities, np.finfo(np.float32).tiny) * ratio
     return (weighted / weighted.sum(axis=-1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+class UnderPrior:
+    """A model whose answers are corrected to another class mix; implements `families.contract.Model`."""
+
+    def __init__(self, model: Model, ratio: FloatArray) -> None:
+        """`ratio`: (n_classes,), of `prior_ratio`."""
+        self._model = model
+        self._ratio = ratio
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._model.manifest
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self._model.sample_rate_hz
+
+    @property
+    def window_samples(self) -> int:
+        return self._model.window_samples
+
+    @property
+    def n_audio_features(self) -> int:
+        return self._model.n_audio_features
+
+    @property
+    def listener(self) -> nn.Module:
+        return self._model.listener
+
+    def read(self, metadata: Metadata) -> Reading:
+        return self._model.read(metadata)
+
+    def identify(self, features: FloatArray | None, reading: Reading | None) -> Probabilities:
+        """Every window's answer is corrected, and the answer stays their mean. Thresholds apply to what comes out."""
+        windows = corrected(self._model.identify(features, reading).windows, self._ratio)
+        return Probabilities(windows=windows, mean=windows.mean(axis=0))
+
+
+def under_prior(model: Model, catalogue: str) -> Model:
+    """The model as a catalogue's class mix wants it; itself under `training`. Raises ReleaseError."""
+    if catalogue == "training":
+        return model
+    trained = model.manifest.training.get("class_prior")
+    trained = trained if isinstance(trained, dict) else {}
+    codes = [label.code for label in model.manifest.labels]
+    return UnderPrior(model, prior_ratio(catalogue, codes, trained))
 
 
 def _read(path: Path) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.errors import ReleaseError
 from app.families.contract import Model
 from app.families.golden import load_golden, replay
+from app.families.prior import under_prior
 from app.families.store import GOLDEN, load_model, release_folder
 from app.serving.engine import Engine, EngineChoice, choose
 from app.serving.memory import give_back
@@ -28,12 +29,14 @@ class Loaded:
 def load_release(settings: Settings, reference: str) -> Loaded:
     """Load `family/release`, or a `family`'s newest, and replay its golden file on the very engine that will serve.
 
-    In `precision=auto` a reduced precision that does not reproduce golden.json falls back to fp32. Raises ReleaseError.
+    In `precision=auto` a reduced precision that does not reproduce golden.json falls back to fp32. The catalogue's prior
+    is applied afterwards: golden answers are the release's own. Raises ReleaseError.
     """
     started = time.perf_counter()
     folder = release_folder(settings.model_store, reference)
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder)
+    served = under_prior(model, settings.catalog_prior)  # first, since it is quick to refuse
     try:
         choice = choose(device=settings.device, precision=settings.precision, threads=settings.torch_threads)
     except ValueError as error:
@@ -52,9 +55,10 @@ def load_release(settings: Settings, reference: str) -> Loaded:
         "model": "/".join(folder.parts[-2:]),
         "device": engine.choice.device,
         "precision": engine.choice.precision,
+        "catalog_prior": settings.catalog_prior,
         "golden_max_difference": round(worst, 6),
         "seconds": round(time.perf_counter() - started, 2),
     }
     log.info("release loaded", extra={"fields": fields})
     give_back()
-    return Loaded(model, engine)
+    return Loaded(served, engine)

@@ -1,0 +1,85 @@
+"""A release under a catalogue's prior: golden answers are its own, what it serves is corrected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.domain import Metadata
+from app.errors import ReleaseError
+from app.families.prior import MUSIC4ALL, UnderPrior, corrected, prior_ratio
+from app.families.store import load_model
+from app.serving.loading import load_release
+from app.settings import Settings
+from tests.releases import CODES, write_release
+
+TRAINED = {code: 1.0 + i for i, code in enumerate(CODES)}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("store")
+    write_release(store, training={"data": "none", "class_prior": TRAINED})
+    return store
+
+
+def settings_for(store: Path, prior: str) -> Settings:
+    return Settings(model_store=store, device="cpu", precision="fp32", torch_threads=1, catalog_prior=prior)
+
+
+def mix_file(folder: Path, **changes: float) -> str:
+    path = folder / "mix.json"
+    path.write_text(json.dumps(dict.fromkeys(CODES, 1.0) | changes), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("prior", ["uniform", "music4all"])
+def test_answers_are_corrected_after_the_golden_ones_were_replayed(store: Path, prior: str) -> None:
+    model = load_release(settings_for(store, prior), "lrid_net/1").model
+    raw = load_model(store / "lrid_net" / "1")
+    features = np.random.default_rng(0).normal(size=(3, raw.n_audio_features)).astype(np.float32)
+    reading = raw.read(Metadata(title="La vie en rose"))
+    ratio = prior_ratio(prior, CODES, TRAINED)
+    found = model.identify(features, reading)
+    windows = corrected(raw.identify(features, reading).windows, ratio)
+    np.testing.assert_array_equal(found.windows, windows)
+    np.testing.assert_array_equal(found.mean, windows.mean(axis=0))
+    assert np.abs(found.mean - raw.identify(features, reading).mean).max() > 0.02
+    np.testing.assert_array_equal(model.read(Metadata(title="La vie en rose")).vector, reading.vector)
+
+
+def test_a_file_of_the_catalogues_own_counts(store: Path, tmp_path: Path) -> None:
+    asked = Metadata(title="La vie en rose")
+    model = load_release(settings_for(store, mix_file(tmp_path, fr=1e6)), "lrid_net/1").model
+    best = model.identify(None, model.read(asked)).mean.argmax()
+    assert CODES[int(best)] == "fr"
+
+
+def test_training_is_the_release_as_it_is(store: Path) -> None:
+    assert Settings().catalog_prior == "training"
+    assert not isinstance(load_release(settings_for(store, "training"), "lrid_net/1").model, UnderPrior)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read"), ("[]", "JSON object"), ('{"en": 1}', "'pt' needs a number over 0"), ("{", "cannot be read")],
+)
+def test_a_bad_file_refuses_the_release_and_says_why(store: Path, tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "mix.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(ReleaseError, match=message):
+        load_release(settings_for(store, str(path)), "lrid_net/1")
+
+
+def test_a_release_that_does_not_know_its_own_mix_is_not_corrected_but_refused(tmp_path: Path) -> None:
+    write_release(tmp_path)
+    with pytest.raises(ReleaseError, match="the release's prior"):
+        load_release(settings_for(tmp_path, "uniform"), "lrid_net/1")
+
+
+def test_music4all_has_every_class_of_the_paper() -> None:
+    assert set(MUSIC4ALL) == set(CODES)
