@@ -2,8 +2,8 @@
 
 Promises, each with a test: a batch that fails (or the part of it that came out as no numbers) is tried again in halves,
 so only the guilty window fails; windows whose client left or whose deadline passed never reach the device; out-of-memory
-halves the batch size and goes on; a device thread that dies or hangs is replaced, its callers get an error at once, and
-readiness is false meanwhile.
+halves the batch size and goes on; a device thread that dies or hangs is replaced, and so it is when the loop itself fails:
+callers get an error at once, and readiness is false until the new thread has listened to silence.
 """
 
 from __future__ import annotations
@@ -163,9 +163,9 @@ class Batcher:
                 await self._loop()
             except DeviceLost as error:
                 await self._replace_device(str(error))
-            except Exception:
-                log.exception("batcher loop failed; restarted")
-                self._refuse_everything(ModelFailed("the batching loop failed and was restarted"))
+            except Exception as error:
+                log.exception("the batching loop failed")
+                await self._replace_device(f"the batching loop failed ({type(error).__name__})")
 
     async def _loop(self) -> None:
         while True:
@@ -222,7 +222,7 @@ class Batcher:
                 raise DeviceLost("the device thread died")
             if loop.time() > gives_up_at:
                 raise DeviceLost(f"a batch took longer than {self._limits.device_timeout_seconds:g} s")
-        rows: FloatArray = call.result()
+        rows: FloatArray = np.asarray(call.result(), np.float32)
         if rows.shape != (len(samples), self._n_features):
             raise ModelFailed(f"the model gave {rows.shape} for {len(samples)} windows")
         return rows
@@ -252,8 +252,8 @@ class Batcher:
             self._refuse_everything(NotReady(f"{reason}; it is being restarted", retry_after_seconds=2.0))
             self._device.close()
             await asyncio.sleep(min(30.0, 0.5 * 2 ** (self._restarts_in_a_row - 1)))
-            self._device = DeviceThread()
             try:
+                self._device = DeviceThread()
                 await self._run_on_device([self._probe])
             except Exception:
                 log.exception("the device is still lost after restart %d", self._restarts_in_a_row)

@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from loadtest.chaos.rows import Bench, Row
 from loadtest.openloop import Reply, audio_post
 from tests import audio_samples
-from tests.service.faulty import Mark, clip
-from tests.service.faulty_server import NAN_EVERYWHERE_PEAK, SlowDevice
+from tests.service.faulty import Device, Mark, clip
 from tests.service.hard import ask_all, children, without_times
 from tests.service.live import LiveServer, wait_until
 
@@ -21,7 +20,7 @@ PEAKS = [0.2 + 0.01 * i for i in range(IN_FLIGHT)]
 WAYS = {
     "raises": Mark.RAISE.value,
     "gives NaN": Mark.NAN.value,
-    "gives NaN for the whole batch": NAN_EVERYWHERE_PEAK,
+    "gives NaN for the whole batch": Mark.NAN_EVERYWHERE.value,
     "gives too few rows": Mark.TOO_FEW_ROWS.value,
 }
 
@@ -45,7 +44,7 @@ def poison(bench: Bench) -> list[Row]:
     return rows
 
 
-def _one_batch(live: LiveServer, device: SlowDevice, peaks: list[float]) -> tuple[list[Reply], int]:
+def _one_batch(live: LiveServer, device: Device, peaks: list[float]) -> tuple[list[Reply], int]:
     """Held back until all wait. Returns the answers and the size of the batch that they made."""
     device.hold()
     with ThreadPoolExecutor(2) as pool:
@@ -62,19 +61,24 @@ def _one_batch(live: LiveServer, device: SlowDevice, peaks: list[float]) -> tupl
 def parts(bench: Bench) -> list[Row]:
     with bench.server(max_batch_size=8, device_timeout_seconds=HANG_SECONDS) as (live, device):
         return [
-            _lost(live, device, Mark.DIE, "the device's thread is killed", 0.0),
+            _lost(live, device, Mark.DIE, "the device's thread is killed"),
             _lost(live, device, Mark.HANG, f"the device hangs (bound {HANG_SECONDS:g} s)", HANG_SECONDS),
+            _lost(live, device, None, "the loop that feeds the device raises"),
             _killed_decoder(live),
             _killed_decoders(live),
             _out_of_memory(live, device),
         ]
 
 
-def _lost(live: LiveServer, device: SlowDevice, mark: Mark, what: str, known_after_seconds: float) -> Row:
+def _lost(live: LiveServer, device: Device, mark: Mark | None, what: str, known_after_seconds: float = 0.0) -> Row:
+    """Without a `mark` it is the loop that fails."""
     device.hold()
+    marked = PEAKS[15] if mark is None else mark.value
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask_all, live.port, [audio_post(clip(peak)) for peak in [mark.value, *PEAKS[:15]]])
+        asked = pool.submit(ask_all, live.port, [audio_post(clip(peak)) for peak in [marked, *PEAKS[:15]]])
         wait_until(lambda: live.metric("lrid_queue_items") >= 8)
+        if mark is None:
+            device.break_loop()
         started_at = time.monotonic()
         device.release()
         wait_until(lambda: live.ready().status_code == 503)
@@ -123,7 +127,7 @@ def _killed_decoders(live: LiveServer) -> Row:
     return Row("all idle decoders are killed", measured, "all", good == len(PEAKS))
 
 
-def _out_of_memory(live: LiveServer, device: SlowDevice) -> Row:
+def _out_of_memory(live: LiveServer, device: Device) -> Row:
     replies, batch = _one_batch(live, device, [Mark.OUT_OF_MEMORY.value, *PEAKS[1:8]])
     good = sum(reply.status == 200 for reply in replies)
     more, later = _one_batch(live, device, PEAKS[:16])

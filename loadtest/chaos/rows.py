@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest.openloop import Connections, Reply, json_post, percentile
-from tests.service.faulty import clip
-from tests.service.faulty_server import SlowDevice
+from tests.service.faulty import Device, clip
 from tests.service.hard import start
 from tests.service.live import LiveServer
 
@@ -43,7 +42,7 @@ class Bench:
     @contextlib.contextmanager
     def server(
         self, name: str = "server", *, seconds_per_window: float = 0.0, **settings: object
-    ) -> Iterator[tuple[LiveServer, SlowDevice]]:
+    ) -> Iterator[tuple[LiveServer, Device]]:
         """A ready server whose device does as it is told."""
         live, device = start(self.store, self.folder / name, model="lrid_net/1", **settings)
         with live:

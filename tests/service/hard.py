@@ -12,15 +12,15 @@ from typing import Any
 import psutil
 
 from loadtest.openloop import Connections, Reply
-from tests.service.faulty_server import SlowDevice
+from tests.service.faulty import Device
 from tests.service.live import PATIENCE_SECONDS, LiveServer
 
 
-def start(store: Path, folder: Path, **settings: object) -> tuple[LiveServer, SlowDevice]:
+def start(store: Path, folder: Path, **settings: object) -> tuple[LiveServer, Device]:
     """A server whose device does as it is told. Use the server with `with`."""
-    device = SlowDevice(folder / "device")
+    device = Device(folder / "device")
     live = LiveServer(
-        folder / "server", module="tests.service.faulty_server", extra=device.environment, model_store=store, **settings
+        folder / "server", module="tests.service.faulty", extra=device.environment, model_store=store, **settings
     )
     return live, device
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from loadtest.openloop import Connections, Reply, audio_post
-from tests.service.faulty import clip
-from tests.service.faulty_server import SlowDevice
+from tests.service.faulty import Device, clip
 from tests.service.hard import ask_all, start
 from tests.service.live import LiveServer, wait_until
 
 LATE_SECONDS = 2.0  # of grace on a busy machine; loadtest.chaos measures against 0.05
-Slow = tuple[LiveServer, SlowDevice]
+Slow = tuple[LiveServer, Device]
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,14 @@ import pytest
 
 from loadtest.openloop import Reply, audio_post
 from tests import audio_samples
-from tests.service.faulty import Mark, clip
-from tests.service.faulty_server import NAN_EVERYWHERE_PEAK, SlowDevice
+from tests.service.faulty import Device, Mark, clip
 from tests.service.hard import ask_all, children, start, without_times
 from tests.service.live import LiveServer, wait_until
 
 IN_FLIGHT = 32
 POISONED = 17  # which of them
 DEVICE_TIMEOUT_SECONDS = 6.0  # long enough for a few small windows on a busy machine
-Faulty = tuple[LiveServer, SlowDevice]
+Faulty = tuple[LiveServer, Device]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def undisturbed(faulty: Faulty) -> list[dict]:
     return [without_times(ask_all(live.port, [audio_post(clip(peak))])[0]) for peak in peaks()]
 
 
-@pytest.mark.parametrize("poison", [Mark.RAISE.value, Mark.NAN.value, Mark.TOO_FEW_ROWS.value, NAN_EVERYWHERE_PEAK])
+@pytest.mark.parametrize("poison", [Mark.RAISE.value, Mark.NAN.value, Mark.TOO_FEW_ROWS.value, Mark.NAN_EVERYWHERE.value])
 def test_a_poisoned_window_fails_alone(faulty: Faulty, undisturbed: list[dict], poison: float) -> None:
     replies = ask_in_one_batch(faulty, peaks(poison))
     failed = replies.pop(POISONED)
@@ -97,6 +96,27 @@ def test_a_hanging_device_is_replaced(tiny_store: Path, tmp_path: Path, undistur
     live, device = start(tiny_store, tmp_path, device_timeout_seconds=DEVICE_TIMEOUT_SECONDS)
     with live:
         check_lost_device((live.wait_until_ready(), device), undisturbed, Mark.HANG, DEVICE_TIMEOUT_SECONDS)
+
+
+def test_a_batching_loop_that_fails_is_restarted(faulty: Faulty, undisturbed: list[dict]) -> None:
+    live, device = faulty
+    device.hold()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask_all, live.port, [audio_post(clip(0.1))])
+        wait_until(lambda: device.passes and device.passes[-1] == [0.1])
+        rest = pool.submit(ask_all, live.port, [audio_post(clip(peak)) for peak in peaks()[:7]])
+        wait_until(lambda: live.metric("lrid_queue_items") == 7)
+        device.break_loop()
+        device.release()
+        failed_at = time.monotonic()
+        wait_until(lambda: live.ready().status_code == 503)
+        assert time.monotonic() - failed_at < 3.0  # 1 s on a machine that has nothing else to do
+        assert [(reply.status, reply.json()["code"]) for reply in rest.result()] == [(503, "not_ready")] * 7
+        assert time.monotonic() - failed_at < 4.0
+        assert first.result()[0].status == 200
+    live.wait_until_ready()
+    again = ask_all(live.port, [audio_post(clip(peak)) for peak in peaks()])
+    assert [without_times(reply) for reply in again] == undisturbed
 
 
 def check_lost_device(faulty: Faulty, undisturbed: list[dict], mark: Mark, notice_seconds: float) -> None:

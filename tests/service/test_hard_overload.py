@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from loadtest.openloop import Connections, Reply, Request, audio_post, json_post, open_loop, percentile
-from tests.service.faulty import clip
-from tests.service.faulty_server import SlowDevice
+from tests.service.faulty import Device, clip
 from tests.service.hard import ask_all, start
 from tests.service.live import LiveServer, wait_until
 
 SECONDS_PER_WINDOW = 0.1
 QUEUE_ITEMS = 12
-Slow = tuple[LiveServer, SlowDevice]
+Slow = tuple[LiveServer, Device]
 TITLE = {"title": "La vie en rose", "artist": "Édith Piaf"}
 
 

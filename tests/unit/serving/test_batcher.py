@@ -368,6 +368,41 @@ def test_a_thread_that_hangs() -> None:
     run(scenario())
 
 
+def test_a_loop_that_fails() -> None:
+    """An exception where none is foreseen: as if the device was lost."""
+
+    async def scenario() -> None:
+        device = Device()
+        async with batching(device) as batcher:
+            first, *tasks = await ask_while_busy(batcher, device, [1, 2])
+            take = batcher._queue.take
+
+            def failing(*_: object) -> None:
+                batcher._queue.take = take
+                raise RuntimeError("not foreseen")
+
+            batcher._queue.take = failing
+            device.release()
+            async with asyncio.timeout(5):
+                results = await asyncio.gather(first, *tasks, return_exceptions=True)
+            assert outcomes(results) == [[99], NotReady, NotReady]
+            await check_restart(batcher, device)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("rows", [None, "words", [["a", "b", "c"]], np.full((1, 3), "x", object)])
+def test_a_model_that_gives_no_numbers_at_all(rows: object) -> None:
+    async def scenario() -> None:
+        device = Device({POISON: lambda numbers, _: rows if len(numbers) == 1 else fail(numbers, _)})
+        async with batching(device) as batcher:
+            results = await asyncio.gather(ask(batcher, 1), ask(batcher, POISON), ask(batcher, 2), return_exceptions=True)
+            assert outcomes(results) == [[1], ModelFailed, [2]]
+            assert batcher.healthy
+
+    run(scenario())
+
+
 @dies
 def test_a_thread_that_dies_in_the_second_attempt() -> None:
     """The other half of the batch is answered too, not forgotten."""
@@ -395,20 +430,6 @@ def test_a_device_that_stays_lost_is_tried_again() -> None:
                 await ask(batcher, POISON)
             await until(lambda: value(batcher, "lrid_device_restarts_total") == 2)
             await check_restart(batcher, device, restarts=value(batcher, "lrid_device_restarts_total"))
-
-    run(scenario())
-
-
-def test_the_loop_survives_a_defect_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        device = Device()
-        async with batching(device) as batcher:
-            with monkeypatch.context() as patch:
-                patch.setattr(batcher.metrics.batch_size, "observe", lambda size: 1 / 0)
-                with pytest.raises(ModelFailed, match="batching loop"):
-                    await ask(batcher, 1)
-            assert outcomes([await ask(batcher, 2)]) == [[2]]
-            assert batcher.healthy
 
     run(scenario())
 
