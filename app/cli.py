@@ -42,11 +42,11 @@ def main() -> None:
     except LridError as error:
         fail(error.code, error.detail, error.remedy)
     except Exception as error:
-        from app.training.errors import TrainingError
+        from app.training.errors import CorpusError, TrainingError
 
-        if not isinstance(error, TrainingError):
+        if not isinstance(error, CorpusError | TrainingError):
             raise
-        fail("training_error", str(error))
+        fail("corpus_error" if isinstance(error, CorpusError) else "training_error", str(error))
 
 
 def fail(code: str, detail: str, remedy: str = "") -> NoReturn:

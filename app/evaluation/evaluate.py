@@ -17,13 +17,13 @@ import torch
 
 from app.audio.decode import load_recording
 from app.audio.spec import DecodeLimits, WindowSpec
+from app.corpus.errors import CorpusError
+from app.corpus.manifest import Row, read_manifest
 from app.domain import FloatArray, Reading, Recording
 from app.errors import AudioError
 from app.evaluation import metrics
 from app.families.contract import Mode, Model
 from app.families.store import load_model
-from app.training.corpus import Row, read_manifest
-from app.training.errors import CorpusError
 
 LIMITS = DecodeLimits(max_audio_seconds=3600.0, silence_dbfs=-60.0)
 MAX_WINDOWS = 8  # of one track, as serving's default

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from app.corpus.errors import CorpusError
+
+__all__ = ["CheckpointError", "CorpusError", "TrainingError"]
+
 
 class TrainingError(Exception):
-    """Says what was expected, what came (row or file), and what to do."""
-
-
-class CorpusError(TrainingError):
-    """A manifest, or a file it names, cannot be trained or evaluated on."""
+    """Says what was expected, what came, and what to do."""
 
 
 class CheckpointError(TrainingError):

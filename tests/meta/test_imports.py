@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "workers": BASE | {"serving"},
     "server": BASE | {"settings", "logs", "connections", "serving", "main", "http", "workers"},
     "worker": BASE | {"settings", "serving", "main", "server", "workers"},
-    "training": BASE | {"audio", "families", "evaluation", "settings"},
-    "evaluation": BASE | {"audio", "families", "training"},
-    "cli_training": BASE | {"settings", "families", "training", "evaluation"},
+    "corpus": BASE | {"audio"},
+    "evaluation": BASE | {"audio", "families", "corpus"},
+    "training": BASE | {"audio", "families", "corpus", "evaluation", "settings"},
+    "cli_training": BASE | {"settings", "families", "corpus", "training", "evaluation"},
     "cli": None,  # everything
 }
 
