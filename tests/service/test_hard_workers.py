@@ -141,6 +141,17 @@ def test_a_replacement_serves_what_was_chosen(many: LiveServer) -> None:
     assert {answer["model"]["release"] for answer in identify_many(many, 24)} == {"2"}
 
 
+def test_a_rate_limit_is_of_all_processes_together(store: Path, tmp_path: Path) -> None:
+    settings = {"workers": WORKERS, "decode_workers": 1, "api_keys": "one,other", "requests_per_minute": 12}
+    with LiveServer(tmp_path, model_store=store, **settings) as live:
+        wait_until(lambda: len(processes(live)) == WORKERS and all_ready(live), live.text_of_log)
+        asked = ask_all(live.port, [json_post(GOOD, "X-API-Key: one", "Connection: close")] * 30)
+        statuses = Counter(reply.status for reply in asked)
+        assert set(statuses) == {200, 429}
+        assert 12 <= statuses[200] <= 18  # while they are asked some time passes
+        assert ask_all(live.port, [json_post(GOOD, "X-API-Key: other")])[0].status == 200
+
+
 def test_sigterm_ends_them_all(many: LiveServer) -> None:
     family = psutil.Process(many.process.pid).children(recursive=True)
     assert len(family) >= 2 * WORKERS  # processes and their decoders
