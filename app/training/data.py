@@ -135,16 +135,27 @@ def _check(config: TrainConfig, data: Data) -> Data:
     return data
 
 
-def crops(data: Data, rows: Sequence[Row], config: TrainConfig, rng: np.random.Generator) -> FloatArray:
-    """(n, crop_samples): a random stretch of each row's clip; a clip shorter than the crop is repeated, as served."""
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """Random stretches of clips."""
+
+    samples: FloatArray  # (n, crop_samples)
+    starts: npt.NDArray[np.int64]  # (n,) where each begins in its clip
+    lengths: npt.NDArray[np.int64]  # (n,) samples of the clip that became crop_samples: another speed
+
+
+def crops(data: Data, rows: Sequence[Row], config: TrainConfig, rng: np.random.Generator) -> Crops:
+    """One of each row's clip; a clip shorter than the crop is repeated, as served."""
     wanted = round(config.crop_seconds * config.listen.sample_rate_hz)
     batch = np.empty((len(rows), wanted), np.float32)
+    places = np.empty((2, len(rows)), np.int64)
     for i, row in enumerate(rows):
         length = augment.samples_for(wanted, rng) if config.augment else wanted
         start = int(rng.integers(0, max(0, data.waveforms.length(row) - length) + 1))
         samples = fit_window(data.waveforms.read(row, start, length), length)
         batch[i] = augment.resample_to(samples, wanted)
-    return batch
+        places[:, i] = start, length
+    return Crops(batch, places[0], places[1])
 
 
 def window(data: Data, row: Row, listen: ListenConfig) -> FloatArray:

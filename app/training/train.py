@@ -29,9 +29,10 @@ from app.families.lrid_net.network import LridNet
 from app.families.lrid_net.read import langdetect_languages
 from app.training import augment, checkpoint
 from app.training.config import VARIANTS, TrainConfig
-from app.training.data import Data, crops, prepare
+from app.training.data import Crops, Data, crops, prepare
 from app.training.errors import CheckpointError, TrainingError
 from app.training.journal import Journal
+from app.training.phonemes import PhonemeHead, PhonemeScores
 from app.training.validate import Ear, validate
 
 
@@ -41,6 +42,7 @@ class State:
 
     network: LridNet
     audio_head: nn.Linear  # training only: s_audio → classes, for `audio_loss_weight`
+    phonemes: PhonemeHead | None  # training only too, for `phoneme_loss_weight`
     optimizer: torch.optim.Optimizer
     epoch: int = 0  # the one being trained
     step: int = 0  # done in this epoch
@@ -61,7 +63,8 @@ def train(config: TrainConfig) -> Path:
     bars = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*bars, console=console) as progress:
         data = prepare(config, progress)
-        state = _start(config)
+        scores = PhonemeScores(data.train.rows, config.listen) if config.phoneme_loss_weight else None
+        state = _start(config, len(scores.inventory) if scores else 0)
         journal = Journal(config.output, keep=config.resume)
         ear = Ear(config, data, state.network, pick_device(config))
         steps = steps_per_epoch(config, data)
@@ -69,7 +72,7 @@ def train(config: TrainConfig) -> Path:
             ear.memorise(progress)
         while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience_epochs:
             task = progress.add_task(f"epoch {state.epoch}", total=steps, completed=state.step)
-            _one_epoch(config, data, state, ear, steps, lambda: progress.advance(task))  # noqa: B023 - called at once
+            _one_epoch(config, data, state, ear, scores, steps, lambda: progress.advance(task))  # noqa: B023 - called at once
             report = validate(config, data, state.network, ear)
             if report.loss < state.best:
                 state.best, state.best_epoch = report.loss, state.epoch
@@ -85,7 +88,9 @@ def train(config: TrainConfig) -> Path:
     return config.output / "best.pt"
 
 
-def _one_epoch(config: TrainConfig, data: Data, state: State, ear: Ear, steps: int, advance: Any) -> None:
+def _one_epoch(
+    config: TrainConfig, data: Data, state: State, ear: Ear, scores: PhonemeScores | None, steps: int, advance: Any
+) -> None:
     """The rest of an epoch, from `state.step` on."""
     saved = time.monotonic()
     state.network.train()
@@ -98,7 +103,7 @@ def _one_epoch(config: TrainConfig, data: Data, state: State, ear: Ear, steps: i
         torch.manual_seed(int(rng.integers(2**62)))  # for modality dropout
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(config, steps, state.epoch, step)
-        loss = batch_loss(config, data, state, ear, batch, rng)
+        loss = batch_loss(config, data, state, ear, batch, rng, scores)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss.item()} in epoch {state.epoch}, step {step}; the last checkpoint is intact: "
@@ -145,14 +150,24 @@ def batches(config: TrainConfig, data: Data, epoch: int, steps: int) -> Iterator
 
 
 def batch_loss(
-    config: TrainConfig, data: Data, state: State, ear: Ear, batch: Batch, rng: np.random.Generator
+    config: TrainConfig,
+    data: Data,
+    state: State,
+    ear: Ear,
+    batch: Batch,
+    rng: np.random.Generator,
+    scores: PhonemeScores | None = None,
 ) -> Tensor:
     """Cross-entropy of a batch, a scalar."""
     network, device, train = state.network, ear.device, data.train
+    phoneme_loss = None
     if config.freeze_listener:
         heard, silent = ear.remembered(batch.audio), ear.silent_features
     else:
-        heard, silent = _listen(config, data, network, ear, batch.audio, rng)
+        made = crops(data, [train.rows[i] for i in batch.audio], config, rng) if VARIANTS[config.variant].audio else None
+        heard, silent = _listen(config, network, ear, made, rng)
+        if state.phonemes is not None and scores is not None and made is not None:
+            phoneme_loss = state.phonemes.loss(scores.targets(batch.audio, made))
     table = torch.cat([heard, silent])  # (A + 1, 2048); without the last row where no audio is ever missing
     kept = network.drop_audio(torch.ones(len(batch.audio), 1))[:, 0] > 0  # (A,) ModalityDropout on whole items
     row_of = torch.where(kept, torch.arange(len(batch.audio)), len(heard))  # (A,) the last row stands for silence
@@ -171,29 +186,29 @@ def batch_loss(
     if config.audio_loss_weight and len(heard):
         own = cross_entropy(state.audio_head(heard).masked_fill(elsewhere, -math.inf), labels[: len(heard)])
         loss = loss + config.audio_loss_weight * own
+    if phoneme_loss is not None:
+        loss = loss + config.phoneme_loss_weight * phoneme_loss
     return loss
 
 
 def _listen(
-    config: TrainConfig, data: Data, network: LridNet, ear: Ear, audio: npt.NDArray[np.int64], rng: np.random.Generator
+    config: TrainConfig, network: LridNet, ear: Ear, made: Crops | None, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Features of the rows, (A, 2048), and those of silence, (1, 2048) or (0, 2048) if none is needed.
 
     Dropped rows are heard too: they cost what their zeros would have, the shapes stay the same from batch to batch (on a CPU
     each new shape means compiling kernels), and `audio_loss_weight` can use them.
     """
-    kind = VARIANTS[config.variant]
-    if not kind.audio:
+    if made is None:
         return ear.silent_features[:0], ear.silent_features
-    samples = torch.from_numpy(crops(data, [data.train.rows[i] for i in audio], config, rng))
-    x_audio = ear.log_mel(samples.to(ear.device))  # (A, 128, t)
+    x_audio = ear.log_mel(torch.from_numpy(made.samples).to(ear.device))  # (A, 128, t)
     if config.augment:
         x_audio = augment.colour(x_audio, rng)
-    if kind.drop_audio:
+    if VARIANTS[config.variant].drop_audio:
         x_audio = torch.cat([x_audio, x_audio.new_zeros(1, *x_audio.shape[1:])])
     with ear.autocast():
         features = network.f(x_audio.unsqueeze(1).contiguous(memory_format=torch.channels_last))
-    return features[: len(audio)], features[len(audio) :]
+    return features[: len(made.samples)], features[len(made.samples) :]
 
 
 def learning_rate(config: TrainConfig, steps: int, epoch: int, step: int) -> float:
@@ -205,7 +220,7 @@ def learning_rate(config: TrainConfig, steps: int, epoch: int, step: int) -> flo
     return rate
 
 
-def _start(config: TrainConfig) -> State:
+def _start(config: TrainConfig, n_phonemes: int = 0) -> State:
     """A new network, one that begins with the weights of `init_from`, or with `resume` the state of last.pt."""
     device = pick_device(config)
     network = build(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -214,8 +229,10 @@ def _start(config: TrainConfig) -> State:
         network.f.conv1.weight -= network.f.conv1.weight.mean(dim=(2, 3), keepdim=True)
     if config.freeze_listener:
         network.f.requires_grad_(False)
-    learnt = [p for p in [*network.parameters(), *audio_head.parameters()] if p.requires_grad]
-    state = State(network, audio_head, torch.optim.Adam(learnt, lr=config.learning_rate))
+    phonemes = PhonemeHead(network.f, config.network.base_channels * 8, n_phonemes).to(device) if n_phonemes else None
+    parts = [network, audio_head, *([phonemes] if phonemes else [])]
+    learnt = [p for part in parts for p in part.parameters() if p.requires_grad]
+    state = State(network, audio_head, phonemes, torch.optim.Adam(learnt, lr=config.learning_rate))
     if config.init_from is not None:
         stored = read_checkpoint(config.init_from, config, same_variant=False)
         prefixes = ("f.",) if config.fresh_heads else ("f.", "g.", "h.")
@@ -227,6 +244,8 @@ def _start(config: TrainConfig) -> State:
         stored = read_checkpoint(config.output / "last.pt", config, same_variant=True)
         network.load_state_dict(stored["network"])
         audio_head.load_state_dict(stored["audio_head"])
+        if phonemes is not None:
+            phonemes.load_state_dict(stored["phonemes"])
         state.optimizer.load_state_dict(stored["optimizer"])
         for name in ("epoch", "step", "loss_sum", "best", "best_epoch", "history"):
             setattr(state, name, stored[name])
@@ -277,6 +296,7 @@ def _as_dict(config: TrainConfig, data: Data, state: State) -> dict[str, Any]:
         "rows": {"audio": len(data.train.labels), "text": len(data.train.text_labels)},
         "network": state.network.state_dict(),
         "audio_head": state.audio_head.state_dict(),
+        "phonemes": state.phonemes.state_dict() if state.phonemes else None,
         "optimizer": state.optimizer.state_dict(),
         **{name: getattr(state, name) for name in ("epoch", "step", "loss_sum", "best", "best_epoch")},
     }

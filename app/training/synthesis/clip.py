@@ -10,6 +10,7 @@ import numpy as np
 from app.training.synthesis.accompaniment import play_band
 from app.training.synthesis.lines import SPLITS, Grammar, Split, line_id, pick
 from app.training.synthesis.melody import draw_melody
+from app.training.synthesis.phonemes import Phonemes, spoken_phonemes, sung_phonemes
 from app.training.synthesis.recording import mix, record
 from app.training.synthesis.settings import ClipSettings, draw_settings
 from app.training.synthesis.singing import sing
@@ -42,6 +43,14 @@ SETTINGS, TEXT, METADATA = 0, 1, 2  # purposes of random numbers
 
 
 @dataclass(frozen=True)
+class Clip:
+    """What was made."""
+
+    samples: Samples  # (seconds * SAMPLE_RATE_HZ,), mono, in [-1, 1]
+    phonemes: Phonemes | None  # what is sung when, if that is known
+
+
+@dataclass(frozen=True)
 class ClipPlan:
     """Everything that decides the sound of a clip."""
 
@@ -58,14 +67,16 @@ class ClipPlan:
         """What is sung, short."""
         return line_id(self.text)
 
-    def render(self) -> Samples:
-        """(seconds * SAMPLE_RATE_HZ,), mono, in [-1, 1].
+    def render(self) -> Clip:
+        """Its sound and its phonemes.
 
         Raises:
             SynthesisError: espeak-ng or pyworld is missing or fails.
         """
         settings = self.settings
-        return perform(speak(self.text, self.voice, settings.words_per_minute, settings.speech_pitch), settings)
+        speech = speak(self.text, self.voice, settings.words_per_minute, settings.speech_pitch)
+        spoken = spoken_phonemes(self.text, self.voice, settings)
+        return Clip(perform(speech, settings), sung_phonemes(speech, spoken, settings))
 
 
 def plan_clip(name: ClipName, grammars: tuple[Grammar, ...]) -> ClipPlan:

@@ -14,13 +14,14 @@ import numpy as np
 import soundfile
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.training.synthesis.clip import METADATA, ClipName, plan_clip
+from app.training.synthesis.clip import METADATA, Clip, ClipName, plan_clip
 from app.training.synthesis.errors import OrderRefused, OutputUnusable
 from app.training.synthesis.humans import HumanVoices, load_voices
 from app.training.synthesis.lines import load_grammars
 from app.training.synthesis.pairing import MetadataRows, load_rows
+from app.training.synthesis.phonemes import write_phonemes
 from app.training.synthesis.settings import ClipSettings
-from app.training.synthesis.voices import SAMPLE_RATE_HZ, Samples, require_espeak, require_world
+from app.training.synthesis.voices import SAMPLE_RATE_HZ, require_espeak, require_world
 
 MANIFEST = "manifest.tsv"
 COLUMNS = (
@@ -46,7 +47,7 @@ class Plan(Protocol):
     def domain(self) -> str: ...
     @property
     def settings(self) -> ClipSettings: ...
-    def render(self) -> Samples: ...
+    def render(self) -> Clip: ...
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,11 @@ def synthesize_corpus(
 ) -> CorpusReport:
     """Make `clips_per_class` training clips of each class, and validation clips, under `output`.
 
-    Clips are FLAC, mono, 22,050 Hz, 16 bit, 7 to 9 s; `manifest.tsv` has COLUMNS, paths relative to it. A clip depends
-    on its seed, split, class and number only: a larger corpus of the same seed holds the smaller one.
-    `valid_clips_per_class` defaults to one for every CLIPS_PER_VALIDATION_CLIP, `labels` to all classes with lines.
-    With `speech`, an index of recordings, its voices sing in the place of espeak-ng's (see `humans.load_voices`).
+    Clips are FLAC, mono, 22,050 Hz, 16 bit, 7 to 9 s, with their phonemes beside them where they are known;
+    `manifest.tsv` has COLUMNS, paths relative to it. A clip depends on its seed, split, class and number only: a larger
+    corpus of the same seed holds the smaller one. `valid_clips_per_class` defaults to one for every
+    CLIPS_PER_VALIDATION_CLIP, `labels` to all classes with lines. With `speech`, an index of recordings, its voices sing
+    in the place of espeak-ng's (see `humans.load_voices`).
 
     Raises:
         SynthesisError: a tool is missing, metadata or speech cannot be used, the disk is full or not writable, or an
@@ -185,7 +187,10 @@ def _write_clip(job: tuple[Path, Plan]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
-        pcm = np.round(plan.render() * 32767).astype(np.int16)
+        clip = plan.render()
+        if clip.phonemes is not None:
+            write_phonemes(path, clip.phonemes)
+        pcm = np.round(clip.samples * 32767).astype(np.int16)
         soundfile.write(part, pcm, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
         part.replace(path)  # whole or not at all
     except soundfile.LibsndfileError as error:

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from app.training.synthesis.clip import SETTINGS, TEXT, ClipName, perform
+from app.training.synthesis.clip import SETTINGS, TEXT, Clip, ClipName, perform
 from app.training.synthesis.errors import SpeechUnusable
 from app.training.synthesis.lines import Split
 from app.training.synthesis.recording import mix, record
@@ -57,18 +57,19 @@ class HumanPlan:
         """What is sung: known by the file only."""
         return self.file.stem
 
-    def render(self) -> Samples:
-        """(seconds * SAMPLE_RATE_HZ,), mono, in [-1, 1].
+    def render(self) -> Clip:
+        """Its sound; nobody knows the phonemes.
 
         Raises:
             SynthesisError: pyworld is missing, or the recording cannot be read.
         """
         speech = _load(self.file)
         if self.sung:
-            return perform(speech, self.settings)
+            return Clip(perform(speech, self.settings), None)
         n_samples = int(self.settings.seconds * SAMPLE_RATE_HZ)
         spoken = np.tile(speech, -(-n_samples // len(speech)))[:n_samples]
-        return record(mix(spoken, None, self.settings), self.settings, np.random.default_rng(self.settings.seed))
+        rng = np.random.default_rng(self.settings.seed)
+        return Clip(record(mix(spoken, None, self.settings), self.settings, rng), None)
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,27 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Speech:
-    """Speech taken apart, and where its syllables are."""
+class Syllables:
+    """The part of some speech that is sung, and where its syllables are. Frames count from `first_frame` on."""
 
-    envelope: Array  # (n_frames, FFT_SIZE // 2 + 1) power
-    aperiodicity: Array  # (n_frames, FFT_SIZE // 2 + 1) 0..1
-    voiced: Array  # (n_frames,) 0 or 1
+    first_frame: int
+    f0_hz: Array  # (n_frames,) 0 where unvoiced
     level_db: Array  # (n_frames,)
     edges: npt.NDArray[np.int64]  # (n_syllables + 1,) frames where syllables begin
+
+    @property
+    def voiced(self) -> Array:
+        """(n_frames,) 0 or 1."""
+        return (self.f0_hz > 0).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Speech taken apart."""
+
+    syllables: Syllables
+    envelope: Array  # (n_frames, FFT_SIZE // 2 + 1) power
+    aperiodicity: Array  # (n_frames, FFT_SIZE // 2 + 1) 0..1
 
 
 def _world() -> Any:
@@ -66,27 +79,30 @@ def find_syllables(level_db: Array, voiced: Array) -> npt.NDArray[np.int64]:
     return np.array([max(0, peaks[0] - margin), *valleys, min(len(level_db), peaks[-1] + margin)])
 
 
-def analyse(samples: Samples, syllables: int) -> Speech:
-    """Take the first `syllables` syllables of the speech apart; fewer if it has fewer."""
-    world = _world()
+def hear_syllables(samples: Samples, syllables: int) -> Syllables:
+    """The first `syllables` syllables of the speech; fewer if it has fewer."""
     samples = samples[: int((1.5 + syllables / SLOWEST_SPEECH_SYLLABLES_PER_SECOND) * SAMPLE_RATE_HZ)]
-    f0_hz, times = world.dio(
+    f0_hz, times = _world().dio(
         samples, SAMPLE_RATE_HZ, frame_period=FRAME_MS, f0_floor=F0_FLOOR_HZ, f0_ceil=F0_CEILING_HZ
     )
-    voiced = (f0_hz > 0).astype(np.float64)
     emphasised = lfilter([1.0, -0.6], [1.0], samples)
     power = np.convolve(emphasised**2, np.hanning(441) / 220, mode="same")
     positions = np.minimum((times * SAMPLE_RATE_HZ).astype(np.int64), len(samples) - 1)
     level_db = 10 * np.log10(power[positions] + 1e-9)
-    edges = find_syllables(level_db, voiced)[: syllables + 1]
+    edges = find_syllables(level_db, (f0_hz > 0).astype(np.float64))[: syllables + 1]
     first, last = int(edges[0]), int(edges[-1])
-    begin = int(first * FRAME_MS / 1000 * SAMPLE_RATE_HZ)
-    end = int(last * FRAME_MS / 1000 * SAMPLE_RATE_HZ) + 1
-    part, n_frames = np.ascontiguousarray(samples[begin:end]), last - first
-    f0_part, times_part = np.ascontiguousarray(f0_hz[first:last]), np.arange(n_frames) * FRAME_MS / 1000
-    envelope = world.cheaptrick(part, f0_part, times_part, SAMPLE_RATE_HZ, fft_size=FFT_SIZE)
-    aperiodicity = world.d4c(part, f0_part, times_part, SAMPLE_RATE_HZ, fft_size=FFT_SIZE)
-    return Speech(envelope, aperiodicity, voiced[first:last], level_db[first:last], edges - first)
+    return Syllables(first, np.ascontiguousarray(f0_hz[first:last]), level_db[first:last], edges - first)
+
+
+def analyse(samples: Samples, syllables: Syllables) -> Speech:
+    """Take the part of the speech that is sung apart."""
+    world, n_frames = _world(), len(syllables.f0_hz)
+    bounds = syllables.first_frame, syllables.first_frame + n_frames
+    begin, end = (int(k * FRAME_MS / 1000 * SAMPLE_RATE_HZ) for k in bounds)
+    part, times = np.ascontiguousarray(samples[begin : end + 1]), np.arange(n_frames) * FRAME_MS / 1000
+    envelope = world.cheaptrick(part, syllables.f0_hz, times, SAMPLE_RATE_HZ, fft_size=FFT_SIZE)
+    aperiodicity = world.d4c(part, syllables.f0_hz, times, SAMPLE_RATE_HZ, fft_size=FFT_SIZE)
+    return Speech(syllables, envelope, aperiodicity)
 
 
 def stretch(level_db: Array, voiced: Array, frames: int, sharpness: float) -> Array:
@@ -103,11 +119,12 @@ def stretch(level_db: Array, voiced: Array, frames: int, sharpness: float) -> Ar
     return np.asarray(np.interp(np.arange(frames) + 0.5, ends - lengths / 2, np.arange(n)), dtype=np.float64)
 
 
-def place_syllables(speech: Speech, melody: Melody, settings: ClipSettings) -> tuple[Array, Array]:
+def place_syllables(speech: Syllables, melody: Melody, settings: ClipSettings) -> tuple[Array, Array]:
     """Lay the syllables on the notes.
 
     Returns source position, -1 in rests, and pitch in MIDI numbers, both (n_frames,).
     """
+    voiced = speech.voiced
     n_frames = int(settings.seconds * 1000 / FRAME_MS)
     source, pitch = np.full(n_frames, -1.0), np.full(n_frames, np.nan)
     bounds = np.round(np.cumsum([0.0, *(n.seconds for n in melody.notes)]) * 1000 / FRAME_MS).astype(int)
@@ -122,7 +139,7 @@ def place_syllables(speech: Speech, melody: Melody, settings: ClipSettings) -> t
         if notes[i].kind != "rest" and bounds[j] > bounds[i]:
             k = syllable % (len(speech.edges) - 1)
             a, b = int(speech.edges[k]), int(speech.edges[k + 1])
-            part = stretch(speech.level_db[a:b], speech.voiced[a:b], bounds[j] - bounds[i], settings.sharpness)
+            part = stretch(speech.level_db[a:b], voiced[a:b], bounds[j] - bounds[i], settings.sharpness)
             source[bounds[i] : bounds[j]] = a + part
             syllable += 1
         i = j
@@ -153,10 +170,11 @@ def warp_formants(frames: Array, ratio: float) -> Array:
 
 def sing(samples: Samples, melody: Melody, settings: ClipSettings, rng: np.random.Generator) -> Samples:
     """The speech sung on the melody, (seconds * SAMPLE_RATE_HZ,), RMS not yet set."""
-    speech = analyse(samples, melody.syllables)
-    source, pitch_midi = place_syllables(speech, melody, settings)
+    syllables = hear_syllables(samples, melody.syllables)
+    source, pitch_midi = place_syllables(syllables, melody, settings)
+    speech = analyse(samples, syllables)
     sung = source >= 0
-    position = np.clip(source, 0, len(speech.voiced) - 1.001)
+    position = np.clip(source, 0, len(syllables.f0_hz) - 1.001)
     low = position.astype(int)
     share = (position - low)[:, None]
     log_envelope = np.log(speech.envelope + FLOOR)
@@ -169,7 +187,7 @@ def sing(samples: Samples, melody: Melody, settings: ClipSettings, rng: np.rando
     aperiodicity = warp_formants(aperiodicity, settings.formant_ratio)
     aperiodicity = np.clip(aperiodicity + (1 - aperiodicity) * settings.breath, 0, 1)
     f0_hz = np.where(
-        sung & (speech.voiced[np.round(position).astype(int)] > 0), pitch_curve(pitch_midi, settings, rng), 0.0
+        sung & (syllables.f0_hz[np.round(position).astype(int)] > 0), pitch_curve(pitch_midi, settings, rng), 0.0
     )
     voice = _world().synthesize(
         f0_hz, np.ascontiguousarray(envelope), np.ascontiguousarray(aperiodicity), SAMPLE_RATE_HZ, FRAME_MS

@@ -134,11 +134,11 @@ def test_crops_lie_inside_the_clip_and_short_clips_repeat(config: TrainConfig) -
     row = data.train.rows[0]
     clip = data.waveforms.read(row)
     rng = np.random.default_rng(0)
-    (crop,) = crops(data, [row], config, rng)
+    (crop,) = crops(data, [row], config, rng).samples
     starts = [s for s in range(len(clip) - len(crop) + 1) if np.array_equal(clip[s : s + 50], crop[:50])]
     assert any(np.array_equal(clip[s : s + len(crop)], crop) for s in starts)
     long = replace(config, crop_seconds=2.0)
-    (repeated,) = crops(data, [row], long, rng)
+    (repeated,) = crops(data, [row], long, rng).samples
     np.testing.assert_array_equal(repeated, np.resize(clip, 2 * 22_050))
 
 
@@ -146,8 +146,8 @@ def test_augmented_crops_keep_their_length_and_change(config: TrainConfig) -> No
     told = replace(config, augment=True)
     with Progress(disable=True) as progress:
         data = prepare(told, progress)
-    made = crops(data, data.train.rows[:4], told, np.random.default_rng(0))
-    plain = crops(data, data.train.rows[:4], config, np.random.default_rng(0))
+    made = crops(data, data.train.rows[:4], told, np.random.default_rng(0)).samples
+    plain = crops(data, data.train.rows[:4], config, np.random.default_rng(0)).samples
     assert made.shape == plain.shape == (4, 11_025)
     assert not np.array_equal(made, plain)
     train(replace(told, epochs=1))
