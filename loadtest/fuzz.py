@@ -2,7 +2,7 @@
 
     python -m loadtest.fuzz --cases 20000 --seed 1
     python -m loadtest.fuzz --cases 300 --keep /tmp/found       # what failed is kept there, to become a test
-    python -m loadtest.fuzz --schemathesis                      # by the OpenAPI document instead (extra `loadtest`)
+    python -m loadtest.fuzz --schemathesis                      # by the OpenAPI document instead
 
 Starts the server with a tiny release of random weights: what is tested is all around the network. Every case is a
 function of seed and number (almost; see loadtest.mutations). A good request goes along with every hundredth case, and its

@@ -1,14 +1,15 @@
-"""A short run of `loadtest.fuzz`, another seed every day; the long ones are run by hand."""
+"""Short runs of `loadtest.fuzz`, by our mutations and by the OpenAPI document, another seed every day; long ones by hand."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
+from pathlib import Path
 
 import psutil
 import pytest
 
-from loadtest.fuzz import Case, fuzz, judge
+from loadtest.fuzz import ADMIN_KEY, Case, fuzz, judge, schemathesis
 from loadtest.mutations import Cases
 from tests.service.live import LiveServer
 
@@ -25,6 +26,17 @@ def test_nearly_right_requests(server: LiveServer, cases: Cases) -> None:
     assert tally.failures == []
     assert tally.done == CASES
     assert not [line for line in server.log_lines() if line["level"] in ("error", "critical")]
+
+
+def test_what_the_openapi_document_allows_and_forbids(
+    tiny_store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every operation, by schemathesis: no 5xx, and no status, type or body that the document does not list."""
+    with LiveServer(tmp_path, model_store=tiny_store, admin_keys=ADMIN_KEY) as live:
+        operations = sum(len(each) for each in live.wait_until_ready().client.get("/openapi.json").json()["paths"].values())
+        assert schemathesis(live.port, cases=5, seed=datetime.date.today().toordinal()) == 0
+        assert f"Tested: {operations}\n" in capfd.readouterr().out
+        assert not [line for line in live.log_lines() if line["level"] in ("error", "critical")]
 
 
 def test_a_case_is_a_function_of_its_number(cases: Cases) -> None:
