@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from app.connections import raise_file_limit
-from loadtest.chaos import ending, faults, hostile, overload, several
+from loadtest.chaos import ending, faults, hostile, overload, several, shipped
 from loadtest.chaos.rows import Bench, Row
 from tests.releases import write_release
 
@@ -33,9 +33,11 @@ SCENARIOS: dict[str, Callable[[Bench], list[Row]]] = {
     "overload": overload.overload,
     "retry_after": overload.retry_after,
     "metadata": overload.metadata,
+    "shipped": shipped.shipped,
     "deadlines": overload.deadlines,
     "leavers": hostile.leavers,
     "connections": hostile.connections,
+    "odd": hostile.odd,
     "bombs": hostile.bombs,
     "sigterm": ending.sigterm,
     "rolling": ending.rolling,

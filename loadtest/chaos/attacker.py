@@ -1,21 +1,26 @@
-"""Holds connections that do little: `python -m loadtest.chaos.attacker PORT IDLE HEADS BODIES`, until it is ended.
+"""Holds bad connections: `python -m loadtest.chaos.attacker PORT IDLE HEADS BODIES ODD`, until it is ended.
 
-IDLE say nothing, HEADS send a byte of headers a second, BODIES a byte of an upload a second. What the server closes is
-opened anew.
+IDLE say nothing, HEADS send a byte of headers a second, BODIES a byte of an upload a second. ODD times each, once a second
+and anew: headers of 80 kB, an upload whose sender shuts its side down, 20 requests in a row of which no answer is read.
+What the server closes is opened anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import sys
 
 from app.connections import raise_file_limit
-from loadtest.openloop import audio_post
+from loadtest.openloop import audio_post, get_request
 from tests.service.faulty import clip
 
 HEAD = b"POST /identify HTTP/1.1\r\nHost: x\r\nX-Slow: "
-BODY = audio_post(clip(0.3))[:1500]
+UPLOAD = audio_post(clip(0.3))
+BODY = UPLOAD[:1500]
+TOO_LARGE = HEAD + b"a" * 80_000 + b"\r\n\r\n"
+IN_A_ROW = get_request("/health/live") * 20
 
 
 async def hold(port: int, start: bytes, drip: bytes, gate: asyncio.Semaphore) -> None:
@@ -34,10 +39,26 @@ async def hold(port: int, start: bytes, drip: bytes, gate: asyncio.Semaphore) ->
             writer.close()
 
 
-async def run(port: int, idle: int, heads: int, bodies: int) -> None:
+async def annoy(port: int, data: bytes, *, half_closes: bool) -> None:
+    """Send, stay for a second without reading, hang up; for ever."""
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(data)
+            if half_closes:
+                writer.write_eof()
+            await asyncio.sleep(random.uniform(0.5, 1.5))
+            writer.transport.abort()
+
+
+async def run(port: int, idle: int, heads: int, bodies: int, odd: int) -> None:
     gate = asyncio.Semaphore(64)
     kinds = [(b"", b"")] * idle + [(HEAD, b"a")] * heads + [(BODY, b"a")] * bodies
-    await asyncio.gather(*(hold(port, start, drip, gate) for start, drip in kinds))
+    odd_kinds = [(TOO_LARGE, False), (UPLOAD, True), (IN_A_ROW, False)] * odd
+    await asyncio.gather(
+        *(hold(port, start, drip, gate) for start, drip in kinds),
+        *(annoy(port, data, half_closes=half_closes) for data, half_closes in odd_kinds),
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tests.service.faulty import clip
 from tests.service.hard import children
 from tests.service.live import LiveServer, wait_until
 
-IDLE, HEADS, BODIES = 10_000, 200, 200
+IDLE, HEADS, BODIES, ODD = 10_000, 200, 200, 20
 LEAVERS = 30  # of each kind
 
 
@@ -75,17 +75,27 @@ ask_all(int(sys.argv[1]), [audio_post(clip(0.1))])
 
 
 def connections(bench: Bench) -> list[Row]:
+    what = f"{IDLE:,} idle connections, {HEADS} slow headers and {BODIES} uploads of 1 byte/s, renewed when closed"
+    return [_attacked(bench, what, (IDLE, HEADS, BODIES, 0))]
+
+
+def odd(bench: Bench) -> list[Row]:
+    what = f"{ODD} × headers of 80 kB, {ODD} half-closed uploads, {ODD} × 20 pipelined requests unread, anew each second"
+    return [_attacked(bench, what, (0, 0, 0, ODD))]
+
+
+def _attacked(bench: Bench, what: str, numbers: tuple[int, int, int, int]) -> Row:
     """The attack comes from a process of its own, so that it is the server's trouble alone."""
     with bench.server() as (live, _):
         process = psutil.Process(live.process.pid)
         asyncio.run(metadata_seconds(live, 2))
-        alone = asyncio.run(metadata_seconds(live, 6))
+        alone = asyncio.run(metadata_seconds(live, 10))
         before_mb, before_fds = process.memory_info().rss / 1e6, process.num_fds()
-        command = [sys.executable, "-m", "loadtest.chaos.attacker", str(live.port), str(IDLE), str(HEADS), str(BODIES)]
+        command = [sys.executable, "-m", "loadtest.chaos.attacker", str(live.port), *map(str, numbers)]
         attacker = subprocess.Popen(command, cwd=REPOSITORY)
-        wait_until(lambda: process.num_fds() - before_fds >= 0.95 * (IDLE + HEADS + BODIES), seconds=60)
+        wait_until(lambda: process.num_fds() - before_fds >= 0.95 * sum(numbers[:3]) + numbers[3], seconds=60)
         open_at_once = process.num_fds() - before_fds
-        during = asyncio.run(metadata_seconds(live, 6))
+        during = asyncio.run(metadata_seconds(live, 10))
         held_mb = process.memory_info().rss / 1e6 - before_mb
         attacker.terminate()
         attacker.wait()
@@ -93,15 +103,13 @@ def connections(bench: Bench) -> list[Row]:
         wait_until(lambda: process.num_fds() <= before_fds + 5, seconds=90)
         freed = time.monotonic() - began
     ratio = percentile(during, 0.99) / percentile(alone, 0.99)
-    return [
-        Row(
-            f"{IDLE:,} idle connections, {HEADS} slow headers and {BODIES} uploads of 1 byte/s, renewed when closed",
-            f"{open_at_once:,} open; others' metadata {in_ms(during)}, before {in_ms(alone)}: p99 × {ratio:.1f}; "
-            f"{held_mb:.0f} MB, all closed {freed:.1f} s after",
-            "others' p99 ≤ 2 ×",
-            ratio <= 2,
-        )
-    ]
+    return Row(
+        what,
+        f"{open_at_once:,} open; others' metadata {in_ms(during)}, before {in_ms(alone)}: p99 × {ratio:.1f}; "
+        f"{held_mb:.0f} MB, all closed {freed:.1f} s after",
+        "others' p99 ≤ 2 ×",
+        ratio <= 2,
+    )
 
 
 def bombs(bench: Bench) -> list[Row]:

@@ -26,7 +26,7 @@ def overload(bench: Bench) -> list[Row]:
     rows = []
     with bench.server(seconds_per_window=SECONDS_PER_WINDOW, queue_max_items=QUEUE_ITEMS) as (live, _):
         alone = asyncio.run(_one_by_one(live, 15))
-        peak = asyncio.run(_closed_loop(live, min(bench.seconds, 15)))
+        peak = asyncio.run(closed_loop(live, CLIP, min(bench.seconds, 15)))
         for times in (2, 5):
             rows += _overloaded(bench, live, times, peak, alone)
     return rows
@@ -38,14 +38,14 @@ async def _one_by_one(live: LiveServer, n: int) -> float:
         return statistics.median([(await timed(connections, CLIP))[1] for _ in range(n)])
 
 
-async def _closed_loop(live: LiveServer, seconds: float) -> float:
-    """Clips a second when there are always some in the queue and never too many."""
+async def closed_loop(live: LiveServer, request: bytes, seconds: float) -> float:
+    """Answers a second when there are always some in the queue and never too many."""
     ends_at, done = time.monotonic() + seconds, 0
 
     async def client(connections: Connections) -> None:
         nonlocal done
         while time.monotonic() < ends_at:
-            reply = await connections.exchange(CLIP)
+            reply = await connections.exchange(request)
             done += reply.status == 200
 
     async with connections_to(live) as connections:
@@ -118,7 +118,7 @@ def retry_after(bench: Bench) -> list[Row]:
 
     n = 4 * QUEUE_ITEMS
     with bench.server(seconds_per_window=SECONDS_PER_WINDOW, queue_max_items=QUEUE_ITEMS) as (live, _):
-        peak = asyncio.run(_closed_loop(live, 5))
+        peak = asyncio.run(closed_loop(live, CLIP, 5))
         seconds = asyncio.run(burst(live, n))
     refused = [count for count in tries if count > 1]
     at_once = sum(count == 2 for count in refused) / len(refused)
@@ -182,7 +182,7 @@ def deadlines(bench: Bench) -> list[Row]:
         return lateness, statuses, doors
 
     with bench.server(seconds_per_window=SECONDS_PER_WINDOW) as (live, device):
-        asyncio.run(_closed_loop(live, 2))
+        asyncio.run(closed_loop(live, CLIP, 2))
         lateness, statuses, doors = asyncio.run(late(live))
         dropped = live.metric("lrid_dropped_windows_total")
         assert asyncio.run(metadata_seconds(live, 0.1))

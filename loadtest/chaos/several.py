@@ -112,26 +112,43 @@ async def _kill_one(live: LiveServer, request: bytes) -> tuple[Counter[int], flo
 
 def same(bench: Bench) -> list[Row]:
     """The same requests alone, in a crowd, in batches, over several processes and after a restart."""
-    settings = {"model_store": bench.store, "model": "lrid_net/1"}
+    tiny = {"model_store": bench.store, "model": "lrid_net/1"}
     variants: dict[str, dict[str, object]] = {
         "batches of 8": {"max_batch_size": 8},
         "batches of 1, one decoder": {"max_batch_size": 1, "decode_workers": 1},
         "2 processes": {"workers": 2, "decode_workers": 1},
     }
+    shipped: dict[str, dict[str, object]] = {  # with all threads of the machine, in the precision that it chooses
+        "as it starts by itself": {},
+        "restarted": {},
+        "one decoder": {"decode_workers": 1},
+    }
+    return [
+        _same(bench, "a tiny release, fp32", tiny, variants, crowd=16),
+        _same(bench, "the release that ships", {"precision": "auto", "torch_threads": 0}, shipped, crowd=4),
+    ]
+
+
+def _same(
+    bench: Bench, what: str, settings: dict[str, object], variants: dict[str, dict[str, object]], crowd: int
+) -> Row:
+    """`crowd`: how many times each request is sent at once, after it was sent alone."""
     found: dict[str, set[str]] = {}
+    n_answers = 0
     for name, variant in variants.items():
-        with LiveServer(bench.folder / name.replace(" ", "-"), **settings, **variant) as live:
+        folder = bench.folder / f"{what} {name}".replace(" ", "-").replace(",", "")
+        extra = {} if "torch_threads" not in settings else {"OMP_NUM_THREADS": str(os.cpu_count())}
+        with LiveServer(folder, extra=extra, **settings, **variant) as live:
             wait_until(lambda live=live: live.ready().status_code == 200 and live.metric("lrid_ready") == 1)
-            replies = [ask_all(live.port, [request])[0] for request in REQUESTS] + ask_all(live.port, REQUESTS * 16)
+            replies = [ask_all(live.port, [request])[0] for request in REQUESTS] + ask_all(live.port, REQUESTS * crowd)
+        assert {reply.status for reply in replies} == {200}
+        n_answers += len(replies)
         for number, reply in enumerate(replies):
             found.setdefault(str(number % len(REQUESTS)), set()).add(json.dumps(without_times(reply)))
     different = {request: len(answers) for request, answers in found.items() if len(answers) != 1}
-    return [
-        Row(
-            f"the same request gives the same bytes ({', '.join(variants)}; alone and 64 at once; restarts between)",
-            f"{len(REQUESTS)} requests, {17 * len(REQUESTS) * len(variants)} answers, "
-            f"{sum(different.values()) if different else 0} that differ",
-            "0",
-            not different,
-        )
-    ]
+    return Row(
+        f"the same request gives the same bytes ({what}: {', '.join(variants)}; alone and {crowd * len(REQUESTS)} at once)",
+        f"{len(REQUESTS)} requests, {n_answers} answers, {sum(different.values()) if different else 0} that differ",
+        "0",
+        not different,
+    )
