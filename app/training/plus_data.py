@@ -113,7 +113,7 @@ class Shelf:
         if not text:
             return self.reader.nothing
         if text not in self._read:
-            self._read[text] = self.reader(text)
+            self._read[text] = self.reader([text])[0]
         return self._read[text]
 
     def batch(self, rows: Sequence[Texts], rng: np.random.Generator | None = None, drop_ngram: float = 0.0) -> Batch:

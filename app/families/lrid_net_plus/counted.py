@@ -9,7 +9,7 @@ import numpy as np
 from app.domain import FloatArray
 from app.families.lrid_net.profiles import Profiles, cleaned
 from app.families.lrid_net_plus.config import Script
-from app.families.lrid_net_plus.ngrams import Hashes
+from app.families.lrid_net_plus.ngrams import code_points
 
 
 class Explanations:
@@ -20,12 +20,18 @@ class Explanations:
         n = len(self._profiles.languages)
         probabilities = self._profiles.scaled[:, :n] / self._profiles.scale[:, None]  # (n_ngrams, n_languages)
         self._logarithms = np.log(probabilities + smoothing).astype(np.float32)
-        self._none = np.zeros(n, np.float32)
 
-    def __call__(self, text: str) -> tuple[FloatArray, int]:
-        """Sum over the known n-grams of the logarithm of their probability, (n_languages,), and how many they are."""
-        rows = self._profiles.rows(cleaned(text))
-        return (self._logarithms.take(rows, axis=0).sum(axis=0), len(rows)) if rows else (self._none, 0)
+    def __call__(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Over the known n-grams: sums of the logarithm of their probability, (n, n_languages), and how many, (n,)."""
+        rows = [self._rows(text) for text in texts]
+        sums = np.zeros((len(texts), self._logarithms.shape[1]), np.float32)
+        for total, known in zip(sums, rows, strict=True):
+            if known:
+                self._logarithms.take(known, axis=0).sum(axis=0, out=total)
+        return sums, np.array([len(known) for known in rows], np.float32)
+
+    def _rows(self, text: str) -> list[int]:
+        return self._profiles.rows(cleaned(text))
 
 
 def views(evidence: FloatArray, n_known: FloatArray) -> FloatArray:
@@ -48,14 +54,16 @@ class ScriptShares:
 
     def __init__(self, scripts: Sequence[Script]) -> None:
         self.n = len(scripts)
-        spans = sorted((low, high, i) for i, script in enumerate(scripts) for low, high in script.ranges)
-        edges, owners = [0], [self.n]  # the last owner stands for characters of no script
-        for low, high, i in spans:
-            edges += [low, high + 1]
-            owners += [i, self.n]
-        self._edges, self._owners = np.array(edges), np.array(owners)
+        last = max(high for script in scripts for _, high in script.ranges)
+        self._owner = np.full(last + 2, self.n, np.intp)  # by code point; n stands for no script, as does what is beyond
+        for i, script in enumerate(scripts):
+            for low, high in script.ranges:
+                self._owner[low : high + 1] = i
 
-    def __call__(self, codes: Hashes) -> FloatArray:
-        """(n_scripts,) of the code points of a text that is not empty."""
-        owner = self._owners[self._edges.searchsorted(codes, side="right") - 1]
-        return (np.bincount(owner, minlength=self.n + 1)[: self.n] / len(codes)).astype(np.float32)
+    def __call__(self, texts: Sequence[str]) -> FloatArray:
+        """(n, n_scripts) of texts that are not empty."""
+        sizes = [len(text) for text in texts]
+        owner = self._owner.take(code_points("".join(texts)), mode="clip")
+        place = owner + np.arange(len(texts)).repeat(sizes) * (self.n + 1)
+        counts = np.bincount(place, minlength=len(texts) * (self.n + 1)).reshape(len(texts), -1)
+        return (counts[:, : self.n] / np.array(sizes)[:, None]).astype(np.float32)  # type: ignore[no-any-return]

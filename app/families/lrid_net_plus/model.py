@@ -56,7 +56,7 @@ class LridNetPlusModel:
         logits = self._head(features, None if reading is None else reading.vector)  # (n, classes)
         temperature = getattr(self.manifest.temperature, mode_of(features is not None, reading))
         windows = softmax(logits / np.float32(temperature))
-        return Probabilities(windows=windows, mean=windows.mean(axis=0))
+        return Probabilities(windows=windows, mean=windows[0] if len(windows) == 1 else windows.mean(axis=0))
 
 
 def listen_to_zeros(network: LridNet, listen: ListenConfig) -> FloatArray:

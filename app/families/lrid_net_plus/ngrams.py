@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,21 +35,36 @@ def code_points(text: str) -> Hashes:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def hashes(text: str, max_ngram: int) -> Hashes:
-    """(k,) 32-bit hashes of a normalised text, which is bounded by two signs of its own; empty for an empty one."""
-    if not text:
-        return np.zeros(0, np.uint32)
-    codes = code_points(f"{BEGIN}{text}{END}")
-    state = np.full(len(codes), FNV_START)
-    found = []
-    for n in range(1, min(max_ngram, len(codes)) + 1):
-        state = (state[: len(codes) - n + 1] ^ codes[n - 1 :]) * FNV_PRIME  # of the n-gram that starts here
-        found.append(state ^ np.uint32(n))
-    words = np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in WORD.findall(text)], np.uint32)
-    found += [words ^ WORD_SALT, (words[:-1] * FNV_PRIME ^ words[1:]) ^ PAIR_SALT]
-    return np.concatenate(found) * SPREAD
+def bounded(texts: Sequence[str]) -> str:
+    """Texts end to end, each between two signs of its own."""
+    return "".join([f"{BEGIN}{text}{END}" for text in texts])
 
 
-def buckets(text: str, max_ngram: int, buckets_log2: int) -> IndexArray:
-    """(k,) rows of the table of a normalised text, with repetition."""
-    return (hashes(text, max_ngram) >> np.uint32(32 - buckets_log2)).astype(np.intp)
+def hashes(texts: Sequence[str], max_ngram: int) -> list[Hashes]:
+    """32-bit hashes of normalised texts, (k,) each: character n-grams by length, words, pairs of words. An empty text
+    has those of its bounds.
+    """
+    codes = code_points(bounded(texts))
+    states = [(FNV_START ^ codes) * FNV_PRIME]  # of the n-grams that start at each place, for n = 1, 2, ...
+    for n in range(2, min(max_ngram, len(codes)) + 1):
+        states.append((states[-1][:-1] ^ codes[n - 1 :]) * FNV_PRIME)
+    found, start = [], 0
+    for text in texts:
+        size = len(text) + 2
+        parts = [state[start : start + size - i] ^ np.uint32(i + 1) for i, state in enumerate(states[:size])]
+        words = _words(text)
+        parts += [words ^ WORD_SALT, (words[:-1] * FNV_PRIME ^ words[1:]) ^ PAIR_SALT]
+        found.append(np.concatenate(parts) * SPREAD)
+        start += size
+    return found
+
+
+def _words(text: str) -> Hashes:
+    """(n_words,)"""
+    return np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in WORD.findall(text)], np.uint32)
+
+
+def buckets(texts: Sequence[str], max_ngram: int, buckets_log2: int) -> list[IndexArray]:
+    """Rows of the table of normalised texts, (k,) each, with repetition."""
+    shift = np.uint32(32 - buckets_log2)
+    return [(found >> shift).astype(np.intp) for found in hashes(texts, max_ngram)]

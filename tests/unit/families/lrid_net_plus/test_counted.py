@@ -11,7 +11,6 @@ from app.families.lrid_net.profiles import PROFILES
 from app.families.lrid_net.read import langdetect_languages
 from app.families.lrid_net_plus.config import default_scripts
 from app.families.lrid_net_plus.counted import Explanations, ScriptShares, views
-from app.families.lrid_net_plus.ngrams import code_points
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +33,17 @@ def test_the_sum_over_all_ngrams_is_langdetects(explanations: Explanations, fact
     detector.cleaning_text()
     ngrams = detector._extract_ngrams()
     expected = np.sum([np.log(np.array(factory.word_lang_prob_map[g]) + 0.5 / 10_000) for g in ngrams], axis=0)
-    found, n_known = explanations(text)
-    assert n_known == len(ngrams)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    found, n_known = explanations(["", text])
+    assert n_known.tolist() == [0, len(ngrams)]
+    assert not found[0].any()
+    np.testing.assert_allclose(found[1], expected, rtol=1e-4)
 
 
 def test_nothing_known_explains_nothing(explanations: Explanations) -> None:
-    found, n_known = explanations("12 34")
-    assert n_known == 0
+    found, n_known = explanations(["12 34"])
+    assert n_known.tolist() == [0]
     assert not found.any()
-    assert not views(found[None], np.zeros(1, np.float32)).any()
+    assert not views(found, n_known).any()
 
 
 def test_views_are_a_centred_mean_and_a_posterior() -> None:
@@ -56,10 +56,14 @@ def test_views_are_a_centred_mean_and_a_posterior() -> None:
 
 def test_scripts_are_shares_of_the_characters() -> None:
     scripts = default_scripts()
-    shares = ScriptShares(scripts)(code_points("né 4 夢"))  # six characters, two of them spaces
+    shares = ScriptShares(scripts)(["abc", "né 4 夢"])[1]  # six characters, two of them spaces
     by_name = dict(zip([script.name for script in scripts], shares, strict=True))
     expected = {"latin": 1 / 6, "latin-accented": 1 / 6, "digit": 1 / 6, "han": 1 / 6}
     assert {name: pytest.approx(share) for name, share in by_name.items() if share} == expected
+
+
+def test_what_is_of_no_script_counts_for_none() -> None:
+    assert not ScriptShares(default_scripts())(["\U0001f3b5\U0010ffff"]).any()
 
 
 def test_ranges_of_scripts_do_not_overlap() -> None:

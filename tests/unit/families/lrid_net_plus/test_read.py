@@ -29,7 +29,7 @@ def test_fields_have_places_of_their_own(reader: PlusReader, read_config: PlusRe
 
 
 def test_a_field_is_the_sum_of_its_ngrams(reader: PlusReader, read_config: PlusReadConfig, table: np.ndarray) -> None:
-    rows = buckets("l'été", read_config.max_ngram, read_config.buckets_log2)
+    rows = buckets(["l'été"], read_config.max_ngram, read_config.buckets_log2)[0]
     size = read_config.embedding_size
     expected = table[rows].sum(axis=0) / np.sqrt(len(rows))
     np.testing.assert_allclose(reader(Metadata(title="L'Été")).vector[2 * size : 3 * size], expected, rtol=1e-5)
@@ -80,11 +80,22 @@ def test_long_fields_are_cut(reader: PlusReader, read_config: PlusReadConfig) ->
 
 def test_rows_counted_together_are_rows_counted_alone(read_config: PlusReadConfig) -> None:
     read = FieldReader(read_config)
-    rows = [[read("Nachtzug"), read(None), read("Über den Dächern")], [read(None), read("Zimowe noce"), read("Śpię")]]
+    rows = [read(["Nachtzug", None, "Über den Dächern"]), read([None, "Zimowe noce", "Śpię"])]
     together = read.counted(rows)
     assert together.shape == (2, read_config.n_counted)
     for row, expected in zip(rows, together, strict=True):
         np.testing.assert_allclose(read.counted([row])[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_fields_read_together_are_fields_read_alone(read_config: PlusReadConfig) -> None:
+    read = FieldReader(read_config)
+    texts = ["Nachtzug", "", "Über den Dächern", "a", None, "夢 4", "x" * 300]
+    for text, together in zip(texts, read(texts), strict=True):
+        alone = read([text])[0]
+        assert (alone.n_known, alone.given, alone.has_letters) == (together.n_known, together.given, together.has_letters)
+        np.testing.assert_array_equal(alone.buckets, together.buckets)
+        np.testing.assert_array_equal(alone.evidence, together.evidence)
+        np.testing.assert_array_equal(alone.scripts, together.scripts)
 
 
 def test_a_table_of_another_size_is_refused(read_config: PlusReadConfig, table: np.ndarray) -> None:
