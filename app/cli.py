@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from app import cli_training
+from app import cli_corpus, cli_training
 from app.domain import Metadata
 from app.errors import LridError
 from app.settings import Settings
@@ -222,6 +222,7 @@ def verify(
 for _command in (cli_training.synthesize, cli_training.train, cli_training.grow, cli_training.evaluate):
     app.command()(_command)
 releases.command()(cli_training.make)
+app.add_typer(cli_corpus.corpus, name="corpus")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "corpus": BASE | {"audio"},
     "evaluation": BASE | {"audio", "families", "corpus"},
     "training": BASE | {"audio", "families", "corpus", "evaluation", "settings"},
-    "cli_training": BASE | {"settings", "families", "corpus", "training", "evaluation"},
+    "cli_corpus": BASE | {"families", "corpus", "training"},
+    "cli_training": BASE | {"settings", "families", "corpus", "training", "evaluation", "cli_corpus"},
     "cli": None,  # everything
 }
 

@@ -95,7 +95,7 @@ def commands(group: typer.Typer, path: str) -> set[str]:
 def test_every_command_and_none_that_does_not_exist():
     existing = commands(cli.app, "lrid")
     code = re.findall(r"```sh\n(.*?)```", README, re.DOTALL) + re.findall(r"`([^`\n]+)`", README)
-    called = {f"lrid {word}" for text in code for word in re.findall(r"\blrid ([a-z]+(?: [a-z]+)?)", text)}
+    called = {f"lrid {word}" for text in code for word in re.findall(r"\blrid ([a-z]+(?: [a-z0-9]+)?)", text)}
     groups = {f"lrid {group.name}" for group in cli.app.registered_groups}
     named = {" ".join(call.split()[: 3 if " ".join(call.split()[:2]) in groups else 2]) for call in called}
     assert existing - named == set()
