@@ -32,7 +32,7 @@ class Memory:
 @contextmanager
 def server(arguments: tuple[str, ...], health: str, **environ: str) -> Iterator[tuple[int, psutil.Process]]:
     """Start `python ARGUMENTS --port P`, wait until `health` answers 200, yield (P, process), end it with SIGTERM."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, *arguments, "--port", str(port)]
     with subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | environ) as process:
         try:
@@ -46,7 +46,8 @@ def server(arguments: tuple[str, ...], health: str, **environ: str) -> Iterator[
                 process.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
