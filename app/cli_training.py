@@ -62,7 +62,7 @@ def synthesize(
 def train(
     manifest: Manifest,
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, log.csv and curves.png.")] = Path("runs/train"),
-    variant: Annotated[str, typer.Option(help="main, adr, tdr, atdr (served), to or ao: the paper's.")] = "atdr",
+    variant: Annotated[str, typer.Option(help="main, adr, tdr, atdr (served), to, ao; all: compare them.")] = "atdr",
     text_manifest: Annotated[Path | None, typer.Option(help="More rows, of which only the metadata is used.")] = None,
     text_rows: Annotated[int, typer.Option(min=0, help="Of those, how many in each batch.")] = 0,
     epochs: Annotated[int, typer.Option(min=1)] = 200,
@@ -80,7 +80,9 @@ def train(
     augment: Annotated[bool, typer.Option(help="Random colour and gaps in the spectrogram.")] = False,
     init_from: Annotated[Path | None, typer.Option(help="Checkpoint whose weights to start from.")] = None,
     fresh_heads: Annotated[bool, typer.Option(help="Of --init-from take f only: g and h begin anew.")] = False,
+    validate_items: Annotated[int, typer.Option(min=0, help="Rows with audio that each validation hears; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="With --variant all: trainings of each, from --seed on.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from last.pt in --output, to the same result.")] = False,
     release: Annotated[str | None, typer.Option(help="Make a release of this name afterwards, in the model store.")] = None,
@@ -92,34 +94,39 @@ def train(
     from app.families.lrid_net.config import NetworkConfig
     from app.training.config import TrainConfig, VariantName
     from app.training.train import train as run
+    from app.training.variants import run_variants
 
-    best = run(
-        TrainConfig(
-            manifest=manifest,
-            output=output,
-            variant=cast(VariantName, variant),  # TrainConfig refuses what it does not know
-            text_manifest=text_manifest,
-            text_rows_per_batch=text_rows,
-            epochs=epochs,
-            batch_size=batch_size,
-            crop_seconds=crop_seconds,
-            learning_rate=learning_rate,
-            schedule=cast(Literal["constant", "cosine"], schedule),
-            warmup_steps=warmup_steps,
-            steps_per_epoch=steps_per_epoch,
-            patience_epochs=patience_epochs,
-            audio_loss_weight=audio_loss_weight,
-            phoneme_loss_weight=phoneme_loss_weight,
-            network=NetworkConfig(base_channels=base_channels),
-            threads=threads,
-            augment=augment,
-            init_from=init_from,
-            fresh_heads=fresh_heads,
-            seed=seed,
-            device=cast(Literal["auto", "cpu", "cuda"], device),
-            resume=resume,
-        )
+    config = TrainConfig(
+        manifest=manifest,
+        output=output,
+        variant=cast(VariantName, "atdr" if variant == "all" else variant),  # TrainConfig refuses what it does not know
+        text_manifest=text_manifest,
+        text_rows_per_batch=text_rows,
+        epochs=epochs,
+        batch_size=batch_size,
+        crop_seconds=crop_seconds,
+        learning_rate=learning_rate,
+        schedule=cast(Literal["constant", "cosine"], schedule),
+        warmup_steps=warmup_steps,
+        steps_per_epoch=steps_per_epoch,
+        patience_epochs=patience_epochs,
+        audio_loss_weight=audio_loss_weight,
+        phoneme_loss_weight=phoneme_loss_weight,
+        network=NetworkConfig(base_channels=base_channels),
+        threads=threads,
+        augment=augment,
+        init_from=init_from,
+        fresh_heads=fresh_heads,
+        validate_items=validate_items,
+        seed=seed,
+        device=cast(Literal["auto", "cpu", "cuda"], device),
+        resume=resume,
     )
+    if variant == "all":
+        run_variants(config, range(seed, seed + seeds), Console(stderr=True))
+        typer.echo((output / "variants.md").read_text(encoding="utf-8"))
+        return
+    best = run(config)
     typer.echo(f"best checkpoint: {best}")
     if release is not None:
         make(best, release, calibration=manifest, data=f"Rows of {manifest.name} with split=train.", variant=variant)

@@ -124,27 +124,38 @@ def modes_of(config: TrainConfig) -> list[Mode]:
 
 
 @torch.no_grad()
-def validate(config: TrainConfig, data: Data, network: LridNet, ear: Ear) -> Report:
-    """Whole windows, evaluation mode; text_only is scored on the rows with audio and on those without."""
-    network.eval()
-    valid = data.valid
-    chosen = ear.valid_rows
-    s_audio = ear.hear_valid() if VARIANTS[config.variant].audio else ear.silent_features[:0]
-    silence = ear.silent_features if config.freeze_listener else ear.hear_silence()
+def answers(config: TrainConfig, data: Data, network: LridNet, ear: Ear) -> dict[Mode, tuple[Tensor, Tensor]]:
+    """Logits (n, n_classes) and truth (n,) in each case: whole windows, with `network` in evaluation mode.
+
+    A case whose modality the variant does without has no rows. text_only has the rows with audio and those without.
+    """
+    kind, valid, chosen = VARIANTS[config.variant], data.valid, ear.valid_rows
+    s_audio = ear.hear_valid() if kind.audio else ear.silent_features[:0]
+    silence = ear.silent_features if config.freeze_listener or not kind.audio else ear.hear_silence()
     x_lang = torch.from_numpy(valid.x_lang[chosen]).to(ear.device)
     labels = torch.from_numpy(valid.labels[chosen]).to(ear.device)
     all_x = torch.cat([x_lang, torch.from_numpy(valid.text_x_lang).to(ear.device)])
     all_labels = torch.cat([labels, torch.from_numpy(valid.text_labels).to(ear.device)])
+    n_both, n_text = len(labels) * kind.text, len(all_labels) * kind.text
     inputs: dict[Mode, tuple[Tensor, Tensor, Tensor]] = {
-        "both": (s_audio, x_lang, labels),
+        "both": (s_audio[:n_both], x_lang[:n_both], labels[:n_both]),
         "audio_only": (s_audio, torch.zeros_like(x_lang), labels),
-        "text_only": (silence.expand(len(all_x), -1), all_x, all_labels),
+        "text_only": (silence.expand(n_text, -1), all_x[:n_text], all_labels[:n_text]),
     }
+    return {
+        mode: (network.h(torch.cat([audio, network.g(text)], dim=1)) if len(truth) else audio[:, :0], truth)
+        for mode, (audio, text, truth) in inputs.items()
+    }
+
+
+def validate(config: TrainConfig, data: Data, network: LridNet, ear: Ear) -> Report:
+    """The cases that the variant is trained for."""
+    network.eval()
+    found = answers(config, data, network, ear)
     cases: dict[Mode, Case] = {}
     for mode in modes_of(config):
-        audio, text, truth = inputs[mode]
+        logits, truth = found[mode]
         if len(truth):
-            logits = network.h(torch.cat([audio, network.g(text)], dim=1))
             correct = (logits.argmax(dim=1) == truth).float().mean()
             cases[mode] = Case(cross_entropy(logits, truth).item(), correct.item(), len(truth))
     return Report(cases)

@@ -1,0 +1,49 @@
+"""All six variants on a corpus of tones, and the table of what came out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from app.training import variants as module
+from app.training.config import VARIANTS, TrainConfig
+from app.training.variants import Result, run_variants, table
+
+QUIET = Console(quiet=True)
+
+
+def test_six_variants_in_three_cases_and_nothing_twice(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = replace(config, epochs=1, steps_per_epoch=2, validate_items=3)
+    results = run_variants(told, [0], QUIET)
+    assert [result.variant for result in results] == list(VARIANTS)
+    assert {result.rows for result in results} == {12}, "the same rows for all, whatever each validation hears"
+    by_variant = {result.variant: result for result in results}
+    assert set(by_variant["to"].macro_f1) == {"text_only"}
+    assert set(by_variant["ao"].macro_f1) == {"audio_only"}
+    assert set(by_variant["main"].macro_f1) == {"both", "audio_only", "text_only"}
+    text = (config.output / "variants.md").read_text(encoding="utf-8")
+    assert "| Main |" in text
+    assert ".504 / 0.911" in text
+    assert len(json.loads((config.output / "variants.json").read_text(encoding="utf-8"))) == 6
+
+    monkeypatch.setattr(module, "train", lambda config: pytest.fail("trained again"))
+    assert run_variants(told, [0], QUIET) == results
+
+
+def test_what_was_stopped_goes_on(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = replace(config, epochs=1, steps_per_epoch=1)
+    run_variants(told, [0], QUIET)
+    (config.output / "ao-0" / "scores.json").unlink()
+    resumed = []
+    monkeypatch.setattr(module, "train", lambda config: resumed.append((config.variant, config.resume)))
+    run_variants(told, [0], QUIET)
+    assert resumed == [("ao", True)]
+
+
+def test_the_table_shows_the_mean_and_the_range(config: TrainConfig) -> None:
+    results = [Result("to", seed, 12, {"text_only": f1}, {"text_only": 0.5}) for seed, f1 in ((0, 0.2), (1, 0.4))]
+    (line,) = [line for line in table(results, config).splitlines() if line.startswith("| TO")]
+    assert line == "| TO |  | 0.300 / 0.500 (0.200 to 0.400) |  | 0.422 / 0.900 |"
