@@ -45,11 +45,11 @@ def run_variants(config: TrainConfig, seeds: Sequence[int], console: Console) ->
     """Trains what has no scores yet, under `config.output`. Raises TrainingError and its kinds."""
     results = []
     for seed in seeds:
-        for variant in NAMES:
+        for variant, name in NAMES.items():
             output = config.output / f"{variant}-{seed}"
             told = replace(config, variant=variant, seed=seed, output=output, cache=config.cache or config.output / "cache")
             if not (output / "scores.json").is_file():
-                console.print(f"{NAMES[variant]}, seed {seed}", highlight=False)
+                console.print(f"{name}, seed {seed}", highlight=False)
                 train(replace(told, resume=(output / "last.pt").is_file()))
                 (output / "scores.json").write_text(json.dumps(asdict(score(told))), encoding="utf-8")
             results.append(Result(**json.loads((output / "scores.json").read_text(encoding="utf-8"))))
