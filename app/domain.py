@@ -39,7 +39,7 @@ class Metadata:
     @property
     def fields(self) -> tuple[MetadataField, ...]:
         """Names of the fields that hold more than white space, in the paper's order."""
-        return tuple(name for name in METADATA_FIELDS if (getattr(self, name) or "").strip())
+        return tuple([name for name in METADATA_FIELDS if (text := getattr(self, name)) and not text.isspace()])
 
     @property
     def joined(self) -> str:

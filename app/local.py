@@ -83,7 +83,7 @@ async def _identify(identifier: Identifier, settings: Settings, path: Path, requ
         response = build_response(found, metadata, identifier.model.manifest, request.options, ranking)
     except LridError as error:
         return FileAnswer(path, None, error)
-    return FileAnswer(path, response, None)
+    return FileAnswer(path, IdentifyResponse.model_validate(response), None)
 
 
 def _read(path: Path, settings: Settings) -> bytes:

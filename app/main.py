@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.audio.pool import DecodePool
 from app.audio.spec import DecodeLimits
@@ -24,7 +25,8 @@ from app.http.gate import UploadAccount
 from app.http.identify import IdentifyEndpoint
 from app.http.middleware import RequestContext
 from app.http.problem import on_lrid_error
-from app.http.routes import build_router
+from app.http.routes import IDENTIFY_PATH, build_router
+from app.http.shortcut import Shortcut
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
 from app.serving.board import ReleaseBoard
 from app.serving.device import DeviceThread
@@ -35,6 +37,19 @@ from app.serving.service import Service
 from app.settings import Settings
 
 MEGABYTE = 1_000_000  # bytes
+
+
+class Application(FastAPI):
+    """FastAPI with our own middleware around all of it."""
+
+    front: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.front if scope["type"] == "http" else self.framework)(scope, receive, send)
+
+    async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What FastAPI does by itself."""
+        await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -71,11 +86,11 @@ def create_app(
         watching.cancel()
         await service.stop()
 
-    app = FastAPI(title="LRID Serve", summary="Which language is this song sung in?", lifespan=lifespan)
+    app = Application(title="LRID Serve", summary="Which language is this song sung in?", lifespan=lifespan)
     app.state.service = service
     app.include_router(build_router(service, endpoint, metrics, settings.model_store))
-    app.add_middleware(Access, rules=_access_rules(settings))
-    app.add_middleware(RequestContext, is_leaving=lambda: health.draining)
+    access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
+    app.front = RequestContext(access, is_leaving=lambda: health.draining)
     app.add_exception_handler(LridError, on_lrid_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

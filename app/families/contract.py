@@ -7,6 +7,7 @@ a request, and therefore cannot depend on what else is being served.
 from __future__ import annotations
 
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -64,7 +65,7 @@ class Manifest(Strict):
     temperature: Temperatures
     thresholds: Thresholds
 
-    @property
+    @cached_property
     def languages(self) -> tuple[Language, ...]:
         """The classes in logit order."""
         return tuple(Language(label.code, label.iso639_3, label.name) for label in self.labels)

@@ -1,24 +1,20 @@
-"""Identification → the public JSON: ranking, candidates, the threshold, the timeline."""
+"""Identification → the public JSON: ranking, candidates, the threshold, the timeline.
+
+An answer is made of plain dicts: models cost ten times as much. Its form is `IdentifyResponse` all the same: a test
+validates answers of every kind against it.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
 from app.domain import UNDETERMINED, FloatArray, Identification, Metadata
 from app.errors import UnknownLanguage
 from app.families.contract import Manifest
-from app.http.schemas import (
-    AudioUse,
-    Explanation,
-    IdentifyResponse,
-    LanguageProbability,
-    Modalities,
-    Moment,
-    Options,
-    ReleaseName,
-    TextUse,
-    Timing,
-)
+from app.http.schemas import Options, ReleaseName, Timing
+
+Json = dict[str, Any]
+STAGES = tuple(Timing.model_fields)
 
 
 class Ranking:
@@ -28,98 +24,97 @@ class Ranking:
         """Raises UnknownLanguage when a candidate is not a class of the release."""
         self._languages = manifest.languages
         self._top_k = options.top_k
-        codes = [language.code for language in self._languages]
-        candidates = options.languages or codes
-        if unknown := [code for code in candidates if code not in codes]:
-            raise UnknownLanguage(f"{unknown[0][:40]!r} is not among {', '.join(codes)}")
-        self._rows = [i for i, code in enumerate(codes) if code in candidates]
+        self._rows = range(len(self._languages)) if options.languages is None else self._candidates(options.languages)
 
-    def rank(self, probabilities: FloatArray) -> list[LanguageProbability]:
-        """(n_classes,) → candidates best first, renormalised over the candidates, all kept."""
-        raw = probabilities.astype(np.float64)
-        total = float(raw[self._rows].sum())
-        shares = raw / total if total > 0 else np.full_like(raw, 1 / len(self._rows))
-        order = sorted(self._rows, key=lambda i: (-raw[i], i))
+    def _candidates(self, wanted: tuple[str, ...]) -> list[int]:
+        codes = [language.code for language in self._languages]
+        if unknown := [code for code in wanted if code not in codes]:
+            raise UnknownLanguage(f"{unknown[0][:40]!r} is not among {', '.join(codes)}")
+        return [i for i, code in enumerate(codes) if code in wanted]
+
+    def rank(self, probabilities: FloatArray) -> list[Json]:
+        """(n_classes,) → candidates best first, renormalised over the candidates, all kept. As LanguageProbability."""
+        raw: list[float] = probabilities.tolist()
+        total = sum([raw[i] for i in self._rows])
         return [
-            LanguageProbability(
-                code=self._languages[i].code,
-                iso639_3=self._languages[i].iso639_3,
-                name=self._languages[i].name,
-                probability=round(float(shares[i]), 6),
-                raw_probability=round(float(raw[i]), 6),
-            )
-            for i in order
+            {
+                "code": language.code,
+                "iso639_3": language.iso639_3,
+                "name": language.name,
+                "probability": round(raw[i] / total if total > 0 else 1 / len(self._rows), 6),
+                "raw_probability": round(raw[i], 6),
+            }
+            for i in sorted(self._rows, key=raw.__getitem__, reverse=True)  # stable: ties in the release's order
+            for language in (self._languages[i],)
         ]
 
-    def cut(self, ranked: list[LanguageProbability]) -> list[LanguageProbability]:
+    def cut(self, ranked: list[Json]) -> list[Json]:
         """The best `top_k`."""
         return ranked[: self._top_k]
 
 
 def build_response(
     identified: Identification, metadata: Metadata, manifest: Manifest, options: Options, ranking: Ranking
-) -> IdentifyResponse:
-    """The whole answer."""
+) -> Json:
+    """The whole answer, as IdentifyResponse."""
     ranked = ranking.rank(identified.probabilities.mean)
-    return IdentifyResponse(
-        language=decide(ranked, identified.threshold),
-        probability=ranked[0].probability,
-        languages=ranking.cut(ranked),
-        modalities=_modalities(identified, metadata),
-        timeline=_timeline(identified, ranking) if options.timeline else None,
-        explanation=_explanation(identified, ranking) if options.explain else None,
-        model=release_name(manifest),
-        timing_ms=_timing(identified.seconds_by_stage),
-    )
+    seconds = identified.seconds_by_stage
+    return {
+        "language": decide(ranked, identified.threshold),
+        "probability": ranked[0]["probability"],
+        "languages": ranking.cut(ranked),
+        "modalities": _modalities(identified, metadata),
+        "timeline": _timeline(identified, ranking) if options.timeline else None,
+        "explanation": _explanation(identified, ranking) if options.explain else None,
+        "model": {"family": manifest.family, "release": manifest.release, "sha256": manifest.sha256},
+        "timing_ms": {stage: round(seconds.get(stage, 0.0) * 1000, 3) for stage in STAGES},
+    }
 
 
-def decide(ranked: list[LanguageProbability], threshold: float) -> str:
+def decide(ranked: list[Json], threshold: float) -> str:
     """The best class, or `und` under the threshold."""
-    return ranked[0].code if ranked[0].probability >= threshold else UNDETERMINED
+    best = ranked[0]
+    return str(best["code"]) if best["probability"] >= threshold else UNDETERMINED
 
 
 def release_name(manifest: Manifest) -> ReleaseName:
     return ReleaseName(family=manifest.family, release=manifest.release, sha256=manifest.sha256)
 
 
-def _modalities(identified: Identification, metadata: Metadata) -> Modalities:
-    recording = identified.recording
-    return Modalities(
-        audio=AudioUse(
-            used=identified.audio.used,
-            seconds=None if recording is None else round(recording.seconds, 3),
-            windows=0 if recording is None else len(recording.windows),
-            reason=identified.audio.reason,
-        ),
-        text=TextUse(used=identified.text.used, fields=list(metadata.fields), reason=identified.text.reason),
-    )
+def _modalities(identified: Identification, metadata: Metadata) -> Json:
+    recording, audio, text = identified.recording, identified.audio, identified.text
+    return {
+        "audio": {
+            "used": audio.used,
+            "seconds": None if recording is None else round(recording.seconds, 3),
+            "windows": 0 if recording is None else len(recording.windows),
+            "reason": audio.reason,
+        },
+        "text": {"used": text.used, "fields": list(metadata.fields), "reason": text.reason},
+    }
 
 
-def _timeline(identified: Identification, ranking: Ranking) -> list[Moment]:
+def _timeline(identified: Identification, ranking: Ranking) -> list[Json]:
+    """As Moment."""
     if identified.recording is None:
         return []
     moments = []
     for window, row in zip(identified.recording.windows, identified.probabilities.windows, strict=True):
         ranked = ranking.rank(row)
         moments.append(
-            Moment(
-                start_seconds=round(window.start_seconds, 3),
-                seconds=round(window.seconds, 3),
-                language=decide(ranked, identified.threshold),
-                probability=ranked[0].probability,
-                languages=ranking.cut(ranked),
-            )
+            {
+                "start_seconds": round(window.start_seconds, 3),
+                "seconds": round(window.seconds, 3),
+                "language": decide(ranked, identified.threshold),
+                "probability": ranked[0]["probability"],
+                "languages": ranking.cut(ranked),
+            }
         )
     return moments
 
 
-def _explanation(identified: Identification, ranking: Ranking) -> Explanation:
-    def ranked(probabilities: FloatArray | None) -> list[LanguageProbability] | None:
+def _explanation(identified: Identification, ranking: Ranking) -> Json:
+    def ranked(probabilities: FloatArray | None) -> list[Json] | None:
         return None if probabilities is None else ranking.cut(ranking.rank(probabilities))
 
-    return Explanation(audio_only=ranked(identified.audio_only), text_only=ranked(identified.text_only))
-
-
-def _timing(seconds: dict[str, float]) -> Timing:
-    names = ("decode", "read", "queue", "model", "total")
-    return Timing(**{name: round(seconds.get(name, 0.0) * 1000, 3) for name in names})
+    return {"audio_only": ranked(identified.audio_only), "text_only": ranked(identified.text_only)}

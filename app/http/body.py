@@ -84,6 +84,8 @@ def _query_options(request: Request) -> dict[str, str]:
 
 
 def _merged(fields: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+    if not query:
+        return dict(fields)
     if twice := sorted(fields.keys() & query.keys()):
         raise DuplicatePart(f"the option '{twice[0]}' is both in the query and in the body")
     return {**fields, **query}

@@ -7,16 +7,17 @@ from collections.abc import Coroutine
 from contextlib import closing
 from typing import TypeVar
 
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive
 
 from app.domain import Track
 from app.errors import ClientGone, DeadlineExceeded, InvalidOption, LridError
-from app.http.answer import Ranking, build_response
+from app.http.answer import Json, Ranking, build_response
 from app.http.body import BodyReader
 from app.http.gate import AudioGate, UploadAccount
-from app.http.schemas import IdentifyRequest, IdentifyResponse
+from app.http.schemas import IdentifyRequest
 from app.serving.identifier import Ask, Identifier
 from app.serving.metrics import Metrics
 from app.serving.service import Service
@@ -47,7 +48,7 @@ class IdentifyEndpoint:
                 with closing(AudioGate(identifier, self._uploads, deadline)) as gate:
                     asked = await self._read(request, gate, deadline)
                     modalities = _modalities(asked.track)
-                    response = await self._identify(request, identifier, asked, deadline)
+                    answer = await self._identify(request, identifier, asked, deadline)
         except LridError as error:
             outcome = error.code
             raise
@@ -58,12 +59,11 @@ class IdentifyEndpoint:
             outcome = "internal_error"
             raise
         else:
-            self._metrics.predictions.labels(response.language).inc()
-            self._metrics.confidence.observe(response.probability)
-            return Response(response.model_dump_json(), media_type="application/json")
+            self._metrics.count_answer(answer["language"], answer["probability"])
+            return Response(to_json(answer), media_type="application/json")
         finally:
             self._metrics.in_flight.dec()
-            self._metrics.requests.labels(modalities, outcome).inc()
+            self._metrics.count_request(modalities, outcome)
 
     def _deadline(self, request: Request) -> float:
         """Absolute, in the event loop's time; set once, obeyed by every stage."""
@@ -88,7 +88,7 @@ class IdentifyEndpoint:
 
     async def _identify(
         self, request: Request, identifier: Identifier, asked: IdentifyRequest, deadline: float
-    ) -> IdentifyResponse:
+    ) -> Json:
         manifest = identifier.model.manifest
         ranking = Ranking(manifest, asked.options)
         work = identifier.identify(asked.track, Ask(self._windows(asked), asked.options.explain, deadline))

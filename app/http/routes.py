@@ -29,6 +29,7 @@ from app.http.schemas import (
 from app.serving.metrics import Metrics
 from app.serving.service import Service
 
+IDENTIFY_PATH = "/identify"
 PAGE = Path(__file__).resolve().parent.parent / "web" / "index.html"
 
 
@@ -36,7 +37,7 @@ def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics,
     """All routes of one server."""
     router = APIRouter()
 
-    @router.post("/identify", response_model=IdentifyResponse, responses=_problems(), openapi_extra=_identify_body())
+    @router.post(IDENTIFY_PATH, response_model=IdentifyResponse, responses=_problems(), openapi_extra=_identify_body())
     async def identify(request: Request) -> Response:
         """The probability of each language a track may be sung in, from its audio, its metadata, or both."""
         return await endpoint(request)

@@ -43,6 +43,7 @@ class Options(BaseModel):
     explain: bool = Field(False, description="Also answer from the audio alone and from the text alone.")
 
 
+DEFAULT_OPTIONS = Options()
 OPTION_NAMES = frozenset(Options.model_fields)
 FIELD_NAMES = OPTION_NAMES | frozenset(METADATA_FIELDS)
 
@@ -186,16 +187,20 @@ def build_request(fields: Mapping[str, Any], audio: bytes | None, max_characters
 
     Raises InvalidMetadata, MetadataTooLong, InvalidOption.
     """
-    if unknown := sorted(fields.keys() - FIELD_NAMES):
-        raise InvalidOption(f"unknown option {unknown[0][:40]!r}; known: {', '.join(sorted(FIELD_NAMES))}")
-    metadata = Metadata(**{name: _text(name, fields.get(name), max_characters) for name in METADATA_FIELDS})
+    if not fields.keys() <= FIELD_NAMES:
+        unknown = min(fields.keys() - FIELD_NAMES)
+        raise InvalidOption(f"unknown option {unknown[:40]!r}; known: {', '.join(sorted(FIELD_NAMES))}")
+    metadata = Metadata(*[_text(name, fields.get(name), max_characters) for name in METADATA_FIELDS])
     return IdentifyRequest(Track(audio, metadata), build_options(fields))
 
 
 def build_options(fields: Mapping[str, Any]) -> Options:
     """Raises InvalidOption naming the option, its bounds and what came."""
+    given = {name: value for name, value in fields.items() if name in OPTION_NAMES and value != ""}
+    if not given:
+        return DEFAULT_OPTIONS
     try:
-        return Options.model_validate({k: v for k, v in fields.items() if k in OPTION_NAMES and v != ""})
+        return Options.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         raise InvalidOption(f"{first['loc'][0]}: {first['msg']}; got {str(first['input'])[:40]!r}") from None

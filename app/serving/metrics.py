@@ -71,12 +71,30 @@ class Metrics:
         self.ready = Gauge(
             "lrid_ready", "1 while every server process accepts work, else 0.", registry=r, multiprocess_mode="livemin"
         )
-        self._by_stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}  # labels() is dear
+        # labels() is dear: children that were asked for once are kept.
+        self._by_stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
+        self._by_outcome: dict[tuple[str, str], Counter] = {}
+        self._by_language: dict[str, Counter] = {}
 
     def observe_stages(self, seconds_by_stage: dict[str, float]) -> None:
         """Count the stages of one answered request."""
         for stage, seconds in seconds_by_stage.items():
             self._by_stage[stage].observe(seconds)
+
+    def count_request(self, modalities: str, outcome: str) -> None:
+        """One request to /identify has ended."""
+        child = self._by_outcome.get((modalities, outcome))
+        if child is None:
+            child = self._by_outcome[modalities, outcome] = self.requests.labels(modalities, outcome)
+        child.inc()
+
+    def count_answer(self, language: str, probability: float) -> None:
+        """One answer: the language, or und, and the probability of the best one."""
+        child = self._by_language.get(language)
+        if child is None:
+            child = self._by_language[language] = self.predictions.labels(language)
+        child.inc()
+        self.confidence.observe(probability)
 
     def set_queue_load(self, n_items: int, audio_seconds: float) -> None:
         """What waits for the device now."""

@@ -51,7 +51,7 @@ class LridNetModel:
         """Mean over the windows of softmax(logits / temperature); `None` is a missing modality."""
         logits = self._head(features, None if reading is None else reading.vector)  # (n, classes)
         windows = softmax(logits / self._temperature(features is not None, reading))
-        return Probabilities(windows=windows, mean=windows.mean(axis=0))
+        return Probabilities(windows=windows, mean=windows[0] if len(windows) == 1 else windows.mean(axis=0))
 
     def _temperature(self, has_audio: bool, reading: Reading | None) -> float:
         return float(getattr(self.manifest.temperature, mode_of(has_audio, reading)))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from app.domain import UNDETERMINED, Identification, Metadata, Modality, Probabilities, Recording, Window
 from app.errors import UnknownLanguage
 from app.http.answer import Ranking, build_response, decide
-from app.http.schemas import Options
+from app.http.schemas import IdentifyResponse, Options
 from tests.releases import CODES, tiny_manifest
 
 MANIFEST = tiny_manifest()
@@ -26,18 +29,18 @@ def spread(*best: tuple[str, float]) -> np.ndarray:
 
 
 def shares(ranking: Ranking, probabilities: np.ndarray) -> dict[str, float]:
-    return {entry.code: entry.probability for entry in ranking.rank(probabilities)}
+    return {entry["code"]: entry["probability"] for entry in ranking.rank(probabilities)}
 
 
 def test_ranked_best_first_and_ties_in_the_release_s_order() -> None:
     ranked = Ranking(MANIFEST, Options()).rank(spread(("ko", 0.5), ("de", 0.3)))
-    assert [entry.code for entry in ranked] == ["ko", "de", *(code for code in CODES if code not in ("ko", "de"))]
-    assert (ranked[0].name, ranked[0].iso639_3) == ("Korean", "kor")
+    assert [entry["code"] for entry in ranked] == ["ko", "de", *(code for code in CODES if code not in ("ko", "de"))]
+    assert (ranked[0]["name"], ranked[0]["iso639_3"]) == ("Korean", "kor")
 
 
 def test_candidates_are_renormalised_and_raw_is_kept() -> None:
     ranked = Ranking(MANIFEST, Options(languages=("fr", "de", "fr"))).rank(spread(("ko", 0.5), ("de", 0.3), ("fr", 0.1)))
-    assert [(entry.code, entry.probability, entry.raw_probability) for entry in ranked] == [
+    assert [(entry["code"], entry["probability"], entry["raw_probability"]) for entry in ranked] == [
         ("de", 0.75, 0.3),
         ("fr", 0.25, 0.1),
     ]
@@ -63,10 +66,10 @@ def test_shares_are_ranked_and_sum_to_one(logits: list[float], languages: tuple[
     exponentials = np.exp(np.array(logits) - max(logits))
     probabilities = (exponentials / exponentials.sum()).astype(np.float32)
     ranked = Ranking(MANIFEST, Options(languages=languages)).rank(probabilities)
-    values = [entry.probability for entry in ranked]
+    values = [entry["probability"] for entry in ranked]
     assert values == sorted(values, reverse=True)
     assert sum(values) == pytest.approx(1.0, abs=1e-5)
-    assert {entry.code for entry in ranked} == set(languages or CODES)
+    assert {entry["code"] for entry in ranked} == set(languages or CODES)
 
 
 def test_the_answer_is_undetermined_under_the_threshold() -> None:
@@ -91,8 +94,9 @@ def identified(threshold: float = 0.0) -> Identification:
 
 
 def respond(options: Options, threshold: float = 0.0) -> dict:
-    response = build_response(identified(threshold), Metadata(title="1999"), MANIFEST, options, Ranking(MANIFEST, options))
-    return response.model_dump(mode="json")
+    answer = build_response(identified(threshold), Metadata(title="1999"), MANIFEST, options, Ranking(MANIFEST, options))
+    assert IdentifyResponse.model_validate(answer, strict=True, extra="forbid").model_dump() == answer
+    return answer
 
 
 def test_a_whole_answer() -> None:
@@ -112,6 +116,19 @@ def test_timeline_and_explanation() -> None:
     assert all(len(moment["languages"]) == 1 for moment in answer["timeline"])
     assert answer["explanation"]["audio_only"][0]["code"] == "ja"
     assert answer["explanation"]["text_only"] is None
+
+
+@given(
+    top_k=st.none() | st.integers(1, N + 1),
+    languages=st.none() | st.lists(st.sampled_from(CODES), min_size=1).map(tuple),
+    timeline=st.booleans(),
+    explain=st.booleans(),
+)
+def test_answers_of_every_kind_have_the_documented_form(
+    top_k: int | None, languages: tuple[str, ...] | None, timeline: bool, explain: bool
+) -> None:
+    answer = respond(Options(top_k=top_k, languages=languages, timeline=timeline, explain=explain))
+    assert json.loads(to_json(answer)) == answer
 
 
 def test_options_hold_for_every_moment() -> None:
