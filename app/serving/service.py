@@ -17,6 +17,7 @@ from app.serving.memory import give_back
 log = logging.getLogger("lrid.service")
 
 RETRY_WHILE_LOADING_SECONDS = 3.0
+LETTING_GO_SECONDS = 1.0  # until the threads of a replaced release have ended; before that its memory is not free
 
 
 class Service:
@@ -163,4 +164,5 @@ async def _retire(old: Identifier) -> None:
         await old.returned.wait()
     await old.batcher.stop()
     del old
+    await asyncio.sleep(LETTING_GO_SECONDS)
     await asyncio.to_thread(give_back)
