@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout, embedding_bag, linear, relu
 
+from app.corpus.tables import read_table
 from app.families.contract import Label
 from app.families.lrid_net.config import NetworkConfig
 from app.families.lrid_net.network import LridNet
@@ -36,7 +37,7 @@ from app.training.errors import CheckpointError, TrainingError
 from app.training.labels import PAPER_LABELS
 from app.training.plus_data import Batch, Drawer, Float64, Habits, Shelf, Texts, draw_probabilities, read_phrases, texts_of
 
-STRENGTH_WEIGHTS = {"strong-": 1.0, "strong": 4.0, "weak": 0.5, "script": 0.5, "phrase": 0.5}
+STRENGTH_WEIGHTS = {"strong-": 1.0, "strong": 4.0, "weak": 0.5, "script": 0.5, "phrase": 4.0}
 ROWS_AT_ONCE = 1024  # when nothing is learnt
 
 
@@ -50,6 +51,7 @@ class PlusConfig:
     class_counts: Mapping[str, float] = field(default_factory=lambda: dict(MUSIC4ALL))  # of the catalogues to come
     class_power: float = 0.5  # rows are drawn by count ** power: this is the prior in the answers
     strength_weights: Mapping[str, float] = field(default_factory=lambda: dict(STRENGTH_WEIGHTS))  # by prefix, else 1
+    source_weights: Mapping[str, float] = field(default_factory=dict)  # by the manifest's column `source`, else 1
     artist_power: float = 0.5  # an artist of n rows counts as n ** power
     phrases: bool = True  # `phrases.json` beside the manifest's rows
     habits: Habits = field(default_factory=Habits)
@@ -61,14 +63,14 @@ class PlusConfig:
     table_learning_rate: float = 5e-3
     warmup_steps: int = 50
     weight_decay: float = 0.01  # of g and h
-    unit_dropout: float = 0.1
+    unit_dropout: float = 0.2
     label_smoothing: float = 0.05
     seed: int = 0
     threads: int = 0  # of torch; 0 = its default
     resume: bool = False
 
     read: PlusReadConfig = field(default_factory=lambda: PlusReadConfig(languages=list(langdetect_languages())))
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(text_layers=1))
 
     @property
     def codes(self) -> list[str]:
@@ -131,11 +133,7 @@ def train_text(config: PlusConfig) -> Path:
         torch.set_num_threads(config.threads)
     config.output.mkdir(parents=True, exist_ok=True)
     (config.output / "config.json").write_text(config.as_json(), encoding="utf-8")
-    rows = read_manifest(config.manifest, config.codes)
-    check_artists(rows)
-    train_rows = [row for row in rows if row.split == "train" and row.metadata.fields]
-    train_rows += read_phrases(config.codes) if config.phrases else []
-    valid_rows = [row for row in rows if row.split == "valid" and row.metadata.fields and row.strength != "script"]
+    train_rows, valid_rows = rows_of(config)
     drawer = Drawer(train_rows, probabilities_of(train_rows, config), config.habits)
     shelf = Shelf(FieldReader(config.read))
     network = TextNet(config)
@@ -160,9 +158,40 @@ def train_text(config: PlusConfig) -> Path:
     return config.output / "text.pt"
 
 
+def rows_of(config: PlusConfig) -> tuple[list[Row], list[Row]]:
+    """Rows to train on, phrases among them, and rows to validate on: those whose label is not by their script."""
+    rows = [row for row in read_manifest(config.manifest, config.codes) if row.metadata.fields]
+    check_artists(rows)
+    train_rows = [row for row in rows if row.split == "train"]
+    if config.phrases:
+        train_rows += read_phrases(config.codes, [row.metadata.title or "" for row in rows if row.split != "train"])
+    return train_rows, [row for row in rows if row.split == "valid" and row.strength != "script"]
+
+
 def probabilities_of(rows: Sequence[Row], config: PlusConfig) -> Float64:
     """(n_rows,) by which training rows are drawn."""
-    return draw_probabilities(rows, config.class_mix(), config.strength_weights, config.artist_power)
+    own = None
+    if config.source_weights:
+        sources = sources_of(config.manifest)
+        own = np.array([config.source_weights.get(sources.get(row.line, ""), 1.0) for row in rows])
+    return draw_probabilities(rows, config.class_mix(), config.strength_weights, config.artist_power, own)
+
+
+def sources_of(manifest: Path) -> dict[int, str]:
+    """The manifest's column `source` by row number; phrases have none."""
+    return {number: record.get("source", "") for number, record in read_table(manifest).records}
+
+
+def fit_rows(config: PlusConfig, rows: Sequence[Row], shelf: Shelf) -> TextNet:
+    """The network after all epochs on these rows, without checkpoints."""
+    torch.manual_seed(config.seed)
+    drawer = Drawer(rows, probabilities_of(rows, config), config.habits)
+    network = TextNet(config)
+    optimizer = _optimizer(network, config)
+    network.train()
+    for number in range(config.epochs * config.steps_per_epoch):
+        _step(config, drawer, shelf, network, optimizer, number)
+    return network.eval()
 
 
 def _step(

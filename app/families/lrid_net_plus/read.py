@@ -10,7 +10,7 @@ import numpy as np
 from app.domain import METADATA_FIELDS, FloatArray, Metadata, Reading
 from app.errors import ReleaseError
 from app.families.lrid_net.profiles import langdetect_languages
-from app.families.lrid_net_plus.config import N_FIELDS, PlusReadConfig
+from app.families.lrid_net_plus.config import PlusReadConfig
 from app.families.lrid_net_plus.counted import Explanations, ScriptShares, views
 from app.families.lrid_net_plus.ngrams import IndexArray, buckets, normalised
 
@@ -56,19 +56,22 @@ class FieldReader:
         )
         return [next(found) if text else self.nothing for text in plain]
 
-    def counted(self, rows: Sequence[Sequence[FieldRead]]) -> FloatArray:
-        """The part of x_lang that is not learnt: n rows of (artist, album, title) → (n, n_counted)."""
-        n = len(rows)
-        fields = [field for row in rows for field in row]
-        evidence = np.array([field.evidence for field in fields]).reshape(n, N_FIELDS, -1)
-        n_known = np.array([field.n_known for field in fields], np.float32).reshape(n, N_FIELDS)
+    def counted(self, row: Sequence[FieldRead]) -> FloatArray:
+        """The part of x_lang that is not learnt: (artist, album, title) → (n_counted,)."""
+        evidence = np.array([[field.evidence for field in row]])
+        n_known = np.array([[field.n_known for field in row]], np.float32)
+        scripts = np.array([[field.scripts for field in row]])
+        given = np.array([[field.given for field in row]], np.float32)
+        return self.counted_rows(evidence, n_known, scripts, given)[0]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def counted_rows(evidence: FloatArray, n_known: FloatArray, scripts: FloatArray, given: FloatArray) -> FloatArray:
+        """The same of n rows at once: (n, 3, n_languages), (n, 3), (n, 3, n_scripts), (n, 3) → (n, n_counted)."""
+        n = len(given)
         # All fields together are the sum of the fields: n-grams across their borders would say nothing.
         evidence = np.concatenate([evidence, evidence.sum(axis=1, keepdims=True)], axis=1)  # (n, 4, n_languages)
         n_known = np.concatenate([n_known, n_known.sum(axis=1, keepdims=True)], axis=1)  # (n, 4)
-        scripts = np.array([field.scripts for field in fields])
-        given = np.array([field.given for field in fields], np.float32)
-        parts = [views(evidence, n_known).reshape(n, -1), scripts.reshape(n, -1), given.reshape(n, -1)]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([views(evidence, n_known).reshape(n, -1), scripts.reshape(n, -1), given], axis=1)
 
 
 class PlusReader:
@@ -88,7 +91,7 @@ class PlusReader:
         if not any(field.has_letters for field in row):
             return Reading(np.zeros(self._fields.config.n_features, np.float32), informative=False)
         sums = [self._bag(field.buckets) for field in row]
-        return Reading(np.concatenate([*sums, self._fields.counted([row])[0]]), informative=True)
+        return Reading(np.concatenate([*sums, self._fields.counted(row)]), informative=True)
 
     def _bag(self, rows: IndexArray) -> FloatArray:
         """(embedding_size,) of a field."""

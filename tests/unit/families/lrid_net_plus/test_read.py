@@ -81,10 +81,14 @@ def test_long_fields_are_cut(reader: PlusReader, read_config: PlusReadConfig) ->
 def test_rows_counted_together_are_rows_counted_alone(read_config: PlusReadConfig) -> None:
     read = FieldReader(read_config)
     rows = [read(["Nachtzug", None, "Über den Dächern"]), read([None, "Zimowe noce", "Śpię"])]
-    together = read.counted(rows)
+    columns = [
+        np.array([[getattr(field, name) for field in row] for row in rows], np.float32)
+        for name in ("evidence", "n_known", "scripts", "given")
+    ]
+    together = read.counted_rows(*columns)
     assert together.shape == (2, read_config.n_counted)
     for row, expected in zip(rows, together, strict=True):
-        np.testing.assert_allclose(read.counted([row])[0], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(read.counted(row), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_fields_read_together_are_fields_read_alone(read_config: PlusReadConfig) -> None:
