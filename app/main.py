@@ -141,10 +141,7 @@ async def build_identifier(settings: Settings, pool: DecodePool, metrics: Metric
     batcher = Batcher(loaded.engine.listen, shape, limits, metrics)
     batcher.start()
     manifest = model.manifest
-    metrics.model_info.clear()
-    metrics.model_info.labels(
-        manifest.family, manifest.release, manifest.sha256, choice.device, choice.precision
-    ).set(1)
+    metrics.name_release(manifest.family, manifest.release, manifest.sha256, choice.device, choice.precision)
     decode = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
     identifier_limits = IdentifierLimits(decode=decode, max_decoding=settings.decode_queue_max)
     return Identifier(model, pool, batcher, identifier_limits, metrics)

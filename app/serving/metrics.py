@@ -75,6 +75,7 @@ class Metrics:
         self._by_stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
         self._by_outcome: dict[tuple[str, str], Counter] = {}
         self._by_language: dict[str, Counter] = {}
+        self._release: tuple[str, ...] | None = None  # labels of the one that model_info names
 
     def observe_stages(self, seconds_by_stage: dict[str, float]) -> None:
         """Count the stages of one answered request."""
@@ -96,6 +97,15 @@ class Metrics:
         child.inc()
         self.confidence.observe(probability)
 
+    def name_release(self, *labels: str) -> None:
+        """The release that is served from now on, by the labels of `model_info`."""
+        if self._release not in (None, labels):
+            self.model_info.labels(*self._release).set(0)
+            if MULTIPROCESS_FOLDER not in os.environ:  # there nothing can be taken back; `exposition` leaves zeros out
+                self.model_info.remove(*self._release)
+        self._release = labels
+        self.model_info.labels(*labels).set(1)
+
     def set_queue_load(self, n_items: int, audio_seconds: float) -> None:
         """What waits for the device now."""
         self.queue_items.set(n_items)
@@ -109,7 +119,8 @@ class Metrics:
         _forget_the_dead(Path(folder))
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        lines = generate_latest(registry).splitlines(keepends=True)
+        return b"".join(line for line in lines if not (line.startswith(b"lrid_model_info{") and line.endswith(b" 0.0\n")))
 
 
 def _gauge(name: str, help_text: str, registry: CollectorRegistry) -> Gauge:

@@ -129,6 +129,7 @@ def test_a_release_chosen_through_one_process_is_served_by_all(many: LiveServer,
         return {answer["model"]["release"] for answer in identify_many(many, 24)}
 
     wait_until(lambda: served() == {release})
+    wait_until(lambda: many.metric("lrid_model_info") == many.metric("lrid_model_info", release=release) == 1)
 
 
 def test_a_replacement_serves_what_was_chosen(many: LiveServer) -> None:
