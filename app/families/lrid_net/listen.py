@@ -46,7 +46,7 @@ class LogMel(nn.Module):
         """(n, s) float32 in [-1, 1] → (n, 128, t) dB, t = (s - 1024) // 256 + 1; 2,580 for 30 s."""
         c = self.config
         frames = samples.unfold(-1, c.fft_size, c.hop_size)  # (n, t, 1024), a view
-        blocks = frames.split(_CACHED_FRAMES if samples.device.type == "cpu" else frames.shape[1], dim=1)
+        blocks = torch.split(frames, _CACHED_FRAMES if samples.device.type == "cpu" else frames.shape[1], dim=1)
         mel = torch.cat([self.mel @ self._magnitude(block).transpose(-1, -2) for block in blocks], dim=-1)  # (n, 128, t)
         decibels = mel.clamp_min_(c.amplitude_floor).log10_().mul_(10.0)
         ceiling = decibels.amax(dim=(-2, -1), keepdim=True)  # (n, 1, 1) the window's own maximum
@@ -57,7 +57,8 @@ class LogMel(nn.Module):
         floor. `hypot` and `abs` of complex numbers guard against both, and cost as much as the transform.
         """
         spectrum = torch.fft.rfft(frames * self.hann)
-        return spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).sqrt_()
+        power: Tensor = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+        return power.sqrt_()
 
 
 class Bottleneck(nn.Module):

@@ -89,9 +89,11 @@ class Profiles:
         padded = "  " + text.translate(self._normal)
         before = padded[1:]
         # Within a run of capitals langdetect skips all but the first; for longer n-grams _can_occur sees to that.
-        singles = [
-            " " if char.isupper() and last.isupper() else char for last, char in zip(before, padded[2:], strict=False)
-        ]
+        singles: Iterable[str] = padded[2:]
+        if not padded.islower():
+            singles = [
+                " " if char.isupper() and last.isupper() else char for last, char in zip(before, padded[2:], strict=False)
+            ]
         pairs = list(map(add, before, padded[2:]))
         return chain.from_iterable(zip(singles, pairs, map(add, padded, pairs), strict=True))
 
