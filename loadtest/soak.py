@@ -4,8 +4,8 @@
     python -m loadtest.soak --minutes 2 --json soak.json
 
 Songs, clips, bare metadata, refusals, clients that leave, hostile files; and every two minutes a killed decoder and the
-same release loaded anew. The process tree is looked at every 10 s; what is reported are slopes an hour by least squares
-over all but the first fifth, in which caches fill. Exit code 1 if an answer was wrong or a server error came.
+same release loaded anew. The process tree is looked at every 10 s; what is reported are medians and slopes an hour of all
+but the first fifth, in which caches fill. Exit code 1 if an answer was wrong or a server error came.
 """
 
 from __future__ import annotations
@@ -194,20 +194,25 @@ def _sample(process: psutil.Process, temporary: Path, seconds: float) -> Sample:
 
 
 def slope_per_hour(points: Sequence[tuple[float, float]]) -> float:
-    """Of (seconds, value) by least squares; nan for fewer than two."""
+    """Of (seconds, value): the median of the slopes of all pairs, which peaks do not sway; nan for fewer than two."""
     if len(points) < 2:
         return float("nan")
     seconds, values = np.array(points).T
-    return float(np.polyfit(seconds, values, 1)[0] * 3600)
+    i, j = np.triu_indices(len(points), 1)
+    return float(np.median((values[j] - values[i]) / (seconds[j] - seconds[i])) * 3600)
 
 
 def report(soak: Soak) -> str:
     """Markdown."""
     settled = soak.samples[len(soak.samples) // 5 :]
-    lines = ["| of the process tree | after warming up | at the end | slope an hour |", "|---|---|---|---|"]
+    quarter = max(len(settled) // 4, 1)
+    head = "| of the process tree | first quarter, median | last quarter, median | most | slope an hour |"
+    lines = [head, "|---|---|---|---|---|"]
     for name in Sample.__slots__[1:]:
         points = [(sample.seconds, float(getattr(sample, name))) for sample in settled]
-        lines.append(f"| {name} | {points[0][1]:,.0f} | {points[-1][1]:,.0f} | {slope_per_hour(points):+.1f} |")
+        values = [value for _, value in points]
+        early, late = np.median(values[:quarter]), np.median(values[-quarter:])
+        lines.append(f"| {name} | {early:,.0f} | {late:,.0f} | {max(values):,.0f} | {slope_per_hour(points):+.1f} |")
     lines += ["", "| sent | p50 | p99 | requests |", "|---|---|---|---|"]
     for kind, seconds in sorted(soak.seconds_by_kind.items()):
         lines.append(f"| {kind} | {percentile(seconds, 0.5):.3f} s | {percentile(seconds, 0.99):.3f} s | {len(seconds)} |")

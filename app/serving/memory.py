@@ -1,4 +1,4 @@
-"""Memory back to the system. glibc keeps what a release's loading, or its end, has freed: some 150 MB for each."""
+"""Memory back to the system. glibc keeps what was freed: 150 MB of a release's loading, or end, and more with every peak."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import sys
 
 
 def give_back() -> None:
-    """Blocking, some milliseconds. Does nothing where the C library has no such call."""
+    """After a release was loaded or dropped, whose objects refer to each other. Blocking, 0.1 s."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Blocking, some 10 ms, in which other threads run. Does nothing where the C library has no such call."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)

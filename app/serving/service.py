@@ -12,12 +12,13 @@ from app.errors import Draining, LridError, NotReady, SwapInProgress
 from app.serving.board import ReleaseBoard
 from app.serving.health import Health
 from app.serving.identifier import Identifier
-from app.serving.memory import give_back
+from app.serving.memory import give_back, trim
 
 log = logging.getLogger("lrid.service")
 
 RETRY_WHILE_LOADING_SECONDS = 3.0
 LETTING_GO_SECONDS = 1.0  # until the threads of a replaced release have ended; before that its memory is not free
+TRIM_SECONDS = 60.0
 
 
 class Service:
@@ -44,6 +45,7 @@ class Service:
 
     def start(self) -> asyncio.Task[None]:
         """Begin to load in the background. The task ends when that is over, for better or worse."""
+        self._in_background(_trim_now_and_then())
         return self._in_background(self._load())
 
     def leave(self) -> None:
@@ -155,6 +157,13 @@ class Service:
 def _reference(identifier: Identifier) -> str:
     manifest = identifier.model.manifest
     return f"{manifest.family}/{manifest.release}"
+
+
+async def _trim_now_and_then() -> None:
+    """What fragments stays bounded, and a server that has nothing to do any more is small again."""
+    while True:
+        await asyncio.sleep(TRIM_SECONDS)
+        await asyncio.to_thread(trim)
 
 
 async def _retire(old: Identifier) -> None:
