@@ -5,7 +5,8 @@ Names follow Choi & Wang 2021: *listen* (audio), *read* (metadata), *identify* (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -109,3 +110,4 @@ class Identification:
     recording: Recording | None
     threshold: float  # the release's own for this mix of modalities
     seconds_by_stage: dict[str, float]  # decode, read, queue, model, total
+    language_thresholds: Mapping[str, float] = field(default_factory=dict)  # of languages with one of their own

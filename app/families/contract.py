@@ -6,6 +6,7 @@ a request, and therefore cannot depend on what else is being served.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -50,6 +51,11 @@ class Thresholds(Strict):
     both: Probability = 0.0
     audio_only: Probability = 0.0
     text_only: Probability = 0.0
+    by_language: dict[Name, Probability] = Field(default_factory=dict)  # where text was read, instead of its mode's
+
+    def of_languages(self, mode: Mode) -> Mapping[str, float]:
+        """Those that count instead of the mode's, by code."""
+        return {} if mode == "audio_only" else self.by_language
 
 
 class Manifest(Strict):

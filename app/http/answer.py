@@ -6,6 +6,7 @@ validates answers of every kind against it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from app.domain import UNDETERMINED, FloatArray, Identification, Metadata
@@ -60,7 +61,7 @@ def build_response(
     ranked = ranking.rank(identified.probabilities.mean)
     seconds = identified.seconds_by_stage
     return {
-        "language": decide(ranked, identified.threshold),
+        "language": decide(ranked, identified.threshold, identified.language_thresholds),
         "probability": ranked[0]["probability"],
         "languages": ranking.cut(ranked),
         "modalities": _modalities(identified, metadata),
@@ -71,10 +72,11 @@ def build_response(
     }
 
 
-def decide(ranked: list[Json], threshold: float) -> str:
-    """The best class, or `und` under the threshold."""
+def decide(ranked: list[Json], threshold: float, by_language: Mapping[str, float]) -> str:
+    """The best class, or `und` under its own threshold, or where it has none under the one of all."""
     best = ranked[0]
-    return str(best["code"]) if best["probability"] >= threshold else UNDETERMINED
+    code: str = best["code"]
+    return code if best["probability"] >= by_language.get(code, threshold) else UNDETERMINED
 
 
 def release_name(manifest: Manifest) -> ReleaseName:
@@ -105,7 +107,7 @@ def _timeline(identified: Identification, ranking: Ranking) -> list[Json]:
             {
                 "start_seconds": round(window.start_seconds, 3),
                 "seconds": round(window.seconds, 3),
-                "language": decide(ranked, identified.threshold),
+                "language": decide(ranked, identified.threshold, identified.language_thresholds),
                 "probability": ranked[0]["probability"],
                 "languages": ranking.cut(ranked),
             }

@@ -79,6 +79,7 @@ class Identifier:
             raise NothingUsable(_why_unusable(recording, reading))
         answer = self._identify(features, reading, ask, seconds)
         seconds["total"] = time.perf_counter() - started
+        mode, thresholds = mode_of(features is not None, reading), self.model.manifest.thresholds
         return Identification(
             probabilities=answer.both,
             audio_only=answer.audio_only,
@@ -86,8 +87,9 @@ class Identifier:
             audio=_audio_modality(track, recording),
             text=_text_modality(reading),
             recording=recording,
-            threshold=getattr(self.model.manifest.thresholds, mode_of(features is not None, reading)),
+            threshold=getattr(thresholds, mode),
             seconds_by_stage=seconds,
+            language_thresholds=thresholds.of_languages(mode),
         )
 
     def _read(self, track: Track, seconds: dict[str, float]) -> Reading | None:

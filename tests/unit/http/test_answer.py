@@ -74,8 +74,15 @@ def test_shares_are_ranked_and_sum_to_one(logits: list[float], languages: tuple[
 
 def test_the_answer_is_undetermined_under_the_threshold() -> None:
     ranked = Ranking(MANIFEST, Options()).rank(spread(("ko", 0.5)))
-    assert decide(ranked, 0.5) == "ko"
-    assert decide(ranked, 0.501) == UNDETERMINED
+    assert decide(ranked, 0.5, {}) == "ko"
+    assert decide(ranked, 0.501, {}) == UNDETERMINED
+
+
+def test_a_language_may_have_a_threshold_of_its_own() -> None:
+    ranked = Ranking(MANIFEST, Options()).rank(spread(("ko", 0.5)))
+    assert decide(ranked, 0.9, {"ko": 0.5}) == "ko"
+    assert decide(ranked, 0.1, {"ko": 0.6}) == UNDETERMINED
+    assert decide(ranked, 0.5, {"fr": 0.9}) == "ko"
 
 
 def identified(threshold: float = 0.0) -> Identification:
