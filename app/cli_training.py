@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.settings import REPOSITORY
+
+if TYPE_CHECKING:
+    from app.evaluation.evaluate import EvaluationSet
 
 Manifest = Annotated[Path, typer.Argument(help="CSV or TSV with any of path, artist, album, title, language/label, split.")]
 Store = Annotated[Path | None, typer.Option(help="Model store. \\[default: LRID_MODEL_STORE]")]
@@ -173,26 +176,73 @@ def make(
     typer.echo(f"{folder}: made and verified")
 
 
+Split = Annotated[str, typer.Option(help="Which rows; several separated by commas.")]
+Named = Annotated[str, typer.Option(help="What the rows are called in the report. \\[default: the manifest's name]")]
+ExcludeStrength = Annotated[str, typer.Option(help="Leave out rows of these strengths, such as script.")]
+
+
 def evaluate(
     release: Annotated[str, typer.Argument(help="`family/release`.")],
     manifest: Manifest,
-    output: Annotated[Path, typer.Option(help="Folder for evaluation.json and evaluation.md.")] = Path("runs/evaluation"),
-    split: Annotated[str, typer.Option(help="Which rows; several separated by commas.")] = "test",
-    name: Annotated[str, typer.Option(help="What the rows are called in the report.")] = "the manifest",
-    exclude_strength: Annotated[str, typer.Option(help="Leave out rows of these strengths, such as script.")] = "",
+    output: Annotated[Path, typer.Option(help="Folder for the report (JSON, Markdown, PNGs).")] = Path("runs/evaluation"),
+    split: Split = "test",
+    name: Named = "",
+    exclude_strength: ExcludeStrength = "",
     store: Store = None,
 ) -> None:
-    """Measure a release in the paper's three cases: both inputs, audio missing, text missing."""
-    from app.evaluation.evaluate import EvaluationSet, markdown
+    """Measure a release in the paper's three cases: both inputs, audio missing, text missing; and langdetect alone.
+
+    Precision, recall and F1, macro and weighted, and by class; confusion; calibration; coverage against precision.
+    """
     from app.evaluation.evaluate import evaluate as run
+    from app.evaluation.evaluate import markdown
     from app.families.store import release_folder
     from app.settings import Settings
 
-    chosen = EvaluationSet(
-        name, "", manifest, splits=tuple(split.split(",")), exclude_strength=tuple(filter(None, exclude_strength.split(",")))
-    )
+    chosen = _rows(manifest, name, split, exclude_strength)
     folder = release_folder(store or Settings().model_store, release)
     with _counting("listening and reading") as advance:
         evaluation = run(folder, chosen, output, progress=advance)
     typer.echo(markdown(evaluation))
-    typer.echo(f"written to {output}")
+    typer.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+
+
+def table(
+    number: Annotated[int, typer.Argument(min=1, max=5, help="1 to 5, see below.")],
+    manifest: Manifest,
+    releases: Annotated[list[str] | None, typer.Argument(help="`family/release`: one for table 4, any for table 5.")] = None,
+    split: Split = "test",
+    name: Named = "",
+    exclude_strength: ExcludeStrength = "",
+    store: Store = None,
+) -> None:
+    """One of the paper's tables on any rows, beside the figures it printed, as Markdown.
+
+    1, 2: langdetect by artist, album, title and all joined, macro and weighted. 3: langdetect on all joined, by language.
+    4: a release by language. 5: releases (such as all six variants) with both inputs, audio missing, text missing.
+    """
+    from app.evaluation.baselines import baselines
+    from app.evaluation.evaluate import describe, measure
+    from app.evaluation.tables import NEEDS_RELEASE, baseline_page, release_page
+    from app.families.store import release_folder
+    from app.settings import Settings
+    from app.training.labels import PAPER_LABELS
+
+    chosen = _rows(manifest, name, split, exclude_strength)
+    if (number in NEEDS_RELEASE) != bool(releases):
+        raise typer.BadParameter("tables 4 and 5 need releases; tables 1 to 3 are about langdetect and take none")
+    if not releases:
+        codes = [label.code for label in PAPER_LABELS]
+        rows = chosen.rows(codes)
+        typer.echo(baseline_page(number, baselines(rows, codes), describe(chosen, rows)))
+        return
+    folders = [release_folder(store or Settings().model_store, release) for release in releases]
+    with _counting("listening and reading") as advance:
+        typer.echo(release_page(number, [measure(folder, chosen, progress=advance) for folder in folders]))
+
+
+def _rows(manifest: Path, name: str, split: str, exclude_strength: str) -> EvaluationSet:
+    from app.evaluation.evaluate import EvaluationSet
+
+    left_out = tuple(filter(None, exclude_strength.split(",")))
+    return EvaluationSet(name or manifest.name, "", manifest, splits=tuple(split.split(",")), exclude_strength=left_out)

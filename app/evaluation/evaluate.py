@@ -6,10 +6,10 @@ Audio goes the way of a request: the same decoding, windows, front end, f and me
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,19 @@ from app.corpus.errors import CorpusError
 from app.corpus.manifest import Row, read_manifest
 from app.domain import FloatArray, Reading, Recording
 from app.errors import AudioError
-from app.evaluation import metrics
-from app.families.contract import Mode, Model
+from app.evaluation import figures
+from app.evaluation.baselines import baselines
+from app.evaluation.report import MODES, TITLES, CaseReport, Evaluation, Measured, as_page, case_report, markdown
+from app.families.contract import Manifest, Mode, Model
 from app.families.store import load_model
 
 LIMITS = DecodeLimits(max_audio_seconds=3600.0, silence_dbfs=-60.0)
 MAX_WINDOWS = 8  # of one track, as serving's default
 WINDOWS_AT_ONCE = 8
-MODES: tuple[Mode, ...] = ("both", "audio_only", "text_only")
-TITLES: dict[Mode, str] = {"both": "both", "audio_only": "audio only", "text_only": "text only"}
+MADE = {"synthetic": "synthetic", "human": "human voices sung by a vocoder"}  # domains of `lrid synthesize`
+
+__all__ = ["MODES", "TITLES", "CaseReport", "Evaluation", "EvaluationSet", "Heard", "Hearer", "answer", "evaluate", "hear",
+           "markdown", "measure", "report"]  # fmt: skip
 
 Progress = Callable[[int], None]
 
@@ -72,42 +76,6 @@ class Answers:
 
     labels: npt.NDArray[np.int64]  # (n,)
     probabilities: FloatArray  # (n, n_classes)
-
-
-@dataclass(frozen=True, slots=True)
-class CaseReport:
-    """The figures of one case on one set of rows."""
-
-    rows: int
-    accuracy: float
-    balanced_accuracy: float
-    macro: metrics.Average
-    weighted: metrics.Average
-    ece: float
-    nll: float  # nats
-    answered: metrics.OperatingPoint  # at the release's threshold
-    f1: dict[str, float]  # by code, of classes that occur
-    support: dict[str, int]
-    confusion: list[list[int]]  # truth in rows
-
-    def summary(self) -> dict[str, Any]:
-        """The part that goes into a manifest."""
-        return {
-            "rows": self.rows,
-            "accuracy": round(self.accuracy, 4),
-            "balanced_accuracy": round(self.balanced_accuracy, 4),
-            "macro_f1": round(self.macro.f1, 4),
-            "weighted_f1": round(self.weighted.f1, 4),
-            "ece": round(self.ece, 4),
-            "precision_answered": round(self.answered.precision, 4),
-            "coverage": round(self.answered.coverage, 4),
-        }
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-Evaluation = dict[Mode, CaseReport]
 
 
 class Hearer:
@@ -171,71 +139,76 @@ def answer(model: Model, heard: Sequence[Heard]) -> dict[Mode, Answers]:
 def report(model: Model, answers: dict[Mode, Answers]) -> Evaluation:
     """The figures of each case."""
     codes = [label.code for label in model.manifest.labels]
-    return {mode: _case(given, codes, getattr(model.manifest.thresholds, mode)) for mode, given in answers.items()}
-
-
-def _case(given: Answers, codes: list[str], threshold: float) -> CaseReport:
-    matrix = metrics.confusion(given.labels, given.probabilities.argmax(axis=1), len(codes))
-    scores = metrics.per_class(matrix)
-    occurring = [i for i in range(len(codes)) if scores.support[i]]
-    return CaseReport(
-        rows=len(given.labels),
-        accuracy=metrics.accuracy(matrix),
-        balanced_accuracy=metrics.balanced_accuracy(matrix),
-        macro=metrics.macro(matrix),
-        weighted=metrics.weighted(matrix),
-        ece=metrics.expected_calibration_error(given.labels, given.probabilities),
-        nll=metrics.negative_log_likelihood(given.labels, given.probabilities),
-        answered=metrics.at_threshold(given.labels, given.probabilities, threshold),
-        f1={codes[i]: float(scores.f1[i]) for i in occurring},
-        support={codes[i]: int(scores.support[i]) for i in occurring},
-        confusion=matrix.tolist(),
-    )
+    thresholds = model.manifest.thresholds
+    return {
+        mode: case_report(given.labels, given.probabilities, codes, getattr(thresholds, mode))
+        for mode, given in answers.items()
+    }
 
 
 def evaluate(
     folder: Path, chosen: EvaluationSet, output: Path, *, bf16: bool = False, progress: Progress = lambda n: None
 ) -> Evaluation:
-    """Measures the release in `folder`; writes evaluation.json and evaluation.md. Raises ReleaseError, CorpusError."""
-    model = load_model(folder)
-    rows = chosen.rows([label.code for label in model.manifest.labels])
-    hearer = Hearer(model, bf16=bf16, max_windows=chosen.max_windows)
-    evaluation = report(model, answer(model, hear(model, rows, hearer, progress)))
-    manifest = model.manifest
+    """Measures the release in `folder`; writes evaluation.json, evaluation.md and PNGs (where matplotlib is installed).
+
+    Raises ReleaseError, CorpusError.
+    """
+    measured = measure(folder, chosen, bf16=bf16, progress=progress)
     said = {
-        "release": f"{manifest.family}/{manifest.release}",
-        "sha256": manifest.sha256,
+        "release": measured.release,
         "manifest": str(chosen.manifest),
         "splits": list(chosen.splits),
         "exclude_strength": list(chosen.exclude_strength),
-        "labels": [label.code for label in manifest.labels],
-        "cases": {mode: case.as_dict() for mode, case in evaluation.items()},
+        "data": measured.data,
+        "labels": measured.codes,
+        "cases": {mode: case.as_dict() for mode, case in measured.cases.items()},
+        "langdetect": {field: case.as_dict() for field, case in measured.baselines.items()},
     }
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "evaluation.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
-    heading = f"# {said['release']} on {chosen.name}, split {', '.join(chosen.splits)}\n\n{chosen.note}\n\n"
-    (output / "evaluation.md").write_text(heading + markdown(evaluation), encoding="utf-8")
-    return evaluation
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "evaluation.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
+        (output / "evaluation.md").write_text(as_page(measured, chosen.note), encoding="utf-8")
+        figures.draw(measured, output)
+    except OSError as error:
+        raise CorpusError(f"{output} cannot be written ({error}); free some disk or choose another --output") from error
+    return measured.cases
 
 
-def markdown(evaluation: Evaluation) -> str:
-    """Two tables: the averages of each case, and F1 by class, most frequent first."""
-    lines = [
-        "| case | rows | macro P / R / F1 | weighted P / R / F1 | accuracy | balanced | ECE | precision | coverage |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for mode, case in evaluation.items():
-        averages = (f"{a.precision:.3f} / {a.recall:.3f} / {a.f1:.3f}" for a in (case.macro, case.weighted))
-        lines.append(
-            f"| {TITLES[mode]} | {case.rows} | {' | '.join(averages)} | {case.accuracy:.3f} | "
-            f"{case.balanced_accuracy:.3f} | {case.ece:.3f} | {case.answered.precision:.3f} | {case.answered.coverage:.3f} |"
-        )
-    support: dict[str, int] = {}
-    for case in evaluation.values():
-        support = {code: max(n, support.get(code, 0)) for code, n in (support | case.support).items()}
-    codes = sorted(support, key=lambda code: -support[code])
-    lines += ["", "| F1 | " + " | ".join(codes) + " |", "|---" * (len(codes) + 1) + "|"]
-    for mode, case in evaluation.items():
-        cells = " | ".join(f"{case.f1[code]:.2f} ({case.support[code]})" if code in case.f1 else "" for code in codes)
-        lines.append(f"| {TITLES[mode]} | {cells} |")
-    return "\n".join(lines) + "\n"
+def measure(
+    folder: Path, chosen: EvaluationSet, *, bf16: bool = False, progress: Progress = lambda n: None
+) -> Measured:
+    """The release in `folder`, and langdetect alone, on the chosen rows. Raises ReleaseError, CorpusError."""
+    model = load_model(folder)
+    codes = [label.code for label in model.manifest.labels]
+    rows = chosen.rows(codes)
+    hearer = Hearer(model, bf16=bf16, max_windows=chosen.max_windows)
+    answers = answer(model, hear(model, rows, hearer, progress))
+    return Measured(
+        name=chosen.name,
+        data=describe(chosen, rows),
+        release=describe_release(model.manifest),
+        codes=codes,
+        cases=report(model, answers),
+        baselines=baselines(rows, codes),
+    )
+
+
+def describe(chosen: EvaluationSet, rows: Sequence[Row]) -> str:
+    """Data, split, and what of it is synthetic, in a sentence."""
+    heard = [row for row in rows if row.path is not None]
+    made = Counter(row.domain for row in heard if row.domain in MADE)
+    origin = ", ".join(f"{n:,} {MADE[domain]}" for domain, n in made.items()) or "none of it marked as synthetic"
+    audio = f"{len(heard):,} with audio ({origin})" if heard else "none with audio"
+    left_out = f", without strength {', '.join(chosen.exclude_strength)}" if chosen.exclude_strength else ""
+    return (
+        f"{chosen.manifest.name}, split {', '.join(chosen.splits)}{left_out}: {len(rows):,} rows, {audio}, "
+        f"{sum(bool(row.metadata.fields) for row in rows):,} with metadata as the manifest has them."
+    )
+
+
+def describe_release(manifest: Manifest) -> str:
+    """Which weights, and the seeds that made them."""
+    seed = manifest.training.get("settings", {}).get("seed", "not stated")
+    variant = manifest.training.get("variant")
+    of = f"variant {variant}, " if variant else ""
+    return f"{manifest.family}/{manifest.release} ({of}training seed {seed}, sha256 {manifest.sha256[:12]})"

@@ -7,7 +7,13 @@ Conventions
 - A confusion matrix has the truth in its rows and the prediction in its columns.
 - A ratio with nothing under it is 0: the precision of a class that is never predicted, the recall of one without tracks.
   `macro` averages over the classes that occur in the truth or in the predictions (as scikit-learn does by default).
+- *Coverage* is the share of tracks that are answered when the answer is withheld under a threshold; precision is then the
+  share of right ones among the answers.
 - Every function validates its arguments and raises ValueError.
+
+Sources: precision, recall, F1 and their averages as in Choi & Wang 2021, §5 (and scikit-learn, against which they are
+tested); calibration error and reliability diagrams: Guo et al., On Calibration of Modern Neural Networks, ICML 2017;
+coverage against precision: El-Yaniv & Wiener, On the Foundations of Noise-free Selective Classification, JMLR 2010.
 """
 
 from __future__ import annotations
@@ -48,6 +54,24 @@ class OperatingPoint:
     threshold: float
     precision: float  # share of the answers that are right
     coverage: float  # share of the tracks that are answered
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Bins of equal width over the best probability that hold rows, (n_bins,) each."""
+
+    confidence: Float64  # mean best probability
+    accuracy: Float64
+    rows: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageCurve:
+    """An operating point for each distinct best probability as the threshold, from the highest on, (n_points,) each."""
+
+    threshold: Float64
+    precision: Float64
+    coverage: Float64
 
 
 def validate(labels: Ints, predictions: Ints, n_classes: int) -> None:
@@ -118,15 +142,22 @@ def negative_log_likelihood(labels: Ints, probabilities: Floats) -> float:
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
-def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 15) -> float:
-    """Mean distance of confidence and accuracy over equally wide bins of the best probability (Guo et al. 2017)."""
+def reliability(labels: Ints, probabilities: Floats, bins: int = 15) -> Reliability:
+    """Confidence beside accuracy: equal where probabilities mean what they say."""
     validate_probabilities(labels, probabilities)
     confidence = probabilities.max(axis=1)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     counts = np.bincount(bin_of, minlength=bins)
-    gaps = np.abs(np.bincount(bin_of, right, bins) - np.bincount(bin_of, confidence, bins))
-    return float(gaps[counts > 0].sum() / len(labels))
+    held = counts > 0
+    confidences, rights = np.bincount(bin_of, confidence, bins)[held], np.bincount(bin_of, right, bins)[held]
+    return Reliability(confidences / counts[held], rights / counts[held], counts[held])
+
+
+def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 15) -> float:
+    """Mean distance of confidence and accuracy over the bins of `reliability`, by their rows."""
+    found = reliability(labels, probabilities, bins)
+    return float(np.abs(found.accuracy - found.confidence) @ found.rows / len(labels))
 
 
 def at_threshold(labels: Ints, probabilities: Floats, threshold: float) -> OperatingPoint:
@@ -137,20 +168,26 @@ def at_threshold(labels: Ints, probabilities: Floats, threshold: float) -> Opera
     return OperatingPoint(threshold, float(right.sum() / max(1, answered.sum())), float(answered.mean()))
 
 
-def coverage_at_precision(labels: Ints, probabilities: Floats, precision: float) -> OperatingPoint | None:
-    """The smallest threshold whose answers are right at least this often; None where no threshold reaches it."""
+def coverage_curve(labels: Ints, probabilities: Floats) -> CoverageCurve:
+    """Precision and coverage at every threshold that changes them."""
     validate_probabilities(labels, probabilities)
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     right = (probabilities.argmax(axis=1) == labels)[order].cumsum()
     answered = np.arange(1, len(labels) + 1)
     last_of_tie = np.append(confidence[order][1:] < confidence[order][:-1], True)  # equal confidences go together
-    good = np.flatnonzero((right / answered >= precision) & last_of_tie)
+    threshold = confidence[order].astype(np.float64)
+    return CoverageCurve(threshold[last_of_tie], (right / answered)[last_of_tie], (answered / len(labels))[last_of_tie])
+
+
+def coverage_at_precision(labels: Ints, probabilities: Floats, precision: float) -> OperatingPoint | None:
+    """The smallest threshold whose answers are right at least this often; None where no threshold reaches it."""
+    curve = coverage_curve(labels, probabilities)
+    good = np.flatnonzero(curve.precision >= precision)
     if not len(good):
         return None
     last = good[-1]
-    threshold = float(confidence[order][last])
-    return OperatingPoint(threshold, float(right[last] / answered[last]), float(answered[last] / len(labels)))
+    return OperatingPoint(float(curve.threshold[last]), float(curve.precision[last]), float(curve.coverage[last]))
 
 
 def _ratio(above: Float64, below: npt.NDArray[np.int64]) -> Float64:

@@ -55,6 +55,28 @@ def test_calibration_error_of_cases_worked_by_hand() -> None:
     assert metrics.expected_calibration_error(np.array([0, 1, 0, 0]), probabilities) == pytest.approx(0.1)
 
 
+def test_reliability_and_its_distance_from_the_diagonal_by_hand() -> None:
+    probabilities = np.array([[0.6, 0.4], [0.62, 0.38], [0.9, 0.1], [1.0, 0.0]])
+    found = metrics.reliability(np.array([0, 1, 0, 0]), probabilities, bins=10)
+    np.testing.assert_allclose(found.confidence, [0.61, 0.95])
+    np.testing.assert_allclose(found.accuracy, [0.5, 1.0])
+    np.testing.assert_array_equal(found.rows, [2, 2])
+    expected = (2 * 0.11 + 2 * 0.05) / 4
+    assert metrics.expected_calibration_error(np.array([0, 1, 0, 0]), probabilities, bins=10) == pytest.approx(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(answers())
+def test_every_point_of_the_curve_is_the_operating_point_of_its_threshold(given_answers: tuple) -> None:
+    labels, probabilities = given_answers
+    curve = metrics.coverage_curve(labels, probabilities)
+    assert (np.diff(curve.threshold) < 0).all()
+    for threshold, precision, coverage in zip(curve.threshold, curve.precision, curve.coverage, strict=True):
+        point = metrics.at_threshold(labels, probabilities, threshold)
+        assert (point.precision, point.coverage) == pytest.approx((precision, coverage))
+    assert curve.coverage[-1] == 1
+
+
 def test_coverage_at_precision_by_hand() -> None:
     best = np.array([0.9, 0.8, 0.7, 0.6])
     probabilities = np.stack([best, 1 - best], axis=1)
