@@ -1,8 +1,8 @@
 """Holds bad connections: `python -m loadtest.chaos.attacker PORT IDLE HEADS BODIES ODD`, until it is ended.
 
 IDLE say nothing, HEADS send a byte of headers a second, BODIES a byte of an upload a second. ODD times each, once a second
-and anew: headers of 80 kB, an upload whose sender shuts its side down, 20 requests in a row of which no answer is read.
-What the server closes is opened anew.
+and anew: headers of 80 kB; five requests in a row of which no answer is read; and a quarter as often an upload whose sender
+shuts its side down. What the server closes is opened anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEAD = b"POST /identify HTTP/1.1\r\nHost: x\r\nX-Slow: "
 UPLOAD = audio_post(clip(0.3))
 BODY = UPLOAD[:1500]
 TOO_LARGE = HEAD + b"a" * 80_000 + b"\r\n\r\n"
-IN_A_ROW = get_request("/health/live") * 20
+IN_A_ROW = get_request("/health/live") * 5
 
 
 async def hold(port: int, start: bytes, drip: bytes, gate: asyncio.Semaphore) -> None:
@@ -54,7 +54,7 @@ async def annoy(port: int, data: bytes, *, half_closes: bool) -> None:
 async def run(port: int, idle: int, heads: int, bodies: int, odd: int) -> None:
     gate = asyncio.Semaphore(64)
     kinds = [(b"", b"")] * idle + [(HEAD, b"a")] * heads + [(BODY, b"a")] * bodies
-    odd_kinds = [(TOO_LARGE, False), (UPLOAD, True), (IN_A_ROW, False)] * odd
+    odd_kinds = [(TOO_LARGE, False), (IN_A_ROW, False)] * odd + [(UPLOAD, True)] * (odd // 4)
     await asyncio.gather(
         *(hold(port, start, drip, gate) for start, drip in kinds),
         *(annoy(port, data, half_closes=half_closes) for data, half_closes in odd_kinds),

@@ -80,7 +80,7 @@ def connections(bench: Bench) -> list[Row]:
 
 
 def odd(bench: Bench) -> list[Row]:
-    what = f"{ODD} × headers of 80 kB, {ODD} half-closed uploads, {ODD} × 20 pipelined requests unread, anew each second"
+    what = f"{ODD} × headers of 80 kB, {ODD} × 5 pipelined requests unread, {ODD // 4} half-closed uploads, anew each second"
     return [_attacked(bench, what, (0, 0, 0, ODD))]
 
 
