@@ -1,0 +1,1 @@
+"""Cost as work grows: `python -m loadtest.curves --help`."""
