@@ -8,6 +8,10 @@ Every rival gets a virtual environment of its own under --envs, made once; torch
 same release, get the same 30 s MP3 clips, and are measured in turn, one at a time, each round in another order. In a round
 each is started, its peak is measured in a closed loop, and then loads arrive at given shares of this service's own peak
 whatever becomes of them. Needs the extra `loadtest` and psutil.
+
+A rival comes with up to three engines. `stock`: eager fp32. `ours`: this service's engine (log-mel and trunk) in place of
+it, and nothing else, so that engine and server are judged apart. `ours+decoding`: with this service's decoder, downmix and
+resampler as well, which are a part of the server; nothing is asked of that one.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.settings import Settings
-from loadtest.compare.contenders import Contender, contenders, rivals
+from loadtest.compare.contenders import ENGINES, Contender, contenders, rivals
 from loadtest.compare.environments import Environment, prepare, this_environment
 from loadtest.compare.measure import offer, peak
 from loadtest.compare.processes import REPOSITORY, CannotStartError, ask, started
@@ -56,7 +60,7 @@ def main() -> None:
         options.model_store.resolve(), options.rounds, options.seconds, options.clients,
         tuple(float(load) for load in options.loads.split(",") if load), options.patience_seconds,
     )  # fmt: skip
-    parts = contenders(names)
+    parts = contenders(names, options.engines.split(","))
     environments = {part.rival.name: _environment(part, options.envs) for part in parts}
     result = Comparison(_machine(), [], [_score(part, environments[part.rival.name]) for part in parts])
     clips = [encoded(CLIP_SECONDS, seed, "MP3") for seed in range(DISTINCT_CLIPS)]
@@ -159,6 +163,7 @@ def _say(text: str) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rivals", default=",".join(rivals()), help="which, separated by commas (default: %(default)s)")
+    parser.add_argument("--engines", default=",".join(ENGINES), help="of the rivals (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="of every load (default: %(default)s)")
     parser.add_argument("--clients", type=int, default=8, help="at once, in the closed loop (default: %(default)s)")

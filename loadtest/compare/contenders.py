@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from loadtest.openloop import audio_post, post_request
 
-EngineName = Literal["stock", "ours"]
+EngineName = Literal["stock", "ours", "ours+decoding"]
+ENGINES: tuple[EngineName, ...] = ("stock", "ours", "ours+decoding")
 OURS = "this service"
 
 
@@ -24,7 +26,7 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server with one of the two engines."""
+    """A server with one of the engines."""
 
     rival: Rival
     engine: EngineName
@@ -80,7 +82,7 @@ def this_service() -> Contender:
     return Contender(Rival(OURS, command, settings=(("LRID_DEVICE", "cpu"),)), "ours")
 
 
-def contenders(names: list[str]) -> list[Contender]:
-    """This service, then every rival with both engines."""
+def contenders(names: list[str], engines: Sequence[str] = ENGINES) -> list[Contender]:
+    """This service, then every rival with each of the engines."""
     known = rivals()
-    return [this_service(), *(Contender(known[name], engine) for name in names for engine in ("stock", "ours"))]
+    return [this_service(), *(Contender(known[name], engine) for name in names for engine in ENGINES if engine in engines)]

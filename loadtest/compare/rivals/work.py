@@ -1,4 +1,5 @@
-"""What every rival does with a clip: bytes → window → probabilities. As one would write it first, and with our engine.
+"""What every rival does with a clip: bytes → window → probabilities. As one would write it first, with our engine, and with
+our decoding as well.
 
 COMPARE_ENGINE says which. The release comes from LRID_MODEL_STORE and LRID_MODEL, as for the service itself.
 """
@@ -19,6 +20,7 @@ from app.audio.spec import DecodeLimits, WindowSpec
 from app.domain import FloatArray
 from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.model import LridNetModel
+from app.families.lrid_net_plus.model import LridNetPlusModel
 from app.families.store import load_model, release_folder
 from app.serving.engine import Engine, choose
 from app.settings import Settings
@@ -26,6 +28,7 @@ from app.settings import Settings
 CORES = os.cpu_count() or 1
 MAX_BATCH, WAIT_MS, TIMEOUT_SECONDS = 4, 10, 60
 Answer = dict[str, float]  # probability by language
+Network = LridNetModel | LridNetPlusModel
 
 
 class Work(Protocol):
@@ -41,18 +44,18 @@ def load(*, threads: int, channels_last: bool = True) -> Work:
     settings = Settings()
     torch.set_num_threads(threads)
     model = load_model(release_folder(settings.model_store, settings.model))
-    assert isinstance(model, LridNetModel)
-    return Ours(model, settings) if os.environ["COMPARE_ENGINE"] == "ours" else Stock(model, channels_last)
+    assert isinstance(model, Network)
+    engine = os.environ["COMPARE_ENGINE"]
+    if engine == "stock":
+        return Stock(model, channels_last)
+    return OursAndDecoding(model, settings) if engine == "ours+decoding" else Ours(model, settings)
 
 
-class Stock:
-    """soundfile, torchaudio, the network in eager fp32: what PyTorch gives without further thought."""
+class Decoding:
+    """soundfile and torchaudio: what PyTorch gives without further thought."""
 
-    def __init__(self, model: LridNetModel, channels_last: bool) -> None:
+    def __init__(self, model: Network) -> None:
         self._model = model
-        self._log_mel = LogMel(model.manifest.listen)
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self._network = model.network.float().eval().to(memory_format=self._format)  # type: ignore[call-overload]
         self._resamplers: dict[int, Resample] = {}
 
     @torch.inference_mode()
@@ -62,6 +65,16 @@ class Stock:
         resampler = self._resamplers.setdefault(rate_hz, Resample(rate_hz, wanted_hz))
         mono = resampler(torch.from_numpy(samples.mean(axis=1)))[:n]
         return torch.nn.functional.pad(mono, (0, n - mono.shape[0])).numpy()
+
+
+class Stock(Decoding):
+    """The network in eager fp32."""
+
+    def __init__(self, model: Network, channels_last: bool) -> None:
+        super().__init__(model)
+        self._log_mel = LogMel(model.manifest.listen)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._network = model.network.float().eval().to(memory_format=self._format)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def answer(self, windows: list[FloatArray]) -> list[Answer]:
@@ -74,20 +87,27 @@ class Stock:
         return [dict(zip([label.code for label in manifest.labels], row, strict=True)) for row in rows]
 
 
-class Ours:
-    """Our decoding, our engine and our head, without our server."""
+class Ours(Decoding):
+    """Our engine and our head; the rest is the rival's author's."""
 
-    def __init__(self, model: LridNetModel, settings: Settings) -> None:
-        self._model = model
+    def __init__(self, model: Network, settings: Settings) -> None:
+        super().__init__(model)
         self._codes = [label.code for label in model.manifest.labels]
         self._engine = Engine(model.listener, choose(device="cpu", precision=settings.precision, threads=0))
-        self._spec = WindowSpec(model.sample_rate_hz, model.window_samples, max_windows=1)
-        self._limits = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
-
-    def decode(self, audio: bytes) -> FloatArray:
-        return load_recording(audio, self._spec, self._limits).windows[0].samples
 
     def answer(self, windows: list[FloatArray]) -> list[Answer]:
         features = self._engine.listen(windows)  # (n, 2048)
         rows = self._model.identify(features, None).windows.tolist()
         return [dict(zip(self._codes, row, strict=True)) for row in rows]
+
+
+class OursAndDecoding(Ours):
+    """Our decoding as well: all but our server."""
+
+    def __init__(self, model: Network, settings: Settings) -> None:
+        super().__init__(model, settings)
+        self._spec = WindowSpec(model.sample_rate_hz, model.window_samples, max_windows=1)
+        self._limits = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
+
+    def decode(self, audio: bytes) -> FloatArray:
+        return load_recording(audio, self._spec, self._limits).windows[0].samples

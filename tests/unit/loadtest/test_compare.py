@@ -104,10 +104,11 @@ def test_pip_reason_is_the_first_error() -> None:
     assert pip_reason("") == "pip said nothing"
 
 
-def test_everyone_twice_and_this_service_once_and_first() -> None:
+def test_everyone_with_each_engine_and_this_service_once_and_first() -> None:
     names = [part.name for part in contenders(list(rivals()))]
     assert names[0] == OURS
-    assert len(names) == len(set(names)) == 1 + 2 * len(rivals())
+    assert len(names) == len(set(names)) == 1 + 3 * len(rivals())
+    assert len(contenders(list(rivals()), ["stock"])) == 1 + len(rivals())
 
 
 def test_a_clip_travels_whole() -> None:
