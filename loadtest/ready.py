@@ -60,7 +60,7 @@ def main() -> None:
             used_mb.append(memory(process).pss_mb)
     torch_mb = memory_of_torch_mb()
     total, importing = statistics.median(ready), statistics.median(imports)
-    print(f"ready after {total:.2f} s, {importing:.2f} s of it imports: {total - importing:.2f} s (asked: {READY_SECONDS:g})")
+    print(f"ready after {total:.2f} s, {importing:.2f} s imports: {total - importing:.2f} s (asked: {READY_SECONDS:g})")
     for when, values in (("once ready", idle_mb), (f"after {CLIPS} clips", used_mb)):
         used = statistics.median(values)
         print(f"{when}: {used:,.0f} MB, {used - torch_mb:,.0f} beyond torch's {torch_mb:,.0f} (asked: {MEMORY_MB:,.0f})")
