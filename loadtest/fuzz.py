@@ -107,12 +107,13 @@ async def fuzz(port: int, process: psutil.Process, cases: Cases, numbers: range,
                 if keep:
                     (keep / f"case-{number}").write_bytes(case.data)
             tally.done += 1
-            if tally.done % 100 == 0:
+            done = tally.done  # others go on while this one waits
+            if done % 100 == 0:
                 if _without_times(await connections.exchange(good)) != expected:
                     tally.failures.append(f"after case {number}: a good request was answered otherwise than at first")
                 tally.rss_mb.append((time.monotonic() - began, process.memory_info().rss / 1e6))
-            if tally.done % 1000 == 0:
-                print(f"{tally.done} cases, {len(tally.failures)} failures, {tally.rss_mb[-1][1]:.0f} MB", file=sys.stderr)
+            if done % 1000 == 0:
+                print(f"{done} cases, {len(tally.failures)} failures, {tally.rss_mb[-1][1]:.0f} MB", file=sys.stderr)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
