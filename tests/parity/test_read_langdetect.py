@@ -89,9 +89,13 @@ def varied_texts() -> list[str]:
 TEXTS = varied_texts()
 
 
-@pytest.fixture(scope="module")
-def reader() -> LangdetectReader:
-    return LangdetectReader(LANGUAGES, seed=SEED)
+@pytest.fixture(scope="module", params=["numba", "numpy"])
+def reader(request: pytest.FixtureRequest) -> LangdetectReader:
+    if request.param == "numba":
+        pytest.importorskip("numba")
+    reader = LangdetectReader(LANGUAGES, seed=SEED, compiled=request.param == "numba")
+    assert (reader._compiled is not None) == (request.param == "numba")
+    return reader
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,11 @@ def reference() -> Reference:
 @pytest.fixture(scope="module")
 def profiles() -> Profiles:
     return Profiles(LANGUAGES)
+
+
+@pytest.fixture(scope="module")
+def numpy_reader() -> LangdetectReader:
+    return LangdetectReader(LANGUAGES, seed=SEED, compiled=False)
 
 
 def same(found: Float64Array, expected: Float64Array, text: str) -> None:
@@ -187,17 +196,17 @@ def test_when_rounding_decides_langdetect_does(
 
 @pytest.mark.parametrize("smallest", [1e220, 1e100])
 def test_products_that_get_too_small_start_anew(
-    reader: LangdetectReader, reference: Reference, monkeypatch: pytest.MonkeyPatch, smallest: float
+    numpy_reader: LangdetectReader, reference: Reference, monkeypatch: pytest.MonkeyPatch, smallest: float
 ) -> None:
     monkeypatch.setattr(read, "SMALLEST", smallest)
     for text in itertools.islice(TEXTS, 0, None, 5):
-        same(reader.vector_of(text), reference.vector_of(text), text)
+        same(numpy_reader.vector_of(text), reference.vector_of(text), text)
 
 
 def test_few_and_many_ngrams_are_read_alike(
-    reader: LangdetectReader, reference: Reference, monkeypatch: pytest.MonkeyPatch
+    numpy_reader: LangdetectReader, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for many in (0, 10**6):
         monkeypatch.setattr(read, "MANY_NGRAMS", many)
         for text in TEXTS[::6]:
-            same(reader.vector_of(text), reference.vector_of(text), text)
+            same(numpy_reader.vector_of(text), reference.vector_of(text), text)

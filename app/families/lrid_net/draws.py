@@ -30,6 +30,7 @@ class WordStream:
             n_words *= 2
             words = np.frombuffer(random.Random(seed).randbytes(4 * n_words), "<u4").astype(np.intp)
             n_surely_accepted = int((words >> (WORD_BITS - 1) == 0).sum())
+        self.words: IndexArray = words
         self._words: list[int] = words.tolist()
         self._upper_bits = tuple(words >> (WORD_BITS - bits) for bits in range(MAX_BITS + 1))
         self.n_words = n_words
@@ -44,9 +45,13 @@ class WordStream:
         high, low = self._words[start] >> 5, self._words[start + 1] >> 6
         return (high * 67108864.0 + low) / 9007199254740992.0  # 27 and 26 bits: 53 of them, in [0, 1)
 
+    def upper_bits(self, n: int) -> IndexArray:
+        """(n_words,) of every word the bits that choose among `n`, if they are under `n`."""
+        return self._upper_bits[n.bit_length()]
+
     def accepted(self, n: int, n_words: int) -> tuple[IndexArray, IndexArray]:
         """Of the first `n_words` words, the places of those that choose among `n`, and what they choose."""
-        upper = self._upper_bits[n.bit_length()][:n_words]
+        upper = self.upper_bits(n)[:n_words]
         (places,) = (upper < n).nonzero()
         return places, upper.take(places)
 

@@ -3,6 +3,7 @@
 langdetect draws n-grams of the text at random, multiplies their probabilities language by language, looks after every
 fifth draw whether one language has won, and averages seven such trials. Here the same draws are made in the same order,
 but the products of many blocks of five are formed at once; what was multiplied after the winning block is thrown away.
+Where numba is installed, a compiled loop does the same draw by draw, in a fifth of the time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from langdetect.detector import Detector
 
 from app.domain import Metadata, Reading
 from app.errors import ReleaseError
+from app.families.lrid_net.compiled import Trials, compiled_trials
 from app.families.lrid_net.draws import NORMAL_PAIR_WORDS, Choices, IndexArray, WordStream
 from app.families.lrid_net.profiles import Float64Array, Profiles, cleaned, langdetect_languages
 
@@ -47,14 +49,18 @@ class LangdetectReader:
     Nothing changes after construction, so any number of threads may call.
     """
 
-    def __init__(self, languages: Sequence[str], *, seed: int) -> None:
-        """`languages`: langdetect's codes in sorted order, as the manifest lists them. Raises ReleaseError."""
+    def __init__(self, languages: Sequence[str], *, seed: int, compiled: bool = True) -> None:
+        """`languages`: langdetect's codes in sorted order, as the manifest lists them. Raises ReleaseError.
+
+        `compiled`: by numba, if it is installed.
+        """
         installed = langdetect_languages()
         if tuple(languages) != installed:
             raise ReleaseError(f"text languages should be langdetect's {list(installed)}, but are {list(languages)}")
         self._profiles = Profiles(installed)
         self._seed = seed
         self._stream = WordStream(seed, n_choices=N_TRIALS * MAX_BLOCKS * BLOCK_DRAWS)
+        self._compiled = compiled_trials() if compiled else None
 
     @property
     def n_features(self) -> int:
@@ -70,7 +76,7 @@ class LangdetectReader:
         text = cleaned(text)
         rows = self._profiles.rows(text)
         if rows:
-            mean = self._mean_of_trials(rows)
+            mean = self._by_numpy(rows) if self._compiled is None else self._by_numba(rows, self._compiled)
             if mean is None:
                 mean = self._by_langdetect(text)
             np.copyto(vector[:-1], mean, where=mean > Detector.PROB_THRESHOLD)
@@ -78,7 +84,15 @@ class LangdetectReader:
             vector[-1] = 1.0
         return vector
 
-    def _mean_of_trials(self, rows: list[int]) -> Float64Array | None:
+    def _by_numba(self, rows: list[int], trials: Trials) -> Float64Array | None:
+        """The same as `_by_numpy`."""
+        upper = self._stream.upper_bits(len(rows))
+        profiles, places = self._profiles, np.array(rows, np.intp)
+        total, doubtful = trials(profiles.scaled, profiles.scale, places, self._stream.words, upper, ROUNDING)
+        total /= N_TRIALS
+        return None if doubtful or (np.abs(total - Detector.PROB_THRESHOLD) < ROUNDING).any() else total
+
+    def _by_numpy(self, rows: list[int]) -> Float64Array | None:
         """(n_languages,) or None if any comparison on the way was too close to call."""
         choices = Choices(self._stream, len(rows))
         evidence = _Evidence(self._profiles, rows)
