@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from app.evaluation.calibrate import WANTED_PRECISION, Calibration
-from app.evaluation.evaluate import TITLES, Evaluation, markdown
-from app.families.contract import Mode
+from app.evaluation.calibrate import WANTED_PRECISION
+from app.evaluation.evaluate import TITLES, CaseReport, Evaluation, markdown
 from app.families.lrid_net_plus.config import LridNetPlusManifest
+from app.training.plus_calibrate import WANTED_IN_LANGUAGE, PlusCalibration
 
 
-def write(
-    manifest: LridNetPlusManifest,
-    calibrations: Mapping[Mode, Calibration],
-    evaluations: Mapping[str, Evaluation],
-    *,
-    notes: Mapping[str, str],
-    limits: str,
-) -> str:
-    """The card as Markdown. `notes` say, by name of a set, what its rows are."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was measured."""
+
+    calibration: PlusCalibration
+    evaluations: Mapping[str, Evaluation]
+    priors: Mapping[str, CaseReport]  # text only, under other class mixes
+    notes: Mapping[str, str]  # by name of a set, what its rows are
+
+
+def write(manifest: LridNetPlusManifest, told: Told, *, held_out_note: str, limits: str) -> str:
+    """The card as Markdown."""
     training = manifest.training
     prior = ", ".join(f"{code} {share:.1%}" for code, share in training["class_prior"].items())
     heard = (
@@ -34,48 +38,53 @@ def write(
         f"{len(manifest.labels)} classes: {', '.join(f'{label.code} ({label.name})' for label in manifest.labels)}.",
         "## What it was trained on",
         f"{training['data']}\n\nRows of metadata: {training['rows']:,}. f: {training['trunk']}. {heard}",
-        f"Class mix of a training batch, which is the prior in its answers: {prior}. `LRID_CATALOG_PRIOR` exchanges it.",
+        f"Class mix in its answers: {prior}. `LRID_CATALOG_PRIOR` exchanges it.",
         "## What it does not know",
         limits,
         "## When it answers",
-        f"Fitted on validation rows in the class mix above: the temperature by likelihood, then the least threshold with "
-        f"{WANTED_PRECISION:.0%} right answers among those given. Below it the answer is `und`.",
-        _calibration_table(calibrations),
+        f"{held_out_note} The temperature has the best likelihood there, over all fields, artist and title, and the title "
+        f"alone together. Each language has the least threshold at which {WANTED_IN_LANGUAGE:.0%} of what is answered as it "
+        f"are right; one with too few rows for that has the threshold of all ({WANTED_PRECISION:.0%}). Below it the "
+        "answer is `und`. The threshold of a language applies where text was read.",
+        _calibration_table(told.calibration),
         "## Figures",
         "P / R / F1, macro over the classes that occur in truth or answers, and weighted by support. *ECE* over 15 bins. "
         "*Precision* (of what is answered) and *coverage* are at the thresholds above. *Supported* is macro F1 over the "
         "classes that the rows hold.",
-        _summary_table(evaluations),
+        _summary_table(told),
     ]
-    parts += [f"### {name}\n{note}\n\n{markdown(evaluations[name])}".rstrip() for name, note in notes.items()]
+    parts += [f"### {name}\n{note}\n\n{markdown(told.evaluations[name])}".rstrip() for name, note in told.notes.items()]
     return "\n\n".join(parts) + "\n"
 
 
-def supported_macro(evaluation: Evaluation) -> float:
-    """Macro F1 of text alone over the classes with support."""
-    f1 = evaluation["text_only"].f1
-    support = evaluation["text_only"].support
-    held = [f1[code] for code in f1 if support[code]]
+def supported_macro(case: CaseReport) -> float:
+    """Macro F1 over the classes with support."""
+    held = [case.f1[code] for code in case.f1 if case.support[code]]
     return sum(held) / len(held)
 
 
-def _summary_table(evaluations: Mapping[str, Evaluation]) -> str:
+def _summary_table(told: Told) -> str:
     lines = [
         "| text only | rows | macro F1 | supported | weighted F1 | accuracy | ECE | precision | coverage |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, evaluation in evaluations.items():
-        case = evaluation["text_only"]
+    cases = {name: found["text_only"] for name, found in told.evaluations.items() if "text_only" in found} | dict(
+        told.priors
+    )
+    for name, case in cases.items():
         lines.append(
-            f"| {name} | {case.rows} | {case.macro.f1:.3f} | {supported_macro(evaluation):.3f} | {case.weighted.f1:.3f} | "
+            f"| {name} | {case.rows} | {case.macro.f1:.3f} | {supported_macro(case):.3f} | {case.weighted.f1:.3f} | "
             f"{case.accuracy:.3f} | {case.ece:.3f} | {case.answered.precision:.3f} | {case.answered.coverage:.3f} |"
         )
     return "\n".join(lines)
 
 
-def _calibration_table(calibrations: Mapping[Mode, Calibration]) -> str:
-    lines = ["| case | temperature | threshold | precision (validation) | coverage (validation) |", "|---|---|---|---|---|"]
-    for mode, c in calibrations.items():
-        reached = f"{c.precision:.3f} | {c.coverage:.3f}" if c.coverage else "not reached | 0"
-        lines.append(f"| {TITLES[mode]} | {c.temperature:g} | {c.threshold:g} | {reached} |")
+def _calibration_table(calibration: PlusCalibration) -> str:
+    lines = ["| case | temperature | threshold |", "|---|---|---|"]
+    lines += [f"| {TITLES[mode]} | {c.temperature:g} | {c.threshold:g} |" for mode, c in calibration.modes.items()]
+    lines += ["", "| language | " + " | ".join(calibration.by_language) + " |"]
+    lines += ["|---" * (len(calibration.by_language) + 1) + "|"]
+    lines += ["| threshold | " + " | ".join(f"{t:g}" for t in calibration.by_language.values()) + " |"]
+    lines += ["", "| held-out rows, given | precision | coverage | ECE |", "|---|---|---|---|"]
+    lines += [f"| {name} | {p:.3f} | {c:.3f} | {ece:.3f} |" for name, (p, c, ece) in calibration.answered.items()]
     return "\n".join(lines)

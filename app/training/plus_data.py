@@ -71,7 +71,8 @@ class Drawer:
 
     def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
         """(n,) rows, with replacement."""
-        return np.minimum(self._up_to.searchsorted(rng.random(n), side="right"), len(self.texts) - 1)
+        found: npt.NDArray[np.intp] = self._up_to.searchsorted(rng.random(n), side="right")
+        return np.minimum(found, len(self.texts) - 1)
 
     def likeness(self, i: int, rng: np.random.Generator) -> Texts:
         """Row `i` as somebody might have sent it."""

@@ -6,13 +6,16 @@ it needs no code of its own in serving.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from app.families.lrid_net_plus.config import N_FIELDS
+from app.training.plus_data import Float64
 from app.training.train_plus import PlusConfig, TextNet
 
 
@@ -29,6 +32,14 @@ def merged(networks: Sequence[TextNet], config: PlusConfig) -> tuple[TextNet, Pl
     whole = TextNet(wide)
     whole.load_state_dict({name: _together(name, [s[name] for s in states], config) for name in states[0]})
     return whole.eval(), wide
+
+
+def tilted(network: TextNet, mix: Float64, wanted: Float64) -> TextNet:
+    """The same network with another class mix in its answers: (n_classes,) as trained → (n_classes,) wanted."""
+    found = copy.deepcopy(network)
+    with torch.no_grad():
+        found.h[1].bias += torch.from_numpy(np.log(wanted / mix).astype(np.float32))  # type: ignore[operator]
+    return found
 
 
 def _together(name: str, tensors: list[Tensor], config: PlusConfig) -> Tensor:

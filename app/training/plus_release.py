@@ -9,10 +9,11 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,24 +22,27 @@ from torch import Tensor
 
 from app.domain import METADATA_FIELDS, FloatArray, Metadata
 from app.errors import ReleaseError
-from app.evaluation.calibrate import UNREACHABLE, Calibration, calibrate
-from app.evaluation.evaluate import Evaluation, EvaluationSet, Hearer, answer, hear, report
+from app.evaluation.calibrate import Calibration, calibrate
+from app.evaluation.evaluate import CaseReport, Evaluation, EvaluationSet, Hearer, answer, hear, report
 from app.families.contract import Mode, Temperatures, Thresholds
 from app.families.golden import Golden, GoldenCase, Tone
 from app.families.golden import answer as golden_answer
 from app.families.lrid_net_plus.config import LridNetPlusManifest
 from app.families.lrid_net_plus.model import TABLE, LridNetPlusModel, listen_to_zeros
+from app.families.lrid_net_plus.packed import packed, unpacked
+from app.families.prior import MUSIC4ALL, under_prior
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS
 from app.training import plus_card
-from app.training.corpus import Row
 from app.training.plus_audio import Trunk
+from app.training.plus_calibrate import calibrate_text
 from app.training.plus_data import Float64
+from app.training.plus_folds import HeldOut
+from app.training.plus_merge import tilted
 from app.training.release import verify
 from app.training.train_plus import PlusConfig, TextNet
 
 FAMILY = "lrid_net_plus"
-MAX_WEIGHTS_MB = 80.0  # 10^6 bytes: f takes 47, the table of n-grams and the rest may take 30
-MIXED_ROWS = 4000  # of a calibration set brought to the class mix of the training
+MAX_WEIGHTS_MB = 50.0  # 10^6 bytes: f takes 24 in eight bits
 FIELDS_GIVEN = {"title only": ("title",), "artist + title": ("artist", "title")}
 
 
@@ -48,9 +52,11 @@ class PlusReleaseConfig:
 
     store: Path
     release: str
-    text_rows: EvaluationSet  # validation rows: temperature and threshold of text come from these alone
+    held_out: HeldOut  # answers to rows held out: temperature and thresholds of text come from these alone
+    held_out_note: str  # what these rows are, in words
+    answer_mix: Mapping[str, float]  # the class mix that is wanted in its answers, by code
     audio_rows: EvaluationSet | None = None  # validation rows with audio, where the audio is listened to
-    figures: Sequence[EvaluationSet] = ()  # measured once, for the card
+    figures: Sequence[EvaluationSet] = ()  # measured once, for the card: by their text alone, or all three cases with audio
     data: str  # what it was trained on, in words
     limits: str  # what it does not know, in words
 
@@ -75,21 +81,32 @@ def make_plus_release(config: PlusReleaseConfig, trained: PlusConfig, parts: Par
     place = config.store / FAMILY / config.release
     if place.exists():
         raise ReleaseError(f"{place} exists; releases never change: choose another name")
+    mix = _mix(config.answer_mix, trained.codes)
+    parts = replace(parts, text=tilted(parts.text, trained.class_mix(), mix))
     tensors = assemble(parts)
     data = safetensors_bytes(tensors)
     if len(data) > MAX_WEIGHTS_MB * 1e6:
         raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
     draft = _manifest(config, trained, parts, hashlib.sha256(data).hexdigest())
-    calibrations = _calibrations(config, trained, LridNetPlusModel(draft, tensors), parts.listens)
+    calibration = calibrate_text(config.held_out, np.log(mix / trained.class_mix()), trained.codes)
+    if parts.listens:
+        calibration.modes.update(_calibrations_with_audio(config, trained, LridNetPlusModel(draft, tensors)))
     manifest = draft.model_copy(
         update={
-            "temperature": Temperatures(**{mode: c.temperature for mode, c in calibrations.items()}),
-            "thresholds": Thresholds(**{mode: c.threshold for mode, c in calibrations.items()}),
+            "temperature": Temperatures(**{mode: c.temperature for mode, c in calibration.modes.items()}),
+            "thresholds": Thresholds(
+                **{mode: c.threshold for mode, c in calibration.modes.items()}, by_language=calibration.by_language
+            ),
         }
     )
     model = LridNetPlusModel(manifest, tensors)
-    evaluations = _measure(config, model)
-    metrics = {"text_only": {name: evaluation["text_only"].summary() for name, evaluation in evaluations.items()}}
+    evaluations, priors = _measure(config, model)
+    metrics: dict[Mode, dict[str, Any]] = {}
+    for name, evaluation in evaluations.items():
+        for mode, case in evaluation.items():
+            metrics.setdefault(mode, {})[name] = case.summary()
+    for prior, found in priors.items():
+        metrics.setdefault("text_only", {})[prior] = found.summary()
     manifest = manifest.model_copy(update={"metrics": metrics})
 
     config.store.mkdir(parents=True, exist_ok=True)
@@ -100,8 +117,8 @@ def make_plus_release(config: PlusReleaseConfig, trained: PlusConfig, parts: Par
         (folder / WEIGHTS).write_bytes(data)
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         (folder / GOLDEN).write_text(make_golden(model).model_dump_json(indent=1) + "\n", encoding="utf-8")
-        notes = {chosen.name: chosen.note for chosen in [config.text_rows, *config.figures]}
-        text = plus_card.write(manifest, calibrations, evaluations, notes=notes, limits=config.limits)
+        told = plus_card.Told(calibration, evaluations, priors, {chosen.name: chosen.note for chosen in config.figures})
+        text = plus_card.write(manifest, told, held_out_note=config.held_out_note, limits=config.limits)
         (folder / CARD).write_text(text, encoding="utf-8")
         verify(folder)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +129,7 @@ def make_plus_release(config: PlusReleaseConfig, trained: PlusConfig, parts: Par
 
 
 def assemble(parts: Parts) -> dict[str, Tensor]:
-    """Tensors by name: f as its release stores it, matrices in fp16, BatchNorm and biases in fp32."""
+    """Tensors by name: f's convolutions in eight bits, matrices in fp16, BatchNorm and biases in fp32."""
     network = {name: tensor for name, tensor in parts.text.state_dict().items() if "num_batches" not in name}
     text_weight = network["h.0.0.weight"][:, parts.text.n_audio :]  # (256, 128)
     audio_weight = parts.audio_weight.half().float()
@@ -124,7 +141,10 @@ def assemble(parts: Parts) -> dict[str, Tensor]:
         if not torch.isfinite(tensor).all():
             raise ReleaseError(f"the trained tensor '{name}' holds NaN or infinite values: train again")
     stored = {name: (t.half() if t.dim() > 1 else t.float()).contiguous() for name, t in network.items()}
-    return {name: t for name, t in parts.trunk_tensors.items() if name.startswith("f.")} | stored
+    for name, tensor in unpacked(parts.trunk_tensors).items():
+        if name.startswith("f."):
+            stored |= packed(name, tensor) if tensor.dim() == 4 else {name: tensor.float().contiguous()}
+    return stored
 
 
 def _manifest(config: PlusReleaseConfig, trained: PlusConfig, parts: Parts, sha256: str) -> LridNetPlusManifest:
@@ -143,7 +163,8 @@ def _manifest(config: PlusReleaseConfig, trained: PlusConfig, parts: Parts, sha2
             "rows": parts.n_text_rows,
             "listens": parts.listens,
             "trunk": f"{trunk.family}/{trunk.release} ({trunk.sha256[:12]})",
-            "class_prior": dict(zip(trained.codes, trained.class_mix().round(5).tolist(), strict=True)),
+            "class_prior": dict(zip(trained.codes, _mix(config.answer_mix, trained.codes).round(5).tolist(), strict=True)),
+            "class_mix_of_batches": dict(zip(trained.codes, trained.class_mix().round(5).tolist(), strict=True)),
             "settings": {name: value for name, value in settings.items() if name not in left_out},
         },
         metrics={},
@@ -155,53 +176,47 @@ def _manifest(config: PlusReleaseConfig, trained: PlusConfig, parts: Parts, sha2
     )
 
 
-def _calibrations(
-    config: PlusReleaseConfig, trained: PlusConfig, draft: LridNetPlusModel, listens: bool
+def _mix(shares: Mapping[str, float], codes: Sequence[str]) -> Float64:
+    """(n_classes,) that sum to 1."""
+    values = np.array([float(shares[code]) for code in codes])
+    return values / values.sum()  # type: ignore[no-any-return]
+
+
+def _calibrations_with_audio(
+    config: PlusReleaseConfig, trained: PlusConfig, draft: LridNetPlusModel
 ) -> dict[Mode, Calibration]:
-    """Text from metadata rows brought to the training's class mix. An audio that is not listened to changes nothing."""
-    rows = [replace(row, path=None) for row in config.text_rows.rows(trained.codes)]
-    heard = hear(draft, mixed(rows, trained.class_mix(), MIXED_ROWS), Hearer(draft, bf16=False))
-    text = answer(draft, heard)["text_only"]
-    found: dict[Mode, Calibration] = {"text_only": calibrate(_logarithms(text.probabilities), text.labels)}
-    found |= {"both": found["text_only"], "audio_only": Calibration(1.0, UNREACHABLE, 0.0, 0.0)}
-    if listens:
-        if config.audio_rows is None:
-            raise ReleaseError("a release that listens needs audio_rows to calibrate on")
-        answers = answer(draft, hear(draft, config.audio_rows.rows(trained.codes), Hearer(draft, bf16=True)))
-        for mode in ("both", "audio_only"):
-            found[mode] = calibrate(_logarithms(answers[mode].probabilities), answers[mode].labels)
-    return found
-
-
-def mixed(rows: Sequence[Row], mix: Float64, n: int) -> list[Row]:
-    """About `n` rows in the class mix asked for: those of a class evenly picked, or repeated; always the same."""
-    by_class: dict[int, list[Row]] = {}
-    for row in rows:
-        by_class.setdefault(row.label, []).append(row)
-    chosen = []
-    for label, found in sorted(by_class.items()):
-        wanted = max(1, round(n * float(mix[label])))
-        chosen += [found[i * len(found) // wanted] for i in range(wanted)]
-    return chosen
+    """Of a release that listens."""
+    if config.audio_rows is None:
+        raise ReleaseError("a release that listens needs audio_rows to calibrate on")
+    answers = answer(draft, hear(draft, config.audio_rows.rows(trained.codes), Hearer(draft, bf16=True)))
+    modes: tuple[Mode, ...] = ("both", "audio_only")
+    return {mode: calibrate(_logarithms(answers[mode].probabilities), answers[mode].labels) for mode in modes}
 
 
 def _logarithms(probabilities: FloatArray) -> FloatArray:
     return np.log(np.maximum(probabilities, 1e-12))
 
 
-def _measure(config: PlusReleaseConfig, model: LridNetPlusModel) -> dict[str, Evaluation]:
-    """Text alone, on each set as it is, and with fields left out."""
+def _measure(config: PlusReleaseConfig, model: LridNetPlusModel) -> tuple[dict[str, Evaluation], dict[str, CaseReport]]:
+    """Each set as it is; where it has no audio, also with fields left out, and under other priors."""
     codes = [label.code for label in model.manifest.labels]
-    hearer = Hearer(model, bf16=False)
-    found = {}
-    for chosen in [config.text_rows, *config.figures]:
-        rows = [replace(row, path=None) for row in chosen.rows(codes)]
-        found[chosen.name] = report(model, answer(model, hear(model, rows, hearer)))
+    found: dict[str, Evaluation] = {}
+    priors: dict[str, CaseReport] = {}
+    for chosen in config.figures:
+        hearer = Hearer(model, bf16=True, max_windows=chosen.max_windows)
+        rows = chosen.rows(codes)
+        heard = hear(model, rows, hearer)
+        found[chosen.name] = report(model, answer(model, heard))
+        if any(row.path for row in rows):
+            continue
         for given, names in FIELDS_GIVEN.items():
             partial = [replace(row, metadata=_only(row.metadata, names)) for row in rows]
             partial = [row for row in partial if row.metadata.fields]
             found[f"{chosen.name}, {given}"] = report(model, answer(model, hear(model, partial, hearer)))
-    return found
+        for prior in ("uniform", "music4all") if set(codes) == set(MUSIC4ALL) else ("uniform",):
+            other = under_prior(model, prior)
+            priors[f"{chosen.name}, prior {prior}"] = report(other, answer(other, heard))["text_only"]
+    return found, priors
 
 
 def _only(metadata: Metadata, names: Sequence[str]) -> Metadata:

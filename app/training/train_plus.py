@@ -37,7 +37,7 @@ from app.training.errors import CheckpointError, TrainingError
 from app.training.labels import PAPER_LABELS
 from app.training.plus_data import Batch, Drawer, Float64, Habits, Shelf, Texts, draw_probabilities, read_phrases, texts_of
 
-STRENGTH_WEIGHTS = {"strong-": 1.0, "strong": 4.0, "weak": 0.5, "script": 0.5, "phrase": 4.0}
+STRENGTH_WEIGHTS = {"strong-": 1.0, "strong": 4.0, "weak": 0.5, "script": 0.5, "phrase": 3.0}
 ROWS_AT_ONCE = 1024  # when nothing is learnt
 
 

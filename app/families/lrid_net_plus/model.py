@@ -15,6 +15,7 @@ from app.families.lrid_net.listen import Listener, LogMel
 from app.families.lrid_net.model import load_weights, softmax
 from app.families.lrid_net.network import LridNet
 from app.families.lrid_net_plus.config import LridNetPlusManifest
+from app.families.lrid_net_plus.packed import unpacked
 from app.families.lrid_net_plus.read import PlusReader
 
 TABLE = "reader.table"  # its name among the weights
@@ -26,6 +27,7 @@ class LridNetPlusModel:
     def __init__(self, manifest: LridNetPlusManifest, weights: dict[str, Tensor]) -> None:
         """Raises ReleaseError if weights and manifest do not fit each other."""
         self.manifest = manifest
+        weights = unpacked(weights)
         self.reader = PlusReader(manifest.read, _table(weights))
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
             network = LridNet(manifest.network, n_text=manifest.read.n_features, n_classes=len(manifest.labels))
@@ -60,9 +62,14 @@ class LridNetPlusModel:
 
 
 def listen_to_zeros(network: LridNet, listen: ListenConfig) -> FloatArray:
-    """f(0), (2048,): the features of a missing audio, a zero spectrogram of one window."""
-    with torch.inference_mode():
-        features = network.f(torch.zeros(1, 1, listen.mel_bands, listen.window_frames))  # (1, 2048)
+    """f(0), (2048,): the features of a missing audio, a zero spectrogram of one window. The same bits at every load."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several would add in an order that depends on their number
+    try:
+        with torch.inference_mode():
+            features = network.f(torch.zeros(1, 1, listen.mel_bands, listen.window_frames))  # (1, 2048)
+    finally:
+        torch.set_num_threads(threads)
     return features[0].numpy()  # type: ignore[no-any-return]
 
 

@@ -11,6 +11,7 @@ import torch
 
 from app.domain import Metadata
 from app.errors import ReleaseError
+from app.evaluation.calibrate import UNREACHABLE
 from app.evaluation.evaluate import EvaluationSet
 from app.families.contract import Label, Temperatures, Thresholds
 from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
@@ -24,10 +25,12 @@ from app.families.store import load_model
 from app.training.corpus import Row, read_manifest
 from app.training.errors import CheckpointError, CorpusError, TrainingError
 from app.training.plus_audio import AudioConfig, HeardCorpus, fit_audio
+from app.training.plus_calibrate import calibrate_text
 from app.training.plus_data import ALBUM, ARTIST, TITLE, Drawer, Habits, Shelf, draw_probabilities, read_phrases, texts_of
-from app.training.plus_merge import merged
-from app.training.plus_release import Parts, PlusReleaseConfig, make_plus_release, mixed
-from app.training.train_plus import PlusConfig, TextNet, load_text, predict, train_text
+from app.training.plus_folds import HeldOut, fold_of, held_out_answers
+from app.training.plus_merge import merged, tilted
+from app.training.plus_release import Parts, PlusReleaseConfig, make_plus_release
+from app.training.train_plus import PlusConfig, TextNet, load_text, predict, rows_of, sources_of, train_text
 
 LABELS = (
     Label(code="en", iso639_3="eng", name="English"),
@@ -208,9 +211,15 @@ def test_accents_are_lost_from_latin_letters_only(rows: list[Row]) -> None:
 
 
 def test_training_and_serving_read_alike(
-    trunk: LridNetModel, trained: TextNet, shelf: Shelf, config: PlusConfig, tmp_path: Path, manifest: Path
+    trunk: LridNetModel,
+    trained: TextNet,
+    shelf: Shelf,
+    config: PlusConfig,
+    tmp_path: Path,
+    manifest: Path,
+    held_out: HeldOut,
 ) -> None:
-    model = load_model(make_plus_release(_release(tmp_path, manifest), config, _parts(trunk, trained)))
+    model = load_model(make_plus_release(_release(tmp_path, manifest, held_out), config, _parts(trunk, trained)))
     texts = [("Nachtzug", None, "Über alles"), (None, "La nuit", None), (None, None, "1984"), ("a", "b", "c")]
     logits = predict(trained, shelf, texts)
     temperature = model.manifest.temperature.text_only
@@ -220,22 +229,24 @@ def test_training_and_serving_read_alike(
 
 
 def test_a_release_explains_itself_and_keeps_quiet_on_audio(
-    trunk: LridNetModel, trained: TextNet, config: PlusConfig, tmp_path: Path, manifest: Path
+    trunk: LridNetModel, trained: TextNet, config: PlusConfig, tmp_path: Path, manifest: Path, held_out: HeldOut
 ) -> None:
-    place = make_plus_release(_release(tmp_path, manifest), config, _parts(trunk, trained))
+    place = make_plus_release(_release(tmp_path, manifest, held_out), config, _parts(trunk, trained))
     model = load_model(place)
     assert isinstance(model, LridNetPlusModel)
     assert model.manifest.training["class_prior"]["en"] == pytest.approx(0.5)
     assert model.manifest.metrics["text_only"]["made"]["weighted_f1"] > 0.9
+    assert set(model.manifest.metrics["text_only"]) >= {"made, title only", "made, prior uniform"}
     features = np.random.default_rng(0).normal(size=(2, model.n_audio_features)).astype(np.float32)
     reading = model.read(Metadata(title="la nuit de toi"))
     np.testing.assert_allclose(model.identify(features, reading).mean, model.identify(None, reading).mean, atol=1e-6)
     assert model.identify(features, None).mean.max() < model.manifest.thresholds.audio_only
     card = (place / "CARD.md").read_text(encoding="utf-8")
     assert "| made, title only |" in card
+    assert "Fitted on made rows." in card
     assert "does not listen" in card
     with pytest.raises(ReleaseError, match="releases never change"):
-        make_plus_release(_release(tmp_path, manifest), config, _parts(trunk, trained))
+        make_plus_release(_release(tmp_path, manifest, held_out), config, _parts(trunk, trained))
 
 
 def test_audio_may_be_trusted_without_touching_text(
@@ -271,11 +282,65 @@ def test_several_networks_become_one_that_answers_their_mean(config: PlusConfig,
     torch.testing.assert_close(predict(whole, shelf, texts), mean, atol=1e-4, rtol=1e-4)
 
 
-def test_a_set_is_brought_to_a_class_mix(rows: list[Row], config: PlusConfig) -> None:
-    chosen = mixed(rows, config.class_mix(), 120)
-    counts = np.bincount([row.label for row in chosen])
-    np.testing.assert_array_equal(counts, np.round(120 * config.class_mix()))
-    assert mixed(rows, config.class_mix(), 120) == chosen
+def test_a_network_may_answer_with_another_class_mix(config: PlusConfig, trained: TextNet, shelf: Shelf) -> None:
+    mix, wanted = config.class_mix(), np.array([0.2, 0.2, 0.6])
+    texts = [("Nachtzug", None, "La nuit"), (None, None, None)]
+    before, after = (
+        torch.softmax(predict(network, shelf, texts), dim=1).numpy() for network in (trained, tilted(trained, mix, wanted))
+    )
+    expected = before * wanted / mix
+    np.testing.assert_allclose(after, expected / expected.sum(axis=1, keepdims=True), rtol=1e-4)
+
+
+def test_held_out_rows_are_answered_by_networks_that_never_saw_their_artists(
+    held_out: HeldOut, rows: list[Row], config: PlusConfig
+) -> None:
+    asked = [row for row in rows if row.split != "test"]
+    assert sorted(held_out.labels.tolist()) == sorted(row.label for row in asked)
+    assert {fold_of(row, 2) for row in asked} == {0, 1}
+    assert len({(row.metadata.artist, fold_of(row, 2)) for row in asked}) == len({row.metadata.artist for row in asked})
+    whole = held_out.logits["all fields"]
+    assert whole.shape == (len(asked), 3)
+    assert (whole.argmax(axis=1) == held_out.labels).mean() > 0.85
+    assert not np.array_equal(whole, held_out.logits["title only"])
+    with pytest.raises(CorpusError, match="no rows of elsewhere"):
+        held_out_answers(config, ["elsewhere"])
+
+
+def test_each_language_has_the_least_threshold_that_is_right_often_enough() -> None:
+    """French is wrong under .8, German always right, English too rare for a threshold of its own."""
+    confidence = np.concatenate([np.linspace(0.5, 0.99, 100), np.linspace(0.5, 0.99, 100), np.full(5, 0.9)])
+    said = np.repeat([1, 2, 0], [100, 100, 5])
+    probabilities = np.repeat((1 - confidence)[:, None] / 2, 3, axis=1)
+    probabilities[np.arange(205), said] = confidence
+    labels = np.where((said == 1) & (confidence < 0.8), 0, said)
+    found = calibrate_text(HeldOut(labels, {"all fields": np.log(probabilities)}), np.zeros(3), ["en", "fr", "de"])
+    assert set(found.by_language) == {"fr", "de"}
+    assert found.by_language["de"] < 0.7 < found.by_language["fr"]
+    precision, coverage, _ = found.answered["all fields"]
+    assert precision >= 0.95
+    assert 0.5 < coverage < 0.9
+    assert found.modes["audio_only"].threshold == UNREACHABLE
+
+
+def test_phrases_that_are_held_out_titles_are_left_out(config: PlusConfig) -> None:
+    all_of_them = read_phrases(config.codes)
+    title = all_of_them[0].metadata.title
+    fewer = read_phrases(config.codes, [title.upper()])
+    assert title not in {row.metadata.title for row in fewer}
+    assert len(fewer) == len(all_of_them) - sum(row.metadata.title == title for row in all_of_them)
+
+
+def test_rows_of_a_source_may_weigh_more(rows: list[Row], config: PlusConfig) -> None:
+    train_rows, valid_rows = rows_of(config)
+    assert {row.split for row in train_rows} == {"train"}
+    assert {row.split for row in valid_rows} == {"valid"}
+    assert set(sources_of(config.manifest).values()) == {"made"}
+    own = np.where(np.arange(len(rows)) % 2, 1.0, 3.0)
+    p = draw_probabilities(rows, config.class_mix(), {}, own=own)
+    labels = np.array([row.label for row in rows])
+    np.testing.assert_allclose(np.bincount(labels, p), config.class_mix())
+    np.testing.assert_allclose(p[labels == 0].max() / p[labels == 0].min(), 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -298,9 +363,17 @@ def _parts(trunk: LridNetModel, text: TextNet) -> Parts:
     return Parts(text, 180, trunk, tensors, torch.zeros(units, trunk.n_audio_features))
 
 
-def _release(store: Path, manifest: Path) -> PlusReleaseConfig:
+@pytest.fixture(scope="module")
+def held_out(config: PlusConfig) -> HeldOut:
+    return held_out_answers(config, ["made"], n_folds=2)
+
+
+def _release(store: Path, manifest: Path, held_out: HeldOut) -> PlusReleaseConfig:
     valid = EvaluationSet("made", "Made rows.", manifest, splits=("valid",))
-    return PlusReleaseConfig(store=store, release="1", text_rows=valid, data="Made rows.", limits="Nearly all.")
+    return PlusReleaseConfig(
+        store=store, release="1", held_out=held_out, held_out_note="Fitted on made rows.", figures=[valid],
+        answer_mix={"en": 2, "fr": 1, "de": 1}, data="Made rows.", limits="Nearly all.",
+    )  # fmt: skip
 
 
 def test_the_settings_of_a_run_are_kept(config: PlusConfig, trained: TextNet) -> None:
