@@ -141,7 +141,9 @@ def report(model: Model, answers: dict[Mode, Answers]) -> Evaluation:
     codes = [label.code for label in model.manifest.labels]
     thresholds = model.manifest.thresholds
     return {
-        mode: case_report(given.labels, given.probabilities, codes, getattr(thresholds, mode))
+        mode: case_report(
+            given.labels, given.probabilities, codes, getattr(thresholds, mode), thresholds.of_languages(mode)
+        )
         for mode, given in answers.items()
     }
 

@@ -18,6 +18,7 @@ coverage against precision: El-Yaniv & Wiener, On the Foundations of Noise-free 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,11 +161,19 @@ def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 
     return float(np.abs(found.accuracy - found.confidence) @ found.rows / len(labels))
 
 
-def at_threshold(labels: Ints, probabilities: Floats, threshold: float) -> OperatingPoint:
-    """Precision and coverage when only tracks whose best probability reaches `threshold` are answered."""
+def at_threshold(
+    labels: Ints, probabilities: Floats, threshold: float, by_class: Mapping[int, float] | None = None
+) -> OperatingPoint:
+    """Precision and coverage when only tracks whose best probability reaches `threshold` are answered.
+
+    `by_class`: classes that have a threshold of their own instead, by number.
+    """
     validate_probabilities(labels, probabilities)
-    answered = probabilities.max(axis=1) >= threshold
-    right = (probabilities.argmax(axis=1) == labels) & answered
+    best = probabilities.argmax(axis=1)
+    limits = np.full(probabilities.shape[1], threshold)
+    limits[list(by_class or {})] = list((by_class or {}).values())
+    answered = probabilities.max(axis=1) >= limits[best]
+    right = (best == labels) & answered
     return OperatingPoint(threshold, float(right.sum() / max(1, answered.sum())), float(answered.mean()))
 
 

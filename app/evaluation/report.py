@@ -102,9 +102,13 @@ def label_report(labels: npt.NDArray[np.int64], predictions: npt.NDArray[np.int6
 
 
 def case_report(
-    labels: npt.NDArray[np.int64], probabilities: FloatArray, codes: Sequence[str], threshold: float
+    labels: npt.NDArray[np.int64],
+    probabilities: FloatArray,
+    codes: Sequence[str],
+    threshold: float,
+    by_language: Mapping[str, float] | None = None,
 ) -> CaseReport:
-    """(n,) true classes and (n, n_classes) probabilities → their figures; `threshold` is the release's own."""
+    """(n,) true classes and (n, n_classes) probabilities → their figures; the thresholds are the release's own."""
     plain = label_report(labels, probabilities.argmax(axis=1), codes)
     bins, curve = metrics.reliability(labels, probabilities), metrics.coverage_curve(labels, probabilities)
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
@@ -112,10 +116,14 @@ def case_report(
         **{field.name: getattr(plain, field.name) for field in fields(plain)},
         ece=metrics.expected_calibration_error(labels, probabilities),
         nll=metrics.negative_log_likelihood(labels, probabilities),
-        answered=metrics.at_threshold(labels, probabilities, threshold),
+        answered=metrics.at_threshold(labels, probabilities, threshold, _by_number(codes, by_language or {})),
         reliability=_points(confidence=bins.confidence, accuracy=bins.accuracy, rows=bins.rows),
         curve=_points(threshold=curve.threshold[kept], precision=curve.precision[kept], coverage=curve.coverage[kept]),
     )
+
+
+def _by_number(codes: Sequence[str], by_language: Mapping[str, float]) -> dict[int, float]:
+    return {number: by_language[code] for number, code in enumerate(codes) if code in by_language}
 
 
 def _points(**columns: npt.NDArray[Any]) -> list[dict[str, float]]:

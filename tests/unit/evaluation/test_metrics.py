@@ -138,3 +138,11 @@ def test_fractions_are_not_classes() -> None:
 def test_probabilities_that_are_none(probabilities: list, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         metrics.expected_calibration_error(np.array([0, 1]), np.array(probabilities))
+
+
+def test_classes_may_have_thresholds_of_their_own() -> None:
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.45, 0.55]])
+    assert metrics.at_threshold(labels, probabilities, 0.65).coverage == 0.5
+    own = metrics.at_threshold(labels, probabilities, 0.65, {1: 0.5})
+    assert (own.coverage, own.precision) == (0.75, 1.0)
