@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Of the trunk. `auto`: bf16 where the hardware multiplies it, else fp32 (fp16 on older GPUs)."
     )
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="What runs the trunk on a CPU. `auto`: OpenVINO where the extra `openvino` is installed."
+    )
     torch_threads: int = Field(0, ge=0, le=256, description="CPU threads of the trunk; 0 = one for each core.")
 
     max_batch_size: int = Field(

@@ -8,6 +8,7 @@ each, because threads that share a window wait for each other at the end of ever
 from __future__ import annotations
 
 import copy
+import importlib.util
 import logging
 import time
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from app.serving.lanes import Lanes
 log = logging.getLogger("lrid.engine")
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Backend = Literal["torch", "openvino"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -39,6 +41,7 @@ class EngineChoice:
     device: Literal["cpu", "cuda"]
     precision: Precision
     batch_size: int  # windows in a pass beyond which nothing is gained
+    backend: Backend = "torch"  # what runs the trunk; openvino on CPUs only
 
 
 class Engine:
@@ -48,12 +51,8 @@ class Engine:
         """`listener` maps (n, samples) to (n, features), takes its own precision from its trunk, and is not changed."""
         self.choice = choice
         self._device = torch.device(choice.device)
-        folded = _prepare(listener, self._device, DTYPES[choice.precision])
         self._threads = torch.get_num_threads()  # of a lone window
-        self._listener = self._lane_listener = folded
-        if self._device.type == "cpu":
-            self._listener = _fused(folded, self._threads)
-            self._lane_listener = self._listener if self._threads == 1 else _fused(folded, 1)
+        self._listener, self._lane_listener = _listeners(listener, choice, self._threads)
         listen_in_lane = partial(_listen_to_one, self._lane_listener, 1)
         self._lanes = Lanes[FloatArray, FloatArray](self._threads, listen_in_lane)
 
@@ -101,6 +100,19 @@ def _prepare(listener: nn.Module, device: torch.device, dtype: torch.dtype) -> n
     return folded.eval()
 
 
+def _listeners(listener: nn.Module, choice: EngineChoice, threads: int) -> tuple[nn.Module, nn.Module]:
+    """For a lone window or a whole batch; and, on a CPU, for one window on one thread."""
+    device = torch.device(choice.device)
+    if choice.backend == "openvino" and hasattr(listener, "by_openvino"):
+        alone, in_lane = _prepare(listener, device, torch.float32).by_openvino(choice.precision, threads)  # type: ignore[operator]
+        return alone, in_lane
+    folded = _prepare(listener, device, DTYPES[choice.precision])
+    if device.type != "cpu":
+        return folded, folded
+    fused = _fused(folded, threads)
+    return fused, fused if threads == 1 else _fused(folded, 1)
+
+
 def _fused(folded: nn.Module, threads: int) -> nn.Module:
     """What the listener makes of itself for passes on so many threads: oneDNN lays weights out for their number."""
     fuse = getattr(folded, "fused", None)
@@ -136,11 +148,15 @@ def _fuse(conv: nn.Module, norm: nn.Module) -> nn.Module:
     return fuse_conv_bn_eval(conv, norm)
 
 
-def choose(*, device: str, precision: str, threads: int) -> EngineChoice:
-    """Settle `auto`: CUDA where there is one; on a CPU the faster of fp32 and bf16, by a short measurement.
+def choose(*, device: str, precision: str, threads: int, backend: str = "auto") -> EngineChoice:
+    """Settle `auto`: CUDA where there is one; on a CPU OpenVINO if it is installed, and the faster of fp32 and bf16, by a
+    short measurement.
 
-    Raises ValueError when CUDA is asked for and there is none.
+    Raises ValueError when CUDA or OpenVINO is asked for and there is none.
     """
+    has_openvino = importlib.util.find_spec("openvino") is not None
+    if backend == "openvino" and not has_openvino:
+        raise ValueError("engine=openvino was asked for, and it is not installed; install the extra `openvino`")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda was asked for, and no CUDA device is available; use device=auto or cpu")
     if threads:
@@ -149,9 +165,9 @@ def choose(*, device: str, precision: str, threads: int) -> EngineChoice:
         native = torch.cuda.get_device_capability() >= (8, 0)  # Ampere and later multiply bf16
         chosen: Precision = ("bf16" if native else "fp16") if precision == "auto" else precision  # type: ignore[assignment]
         return EngineChoice("cuda", chosen, batch_size=32)
-    if precision != "auto":
-        return EngineChoice("cpu", precision, batch_size=torch.get_num_threads())  # type: ignore[arg-type]
-    return EngineChoice("cpu", _faster_on_cpu(), batch_size=torch.get_num_threads())
+    chosen = _faster_on_cpu() if precision == "auto" else precision  # type: ignore[assignment]
+    runs: Backend = "openvino" if has_openvino and backend != "torch" else "torch"
+    return EngineChoice("cpu", chosen, batch_size=torch.get_num_threads(), backend=runs)
 
 
 def _faster_on_cpu() -> Precision:

@@ -38,7 +38,12 @@ def load_release(settings: Settings, reference: str) -> Loaded:
     model = load_model(folder)
     served = under_prior(model, settings.catalog_prior)  # first, since it is quick to refuse
     try:
-        choice = choose(device=settings.device, precision=settings.precision, threads=settings.torch_threads)
+        choice = choose(
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.torch_threads,
+            backend=settings.engine,
+        )
     except ValueError as error:
         raise ReleaseError(str(error)) from error
     engine = Engine(model.listener, choice)
@@ -55,6 +60,7 @@ def load_release(settings: Settings, reference: str) -> Loaded:
         "model": "/".join(folder.parts[-2:]),
         "device": engine.choice.device,
         "precision": engine.choice.precision,
+        "engine": engine.choice.backend,
         "catalog_prior": settings.catalog_prior,
         "golden_max_difference": round(worst, 6),
         "seconds": round(time.perf_counter() - started, 2),

@@ -16,6 +16,7 @@ from app.families.lrid_net.config import ListenConfig, NetworkConfig
 
 if TYPE_CHECKING:
     from app.families.lrid_net.fused import FusedResNet
+    from app.families.lrid_net.openvino_trunk import OpenVinoTrunk
 
 _CACHED_FRAMES = 516  # a block whose spectrum stays in a CPU's cache; a fifth of a window
 EXPANSION = 4  # a bottleneck's output has four times its inner width (He et al. 2016)
@@ -135,7 +136,7 @@ class ResNet(nn.Module):
 class Listener(nn.Module):
     """Waveform to s_audio in one module: what the engine runs on the device."""
 
-    def __init__(self, log_mel: LogMel, trunk: ResNet | FusedResNet) -> None:
+    def __init__(self, log_mel: LogMel, trunk: ResNet | FusedResNet | OpenVinoTrunk) -> None:
         super().__init__()
         self.log_mel = log_mel
         self.trunk = trunk
@@ -148,6 +149,15 @@ class Listener(nn.Module):
             return self
         c = self.log_mel.config
         return Listener(self.log_mel, FusedResNet(self.trunk, (1, 1, c.mel_bands, c.window_frames)))
+
+    def by_openvino(self, precision: str, threads: int) -> list[Listener]:
+        """For the CPU, after folding, in fp32: for a lone window on all threads, and for one window on each thread."""
+        from app.families.lrid_net.openvino_trunk import compile_trunk
+
+        assert isinstance(self.trunk, ResNet)
+        c = self.log_mel.config
+        trunks = compile_trunk(self.trunk, (1, 1, c.mel_bands, c.window_frames), precision, threads)
+        return [Listener(self.log_mel, trunk) for trunk in trunks]
 
     def forward(self, samples: Tensor) -> Tensor:
         """(n, window_samples) float32 → (n, 2048) float32; the trunk runs in the type of its weights."""

@@ -63,5 +63,5 @@ def test_when_threads_change_answers_every_window_gets_one(monkeypatch: pytest.M
 
 
 def test_as_many_windows_at_once_as_threads() -> None:
-    choice = choose(device="cpu", precision="fp32", threads=2)
+    choice = choose(device="cpu", precision="fp32", threads=2, backend="torch")
     assert choice == EngineChoice("cpu", "fp32", batch_size=2)
