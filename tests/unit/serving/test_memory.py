@@ -1,0 +1,33 @@
+"""What was freed goes back to the system, also from under what is still in use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from app.serving.memory import give_back, trim
+
+PROGRAM = """
+import psutil
+from app.serving.memory import {name}
+
+def resident_mb():
+    return psutil.Process().memory_info().rss / 1e6
+
+blocks = [bytes(2000) for _ in range(100_000)]
+kept = blocks[::1000]
+del blocks
+before_mb = resident_mb()
+{name}()
+print(before_mb - resident_mb())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+@pytest.mark.parametrize("name", [trim.__name__, give_back.__name__])
+def test_pages_between_used_ones_go_back(name: str) -> None:
+    """In a process of its own, whose heap is its own."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM.format(name=name)], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 100  # of 200 MB
