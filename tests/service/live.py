@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 240.0  # for anything that a busy machine can make slow
 
 _SETTINGS = {  # of every server here, unless a test says otherwise
+    "LRID_MODEL": "lrid_net/1",  # what the stores of tests hold
     "LRID_DEVICE": "cpu",
     "LRID_PRECISION": "fp32",
     "LRID_TORCH_THREADS": "1",

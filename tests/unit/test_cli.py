@@ -28,6 +28,7 @@ runner = CliRunner()
 def _environment(monkeypatch: pytest.MonkeyPatch, tiny_store: Path):
     for name, value in {
         "LRID_MODEL_STORE": str(tiny_store),
+        "LRID_MODEL": "lrid_net/1",
         "LRID_DEVICE": "cpu",
         "LRID_PRECISION": "fp32",
         "LRID_DECODE_WORKERS": "1",
