@@ -61,6 +61,7 @@ def serve(settings: Settings) -> None:
     if unknown := unknown_settings(os.environ):
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
     export(settings)
+    let_threads_sleep()
     raise_file_limit()
     config = configure(settings, "app.main:create_app")
     if settings.workers == 1:
@@ -72,6 +73,13 @@ def serve(settings: Settings) -> None:
     patience_seconds = settings.drain_delay_seconds + settings.drain_timeout_seconds + _FAREWELL_SECONDS
     with tempfile.TemporaryDirectory(prefix="lrid-") as folder:
         Supervisor(listening, settings.workers, Path(folder), patience_seconds).run()
+
+
+def let_threads_sleep() -> None:
+    """OpenMP's threads would wait for each other by spinning, on cores that decoders want: half as much CPU time again for
+    a lone window. Read when torch is loaded, which is later; what the operator has set stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def configure(settings: Settings, app: str | Callable[..., Any]) -> uvicorn.Config:

@@ -1,0 +1,28 @@
+"""The threads of a pass sleep while they wait for each other: the variable must be there before torch is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.server import let_threads_sleep
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_an_operator_s_choice_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    let_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    let_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_torch_is_loaded_later() -> None:
+    command = [sys.executable, "-c", "import app.cli, app.server, sys; sys.exit('torch' in sys.modules)"]
+    assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == 0
