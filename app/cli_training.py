@@ -70,7 +70,7 @@ def train(
     text_rows: Annotated[int, typer.Option(min=0, help="Of those, how many in each batch.")] = 0,
     epochs: Annotated[int, typer.Option(min=1)] = 200,
     batch_size: Annotated[int, typer.Option(min=2, help="Rows with audio.")] = 32,
-    crop_seconds: Annotated[float, typer.Option(min=0.5, help="Of training audio; validation hears whole windows.")] = 30.0,
+    crop_seconds: Annotated[float, typer.Option(min=0.0, help="Random crops to train on; 0: whole windows.")] = 30.0,
     learning_rate: Annotated[float, typer.Option(min=0.0)] = 1e-3,
     schedule: Annotated[str, typer.Option(help="constant or cosine.")] = "constant",
     warmup_steps: Annotated[int, typer.Option(min=0, help="Of linear warm-up.")] = 0,
@@ -80,6 +80,9 @@ def train(
     phoneme_loss_weight: Annotated[float, typer.Option(min=0.0, help="Of a training-only phoneme recogniser on f.")] = 0.0,
     base_channels: Annotated[int, typer.Option(min=1, help="Of f; a narrow one can be grown with `lrid grow`.")] = 64,
     threads: Annotated[int, typer.Option(min=0, help="Of torch on the CPU; 0: all. On a shared machine 1 is best.")] = 0,
+    precision: Annotated[str, typer.Option(help="Of f: auto (bf16, on CPU and GPU), bf16 or fp32.")] = "auto",
+    cache: Annotated[Path | None, typer.Option(help="Of decoded audio, to share. \\[default: OUTPUT/cache]")] = None,
+    spectrogram_cache: Annotated[bool, typer.Option(help="Cache spectrograms instead of samples.")] = False,
     augment: Annotated[bool, typer.Option(help="Random colour and gaps in the spectrogram.")] = False,
     init_from: Annotated[Path | None, typer.Option(help="Checkpoint whose weights to start from.")] = None,
     fresh_heads: Annotated[bool, typer.Option(help="Of --init-from take f only: g and h begin anew.")] = False,
@@ -92,6 +95,7 @@ def train(
 ) -> None:
     """Train an LRID-Net on a manifest, by default with the paper's settings, and make a release of it if one is named.
 
+    Several GPUs: torchrun --standalone --nproc-per-node 4 -m app.cli train MANIFEST ...; each batch is shared by them.
     `lrid releases make` does that later, and with words of your own for its card.
     """
     from app.families.lrid_net.config import NetworkConfig
@@ -130,6 +134,8 @@ def train(
         typer.echo((output / "variants.md").read_text(encoding="utf-8"))
         return
     best = run(config)
+    if int(os.environ.get("RANK", "0")):
+        return  # one of several processes of torchrun, not the first
     typer.echo(f"best checkpoint: {best}")
     if release is not None:
         make(best, release, calibration=manifest, data=f"Rows of {manifest.name} with split=train.", variant=variant)

@@ -25,12 +25,13 @@ FINDINGS = {
     "missing_audio": "missing files",
     "unreadable_audio": "unreadable audio",
     "duplicate": "duplicates",
-    "contradiction": "duplicates with another label or split",
+    "contradiction": "duplicates with another label",
+    "track_in_two_splits": "tracks in two splits",
     "artist_in_two_splits": "artists in two splits",
     "class_with_one_item": "classes with one item",
     "class_never_trained": "classes to validate that are never trained",
 }
-FATAL = {"artist_in_two_splits", "contradiction"}  # a training on such rows would measure what it has seen
+FATAL = {"artist_in_two_splits", "track_in_two_splits"}  # a training on such rows would measure what it has seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,11 @@ def check_rows(rows: Sequence[Row], codes: Sequence[str], unit: str = "line") ->
 
 
 def _key(row: Row) -> object:
-    """The same for rows of the same track: the file where there is one, else what is written."""
+    """The same for rows of the same track: the file where there is one, else what is written; None for a title alone."""
     if row.path is not None:
         return row.path
+    if row.metadata.fields == ("title",):
+        return None  # many songs have one title
     return tuple(" ".join((given or "").split()).casefold() for given in (
         row.metadata.artist, row.metadata.album, row.metadata.title
     ))  # fmt: skip
@@ -103,7 +106,8 @@ def _key(row: Row) -> object:
 def _duplicates(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Iterator[Finding]:
     seen: dict[object, Row] = {}
     for row in rows:
-        first = seen.setdefault(_key(row), row)
+        key = _key(row)
+        first = row if key is None else seen.setdefault(key, row)
         if first is not row:
             yield _duplicate(first, row, codes, unit)
 
@@ -115,7 +119,7 @@ def _duplicate(first: Row, row: Row, codes: Sequence[str], unit: str) -> Finding
         return Finding("contradiction", where, what, "Find out which is right and drop the other row")
     if row.split != first.split:
         what = f"{again}, in split {row.split} and {first.split}"
-        return Finding("contradiction", where, what, "Drop one of the rows")
+        return Finding("track_in_two_splits", where, what, "Drop one of the rows")
     return Finding("duplicate", where, again, "Drop one of the rows; it counts twice in training")
 
 
@@ -149,7 +153,8 @@ def _audio_findings(
                 yield Finding(kind, where, found, remedy)
             elif found and (first := heard.setdefault(found, row)).path != row.path:
                 what = f"{row.path} holds the same bytes as {first.path} ({unit} {first.line})"
-                kind = "duplicate" if (first.label, first.split) == (row.label, row.split) else "contradiction"
+                kind = "contradiction" if first.label != row.label else "duplicate"
+                kind = "track_in_two_splits" if first.split != row.split else kind
                 yield Finding(kind, where, what, "Drop one of the rows")
 
 

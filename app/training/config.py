@@ -52,7 +52,8 @@ class TrainConfig:
     steps_per_epoch: int = 0  # 0 = one pass over the rows with audio (over the others when there are none)
     text_class_power: float = 0.5  # text rows of a class are drawn in proportion to count ** this
     weak_weight: float = 0.5  # of text rows whose `strength` begins with "weak", against 1 for all others
-    crop_seconds: float = 30.0  # of training audio; validation hears whole windows, as serving does
+    crop_seconds: float = 30.0  # of training audio, anywhere; 0 = whole windows, which validation always hears
+    spectrogram_cache: bool = False  # keep log-mel spectrograms instead of samples: less work, more disk
     learning_rate: float = 1e-3  # Adam
     warmup_steps: int = 0
     schedule: Literal["constant", "cosine"] = "constant"
@@ -80,6 +81,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise TrainingError(f"unknown variant {self.variant!r}; known: {', '.join(VARIANTS)}")
+        for name, value, known in (
+            ("precision", self.precision, ("auto", "fp32", "bf16")),
+            ("device", self.device, ("auto", "cpu", "cuda")),
+            ("schedule", self.schedule, ("constant", "cosine")),
+        ):
+            if value not in known:
+                raise TrainingError(f"unknown {name} {value!r}; known: {', '.join(known)}")
         kind = VARIANTS[self.variant]
         if self.text_rows_per_batch and kind.audio and not kind.drop_audio:
             raise TrainingError(
@@ -88,8 +96,22 @@ class TrainConfig:
             )
         if (self.freeze_listener or self.fresh_heads) and self.init_from is None:
             raise TrainingError("freeze_listener and fresh_heads need init_from: the checkpoint whose f to take")
+        if self.spectrogram_cache and self.augment:
+            raise TrainingError("augment changes the speed of samples, a spectrogram cache has none: choose one of them")
+        if self.spectrogram_cache and not 0 < self.crop_seconds <= self.listen.window_seconds:
+            raise TrainingError(f"a spectrogram cache needs crops of over 0 and at most {self.listen.window_seconds:g} s")
+        if self.spectrogram_cache and self.freeze_listener:
+            raise TrainingError("freeze_listener hears everything once, from samples: leave out the spectrogram cache")
         if self.batch_size < 2:
             raise TrainingError("batch_size must be at least 2: BatchNorm needs more than one row")
+
+    @property
+    def crop_samples(self) -> int:
+        return round((self.crop_seconds or self.listen.window_seconds) * self.listen.sample_rate_hz)
+
+    @property
+    def crop_frames(self) -> int:
+        return (self.crop_samples - self.listen.fft_size) // self.listen.hop_size + 1
 
     @property
     def codes(self) -> list[str]:

@@ -47,7 +47,7 @@ class PhonemeScores:
 
     def targets(self, rows: npt.NDArray[np.int64], crops: Crops) -> Tensor:
         """(n, frames of f's second stage) indices into the inventory, or UNKNOWN, for crops of these rows."""
-        listen, wanted = self._listen, crops.samples.shape[1]
+        listen, wanted = self._listen, crops.samples.shape[1] or int(crops.lengths[0])
         n_frames = -(-((wanted - listen.fft_size) // listen.hop_size + 1) // STRIDE)
         middle = (np.arange(n_frames) + 0.5) * STRIDE * listen.hop_size + listen.fft_size / 2  # samples of the crop
         targets = np.full((len(rows), n_frames), UNKNOWN, np.int64)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,101 +22,130 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from app.families.lrid_net.network import LridNet
-from app.families.lrid_net.read import langdetect_languages
-from app.training import augment, checkpoint
+from app.training import augment
 from app.training.config import VARIANTS, TrainConfig
 from app.training.data import Crops, Data, crops, prepare
-from app.training.errors import CheckpointError, TrainingError
+from app.training.errors import TrainingError
 from app.training.journal import Journal
-from app.training.phonemes import PhonemeHead, PhonemeScores
+from app.training.phonemes import PhonemeScores
+from app.training.state import State, broken_down, build, check_data, pick_device, read_checkpoint, save, start
+from app.training.team import Team, gather
 from app.training.validate import Ear, validate
 
-
-@dataclass
-class State:
-    """Where a training stands; all of it goes into a checkpoint."""
-
-    network: LridNet
-    audio_head: nn.Linear  # training only: s_audio → classes, for `audio_loss_weight`
-    phonemes: PhonemeHead | None  # training only too, for `phoneme_loss_weight`
-    optimizer: torch.optim.Optimizer
-    epoch: int = 0  # the one being trained
-    step: int = 0  # done in this epoch
-    loss_sum: float = 0.0  # of those steps
-    best: float = math.inf  # validation loss
-    best_epoch: int = -1
-    history: list[str] = field(default_factory=list)  # trainings whose weights this one began with
+__all__ = ["build", "pick_device", "read_checkpoint", "train"]
 
 
 def train(config: TrainConfig) -> Path:
-    """Trains until validation stops improving; returns the best checkpoint. Raises TrainingError and its kinds."""
+    """Trains until validation stops improving; returns the best checkpoint. Raises CorpusError, TrainingError and its kinds.
+
+    Under torchrun each process calls this; they share every batch, and the first one writes.
+    """
+    try:
+        with gather(config.device) as team:
+            return _train(config, team)
+    except OSError as error:
+        raise TrainingError(
+            f"{error}: nothing more can be written to {config.output}; free some disk and go on with --resume"
+        ) from error
+
+
+def _train(config: TrainConfig, team: Team) -> Path:
     torch.manual_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
-    config.output.mkdir(parents=True, exist_ok=True)
-    (config.output / "config.json").write_text(config.as_json(), encoding="utf-8")
-    console = Console()
+    last = config.output / "last.pt"
+    if last.exists() and not config.resume:
+        raise TrainingError(f"{last} exists: go on from it with --resume, or choose another --output; nothing was touched")
+    console = Console(quiet=not team.leads)
     bars = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*bars, console=console) as progress:
-        data = prepare(config, progress)
+    with Progress(*bars, console=console, disable=not team.leads) as progress:
+        with team.first_alone():
+            data = prepare(config, progress)
+        check_team(config, data, team)
+        for finding in data.findings:
+            console.print(f"{config.manifest.name}, {finding}", style="yellow", markup=False, highlight=False)
         scores = PhonemeScores(data.train.rows, config.listen) if config.phoneme_loss_weight else None
-        state = _start(config, len(scores.inventory) if scores else 0)
-        journal = Journal(config.output, keep=config.resume)
-        ear = Ear(config, data, state.network, pick_device(config))
+        state = start(config, len(scores.inventory) if scores else 0, team.size)
+        if config.resume:
+            check_data(last, config, data)
+        journal = Journal(config, state.epoch) if team.leads else None
+        ear = Ear(config, data, state.network, pick_device(config), team)
         steps = steps_per_epoch(config, data)
         if config.freeze_listener:
             ear.memorise(progress)
-        while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience_epochs:
-            task = progress.add_task(f"epoch {state.epoch}", total=steps, completed=state.step)
-            _one_epoch(config, data, state, ear, scores, steps, lambda: progress.advance(task))  # noqa: B023 - called at once
-            report = validate(config, data, state.network, ear)
-            if report.loss < state.best:
-                state.best, state.best_epoch = report.loss, state.epoch
-            train_loss = state.loss_sum / steps
-            line = journal.add(state.epoch, learning_rate(config, steps, state.epoch, 0), train_loss, report)
-            console.print(line, highlight=False)
-            state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
-            if state.best_epoch == state.epoch - 1:
-                checkpoint.save(config.output / "best.pt", _as_dict(config, data, state))
-            checkpoint.save(config.output / "last.pt", _as_dict(config, data, state))
-            progress.remove_task(task)
-        journal.plot()
+        try:
+            while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience_epochs:
+                task = progress.add_task(f"epoch {state.epoch}", total=steps, completed=state.step)
+                _one_epoch(config, data, state, ear, scores, steps, lambda: progress.advance(task))  # noqa: B023 - at once
+                report = validate(config, data, state.network, ear)
+                if journal:
+                    rate = learning_rate(config, steps, state.epoch, 0)
+                    console.print(journal.add(state.epoch, rate, state.loss_sum / steps, report), highlight=False)
+                _end_epoch(config, data, state, team, team.agreed(report.loss, ear.device))
+                progress.remove_task(task)
+        finally:
+            if journal:
+                journal.plot()
     return config.output / "best.pt"
+
+
+def _end_epoch(config: TrainConfig, data: Data, state: State, team: Team, loss: float) -> None:
+    """Counts, and checkpoints: best.pt first, so that a run killed in between repeats the epoch and finds the same."""
+    if not math.isfinite(loss):
+        raise broken_down(config, f"the validation loss became {loss} in epoch {state.epoch}")
+    better = loss < state.best
+    if better:
+        state.best, state.best_epoch = loss, state.epoch
+    state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
+    if team.leads and better:
+        save("best.pt", config, data, state)
+    if team.leads:
+        save("last.pt", config, data, state)
+
+
+def check_team(config: TrainConfig, data: Data, team: Team) -> None:
+    """Raises TrainingError unless every process gets an equal share of each batch, for means over processes to be means."""
+    n_audio = config.batch_size if len(data.train.labels) else 0
+    n_text = config.text_rows_per_batch if n_audio else config.batch_size
+    if n_audio % team.size or n_text % team.size or 0 < n_audio < 2 * team.size:
+        raise TrainingError(
+            f"{team.size} processes cannot share batches of {n_audio} rows with audio and {n_text} without: "
+            f"make both multiples of {team.size}, and the first at least {2 * team.size}"
+        )
 
 
 def _one_epoch(
     config: TrainConfig, data: Data, state: State, ear: Ear, scores: PhonemeScores | None, steps: int, advance: Any
 ) -> None:
     """The rest of an epoch, from `state.step` on."""
-    saved = time.monotonic()
+    saved, team = time.monotonic(), ear.team
     state.network.train()
     if config.freeze_listener:
         state.network.f.eval()  # its BatchNorm statistics stay too
     for step, batch in enumerate(batches(config, data, state.epoch, steps)):
         if step < state.step:
             continue
-        rng = np.random.default_rng([config.seed, state.epoch, step])
+        rng = np.random.default_rng([config.seed, state.epoch, step, *([team.rank] if team.rank else [])])
         torch.manual_seed(int(rng.integers(2**62)))  # for modality dropout
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(config, steps, state.epoch, step)
-        loss = batch_loss(config, data, state, ear, batch, rng, scores)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss.item()} in epoch {state.epoch}, step {step}; the last checkpoint is intact: "
-                f"continue from it with a learning rate under {config.learning_rate:g}, or in fp32"
-            )
+        own = Batch(team.share(batch.audio), team.share(batch.text))
+        loss = batch_loss(config, data, state, ear, own, rng, scores)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = team.average(state.modules, loss)
+        if not torch.isfinite(loss):
+            raise broken_down(config, f"the loss became {loss.item()} in epoch {state.epoch}, step {step}")
         state.optimizer.step()
         state.loss_sum += loss.item()
         state.step = step + 1
         advance()
-        if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-            checkpoint.save(config.output / "last.pt", _as_dict(config, data, state))
+        if team.leads and time.monotonic() - saved > 60 * config.checkpoint_minutes:
+            save("last.pt", config, data, state)
             saved = time.monotonic()
 
 
@@ -201,14 +230,14 @@ def _listen(
     """
     if made is None:
         return ear.silent_features[:0], ear.silent_features
-    x_audio = ear.log_mel(torch.from_numpy(made.samples).to(ear.device))  # (A, 128, t)
+    x_audio = ear.x_audio(made)  # (A, 128, t)
     if config.augment:
         x_audio = augment.colour(x_audio, rng)
     if VARIANTS[config.variant].drop_audio:
         x_audio = torch.cat([x_audio, x_audio.new_zeros(1, *x_audio.shape[1:])])
     with ear.autocast():
         features = network.f(x_audio.unsqueeze(1).contiguous(memory_format=torch.channels_last))
-    return features[: len(made.samples)], features[len(made.samples) :]
+    return features[: len(made.starts)], features[len(made.starts) :]
 
 
 def learning_rate(config: TrainConfig, steps: int, epoch: int, step: int) -> float:
@@ -218,85 +247,3 @@ def learning_rate(config: TrainConfig, steps: int, epoch: int, step: int) -> flo
     if config.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * done / (config.epochs * steps)))
     return rate
-
-
-def _start(config: TrainConfig, n_phonemes: int = 0) -> State:
-    """A new network, one that begins with the weights of `init_from`, or with `resume` the state of last.pt."""
-    device = pick_device(config)
-    network = build(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    audio_head = nn.Linear(config.network.n_audio_features, len(config.labels)).to(device)
-    with torch.no_grad():  # decibels have a large mean: filters that ignore it are better conditioned
-        network.f.conv1.weight -= network.f.conv1.weight.mean(dim=(2, 3), keepdim=True)
-    if config.freeze_listener:
-        network.f.requires_grad_(False)
-    phonemes = PhonemeHead(network.f, config.network.base_channels * 8, n_phonemes).to(device) if n_phonemes else None
-    parts = [network, audio_head, *([phonemes] if phonemes else [])]
-    learnt = [p for part in parts for p in part.parameters() if p.requires_grad]
-    state = State(network, audio_head, phonemes, torch.optim.Adam(learnt, lr=config.learning_rate))
-    if config.init_from is not None:
-        stored = read_checkpoint(config.init_from, config, same_variant=False)
-        prefixes = ("f.",) if config.fresh_heads else ("f.", "g.", "h.")
-        wanted = {name: tensor for name, tensor in stored["network"].items() if name.startswith(prefixes)}
-        network.load_state_dict(network.state_dict() | wanted)
-        audio_head.load_state_dict(stored["audio_head"])
-        state.history = [*stored["history"], stored["config"]]
-    if config.resume:
-        stored = read_checkpoint(config.output / "last.pt", config, same_variant=True)
-        network.load_state_dict(stored["network"])
-        audio_head.load_state_dict(stored["audio_head"])
-        if phonemes is not None:
-            phonemes.load_state_dict(stored["phonemes"])
-        state.optimizer.load_state_dict(stored["optimizer"])
-        for name in ("epoch", "step", "loss_sum", "best", "best_epoch", "history"):
-            setattr(state, name, stored[name])
-    return state
-
-
-def build(config: TrainConfig) -> LridNet:
-    """The network of a variant, with its modality dropout."""
-    kind = VARIANTS[config.variant]
-    return LridNet(
-        config.network,
-        n_text=len(langdetect_languages()) + 1,
-        n_classes=len(config.labels),
-        audio_dropout=config.dropout_rate * kind.drop_audio,
-        text_dropout=config.dropout_rate * kind.drop_text,
-    )
-
-
-def pick_device(config: TrainConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
-def read_checkpoint(path: Path, config: TrainConfig, *, same_variant: bool) -> dict[str, Any]:
-    """Raises CheckpointError if it is of another network, other classes or, where that matters, another variant."""
-    stored = checkpoint.load(path)
-    expected = {"labels": config.codes, "network_config": config.network.model_dump()}
-    if same_variant:
-        expected |= {"variant": config.variant}
-    for name, value in expected.items():
-        if stored.get(name) != value:
-            raise CheckpointError(f"{path}: its {name} is {stored.get(name)}, this training's is {value}")
-    return stored
-
-
-def _as_dict(config: TrainConfig, data: Data, state: State) -> dict[str, Any]:
-    return {
-        "variant": config.variant,
-        "labels": config.codes,
-        "label_details": [label.model_dump() for label in config.labels],
-        "history": state.history,
-        "network_config": config.network.model_dump(),
-        "listen_config": config.listen.model_dump(),
-        "text_seed": config.text_seed,
-        "config": config.as_json(),
-        "class_prior": data.class_prior.tolist(),
-        "rows": {"audio": len(data.train.labels), "text": len(data.train.text_labels)},
-        "network": state.network.state_dict(),
-        "audio_head": state.audio_head.state_dict(),
-        "phonemes": state.phonemes.state_dict() if state.phonemes else None,
-        "optimizer": state.optimizer.state_dict(),
-        **{name: getattr(state, name) for name in ("epoch", "step", "loss_sum", "best", "best_epoch")},
-    }

@@ -18,7 +18,8 @@ from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.network import LridNet
 from app.training.config import VARIANTS, TrainConfig
 from app.training.corpus import Row
-from app.training.data import Data, window
+from app.training.data import Crops, Data, windows
+from app.training.team import Team
 
 WINDOWS_AT_ONCE = 8
 
@@ -26,8 +27,11 @@ WINDOWS_AT_ONCE = 8
 class Ear:
     """The front end and f, with the precision and the device of a training."""
 
-    def __init__(self, config: TrainConfig, data: Data, network: LridNet, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainConfig, data: Data, network: LridNet, device: torch.device, team: Team | None = None
+    ) -> None:
         self.device = device
+        self.team = team or Team()
         self.log_mel = LogMel(config.listen).to(device)
         self._config = config
         self._data = data
@@ -43,10 +47,18 @@ class Ear:
             self.silent_features = self.hear_silence()
 
     def autocast(self) -> AbstractContextManager[object]:
-        """bf16 for f, unless fp32 was asked for."""
-        if self._config.precision == "fp32":
+        """bf16 for f, unless fp32 was asked for or the GPU has no bf16."""
+        lacking = self.device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        if self._config.precision == "fp32" or (self._config.precision == "auto" and lacking):
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
+
+    def x_audio(self, made: Crops) -> Tensor:
+        """(n, 128, t) dB, clipped to the range under each crop's own maximum."""
+        if made.decibels is None:
+            return self.log_mel(torch.from_numpy(made.samples).to(self.device))  # type: ignore[no-any-return]
+        decibels = torch.from_numpy(made.decibels).to(self.device)
+        return torch.maximum(decibels, decibels.amax(dim=(-2, -1), keepdim=True) - self._config.listen.dynamic_range_db)
 
     @torch.no_grad()
     def hear(self, rows: Sequence[Row], progress: Progress | None = None) -> Tensor:
@@ -57,9 +69,9 @@ class Ear:
         task = progress.add_task("listening", total=len(rows)) if progress else None
         for i in range(0, len(rows), WINDOWS_AT_ONCE):
             part = rows[i : i + WINDOWS_AT_ONCE]
-            samples = np.stack([window(self._data, row, self._config.listen) for row in part])
+            made = windows(self._data, part, self._config.listen)
             with self.autocast():
-                x_audio = self.log_mel(torch.from_numpy(samples).to(self.device)).unsqueeze(1)
+                x_audio = self.x_audio(made).unsqueeze(1)
                 parts.append(self._network.f(x_audio.contiguous(memory_format=torch.channels_last)).float())
             if progress and task is not None:
                 progress.advance(task, len(part))
@@ -87,10 +99,11 @@ class Ear:
         return self._memory[torch.from_numpy(indices).to(self.device)]
 
     def hear_valid(self) -> Tensor:
-        """(n_valid, 2048)."""
+        """(n_valid, 2048); each process of a team hears its share."""
         if self._memory is not None:
             return self._valid_memory
-        return self.hear([self._data.valid.rows[i] for i in self.valid_rows])
+        own = self.hear([self._data.valid.rows[i] for i in self.team.share(self.valid_rows)])
+        return self.team.together(own, len(self.valid_rows))
 
 
 @dataclass(frozen=True, slots=True)
