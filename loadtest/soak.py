@@ -4,8 +4,10 @@
     python -m loadtest.soak --minutes 2 --json soak.json
 
 Songs, clips, bare metadata, refusals, clients that leave, hostile files; and every two minutes a killed decoder and the
-same release loaded anew. The process tree is looked at every 10 s; what is reported are medians and slopes an hour of all
-but the first fifth, in which caches fill. Exit code 1 if an answer was wrong or a server error came.
+same release loaded anew, first under load and then, when the clients have paused, at rest. The process tree is looked at
+every 10 s, and after each swap at rest: between them memory holds what is being worked on, at rest only what is kept. What
+is reported are medians and slopes an hour of all but the first fifth, in which caches fill. Exit code 1 if an answer was
+wrong or a server error came.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+from app.settings import Settings
 from loadtest.openloop import Connections, audio_post, json_post, percentile
 from loadtest.servers import server, tree
 from loadtest.sounds import TRACKS, encoded
@@ -34,6 +38,7 @@ from tests import audio_samples
 
 SAMPLE_SECONDS = 10.0
 FAULT_SECONDS = 120.0
+REST_SECONDS = 3.0
 CLIENTS = 6
 HOSTILE = ("random bytes", "truncated mp3", "damaged flac", "wav promising hours", "40 streams", "nan wav", "png named wav")
 
@@ -56,9 +61,11 @@ class Soak:
     """What happened."""
 
     samples: list[Sample] = field(default_factory=list)
+    at_rest: list[Sample] = field(default_factory=list)
     outcomes: collections.Counter[str] = field(default_factory=collections.Counter)
     wrong: list[str] = field(default_factory=list)
     seconds_by_kind: dict[str, list[float]] = field(default_factory=lambda: collections.defaultdict(list))
+    go: asyncio.Event = field(default_factory=asyncio.Event)  # cleared while the clients rest
 
 
 def main() -> None:
@@ -69,7 +76,9 @@ def main() -> None:
     options = parser.parse_args()
     soak = measure(options.minutes * 60, options.pause_ms / 1000)
     if options.json:
-        options.json.write_text(json.dumps([asdict(sample) for sample in soak.samples], indent=1) + "\n")
+        looks = {"samples": soak.samples, "at_rest": soak.at_rest}
+        saved = {name: [asdict(sample) for sample in samples] for name, samples in looks.items()}
+        options.json.write_text(json.dumps(saved, indent=1) + "\n")
     print(report(soak))
     raise SystemExit(1 if soak.wrong else 0)
 
@@ -84,14 +93,16 @@ def measure(seconds: float, pause_seconds: float) -> Soak:
 
 
 async def _run(port: int, process: psutil.Process, temporary: Path, seconds: float, pause_seconds: float) -> Soak:
-    soak, ends_at = Soak(), time.monotonic() + seconds
+    soak, began = Soak(), time.monotonic()
+    ends_at, look = began + seconds, partial(_sample, process, temporary, began)
+    soak.go.set()
     mix = Mix()
     async with asyncio.TaskGroup() as group:
         for number in range(CLIENTS):
             group.create_task(_client(port, mix, random.Random(number), soak, ends_at, pause_seconds))
-        group.create_task(_leaver(port, mix, ends_at))
-        group.create_task(_misfortune(port, process, ends_at))
-        group.create_task(_sampler(process, temporary, soak, ends_at))
+        group.create_task(_leaver(port, mix, soak, ends_at))
+        group.create_task(_misfortune(port, process, soak, look, ends_at))
+        group.create_task(_sampler(soak, look, ends_at))
     return soak
 
 
@@ -124,6 +135,7 @@ async def _client(port: int, mix: Mix, rng: random.Random, soak: Soak, ends_at: 
     connections = Connections(port)
     known: dict[bytes, str] = {}  # request → its first answer
     while time.monotonic() < ends_at:
+        await soak.go.wait()
         kind, request, expected = mix.draw(rng)
         started = time.monotonic()
         reply = await connections.exchange(request)
@@ -145,10 +157,11 @@ async def _client(port: int, mix: Mix, rng: random.Random, soak: Soak, ends_at: 
     await connections.close()
 
 
-async def _leaver(port: int, mix: Mix, ends_at: float) -> None:
+async def _leaver(port: int, mix: Mix, soak: Soak, ends_at: float) -> None:
     """Hangs up in the middle of uploads, decoding and waiting."""
     rng = random.Random(99)
     while time.monotonic() < ends_at:
+        await soak.go.wait()
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         request = audio_post(rng.choice(mix.songs))
         writer.write(request[: rng.randrange(len(request))] if rng.random() < 0.5 else request)
@@ -157,9 +170,11 @@ async def _leaver(port: int, mix: Mix, ends_at: float) -> None:
         await asyncio.sleep(2)
 
 
-async def _misfortune(port: int, process: psutil.Process, ends_at: float) -> None:
+async def _misfortune(
+    port: int, process: psutil.Process, soak: Soak, look: Callable[[], Sample], ends_at: float
+) -> None:
     connections = Connections(port)
-    body = json.dumps({"model": os.environ.get("LRID_MODEL", "lrid_net/1")})
+    body = json.dumps({"model": Settings().model})
     swap = (
         f"POST /admin/releases HTTP/1.1\r\nHost: soak\r\nAuthorization: Bearer soak-admin-key\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
@@ -168,22 +183,34 @@ async def _misfortune(port: int, process: psutil.Process, ends_at: float) -> Non
         await asyncio.sleep(FAULT_SECONDS)
         decoders = [child for child in process.children() if "app.audio.worker" in " ".join(child.cmdline())]
         os.kill(decoders[0].pid, signal.SIGKILL)
-        await connections.exchange(swap)
+        await _swapped(connections, swap, soak)
+        soak.go.clear()
+        await asyncio.sleep(REST_SECONDS)
+        await _swapped(connections, swap, soak)
+        await asyncio.sleep(REST_SECONDS)
+        soak.at_rest.append(look())
+        soak.go.set()
     await connections.close()
 
 
-async def _sampler(process: psutil.Process, temporary: Path, soak: Soak, ends_at: float) -> None:
-    began = time.monotonic()
+async def _swapped(connections: Connections, swap: bytes, soak: Soak) -> None:
+    reply = await connections.exchange(swap)
+    soak.outcomes[f"swap: {reply.status}"] += 1
+    if reply.status != 200:
+        soak.wrong.append(f"swap: expected 200, got {reply.status}")
+
+
+async def _sampler(soak: Soak, look: Callable[[], Sample], ends_at: float) -> None:
     while time.monotonic() < ends_at:
         await asyncio.sleep(SAMPLE_SECONDS)
         with contextlib.suppress(psutil.NoSuchProcess):  # a child ended while it was looked at
-            soak.samples.append(_sample(process, temporary, time.monotonic() - began))
+            soak.samples.append(look())
 
 
-def _sample(process: psutil.Process, temporary: Path, seconds: float) -> Sample:
+def _sample(process: psutil.Process, temporary: Path, began: float) -> Sample:
     members = tree(process)
     return Sample(
-        seconds=round(seconds, 1),
+        seconds=round(time.monotonic() - began, 1),
         server_rss_mb=process.memory_info().rss / 1e6,
         tree_pss_mb=sum(member.memory_full_info().pss for member in members) / 1e6,
         file_descriptors=sum(member.num_fds() for member in members),
@@ -204,16 +231,19 @@ def slope_per_hour(points: Sequence[tuple[float, float]]) -> float:
 
 def report(soak: Soak) -> str:
     """Markdown."""
-    settled = soak.samples[len(soak.samples) // 5 :]
-    quarter = max(len(settled) // 4, 1)
-    head = "| of the process tree | first quarter, median | last quarter, median | most | slope an hour |"
-    lines = [head, "|---|---|---|---|---|"]
-    for name in Sample.__slots__[1:]:
-        points = [(sample.seconds, float(getattr(sample, name))) for sample in settled]
-        values = [value for _, value in points]
-        early, late = np.median(values[:quarter]), np.median(values[-quarter:])
-        lines.append(f"| {name} | {early:,.0f} | {late:,.0f} | {max(values):,.0f} | {slope_per_hour(points):+.1f} |")
-    lines += ["", "| sent | p50 | p99 | requests |", "|---|---|---|---|"]
+    lines: list[str] = []
+    for title, samples in (("under load", soak.samples), ("at rest, after a swap", soak.at_rest)):
+        settled = samples[len(samples) // 5 :]
+        quarter = max(len(settled) // 4, 1)
+        head = f"| {title} ({len(settled)} looks) | first quarter, median | last quarter, median | most | slope an hour |"
+        lines += [head, "|---|---|---|---|---|"]
+        for name in Sample.__slots__[1:] if settled else ():
+            points = [(sample.seconds, float(getattr(sample, name))) for sample in settled]
+            values = [value for _, value in points]
+            early, late = np.median(values[:quarter]), np.median(values[-quarter:])
+            lines.append(f"| {name} | {early:,.0f} | {late:,.0f} | {max(values):,.0f} | {slope_per_hour(points):+.1f} |")
+        lines.append("")
+    lines += ["| sent | p50 | p99 | requests |", "|---|---|---|---|"]
     for kind, seconds in sorted(soak.seconds_by_kind.items()):
         lines.append(f"| {kind} | {percentile(seconds, 0.5):.3f} s | {percentile(seconds, 0.99):.3f} s | {len(seconds)} |")
     outcomes = ", ".join(f"{name} {n}" for name, n in sorted(soak.outcomes.items()))
