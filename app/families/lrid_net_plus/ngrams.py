@@ -20,6 +20,7 @@ IndexArray = npt.NDArray[np.intp]
 FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 SPREAD = np.uint32(2654435761)  # odd, near 2**32 over the golden ratio: the upper bits of a product depend on all
 WORD_SALT, PAIR_SALT = np.uint32(0x51ED270B), np.uint32(0x7FEB352D)
+LENGTHS = tuple(map(np.uint32, range(1, 9)))  # signs of the n-grams, by n; 8 is the most that a manifest may ask for
 BEGIN, END = "\x02", "\x03"
 WORD = re.compile(r"\w+")
 
@@ -45,16 +46,18 @@ def hashes(texts: Sequence[str], max_ngram: int) -> list[Hashes]:
     has those of its bounds.
     """
     codes = code_points(bounded(texts))
-    states = [(FNV_START ^ codes) * FNV_PRIME]  # of the n-grams that start at each place, for n = 1, 2, ...
+    state = (FNV_START ^ codes) * FNV_PRIME  # of the n-grams that start at each place, for n = 1, 2, ...
+    signed = [state ^ LENGTHS[0]]
     for n in range(2, min(max_ngram, len(codes)) + 1):
-        states.append((states[-1][:-1] ^ codes[n - 1 :]) * FNV_PRIME)
+        state = (state[:-1] ^ codes[n - 1 :]) * FNV_PRIME
+        signed.append(state ^ LENGTHS[n - 1])
     found, start = [], 0
     for text in texts:
         size = len(text) + 2
-        parts = [state[start : start + size - i] ^ np.uint32(i + 1) for i, state in enumerate(states[:size])]
         words = _words(text)
-        parts += [words ^ WORD_SALT, (words[:-1] * FNV_PRIME ^ words[1:]) ^ PAIR_SALT]
-        found.append(np.concatenate(parts) * SPREAD)
+        pairs = (words[:-1] * FNV_PRIME ^ words[1:]) ^ PAIR_SALT
+        of_length = [ngrams[start : start + size - i] for i, ngrams in enumerate(signed[:size])]
+        found.append(np.concatenate([*of_length, words ^ WORD_SALT, pairs]) * SPREAD)
         start += size
     return found
 
