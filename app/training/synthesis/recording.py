@@ -1,14 +1,18 @@
-"""From a voice and a band to a recording: balance, room, band limits, compression, noise, level."""
+"""From a voice and a band to a recording: balance, room, band limits, compression, noise, level, codec."""
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+import soundfile
 from scipy.signal import butter, fftconvolve, lfilter, sosfilt
 
 from app.training.synthesis.settings import ClipSettings
 from app.training.synthesis.voices import SAMPLE_RATE_HZ, Samples
 
 PEAK = 0.97  # of full scale; a louder clip is turned down, never clipped
+CODECS = (("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"))  # format and subtype of libsndfile
 ACTIVE_DB = 40.0  # under the peak of the short-time level: what counts as sounding
 
 
@@ -50,8 +54,20 @@ def compress(samples: Samples, amount: float) -> Samples:
     return np.asarray(np.tanh(samples * drive) / drive)
 
 
+def encode(samples: Samples, codec: int, loss: float) -> Samples:
+    """Through a lossy codec and back; as it is if there is none of that index. Shape kept."""
+    if codec >= len(CODECS):
+        return samples
+    container, subtype = CODECS[codec]
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLE_RATE_HZ, format=container, subtype=subtype, compression_level=loss)
+    file.seek(0)
+    decoded, _ = soundfile.read(file, dtype="float64")
+    return np.pad(decoded[: len(samples)], (0, max(0, len(samples) - len(decoded))))
+
+
 def record(samples: Samples, settings: ClipSettings, rng: np.random.Generator) -> Samples:
-    """What a listener gets: float32-ready samples within ±PEAK. Shape kept."""
+    """What a listener gets: float32-ready samples within ±PEAK, a codec's overshoots within ±1. Shape kept."""
     samples = compress(reverberate(samples, settings, rng), settings.compression)
     band = butter(
         4, (settings.low_hz, min(settings.high_hz, 0.499 * SAMPLE_RATE_HZ)), "bandpass", fs=SAMPLE_RATE_HZ, output="sos"
@@ -61,4 +77,5 @@ def record(samples: Samples, settings: ClipSettings, rng: np.random.Generator) -
     hiss = lfilter([1.0], [1.0, -rng.uniform(0.0, 0.9)], rng.normal(size=len(samples)))
     samples = samples / rms + hiss / np.sqrt((hiss**2).mean()) * 10 ** (settings.noise_db / 20)
     samples = samples * 10 ** (settings.level_dbfs / 20)
-    return np.asarray(samples * min(1.0, PEAK / np.abs(samples).max()))
+    samples = samples * min(1.0, PEAK / np.abs(samples).max())
+    return np.clip(encode(samples, settings.codec, settings.codec_loss), -1.0, 1.0)

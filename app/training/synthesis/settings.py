@@ -45,6 +45,8 @@ class ClipSettings:
     compression: float  # 0: none, 1: strong
     noise_db: float  # background noise against the mix
     level_dbfs: float  # RMS of the clip
+    codec: int  # index into recording.CODECS; beyond its end: none
+    codec_loss: float  # 0: best quality, 1: smallest file
 
     def as_vector(self) -> list[float]:
         """The drawn numbers, for statistics: voice as register, seed left out, finite."""
@@ -82,4 +84,6 @@ def draw_settings(split: Split, rng: np.random.Generator) -> ClipSettings:
         compression=float(rng.uniform(0, 1)),
         noise_db=float(rng.uniform(-70, -28)),
         level_dbfs=float(rng.uniform(-28, -14)),
+        codec=int(rng.integers(4)),
+        codec_loss=float(rng.uniform(0.1, 0.9)),
     )

@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 
 from app.training.synthesis.accompaniment import play_band
 from app.training.synthesis.melody import Melody, Note
-from app.training.synthesis.recording import PEAK, active_rms, compress, mix, record, reverberate
+from app.training.synthesis.recording import CODECS, PEAK, active_rms, compress, encode, mix, record, reverberate
 from app.training.synthesis.settings import ClipSettings, draw_settings
 from app.training.synthesis.singing import find_syllables, sing, stretch
 from app.training.synthesis.voices import SAMPLE_RATE_HZ
@@ -82,7 +82,7 @@ def test_voice_and_band_stand_at_the_drawn_ratio(ratio_db: float) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_recording_has_its_level_and_never_clips(seed: int) -> None:
-    settings = settings_of(seed, seconds=7.0)
+    settings = settings_of(seed, seconds=7.0, codec=len(CODECS))
     band = play_band(settings, np.random.default_rng(seed))
     clip = record(band, settings, np.random.default_rng(seed))
     assert clip.shape == band.shape
@@ -112,3 +112,20 @@ def test_compression_presses_peaks() -> None:
     assert np.array_equal(compress(samples, 0.0), samples)
     pressed = compress(samples, 1.0)
     assert pressed[-1] / pressed[0] < 0.5 * samples[-1] / samples[0]
+
+
+@pytest.mark.parametrize("codec", range(len(CODECS)))
+def test_a_codec_keeps_length_and_place(codec: int) -> None:
+    voice = babble(6)
+    light, heavy = (encode(voice, codec, loss) for loss in (0.1, 0.9))
+    assert light.shape == heavy.shape == voice.shape
+    errors = [float(np.sqrt(((made - voice) ** 2).mean() / (voice**2).mean())) for made in (light, heavy)]
+    assert 0 < errors[0] < errors[1] < 0.5, "the same samples, in the same place, with some loss"
+    np.testing.assert_array_equal(encode(voice, codec, 0.9), heavy)
+
+
+def test_half_of_the_clips_meet_no_codec() -> None:
+    codecs = [draw_settings("train", np.random.default_rng(seed)).codec for seed in range(400)]
+    assert 0.4 < np.mean([codec >= len(CODECS) for codec in codecs]) < 0.6
+    voice = babble(2)
+    assert encode(voice, len(CODECS), 0.5) is voice
