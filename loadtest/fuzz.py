@@ -81,7 +81,7 @@ def running() -> Iterator[tuple[int, psutil.Process, Path]]:
         write_release(Path(folder))
         log = Path(folder) / "log.jsonl"
         settings = {"LRID_MODEL_STORE": folder, "LRID_TORCH_THREADS": "1", "LRID_PRECISION": "fp32", "LRID_MAX_WINDOWS": "3"}
-        settings["LRID_ADMIN_KEYS"] = ADMIN_KEY
+        settings |= {"LRID_MODEL": "lrid_net/1", "LRID_ADMIN_KEYS": ADMIN_KEY}
         arguments = ("-m", "loadtest.logged", str(log), "serve", "--log-level", "warning", "--device", "cpu")
         with server(arguments, "/health/ready", **settings) as (port, process):
             yield port, process, log

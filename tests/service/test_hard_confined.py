@@ -45,7 +45,8 @@ def _possible() -> bool:
 def test_without_rights_and_without_a_disk(tiny_store: Path, tmp_path: Path, workers: int) -> None:
     port, writable = free_port(), tmp_path / "writable"
     writable.mkdir()
-    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "LRID_MODEL_STORE": str(tiny_store)}
+    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"LRID_MODEL_STORE": str(tiny_store), "LRID_MODEL": "lrid_net/1"}
     environment |= {"WRITABLE": str(writable), "REPOSITORY": str(REPOSITORY), "USER_ID": str(USER)}
     environment |= {"HOME": str(writable), "TMPDIR": str(writable), "LOGNAME": "lrid", "LRID_WORKERS": str(workers)}
     environment |= {"LRID_TORCH_THREADS": "1", "LRID_PRECISION": "fp32", "OMP_NUM_THREADS": "1"}
