@@ -219,7 +219,14 @@ def verify(
 
 
 # Last, so that the help begins with what everybody needs.
-for _command in (cli_training.synthesize, cli_training.train, cli_training.grow, cli_training.evaluate, cli_training.table):
+for _command in (
+    cli_training.synthesize,
+    cli_training.train,
+    cli_training.pack,
+    cli_training.grow,
+    cli_training.evaluate,
+    cli_training.table,
+):
     app.command()(_command)
 releases.command()(cli_training.make)
 app.add_typer(cli_corpus.corpus, name="corpus")

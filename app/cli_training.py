@@ -1,4 +1,4 @@
-"""What makes releases: `lrid synthesize`, `lrid train`, `lrid releases make`, `lrid evaluate`."""
+"""What makes releases: `lrid synthesize`, `lrid train`, `lrid pack`, `lrid releases make`, `lrid evaluate`."""
 
 from __future__ import annotations
 
@@ -139,6 +139,26 @@ def train(
     typer.echo(f"best checkpoint: {best}")
     if release is not None:
         make(best, release, calibration=manifest, data=f"Rows of {manifest.name} with split=train.", variant=variant)
+
+
+def pack(
+    output: Annotated[Path, typer.Argument(help="The archive to write, .tar.gz.")],
+    metadata: Annotated[Path | None, typer.Option(help="Real names. \\[default: LRID_DATA/metadata.tsv]")] = None,
+    synthesis: Annotated[bool, typer.Option(help="With espeak-ng and what else `lrid synthesize` needs.")] = True,
+    limit_mb: Annotated[float, typer.Option(min=0.0, help="Refuse to make a larger one, in 10^6 bytes.")] = 60.0,
+) -> None:
+    """Put what synthesis and training need into one archive, for a machine without network that has torch and numpy.
+
+    There: tar xf ARCHIVE, lrid-pack/lrid synthesize clips, lrid-pack/lrid train clips/manifest.tsv
+    """
+    from app.training.pack import PackConfig
+    from app.training.pack import pack as run
+
+    names = metadata or data_folder() / "metadata.tsv"
+    config = PackConfig(output=output, metadata=names, synthesis=synthesis, limit_mb=limit_mb)
+    with _counting("packing") as advance:
+        size_bytes = run(config, advance)
+    typer.echo(f"{output}: {size_bytes / 1e6:.1f} MB")
 
 
 def grow(
