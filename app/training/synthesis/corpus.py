@@ -164,10 +164,11 @@ def _plans(
     unknown = sorted(set(labels) - set(possible))
     if unknown or order.clips_per_class < 1 or jobs < 1 or order.seed < 0 or order.valid_clips_per_class < 0:
         raise OrderRefused(f"{order}, {jobs=}, labels that nobody can sing: {unknown}.")
+    if not humans:
+        require_espeak()
     require_world()
     if humans:
         return [humans.plan(name) for name in order.names(labels)]
-    require_espeak()
     return [plan_clip(name, grammars[name.label]) for name in order.names(labels)]
 
 
