@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.cli_training import train
+from app.training.config import TrainConfig
 from tests.corpora import write_corpus
 
 RUNNER = CliRunner()
@@ -33,3 +36,25 @@ def test_train_makes_a_release_that_verifies(tmp_path: Path, monkeypatch: pytest
     assert "| audio only | 6 |" in (tmp_path / "measured/evaluation.md").read_text(encoding="utf-8")
     grown = RUNNER.invoke(app, ["grow", str(tmp_path / "run/best.pt"), str(tmp_path / "grown.pt"), "--base-channels", "4"])
     assert grown.exit_code == 0, grown.output
+
+
+def test_options_of_train_reach_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each option of the command that is a setting of a training of the same name, with a value that is not its default."""
+    told: list[TrainConfig] = []
+    monkeypatch.setattr("app.training.train.train", lambda config: told.append(config) or tmp_path)
+    values = {
+        "variant": "adr", "epochs": 3, "batch_size": 5, "crop_seconds": 2.5, "learning_rate": 0.25, "schedule": "cosine",
+        "warmup_steps": 7, "steps_per_epoch": 9, "patience_epochs": 4, "audio_loss_weight": 0.75,
+        "phoneme_loss_weight": 0.125, "threads": 2, "precision": "fp32", "cache": tmp_path / "cache",
+        "spectrogram_cache": True, "validate_items": 11, "init_from": tmp_path / "first.pt", "fresh_heads": True,
+        "seed": 6, "device": "cpu", "resume": True,
+    }  # fmt: skip
+    options = []
+    for name, value in values.items():
+        flag = f"--{name.replace('_', '-')}"
+        options += [flag] if value is True else [flag, str(value)]
+    done = RUNNER.invoke(app, ["train", "m.tsv", *options])
+    assert done.exit_code == 0, done.output
+    assert {name: getattr(told[0], name) for name in values} == values
+    known = set(inspect.signature(train).parameters) & set(TrainConfig.__dataclass_fields__)
+    assert known - set(values) == {"manifest", "output", "text_manifest", "augment"}, "augment: no spectrogram cache with it"
