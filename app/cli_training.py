@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -207,6 +208,9 @@ def make(
 
 Split = Annotated[str, typer.Option(help="Which rows; several separated by commas.")]
 Named = Annotated[str, typer.Option(help="What the rows are called in the report. \\[default: the manifest's name]")]
+CatalogPrior = Annotated[
+    str, typer.Option(help="Class mix of the rows: training, uniform, music4all or a JSON file, as LRID_CATALOG_PRIOR.")
+]
 ExcludeStrength = Annotated[str, typer.Option(help="Leave out rows of these strengths, such as script.")]
 
 
@@ -217,6 +221,7 @@ def evaluate(
     split: Split = "test",
     name: Named = "",
     exclude_strength: ExcludeStrength = "",
+    catalog_prior: CatalogPrior = "training",
     store: Store = None,
 ) -> None:
     """Measure a release in the paper's three cases: both inputs, audio missing, text missing; and langdetect alone.
@@ -228,7 +233,7 @@ def evaluate(
     from app.families.store import release_folder
     from app.settings import Settings
 
-    chosen = _rows(manifest, name, split, exclude_strength)
+    chosen = replace(_rows(manifest, name, split, exclude_strength), catalog_prior=catalog_prior)
     folder = release_folder(store or Settings().model_store, release)
     with _counting("listening and reading") as advance:
         evaluation = run(folder, chosen, output, progress=advance)

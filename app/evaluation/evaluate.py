@@ -25,6 +25,7 @@ from app.evaluation import figures
 from app.evaluation.baselines import baselines
 from app.evaluation.report import MODES, TITLES, CaseReport, Evaluation, Measured, as_page, case_report, markdown
 from app.families.contract import Manifest, Mode, Model
+from app.families.prior import under_prior
 from app.families.store import load_model
 
 LIMITS = DecodeLimits(max_audio_seconds=3600.0, silence_dbfs=-60.0)
@@ -49,6 +50,7 @@ class EvaluationSet:
     exclude_strength: Collection[str] = ()
     max_rows: int = 0  # 0 = all; else evenly picked ones
     max_windows: int = MAX_WINDOWS  # of one track
+    catalog_prior: str = "training"  # class mix that answers are corrected to, as LRID_CATALOG_PRIOR has it
 
     def rows(self, codes: Sequence[str]) -> list[Row]:
         """Raises CorpusError if there are none."""
@@ -162,6 +164,7 @@ def evaluate(
         "splits": list(chosen.splits),
         "exclude_strength": list(chosen.exclude_strength),
         "data": measured.data,
+        "catalog_prior": chosen.catalog_prior,
         "labels": measured.codes,
         "cases": {mode: case.as_dict() for mode, case in measured.cases.items()},
         "langdetect": {field: case.as_dict() for field, case in measured.baselines.items()},
@@ -180,7 +183,7 @@ def measure(
     folder: Path, chosen: EvaluationSet, *, bf16: bool = False, progress: Progress = lambda n: None
 ) -> Measured:
     """The release in `folder`, and langdetect alone, on the chosen rows. Raises ReleaseError, CorpusError."""
-    model = load_model(folder)
+    model = under_prior(load_model(folder), chosen.catalog_prior)
     codes = [label.code for label in model.manifest.labels]
     rows = chosen.rows(codes)
     hearer = Hearer(model, bf16=bf16, max_windows=chosen.max_windows)
@@ -188,7 +191,7 @@ def measure(
     return Measured(
         name=chosen.name,
         data=describe(chosen, rows),
-        release=describe_release(model.manifest),
+        release=describe_release(model.manifest, chosen.catalog_prior),
         codes=codes,
         cases=report(model, answers),
         baselines=baselines(rows, codes),
@@ -208,9 +211,10 @@ def describe(chosen: EvaluationSet, rows: Sequence[Row]) -> str:
     )
 
 
-def describe_release(manifest: Manifest) -> str:
-    """Which weights, and the seeds that made them."""
+def describe_release(manifest: Manifest, catalog_prior: str = "training") -> str:
+    """Which weights, the seeds that made them, and the class mix of the answers if it is not their own."""
     seed = manifest.training.get("settings", {}).get("seed", "not stated")
     variant = manifest.training.get("variant")
     of = f"variant {variant}, " if variant else ""
-    return f"{manifest.family}/{manifest.release} ({of}training seed {seed}, sha256 {manifest.sha256[:12]})"
+    under = "" if catalog_prior == "training" else f", under the class mix {catalog_prior}"
+    return f"{manifest.family}/{manifest.release} ({of}training seed {seed}, sha256 {manifest.sha256[:12]}{under})"

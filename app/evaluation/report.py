@@ -25,7 +25,7 @@ class LabelReport:
     rows: int
     accuracy: float
     balanced_accuracy: float
-    macro: metrics.Average
+    macro: metrics.Average  # over the classes that occur in truth or answers
     weighted: metrics.Average
     precision: dict[str, float]  # by code, of classes that occur; so are the next three
     recall: dict[str, float]
@@ -36,6 +36,12 @@ class LabelReport:
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain objects, for JSON."""
         return asdict(self)
+
+    @property
+    def held_macro_f1(self) -> float:
+        """Macro F1 over the classes that the rows hold: others that are answered cost recall, but are not averaged."""
+        held = [self.f1[code] for code, n in self.support.items() if n]
+        return sum(held) / len(held)
 
     @property
     def by_support(self) -> list[str]:
@@ -60,6 +66,7 @@ class CaseReport(LabelReport):
             "accuracy": round(self.accuracy, 4),
             "balanced_accuracy": round(self.balanced_accuracy, 4),
             "macro_f1": round(self.macro.f1, 4),
+            "held_macro_f1": round(self.held_macro_f1, 4),
             "weighted_f1": round(self.weighted.f1, 4),
             "ece": round(self.ece, 4),
             "precision_answered": round(self.answered.precision, 4),
@@ -134,13 +141,15 @@ def _points(**columns: npt.NDArray[Any]) -> list[dict[str, float]]:
 def markdown(evaluation: Evaluation) -> str:
     """Two tables: the averages of each case, and F1 by class, most frequent first."""
     lines = [
-        "| case | rows | macro P / R / F1 | weighted P / R / F1 | accuracy | balanced | ECE | precision | coverage |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| case | rows | macro P / R / F1 | held F1 | weighted P / R / F1 | accuracy | balanced | ECE | precision "
+        "| coverage |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for mode, case in evaluation.items():
         lines.append(
-            f"| {TITLES[mode]} | {case.rows} | {triple(case.macro)} | {triple(case.weighted)} | {case.accuracy:.3f} | "
-            f"{case.balanced_accuracy:.3f} | {case.ece:.3f} | {case.answered.precision:.3f} | {case.answered.coverage:.3f} |"
+            f"| {TITLES[mode]} | {case.rows} | {triple(case.macro)} | {case.held_macro_f1:.3f} | {triple(case.weighted)} | "
+            f"{case.accuracy:.3f} | {case.balanced_accuracy:.3f} | {case.ece:.3f} | {case.answered.precision:.3f} | "
+            f"{case.answered.coverage:.3f} |"
         )
     support: dict[str, int] = {}
     for case in evaluation.values():
@@ -182,8 +191,9 @@ def as_page(measured: Measured, note: str) -> str:
     parts = [
         f"# {measured.release.split(' (')[0]} on {measured.name}",
         f"Data: {measured.data}{f' {note}' if note else ''}  \nRelease: {measured.release}",
-        "P / R / F1: macro over the classes that occur, and weighted by support. ECE over 15 bins. *Precision* (of what is "
-        "answered) and *coverage* are at the release's thresholds; below them the answer is `und`.",
+        "P / R / F1: macro over the classes that occur in truth or answers, and weighted by support; *held F1*: macro over "
+        "the classes that the rows hold. ECE over 15 bins. *Precision* (of what is answered) and *coverage* are "
+        "at the release's thresholds; below them the answer is `und`.",
         markdown(measured.cases),
         *(f"## {TITLES[mode].capitalize()}, by support\n\n{class_table(case)}" for mode, case in measured.cases.items()),
     ]

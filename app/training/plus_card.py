@@ -49,7 +49,7 @@ def write(manifest: LridNetPlusManifest, told: Told, *, held_out_note: str, limi
         _calibration_table(told.calibration),
         "## Figures",
         "P / R / F1, macro over the classes that occur in truth or answers, and weighted by support. *ECE* over 15 bins. "
-        "*Precision* (of what is answered) and *coverage* are at the thresholds above. *Supported* is macro F1 over the "
+        "*Precision* (of what is answered) and *coverage* are at the thresholds above. *Held* is macro F1 over the "
         "classes that the rows hold.",
         _summary_table(told),
     ]
@@ -57,15 +57,9 @@ def write(manifest: LridNetPlusManifest, told: Told, *, held_out_note: str, limi
     return "\n\n".join(parts) + "\n"
 
 
-def supported_macro(case: CaseReport) -> float:
-    """Macro F1 over the classes with support."""
-    held = [case.f1[code] for code in case.f1 if case.support[code]]
-    return sum(held) / len(held)
-
-
 def _summary_table(told: Told) -> str:
     lines = [
-        "| text only | rows | macro F1 | supported | weighted F1 | accuracy | ECE | precision | coverage |",
+        "| text only | rows | macro F1 | held F1 | weighted F1 | accuracy | ECE | precision | coverage |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     cases = {name: found["text_only"] for name, found in told.evaluations.items() if "text_only" in found} | dict(
@@ -73,7 +67,7 @@ def _summary_table(told: Told) -> str:
     )
     for name, case in cases.items():
         lines.append(
-            f"| {name} | {case.rows} | {case.macro.f1:.3f} | {supported_macro(case):.3f} | {case.weighted.f1:.3f} | "
+            f"| {name} | {case.rows} | {case.macro.f1:.3f} | {case.held_macro_f1:.3f} | {case.weighted.f1:.3f} | "
             f"{case.accuracy:.3f} | {case.ece:.3f} | {case.answered.precision:.3f} | {case.answered.coverage:.3f} |"
         )
     return "\n".join(lines)

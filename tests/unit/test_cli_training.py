@@ -34,6 +34,9 @@ def test_train_makes_a_release_that_verifies(tmp_path: Path, monkeypatch: pytest
     measured = RUNNER.invoke(app, ["evaluate", "lrid_net/7", str(manifest), "--output", str(tmp_path / "measured")])
     assert measured.exit_code == 0, measured.output
     assert "| audio only | 6 |" in (tmp_path / "measured/evaluation.md").read_text(encoding="utf-8")
+    options = ["--catalog-prior", "uniform", "--output", str(tmp_path / "uniform")]
+    refused = RUNNER.invoke(app, ["evaluate", "lrid_net/7", str(manifest), *options])
+    assert "class 'pt' needs a number over 0" in str(refused.exception), "it has seen three classes of eleven"
     grown = RUNNER.invoke(app, ["grow", str(tmp_path / "run/best.pt"), str(tmp_path / "grown.pt"), "--base-channels", "4"])
     assert grown.exit_code == 0, grown.output
 

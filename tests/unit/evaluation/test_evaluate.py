@@ -14,7 +14,7 @@ from app.cli import app
 from app.corpus.manifest import read_manifest
 from app.evaluation.baselines import JOINED, baselines
 from app.evaluation.evaluate import EvaluationSet, describe
-from app.evaluation.report import Measured, as_page, case_report, label_report
+from app.evaluation.report import Measured, as_page, case_report, label_report, markdown
 from app.evaluation.tables import PRINTED, PRINTED_JOINED, baseline_page, release_page
 from app.training.labels import PAPER_LABELS
 
@@ -73,6 +73,17 @@ def test_a_case_has_all_its_figures(manifest: Path) -> None:
     assert case.curve[-1]["precision"] == pytest.approx(case.accuracy, abs=1e-4)
     assert case.by_support == sorted(case.support, key=lambda code: -case.support[code])
     assert json.loads(json.dumps(case.as_dict()))["confusion"] == case.confusion
+
+
+def test_both_conventions_of_macro_f1_are_told() -> None:
+    """One answer of a class that no row holds: macro F1 counts the class, as scikit-learn does, *held F1* does not."""
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.full((4, 3), 0.1, np.float32) + 0.7 * np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
+    case = case_report(labels, probabilities, ["en", "fr", "ja"], 0.5)
+    assert case.macro.f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert case.held_macro_f1 == pytest.approx((1 + 2 / 3) / 2)
+    assert case.summary()["held_macro_f1"] == 0.8333
+    assert "0.556 | 0.833 |" in markdown({"text_only": case})
 
 
 def test_the_page_names_data_release_and_pictures(manifest: Path) -> None:

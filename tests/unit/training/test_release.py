@@ -13,9 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app.errors import ReleaseError
-from app.evaluation.evaluate import EvaluationSet, Hearer, evaluate
+from app.evaluation.evaluate import EvaluationSet, Hearer, answer, evaluate, hear
+from app.evaluation.metrics import expected_calibration_error
 from app.families.golden import load_golden
 from app.families.golden import replay as replay_golden
+from app.families.prior import under_prior
 from app.families.store import list_releases, load_model
 from app.training import checkpoint
 from app.training.errors import CheckpointError, CorpusError
@@ -122,6 +124,28 @@ def test_the_card_carries_figures_and_limits(made: Path) -> None:
     card = (made / "CARD.md").read_text(encoding="utf-8")
     for words in ("Tones of three pitches.", "Anything that is not a tone.", "### kept apart", "| audio only |"):
         assert words in card
+
+
+def test_rows_of_another_class_mix_are_measured_as_they_would_be_served(
+    release_config: ReleaseConfig, made: Path, tmp_path: Path
+) -> None:
+    """`catalog_prior` is what LRID_CATALOG_PRIOR is to serving: the same code, the same answers."""
+    mix = tmp_path / "mix.json"
+    mix.write_text(json.dumps({"en": 1, "fr": 1, "ja": 98}), encoding="utf-8")
+    rows = replace(release_config.figures[0], catalog_prior=str(mix))
+    found = evaluate(made, rows, tmp_path / "measured")["audio_only"]
+    plain = load_model(made)
+    heard = hear(plain, rows.rows(["en", "fr", "ja"]), Hearer(plain, bf16=False))
+    served = answer(under_prior(plain, str(mix)), heard)["audio_only"]
+    assert found.ece == pytest.approx(expected_calibration_error(served.labels, served.probabilities), abs=1e-4)
+    assert found.recall["ja"] == 1
+    own = answer(plain, heard)["audio_only"]
+    assert not np.allclose(own.probabilities, served.probabilities, atol=0.05), "the mix says something"
+    written = json.loads((tmp_path / "measured/evaluation.json").read_text(encoding="utf-8"))
+    assert written["catalog_prior"] == str(mix)
+    assert "under the class mix" in (tmp_path / "measured/evaluation.md").read_text(encoding="utf-8")
+    with pytest.raises(ReleaseError, match="give training, uniform, music4all or a JSON file"):
+        evaluate(made, replace(rows, catalog_prior="unifrom"), tmp_path / "measured")
 
 
 def test_what_was_published_is_never_overwritten(release_config: ReleaseConfig, made: Path) -> None:
