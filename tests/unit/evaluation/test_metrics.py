@@ -42,7 +42,8 @@ def test_scores_equal_scikit_learn(given_answers: tuple[np.ndarray, np.ndarray])
     assert metrics.accuracy(matrix) == pytest.approx(sk.accuracy_score(labels, predictions))
     recalls = sk.recall_score(labels, predictions, labels=np.unique(labels), average=None)
     assert metrics.balanced_accuracy(matrix) == pytest.approx(recalls.mean())
-    loss = sk.log_loss(labels, probabilities, labels=range(N_CLASSES))
+    floored = np.maximum(probabilities, 1e-12)  # as `negative_log_likelihood` does; scikit-learn's own floor is 2e-16
+    loss = sk.log_loss(labels, floored, labels=range(N_CLASSES))
     assert metrics.negative_log_likelihood(labels, probabilities) == pytest.approx(loss)
 
 
