@@ -9,7 +9,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,16 @@ CHECK = "`lrid corpus check` names all such rows; what was decoded so far is kep
 UNCLIPPED_DB = 1e4  # no spectrogram has such a range
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a clip stands, in units of the cache's width, and what it is."""
+
+    offset: int
+    length: int
+    stamp: str  # size and time of the file
+    crc32: int | None  # of the numbers; None where an earlier version wrote none
+
+
 class FlatCache:
     """Arrays of one width by path, one after the other in a file; reads are slices of a memory map."""
 
@@ -39,7 +51,7 @@ class FlatCache:
         """Opens or starts a cache in `folder`. Raises CorpusError if that cannot be written."""
         self._data_path, self._index_path = folder / name, folder / "index.jsonl"
         self._dtype, self._width = np.dtype(dtype), width
-        self._index: dict[str, tuple[int, int, str]] = {}  # path → offset, length (units of `width`), stamp of the file
+        self._index: dict[str, Entry] = {}  # by path
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._data_path.touch()
@@ -57,8 +69,9 @@ class FlatCache:
                 if not line.endswith(b"\n"):
                     break
                 entry = json.loads(line)
-                self._index[entry["path"]] = (entry["offset"], entry["length"], entry["stamp"])
                 whole, end = whole + len(line), max(end, entry["offset"] + entry["length"])
+                found = Entry(entry["offset"], entry["length"], entry["stamp"], entry.get("crc32"))
+                self._index[entry["path"]] = found
         return whole, end
 
     @property
@@ -82,14 +95,14 @@ class FlatCache:
                 for row in rows:
                     key, stamp = _key(row), _stamp(row)
                     progress(1)
-                    if self._index.get(key, (0, 0, ""))[2] == stamp:
+                    if (known := self._index.get(key)) and known.stamp == stamp and known.crc32 is not None:
                         continue
                     made = make(row)
-                    data.write(made.astype(self._dtype).tobytes())
+                    content = made.astype(self._dtype).tobytes()
+                    data.write(content)
                     data.flush()
-                    self._index[key] = (offset, len(made), stamp)
-                    entry = {"path": key, "offset": offset, "length": len(made), "stamp": stamp}
-                    index.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
+                    self._index[key] = entry = Entry(offset, len(made), stamp, zlib.crc32(content))
+                    index.write((json.dumps({"path": key} | asdict(entry), ensure_ascii=False) + "\n").encode())
                     index.flush()
                     offset += len(made)
         except OSError as error:
@@ -98,13 +111,18 @@ class FlatCache:
             ) from error
         self._data = self._map()
 
+    def fingerprint(self, rows: Sequence[Row]) -> str:
+        """Of what is kept for these rows, in their order."""
+        entries = [self._index[_key(row)] for row in rows]
+        return hashlib.sha256(json.dumps([(e.length, e.crc32) for e in entries]).encode()).hexdigest()[:16]
+
     def _length(self, row: Row) -> int:
-        return self._index[_key(row)][1]
+        return self._index[_key(row)].length
 
     def _read(self, row: Row, start: int, length: int | None) -> npt.NDArray[Any]:
-        offset, whole, _ = self._index[_key(row)]
-        stop = offset + (whole if length is None else min(whole, start + length))
-        return self._data[offset + start : stop]
+        entry = self._index[_key(row)]
+        stop = entry.offset + (entry.length if length is None else min(entry.length, start + length))
+        return self._data[entry.offset + start : stop]
 
 
 class Waveforms(FlatCache):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,14 +126,19 @@ def read_checkpoint(path: Path, config: TrainConfig, *, same_variant: bool) -> d
 
 def check_settings(path: Path, stored: dict[str, Any], config: TrainConfig) -> None:
     """Raises CheckpointError if going on with `config` could not give the result of the training that was begun."""
-    theirs, ours = json.loads(stored["config"]), json.loads(config.as_json())
     may_change = MAY_CHANGE | (set() if config.schedule == "cosine" else {"epochs"})
-    for name in sorted(ours.keys() & theirs.keys() - may_change):
-        if theirs[name] != ours[name]:
-            raise CheckpointError(
-                f"{path}: it was trained with {name} = {theirs[name]}, not {ours[name]}; give the same to --resume, or "
-                f"begin another training with --init-from {path} and another --output"
-            )
+    for name, theirs, ours in changed_settings(stored["config"], config, may_change):
+        raise CheckpointError(
+            f"{path}: it was trained with {name} = {theirs}, not {ours}; give the same to --resume, or "
+            f"begin another training with --init-from {path} and another --output"
+        )
+
+
+def changed_settings(stored: str, config: TrainConfig, may_change: Collection[str]) -> list[tuple[str, Any, Any]]:
+    """Name, value in `stored` (of `TrainConfig.as_json`) and value now of what differs, without what may."""
+    theirs, ours = json.loads(stored), json.loads(config.as_json())
+    names = sorted(ours.keys() & theirs.keys() - set(may_change))
+    return [(name, theirs[name], ours[name]) for name in names if theirs[name] != ours[name]]
 
 
 def check_data(path: Path, config: TrainConfig, data: Data) -> None:
@@ -143,6 +149,11 @@ def check_data(path: Path, config: TrainConfig, data: Data) -> None:
         raise CheckpointError(
             f"{path}: the manifest has changed since ({rows['audio']} rows with audio and {rows['text']} without then, "
             f"{now['audio']} and {now['text']} now, or others); restore it, or begin anew with --init-from {path}"
+        )
+    if stored.get("audio", audio_fingerprint(data)) != audio_fingerprint(data):
+        raise CheckpointError(
+            f"{path}: audio files have changed since: the rows are the same, what is heard is not; restore them, or begin "
+            f"another training with --init-from {path} and another --output"
         )
 
 
@@ -158,6 +169,12 @@ def fingerprint(data: Data) -> str:
         for array in (split.labels, split.x_lang, split.text_labels, split.text_x_lang):
             digest.update(array.tobytes())
     return digest.hexdigest()[:16]
+
+
+def audio_fingerprint(data: Data) -> str:
+    """Of the audio that is learnt from and validated on, as it was decoded: files may move or be touched."""
+    caches = [data.spectrograms.get(split, data.waveforms) for split in ("train", "valid")]
+    return "-".join(cache.fingerprint(rows.rows) for cache, rows in zip(caches, (data.train, data.valid), strict=True))
 
 
 def save(name: str, config: TrainConfig, data: Data, state: State) -> None:
@@ -189,6 +206,7 @@ def as_dict(config: TrainConfig, data: Data, state: State) -> dict[str, Any]:
         "class_prior": data.class_prior.tolist(),
         "rows": count_rows(data),
         "data": fingerprint(data),
+        "audio": audio_fingerprint(data),
         "processes": state.processes,
         "network": state.network.state_dict(),
         "audio_head": state.audio_head.state_dict(),

@@ -1,10 +1,12 @@
 """The paper's experiments (§5): all six variants on one corpus, each in the three cases, with a table of what came out.
 
 Resumable: a variant that has its scores.json is not trained again, one that was stopped goes on from its checkpoint.
+Scores that other settings or rows gave are refused: a table must not mix them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +20,8 @@ from app.evaluation import metrics
 from app.families.contract import Mode
 from app.training.config import TrainConfig, VariantName
 from app.training.data import prepare
+from app.training.errors import TrainingError
+from app.training.state import MAY_CHANGE, changed_settings
 from app.training.train import build, pick_device, read_checkpoint, train
 from app.training.validate import Ear, answers
 
@@ -28,6 +32,8 @@ NAMES: dict[VariantName, str] = {
 PAPER_F1: dict[VariantName, tuple[float, float]] = {  # macro, weighted, with what the variant takes (figure 3)
     "main": (0.504, 0.911), "to": (0.422, 0.900), "ao": (0.275, 0.857),
 }  # fmt: skip
+
+SCORES_MAY_DIFFER = MAY_CHANGE - {"init_from", "patience_epochs"}  # these two decide what a finished training gave
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +48,61 @@ class Result:
 
 
 def run_variants(config: TrainConfig, seeds: Sequence[int], console: Console) -> list[Result]:
-    """Trains what has no scores yet, under `config.output`. Raises TrainingError and its kinds."""
+    """Trains what has no scores yet, under `config.output`. Raises TrainingError and its kinds.
+
+    Scores of other settings or rows are refused before anything is trained.
+    """
+    told = [
+        replace(
+            config,
+            variant=variant,
+            seed=seed,
+            output=config.output / f"{variant}-{seed}",
+            cache=config.cache or config.output / "cache",
+        )
+        for seed in seeds
+        for variant in NAMES
+    ]
+    rows = rows_hash(config)
+    found = {one.output: scores_of(one, rows) for one in told}
     results = []
-    for seed in seeds:
-        for variant, name in NAMES.items():
-            output = config.output / f"{variant}-{seed}"
-            told = replace(config, variant=variant, seed=seed, output=output, cache=config.cache or config.output / "cache")
-            if not (output / "scores.json").is_file():
-                console.print(f"{name}, seed {seed}", highlight=False)
-                train(replace(told, resume=(output / "last.pt").is_file()))
-                (output / "scores.json").write_text(json.dumps(asdict(score(told))), encoding="utf-8")
-            results.append(Result(**json.loads((output / "scores.json").read_text(encoding="utf-8"))))
+    for one in told:
+        result = found[one.output]
+        if result is None:
+            console.print(f"{NAMES[one.variant]}, seed {one.seed}", highlight=False)
+            train(replace(one, resume=(one.output / "last.pt").is_file()))
+            result = score(one)
+            text = json.dumps(asdict(result) | {"rows_hash": rows})
+            (one.output / "scores.json").write_text(text, encoding="utf-8")
+        results.append(result)
     text = table(results, config)
     (config.output / "variants.md").write_text(text, encoding="utf-8")
     (config.output / "variants.json").write_text(json.dumps([asdict(r) for r in results], indent=2), encoding="utf-8")
     return results
+
+
+def rows_hash(config: TrainConfig) -> str:
+    """Of the manifests as they are. Raises TrainingError if they cannot be read."""
+    try:
+        parts = [path.read_bytes() for path in (config.manifest, config.text_manifest) if path is not None]
+    except OSError as error:
+        raise TrainingError(f"the manifest cannot be read ({error}); check its path") from error
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def scores_of(config: TrainConfig, rows: str) -> Result | None:
+    """What stands in scores.json; None without one. Raises TrainingError if other settings or rows gave it."""
+    path = config.output / "scores.json"
+    if not path.is_file():
+        return None
+    remedy = f"give the same, or another --output; or delete {config.output} to train it anew"
+    settings = (config.output / "config.json").read_text(encoding="utf-8")
+    for name, theirs, ours in changed_settings(settings, config, SCORES_MAY_DIFFER):
+        raise TrainingError(f"{path} is of a training with {name} = {theirs}, not {ours}; {remedy}")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored.pop("rows_hash", rows) != rows:
+        raise TrainingError(f"{path}: the manifest has changed since; {remedy}")
+    return Result(**stored)
 
 
 def score(config: TrainConfig) -> Result:

@@ -149,6 +149,20 @@ def test_resume_on_other_rows_is_refused(config: TrainConfig, tmp_path: Path) ->
         train(replace(told, epochs=2, resume=True))
 
 
+@pytest.mark.parametrize("spectrograms", [False, True])
+def test_resume_on_other_audio_is_refused(config: TrainConfig, tmp_path: Path, spectrograms: bool) -> None:
+    """The same rows, but a file of them is another recording; one that was only touched is the same."""
+    corpus = write_corpus(tmp_path)
+    told = replace(config, manifest=corpus, cache=None, epochs=1, spectrogram_cache=spectrograms)
+    train(told)
+    file = tmp_path / "train-en-0.wav"
+    os.utime(file, (1, 1))
+    train(replace(told, epochs=2, resume=True))
+    file.write_bytes((tmp_path / "train-fr-1.wav").read_bytes())
+    with pytest.raises(CheckpointError, match=r"last\.pt: audio files have changed since: .* restore them, or begin"):
+        train(replace(told, epochs=3, resume=True))
+
+
 def test_weights_that_broke_down_do_not_replace_good_ones(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     train(replace(config, epochs=1))
     good = (config.output / "last.pt").read_bytes()
@@ -216,9 +230,26 @@ def test_a_cache_that_was_cut_off_is_mended(config: TrainConfig, tmp_path: Path)
     mended.add(rows, decode)
     assert np.array_equal(mended.read(rows[1]), expected)
     np.testing.assert_allclose(mended.read(rows[3]), decode(rows[3].path), atol=1e-4)
+    assert mended.fingerprint(rows) != mended.fingerprint(rows[:3])
     assert [json.loads(line)["length"] for line in (tmp_path / "index.jsonl").read_text().splitlines()] == [
         mended.length(row) for row in rows
     ]
+
+
+def test_a_cache_of_an_earlier_version_is_filled_anew(config: TrainConfig, tmp_path: Path) -> None:
+    """Its index has no checksums: `--resume` could not tell whether the audio is the same."""
+    rows = read_manifest(config.manifest, config.codes)[:2]
+    decode = Decoder(config.listen)
+    first = Waveforms(tmp_path)
+    first.add(rows, decode)
+    index = tmp_path / "index.jsonl"
+    entries = [json.loads(line) for line in index.read_text().splitlines()]
+    assert all(entry.pop("crc32") for entry in entries)
+    index.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    again = Waveforms(tmp_path)
+    again.add(rows, decode)
+    assert again.fingerprint(rows) == first.fingerprint(rows)
+    assert np.array_equal(again.read(rows[1]), first.read(rows[1]))
 
 
 def test_a_log_whose_last_line_was_cut_off(config: TrainConfig) -> None:

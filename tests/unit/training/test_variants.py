@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from app.training import variants as module
 from app.training.config import VARIANTS, TrainConfig
+from app.training.errors import TrainingError
 from app.training.variants import Result, run_variants, table
+from tests.corpora import write_corpus
 
 QUIET = Console(quiet=True)
 
@@ -31,6 +34,24 @@ def test_six_variants_in_three_cases_and_nothing_twice(config: TrainConfig, monk
 
     monkeypatch.setattr(module, "train", lambda config: pytest.fail("trained again"))
     assert run_variants(told, [0], QUIET) == results
+
+
+def test_scores_of_other_settings_or_rows_are_refused(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = replace(config, manifest=write_corpus(tmp_path), cache=None, epochs=1, steps_per_epoch=1)
+    run_variants(told, [0], QUIET)
+    monkeypatch.setattr(module, "train", lambda config: pytest.fail("trained"))
+    with pytest.raises(TrainingError, match=r"main-0/scores\.json is of a training with steps_per_epoch = 1, not 2; give"):
+        run_variants(replace(told, steps_per_epoch=2), [0], QUIET)
+    with pytest.raises(TrainingError, match=r"with init_from = None, not first\.pt; .*delete .*main-0 to train it anew"):
+        run_variants(replace(told, init_from=Path("first.pt")), [0], QUIET)
+    run_variants(replace(told, threads=2, checkpoint_minutes=1.0), [0], QUIET)
+    told.manifest.write_text(told.manifest.read_text(encoding="utf-8") + "\tx\t\tsome words\ten\ttrain\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"scores\.json: the manifest has changed since"):
+        run_variants(told, [0], QUIET)
+    with pytest.raises(TrainingError, match="the manifest cannot be read"):
+        run_variants(replace(told, manifest=tmp_path / "gone.tsv"), [0], QUIET)
 
 
 def test_what_was_stopped_goes_on(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
