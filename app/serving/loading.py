@@ -6,6 +6,8 @@ import logging
 import time
 from dataclasses import dataclass
 
+from threadpoolctl import threadpool_limits
+
 from app.errors import ReleaseError
 from app.families.contract import Model
 from app.families.golden import load_golden, replay
@@ -33,6 +35,9 @@ def load_release(settings: Settings, reference: str) -> Loaded:
     is applied afterwards: golden answers are the release's own. Raises ReleaseError.
     """
     started = time.perf_counter()
+    # numpy's products are those of g and h, on the event loop: shared out, they wait for a thread that has to get a core
+    # among those of the trunk, and spin meanwhile. torch's own threads are another matter.
+    threadpool_limits(1, user_api="blas")
     folder = release_folder(settings.model_store, reference)
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from app.domain import Metadata
 from app.errors import ReleaseError
@@ -83,3 +84,11 @@ def test_a_release_that_does_not_know_its_own_mix_is_not_corrected_but_refused(t
 
 def test_music4all_has_every_class_of_the_paper() -> None:
     assert set(MUSIC4ALL) == set(CODES)
+
+
+def test_numpy_s_products_stay_on_their_thread(store: Path) -> None:
+    """They run on the event loop: a second thread would have to be waited for."""
+    with threadpool_limits(2, user_api="blas"):
+        load_release(settings_for(store, "training"), "lrid_net/1")
+        assert [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
