@@ -9,8 +9,14 @@ import sys
 
 
 def give_back() -> None:
-    """After a release was loaded or dropped, whose objects refer to each other. Blocking, 0.1 s."""
+    """After a release was loaded or dropped, whose objects refer to each other. Blocking, 0.1 s.
+
+    What is alive then stays, so the collector leaves it alone from now on: to walk over a release and torch's 300,000
+    objects stops every request for 0.1 s. Only the next call looks at them again.
+    """
+    gc.unfreeze()
     gc.collect()
+    gc.freeze()
     trim()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -31,3 +33,26 @@ def test_pages_between_used_ones_go_back(name: str) -> None:
     """In a process of its own, whose heap is its own."""
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(name=name)], capture_output=True, text=True, check=True)
     assert float(done.stdout) > 100  # of 200 MB
+
+
+def test_what_stays_is_not_walked_over_again_but_what_went_is_found() -> None:
+    kept: list[object] = [{"a": []} for _ in range(1000)]
+    try:
+        give_back()
+        assert gc.get_freeze_count() >= 1000
+        gone = Link()
+        gone.other = gone
+        seen = weakref.ref(gone)
+        give_back()  # frozen while it is alive
+        del gone
+        give_back()
+        assert seen() is None
+    finally:
+        gc.unfreeze()
+    assert len(kept) == 1000
+
+
+class Link:
+    """Refers to itself: only the collector ends it."""
+
+    other: object
