@@ -6,6 +6,7 @@ core, ignores the signals meant for the service, and ends when the service does.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
@@ -26,12 +27,17 @@ from app.errors import AudioError
 Loader = Callable[[bytes, WindowSpec, DecodeLimits], Recording]
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+# Behind the event loop, which needs a core for moments only, and behind the trunk: who decodes ahead of the device lets all
+# wait longer.
+_NICE = 10
 
 
 def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     memory_mb, (module, _, function) = int(sys.argv[2]), sys.argv[3].partition(":")
     _tie_to_parent()
+    with contextlib.suppress(OSError):  # where it is forbidden
+        os.nice(_NICE)
     try:
         load: Loader = getattr(importlib.import_module(module), function)
         _restrict(memory_mb)

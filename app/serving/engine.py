@@ -22,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from app.domain import FloatArray
 from app.serving.lanes import Lanes
+from app.serving.priority import step_back
 
 log = logging.getLogger("lrid.engine")
 
@@ -87,7 +88,8 @@ class Engine:
 
 @torch.inference_mode()
 def _listen_to_one(listener: nn.Module, threads: int, window: FloatArray) -> FloatArray:
-    """(samples,) → (1, features), on so many threads: their number belongs to the calling thread."""
+    """(samples,) → (1, features), on so many threads: their number and priority belong to the calling thread."""
+    step_back()
     torch.set_num_threads(threads)
     features: Tensor = listener(torch.from_numpy(window)[None])
     return features.numpy()
@@ -104,6 +106,7 @@ def _listeners(listener: nn.Module, choice: EngineChoice, threads: int) -> tuple
     """For a lone window or a whole batch; and, on a CPU, for one window on one thread."""
     device = torch.device(choice.device)
     if choice.backend == "openvino" and hasattr(listener, "by_openvino"):
+        step_back()  # it starts threads of its own, which inherit the priority
         alone, in_lane = _prepare(listener, device, torch.float32).by_openvino(choice.precision, threads)  # type: ignore[operator]
         return alone, in_lane
     folded = _prepare(listener, device, DTYPES[choice.precision])

@@ -6,6 +6,8 @@ The device is slowed by sleeping, so that its capacity is known and what is test
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import pytest
 
 from loadtest.openloop import Connections, Reply, Request, audio_post, json_post, open_loop, percentile
 from tests.service.faulty import Device, clip
-from tests.service.hard import ask_all, start
+from tests.service.hard import ask_all, children, start
 from tests.service.live import LiveServer, wait_until
 
 SECONDS_PER_WINDOW = 0.1
@@ -104,6 +106,18 @@ def test_metadata_does_not_wait_for_songs(slow: Slow) -> None:
     texts, seconds = asyncio.run(run())
     assert [reply.status for reply in texts] == [200] * 50
     assert seconds < 10  # it is about 0.2; waiting for a song would take for ever
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+def test_the_event_loop_goes_first(server: LiveServer) -> None:
+    """Then the trunk, then decoders: what is refused, and what is small, waits for no core."""
+    assert server.identify(files={"audio": clip(0.3)}).status_code == 200
+    loop = os.getpriority(os.PRIO_PROCESS, server.process.pid)
+    threads = [int(task.name) for task in Path(f"/proc/{server.process.pid}/task").iterdir()]
+    assert max(os.getpriority(os.PRIO_PROCESS, thread) for thread in threads) == min(loop + 5, 19)
+    decoders = children(server, "app.audio.worker")
+    assert decoders
+    assert {decoder.nice() for decoder in decoders} == {min(loop + 10, 19)}
 
 
 def test_uploads_are_bounded_together(tiny_store: Path, tmp_path: Path) -> None:

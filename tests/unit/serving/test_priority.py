@@ -1,0 +1,69 @@
+"""Threads that compute step back behind the event loop, without rights and without harm where that is forbidden."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from app.serving.engine import Engine, EngineChoice
+from app.serving.priority import STEPS, step_back
+from tests.releases import tiny_model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+
+
+def nice() -> int:
+    """Of the calling thread."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def in_a_thread(work: Callable[[], object]) -> int:
+    """The thread's priority after `work`."""
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: (work(), found.append(nice())))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def behind() -> int:
+    return min(nice() + STEPS, 19)
+
+
+def test_a_thread_steps_back_once() -> None:
+    assert in_a_thread(step_back) == behind()
+    assert in_a_thread(lambda: (step_back(), step_back())) == behind()
+
+
+def test_the_main_thread_stays_where_it_is() -> None:
+    before = nice()
+    step_back()
+    assert nice() == before
+
+
+def test_where_it_is_forbidden_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    assert in_a_thread(step_back) == nice()
+
+
+@pytest.mark.parametrize("n_windows", [1, 3])
+def test_whoever_listens_steps_back(n_windows: int) -> None:
+    model = tiny_model()
+    engine = Engine(model.listener, EngineChoice("cpu", "fp32", batch_size=2))
+    windows = [np.zeros(model.window_samples, np.float32)] * n_windows
+    before = nice()
+    if n_windows == 1:
+        assert in_a_thread(lambda: engine.listen(windows)) == behind()
+    else:
+        engine.listen(windows)
+        lanes = [thread for thread in threading.enumerate() if thread.name.startswith("lrid-lane")]
+        assert behind() in {os.getpriority(os.PRIO_PROCESS, lane.native_id or 0) for lane in lanes}
+    assert nice() == before
