@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.evaluation.calibrate import LEAST_ANSWERED, UNREACHABLE, Calibration, calibrate, softmax
+from app.evaluation.calibrate import LEAST_ANSWERED, TEMPERATURES, UNREACHABLE, Calibration, calibrate, softmax
 from app.evaluation.metrics import coverage_at_precision, expected_calibration_error
 from app.families.contract import Mode
 from app.training.plus_data import Float64
@@ -31,7 +31,7 @@ def calibrate_text(held_out: HeldOut, tilt: Float64, codes: list[str]) -> PlusCa
 
     One temperature for all patterns of given fields. Then each language has the least threshold at which what is answered
     as this language is right often enough (Lee & Coviello tune one for each as well); with too few rows, that of all.
-    An audio that is not listened to changes nothing beside text, and is never answered alone.
+    An audio that is not listened to changes nothing beside text, and is never answered alone: see `temperature_of_nothing`.
     """
     logits = np.concatenate([found + tilt for found in held_out.logits.values()])
     labels = np.tile(held_out.labels, len(held_out.logits))
@@ -50,6 +50,14 @@ def calibrate_text(held_out: HeldOut, tilt: Float64, codes: list[str]) -> PlusCa
     for name, given in held_out.logits.items():
         found.answered[name] = _answered(softmax(given + tilt, text.temperature), held_out.labels, thresholds)
     return found
+
+
+def temperature_of_nothing(probabilities: npt.NDArray[np.floating], mix: Float64) -> float:
+    """Of the constant answer, (n_classes,), where nothing can be used: it has the best likelihood on tracks in the mix."""
+    with np.errstate(divide="ignore"):
+        logits = np.maximum(np.log(probabilities.astype(np.float64)), -50.0)[None]
+    losses = [-float(mix @ np.log(softmax(logits, float(t))[0])) for t in TEMPERATURES]
+    return round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
 
 
 def _answered(probabilities: Float64, labels: Labels, thresholds: Float64) -> tuple[float, float, float]:

@@ -28,6 +28,8 @@ ARTIST, ALBUM, TITLE = range(3)  # METADATA_FIELDS
 Texts = tuple[str | None, str | None, str | None]
 NO_TEXT: Texts = (None, None, None)
 Float64 = npt.NDArray[np.float64]
+LATIN_END = "\u0250"  # of Latin with its extensions A and B
+LATIN_MORE = ("\u1e00", "\u1eff")  # Latin extended additional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +192,11 @@ def _laid_out(fields: Sequence[FieldRead]) -> _Laid:
 def texts_of(metadata: Metadata) -> Texts:
     artist, album, title = (getattr(metadata, name) for name in METADATA_FIELDS)
     return artist, album, title
+
+
+def is_latin(metadata: Metadata) -> bool:
+    """Whether no letter of it is of another script."""
+    return all(sign < LATIN_END or LATIN_MORE[0] <= sign <= LATIN_MORE[1] for sign in metadata.joined if sign.isalpha())
 
 
 def draw_probabilities(

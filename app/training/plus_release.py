@@ -34,7 +34,7 @@ from app.families.prior import MUSIC4ALL, under_prior
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS
 from app.training import plus_card
 from app.training.plus_audio import Trunk
-from app.training.plus_calibrate import calibrate_text
+from app.training.plus_calibrate import calibrate_text, temperature_of_nothing
 from app.training.plus_data import Float64
 from app.training.plus_folds import HeldOut
 from app.training.plus_merge import tilted
@@ -89,8 +89,13 @@ def make_plus_release(config: PlusReleaseConfig, trained: PlusConfig, parts: Par
         raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
     draft = _manifest(config, trained, parts, hashlib.sha256(data).hexdigest())
     calibration = calibrate_text(config.held_out, np.log(mix / trained.class_mix()), trained.codes)
+    plain = LridNetPlusModel(draft, tensors)
     if parts.listens:
-        calibration.modes.update(_calibrations_with_audio(config, trained, LridNetPlusModel(draft, tensors)))
+        calibration.modes.update(_calibrations_with_audio(config, trained, plain))
+    else:
+        nothing = plain.identify(np.zeros((1, plain.n_audio_features), np.float32), None).mean
+        temperature = temperature_of_nothing(nothing, mix)
+        calibration.modes["audio_only"] = replace(calibration.modes["audio_only"], temperature=temperature)
     manifest = draft.model_copy(
         update={
             "temperature": Temperatures(**{mode: c.temperature for mode, c in calibration.modes.items()}),
@@ -206,7 +211,8 @@ def _measure(config: PlusReleaseConfig, model: LridNetPlusModel) -> tuple[dict[s
         hearer = Hearer(model, bf16=True, max_windows=chosen.max_windows)
         rows = chosen.rows(codes)
         heard = hear(model, rows, hearer)
-        found[chosen.name] = report(model, answer(model, heard))
+        asked = under_prior(model, chosen.catalog_prior)
+        found[chosen.name] = report(asked, answer(asked, heard))
         if any(row.path for row in rows):
             continue
         for given, names in FIELDS_GIVEN.items():

@@ -35,9 +35,21 @@ from app.training import checkpoint
 from app.training.corpus import Row, check_artists, read_manifest
 from app.training.errors import CheckpointError, TrainingError
 from app.training.labels import PAPER_LABELS
-from app.training.plus_data import Batch, Drawer, Float64, Habits, Shelf, Texts, draw_probabilities, read_phrases, texts_of
+from app.training.plus_data import (
+    Batch,
+    Drawer,
+    Float64,
+    Habits,
+    Shelf,
+    Texts,
+    draw_probabilities,
+    is_latin,
+    read_phrases,
+    texts_of,
+)
 
 STRENGTH_WEIGHTS = {"strong-": 1.0, "strong": 4.0, "weak": 0.5, "script": 0.5, "phrase": 3.0}
+LATIN_WEIGHTS = {"ja": 0.1, "ko": 0.1}  # of rows in Latin letters alone, of classes whose own script tells them
 ROWS_AT_ONCE = 1024  # when nothing is learnt
 
 
@@ -52,6 +64,7 @@ class PlusConfig:
     class_power: float = 0.5  # rows are drawn by count ** power: this is the prior in the answers
     strength_weights: Mapping[str, float] = field(default_factory=lambda: dict(STRENGTH_WEIGHTS))  # by prefix, else 1
     source_weights: Mapping[str, float] = field(default_factory=dict)  # by the manifest's column `source`, else 1
+    latin_weights: Mapping[str, float] = field(default_factory=lambda: dict(LATIN_WEIGHTS))  # by class, else 1
     artist_power: float = 0.5  # an artist of n rows counts as n ** power
     phrases: bool = True  # `phrases.json` beside the manifest's rows
     habits: Habits = field(default_factory=Habits)
@@ -64,7 +77,7 @@ class PlusConfig:
     warmup_steps: int = 50
     weight_decay: float = 0.01  # of g and h
     unit_dropout: float = 0.2
-    label_smoothing: float = 0.05
+    label_smoothing: float = 0.0  # more would cap what a script or a rare word says, which another class mix must outweigh
     seed: int = 0
     threads: int = 0  # of torch; 0 = its default
     resume: bool = False
@@ -170,10 +183,10 @@ def rows_of(config: PlusConfig) -> tuple[list[Row], list[Row]]:
 
 def probabilities_of(rows: Sequence[Row], config: PlusConfig) -> Float64:
     """(n_rows,) by which training rows are drawn."""
-    own = None
-    if config.source_weights:
-        sources = sources_of(config.manifest)
-        own = np.array([config.source_weights.get(sources.get(row.line, ""), 1.0) for row in rows])
+    sources = sources_of(config.manifest) if config.source_weights else {}
+    own = np.array([config.source_weights.get(sources.get(row.line, ""), 1.0) for row in rows])
+    rare = {config.codes.index(code): weight for code, weight in config.latin_weights.items() if code in config.codes}
+    own *= [rare[row.label] if row.label in rare and is_latin(row.metadata) else 1.0 for row in rows]
     return draw_probabilities(rows, config.class_mix(), config.strength_weights, config.artist_power, own)
 
 

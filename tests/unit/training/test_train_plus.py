@@ -25,12 +25,33 @@ from app.families.store import load_model
 from app.training.corpus import Row, read_manifest
 from app.training.errors import CheckpointError, CorpusError, TrainingError
 from app.training.plus_audio import AudioConfig, HeardCorpus, fit_audio
-from app.training.plus_calibrate import calibrate_text
-from app.training.plus_data import ALBUM, ARTIST, TITLE, Drawer, Habits, Shelf, draw_probabilities, read_phrases, texts_of
+from app.training.plus_calibrate import calibrate_text, temperature_of_nothing
+from app.training.plus_data import (
+    ALBUM,
+    ARTIST,
+    TITLE,
+    Drawer,
+    Habits,
+    Shelf,
+    draw_probabilities,
+    is_latin,
+    read_phrases,
+    texts_of,
+)
 from app.training.plus_folds import HeldOut, fold_of, held_out_answers
+from app.training.plus_main import Recipe, answer_mix
 from app.training.plus_merge import merged, tilted
 from app.training.plus_release import Parts, PlusReleaseConfig, make_plus_release
-from app.training.train_plus import PlusConfig, TextNet, load_text, predict, rows_of, sources_of, train_text
+from app.training.train_plus import (
+    PlusConfig,
+    TextNet,
+    load_text,
+    predict,
+    probabilities_of,
+    rows_of,
+    sources_of,
+    train_text,
+)
 
 LABELS = (
     Label(code="en", iso639_3="eng", name="English"),
@@ -240,7 +261,9 @@ def test_a_release_explains_itself_and_keeps_quiet_on_audio(
     features = np.random.default_rng(0).normal(size=(2, model.n_audio_features)).astype(np.float32)
     reading = model.read(Metadata(title="la nuit de toi"))
     np.testing.assert_allclose(model.identify(features, reading).mean, model.identify(None, reading).mean, atol=1e-6)
-    assert model.identify(features, None).mean.max() < model.manifest.thresholds.audio_only
+    alone = model.identify(features, None).mean
+    assert alone.max() < model.manifest.thresholds.audio_only
+    assert alone[0] == alone.max() == pytest.approx(0.5, abs=0.03), "audio that is not listened to: the class mix"
     card = (place / "CARD.md").read_text(encoding="utf-8")
     assert "| made, title only |" in card
     assert "Fitted on made rows." in card
@@ -341,6 +364,48 @@ def test_rows_of_a_source_may_weigh_more(rows: list[Row], config: PlusConfig) ->
     labels = np.array([row.label for row in rows])
     np.testing.assert_allclose(np.bincount(labels, p), config.class_mix())
     np.testing.assert_allclose(p[labels == 0].max() / p[labels == 0].min(), 3.0)
+
+
+def test_rows_in_latin_letters_may_be_rare_within_a_class(rows: list[Row], config: PlusConfig) -> None:
+    """The class keeps its share; within it, names in its own script are drawn ten times as often as the others."""
+    blossom = Metadata(title="桜の花")
+    native = [replace(row, metadata=blossom) if row.label == 2 and i % 2 else row for i, row in enumerate(rows)]
+    p = probabilities_of(native, replace(config, latin_weights={"de": 0.1}, strength_weights={}, artist_power=1.0))
+    labels = np.array([row.label for row in native])
+    np.testing.assert_allclose(np.bincount(labels, p), config.class_mix())
+    own_script = np.array([row.metadata == blossom for row in native])
+    np.testing.assert_allclose(p[own_script].mean() / p[(labels == 2) & ~own_script].mean(), 10.0)
+    np.testing.assert_allclose(p[labels == 0], p[labels == 0][0])
+
+
+@pytest.mark.parametrize(
+    ("title", "latin"),
+    [("Sexy! No No No...", True), ("Namida no Mukō", True), ("Đường về", True), ("1984", True), ("사랑 (Love)", False),
+     ("桜", False), ("さくら", False), ("Тёмная ночь", False)],
+)  # fmt: skip
+def test_what_is_latin(title: str, latin: bool) -> None:
+    assert is_latin(Metadata(title=title)) == latin
+
+
+def test_the_answer_to_nothing_is_calibrated_to_the_class_mix() -> None:
+    mix = np.array([0.7, 0.2, 0.1])
+    flat = np.sqrt(mix) / np.sqrt(mix).sum()
+    assert temperature_of_nothing(flat, mix) == pytest.approx(0.5, rel=0.01)
+    assert temperature_of_nothing(mix, mix) == pytest.approx(1.0, rel=0.01)
+
+
+def test_a_class_without_sure_rows_has_the_share_of_one_more_than_none(manifest: Path, tmp_path: Path) -> None:
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    unsure = tmp_path / "metadata.tsv"
+    unsure.write_text("\n".join(line.replace("made", "guessed") if "\tde\t" in line else line for line in lines) + "\n")
+    recipe = Recipe(
+        metadata=unsure, output=tmp_path, store=tmp_path, release="1", sources=["made"], data="", limits="",
+        text={"labels": LABELS, "class_counts": {"en": 4, "fr": 1, "de": 1}},
+    )  # fmt: skip
+    mix = answer_mix(recipe, recipe.config())
+    en, fr = 0.5**0.75 * 0.5**0.25, 0.25**0.75 * 0.5**0.25
+    de = 1 / (160 + 3)  # 80 sure rows of each other class in train and valid
+    assert mix == pytest.approx({"en": en / (en + fr + de), "fr": fr / (en + fr + de), "de": de / (en + fr + de)})
 
 
 @pytest.fixture(scope="module")
