@@ -69,7 +69,10 @@ def make_release(config: ReleaseConfig, progress: Progress = lambda n: None) -> 
         raise ReleaseError(f"{place} exists; releases never change: choose another name")
     stored = checkpoint.load(config.checkpoint)
     if stored["variant"] != config.variant:
-        raise CheckpointError(f"{config.checkpoint} is of variant {stored['variant']!r}, expected {config.variant!r}")
+        raise CheckpointError(
+            f"{config.checkpoint} is of variant {stored['variant']!r}, expected {config.variant!r}; say --variant "
+            f"{stored['variant']}, or name another checkpoint"
+        )
     tensors = weights_of(stored)
     data = safetensors_bytes(tensors)
     if len(data) > MAX_WEIGHTS_MB * 1e6:

@@ -189,7 +189,8 @@ def broken_down(config: TrainConfig, what: str) -> TrainingError:
     """What to do about losses and weights that are not finite."""
     last = config.output / "last.pt"
     again = f"{last} is intact: begin another training with --init-from {last} and" if last.exists() else "begin again with"
-    return TrainingError(f"{what}; {again} a --learning-rate under {config.learning_rate:g}, or with --precision fp32")
+    or_else = "" if config.precision == "fp32" else ", or with --precision fp32"
+    return TrainingError(f"{what}; {again} a --learning-rate under {config.learning_rate:g}{or_else}")
 
 
 def as_dict(config: TrainConfig, data: Data, state: State) -> dict[str, Any]:

@@ -299,9 +299,13 @@ def read_checkpoint(path: Path, config: PlusConfig) -> dict[str, Any]:
     """Raises CheckpointError if it is of another training than `config`."""
     stored = checkpoint.load(path)
     if stored["variant"] != "plus-text":
-        raise CheckpointError(f"{path} is of variant {stored['variant']!r}, expected 'plus-text'")
+        raise CheckpointError(
+            f"{path} is of variant {stored['variant']!r}, expected 'plus-text'; choose another run's folder"
+        )
     theirs, ours = json.loads(stored["config"]), json.loads(config.as_json())
     for name in ours.keys() - set(PLACES):
         if theirs.get(name) != ours[name]:
-            raise CheckpointError(f"{path}: its {name} is {theirs.get(name)}, this training's is {ours[name]}")
+            raise CheckpointError(
+                f"{path}: its {name} is {theirs.get(name)}, this training's is {ours[name]}; choose another run's folder"
+            )
     return stored

@@ -167,7 +167,7 @@ def test_a_failed_making_leaves_nothing_behind(release_config: ReleaseConfig, tm
 
 
 def test_a_checkpoint_of_another_variant_is_refused(release_config: ReleaseConfig) -> None:
-    with pytest.raises(CheckpointError, match="variant 'atdr', expected 'ao'"):
+    with pytest.raises(CheckpointError, match="variant 'atdr', expected 'ao'; say --variant atdr"):
         make_release(replace(release_config, release="2", variant="ao"))
 
 
