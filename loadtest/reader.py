@@ -2,7 +2,7 @@
 
     python -m loadtest.reader                 # 2,000 rows drawn at random, about 10 s
     python -m loadtest.reader --rows 500
-    python -m loadtest.reader --numpy         # without the extra `fast`
+    python -m loadtest.reader --numpy         # as where numba is missing
     python -m loadtest.reader --all           # every row of metadata.tsv, about 7 min of one core
 
 Slices of 50 rows go through one and then the other, so that both meet the same machine; times are CPU time of the one
@@ -28,7 +28,7 @@ from langdetect.detector_factory import DetectorFactory
 from langdetect.lang_detect_exception import LangDetectException
 
 from app.domain import METADATA_FIELDS, Metadata
-from app.families.lrid_net.compiled import compiled_trials
+from app.families.compiled import has_compiler
 from app.families.lrid_net.profiles import PROFILES, Float64Array
 from app.families.lrid_net.read import LangdetectReader, langdetect_languages
 
@@ -112,7 +112,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000, help="how many rows to draw (default: %(default)s)")
     parser.add_argument("--all", action="store_true", help="every row, in the file's order")
-    parser.add_argument("--numpy", action="store_true", help="without the compiled loop of the extra `fast`")
+    parser.add_argument("--numpy", action="store_true", help="as where numba is missing")
     arguments = parser.parse_args()
     texts = texts_of(
         Path(os.environ.get("LRID_DATA", "../shared/data")) / "metadata.tsv", None if arguments.all else arguments.rows
@@ -123,7 +123,7 @@ def main() -> int:
     result = compare(reader, PlainLangdetect(langdetect_languages(), seed=SEED), texts)
     reader_ms, plain_ms = (1e3 * statistics.median(times) for times in (result.reader_seconds, result.plain_seconds))
     ratio = statistics.median(p / r for p, r in zip(result.plain_seconds, result.reader_seconds, strict=True))
-    by = "numpy" if arguments.numpy or compiled_trials() is None else "numba"
+    by = "numba" if has_compiler() and not arguments.numpy else "numpy"
     print(f"Python {platform.python_version()}, by {by}; reader built in {build_seconds:.2f} s")
     print(f"{len(texts):,} rows: largest difference {result.largest_difference:.1e}, {result.n_different} rows over")
     print(f"1e-9, {reader.n_handed_over} handed to langdetect's own arithmetic because rounding decides")

@@ -94,7 +94,7 @@ def reader(request: pytest.FixtureRequest) -> LangdetectReader:
     if request.param == "numba":
         pytest.importorskip("numba")
     reader = LangdetectReader(LANGUAGES, seed=SEED, compiled=request.param == "numba")
-    assert (reader._compiled is not None) == (request.param == "numba")
+    assert reader._compiled == (request.param == "numba")
     return reader
 
 

@@ -1,4 +1,4 @@
-"""The seven trials of langdetect as a compiled loop, where numba is installed (the extra `fast`); numpy does them otherwise.
+"""The seven trials of langdetect as a compiled loop.
 
 Draw by draw, as langdetect itself: unlike blocks in numpy, nothing is multiplied that is then thrown away. The answers of
 both are langdetect's to 1e-9; a comparison that rounding could turn is told, not decided.
@@ -6,39 +6,23 @@ both are langdetect's to 1e-9; a comparison that rounding could turn is told, no
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
-from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from langdetect.detector import Detector
 
+from app.families.compiled import compiled
+
 Float64Array = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
-
-# (scaled, scale, rows, words, upper, margin) → sum of the trials' probabilities, (n_languages,), and whether in doubt
-Trials = Callable[[Float64Array, Float64Array, IndexArray, IndexArray, IndexArray, float], tuple[Float64Array, bool]]
 
 N_TRIALS, BLOCK_DRAWS, LIMIT = 7, 5, Detector.ITERATION_LIMIT  # as in app.families.lrid_net.read
 ALPHA, WIDTH, BASE = Detector.ALPHA_DEFAULT, Detector.ALPHA_WIDTH, Detector.BASE_FREQ
 CONVERGED = Detector.CONV_THRESHOLD
-_SIGNATURE = "Tuple((float64[::1], boolean))(float64[:,::1], float64[::1], int64[::1], int64[::1], int64[::1], float64)"
 
 
-@cache
-def compiled_trials() -> Trials | None:
-    """Compiled once a process, in about a second; None without numba."""
-    if importlib.util.find_spec("numba") is None:
-        return None
-    numba: Any = importlib.import_module("numba")
-    trials: Trials = numba.njit(_SIGNATURE, nogil=True)(sum_of_trials)
-    return trials
-
-
+@compiled
 def sum_of_trials(
     scaled: Float64Array, scale: Float64Array, rows: IndexArray, words: IndexArray, upper: IndexArray, margin: float
 ) -> tuple[Float64Array, bool]:

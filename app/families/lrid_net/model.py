@@ -8,6 +8,7 @@ from torch import Tensor
 
 from app.domain import FloatArray, Metadata, Probabilities, Reading
 from app.errors import ReleaseError
+from app.families.compiled import compiled
 from app.families.contract import mode_of
 from app.families.lrid_net.config import LridNetManifest
 from app.families.lrid_net.head import Head
@@ -69,10 +70,14 @@ class LridNetModel:
         return features[0].numpy()  # type: ignore[no-any-return]
 
 
+@compiled
 def softmax(logits: FloatArray) -> FloatArray:
     """(n, classes) → the same, rows sum to 1."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32, copy=False)  # type: ignore[no-any-return]
+    probabilities = np.empty_like(logits)
+    for row in range(len(logits)):
+        powers = np.exp(logits[row] - logits[row].max())
+        probabilities[row] = powers / powers.sum()
+    return probabilities
 
 
 def build_network(manifest: LridNetManifest) -> LridNet:

@@ -66,8 +66,8 @@ class Profiles:
         _, exponents = np.frexp(probabilities.max(axis=1) + Detector.BASE_FREQ**-1)
         self.scale = np.ldexp(1.0, -exponents)  # (n_ngrams,)
         self.scaled = probabilities * self.scale[:, None]  # (n_ngrams, n_languages + 1)
-        self._normal = {code: NGram.normalize(chr(code)) for code in range(PLANE_CHARACTERS)}
-        self._normal = {code: normal for code, normal in self._normal.items() if chr(code) != normal}
+        normal = {code: NGram.normalize(chr(code)) for code in range(PLANE_CHARACTERS)}
+        self.normal = {code: char for code, char in normal.items() if chr(code) != char}  # for str.translate
 
     def _load(self) -> Float64Array:
         """Fill the index of n-grams; return their probabilities, (n_ngrams, n_languages + 1), the last column 0."""
@@ -86,7 +86,7 @@ class Profiles:
 
     def ngrams(self, text: str) -> Iterable[str]:
         """Every n-gram that may be looked up, in langdetect's order; `text` is cleaned. Not all of them are known."""
-        padded = "  " + text.translate(self._normal)
+        padded = "  " + text.translate(self.normal)
         before = padded[1:]
         # Within a run of capitals langdetect skips all but the first; for longer n-grams _can_occur sees to that.
         singles: Iterable[str] = padded[2:]
@@ -96,6 +96,11 @@ class Profiles:
             ]
         pairs = list(map(add, before, padded[2:]))
         return chain.from_iterable(zip(singles, pairs, map(add, padded, pairs), strict=True))
+
+    @property
+    def known(self) -> Iterable[str]:
+        """All n-grams, by row."""
+        return self._row
 
     def rows(self, text: str) -> list[int]:
         """Rows of the known n-grams of `text`, which is cleaned, in order and with repetition."""

@@ -18,7 +18,8 @@ from langdetect.detector import Detector
 
 from app.domain import Metadata, Reading
 from app.errors import ReleaseError
-from app.families.lrid_net.compiled import Trials, compiled_trials
+from app.families.compiled import has_compiler
+from app.families.lrid_net.compiled import sum_of_trials
 from app.families.lrid_net.draws import NORMAL_PAIR_WORDS, Choices, IndexArray, WordStream
 from app.families.lrid_net.profiles import Float64Array, Profiles, cleaned, langdetect_languages
 
@@ -52,7 +53,7 @@ class LangdetectReader:
     def __init__(self, languages: Sequence[str], *, seed: int, compiled: bool = True) -> None:
         """`languages`: langdetect's codes in sorted order, as the manifest lists them. Raises ReleaseError.
 
-        `compiled`: by numba, if it is installed.
+        `compiled`: by numba, where it is installed; else by numpy.
         """
         installed = langdetect_languages()
         if tuple(languages) != installed:
@@ -60,7 +61,7 @@ class LangdetectReader:
         self._profiles = Profiles(installed)
         self._seed = seed
         self._stream = WordStream(seed, n_choices=N_TRIALS * MAX_BLOCKS * BLOCK_DRAWS)
-        self._compiled = compiled_trials() if compiled else None
+        self._compiled = compiled and has_compiler()
 
     @property
     def n_features(self) -> int:
@@ -76,7 +77,7 @@ class LangdetectReader:
         text = cleaned(text)
         rows = self._profiles.rows(text)
         if rows:
-            mean = self._by_numpy(rows) if self._compiled is None else self._by_numba(rows, self._compiled)
+            mean = self._by_numba(rows) if self._compiled else self._by_numpy(rows)
             if mean is None:
                 mean = self._by_langdetect(text)
             np.copyto(vector[:-1], mean, where=mean > Detector.PROB_THRESHOLD)
@@ -84,11 +85,11 @@ class LangdetectReader:
             vector[-1] = 1.0
         return vector
 
-    def _by_numba(self, rows: list[int], trials: Trials) -> Float64Array | None:
+    def _by_numba(self, rows: list[int]) -> Float64Array | None:
         """The same as `_by_numpy`."""
         upper = self._stream.upper_bits(len(rows))
         profiles, places = self._profiles, np.array(rows, np.intp)
-        total, doubtful = trials(profiles.scaled, profiles.scale, places, self._stream.words, upper, ROUNDING)
+        total, doubtful = sum_of_trials(profiles.scaled, profiles.scale, places, self._stream.words, upper, ROUNDING)
         total /= N_TRIALS
         return None if doubtful or (np.abs(total - Detector.PROB_THRESHOLD) < ROUNDING).any() else total
 

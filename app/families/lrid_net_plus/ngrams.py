@@ -10,17 +10,20 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
-Hashes = npt.NDArray[np.uint32]
-IndexArray = npt.NDArray[np.intp]
+from app.families.compiled import compiled
 
-FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
-SPREAD = np.uint32(2654435761)  # odd, near 2**32 over the golden ratio: the upper bits of a product depend on all
-WORD_SALT, PAIR_SALT = np.uint32(0x51ED270B), np.uint32(0x7FEB352D)
-LENGTHS = tuple(map(np.uint32, range(1, 9)))  # signs of the n-grams, by n; 8 is the most that a manifest may ask for
+IndexArray = npt.NDArray[np.int64]
+Laid = tuple[IndexArray, IndexArray]  # the numbers of several texts end to end, and where each begins, (n + 1,)
+
+FNV_START, FNV_PRIME = 2166136261, 16777619
+SPREAD = 2654435761  # odd, near 2**32 over the golden ratio: the upper bits of a product depend on all
+BITS_32 = 0xFFFFFFFF
+WORD_SALT, PAIR_SALT = 0x51ED270B, 0x7FEB352D
 BEGIN, END = "\x02", "\x03"
 WORD = re.compile(r"\w+")
 
@@ -31,43 +34,53 @@ def normalised(text: str, max_characters: int) -> str:
     return " ".join(folded.split())[:max_characters]
 
 
-def code_points(text: str) -> Hashes:
-    """(n,) of any string, lone surrogates included."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+def code_points(texts: Sequence[str]) -> Laid:
+    """Of any strings, lone surrogates included."""
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
+    return codes, _starts(texts)
 
 
-def bounded(texts: Sequence[str]) -> str:
-    """Texts end to end, each between two signs of its own."""
-    return "".join([f"{BEGIN}{text}{END}" for text in texts])
+def bounded(text: str) -> str:
+    """Between two signs of its own: n-grams know where it begins and ends."""
+    return f"{BEGIN}{text}{END}"
 
 
-def hashes(texts: Sequence[str], max_ngram: int) -> list[Hashes]:
-    """32-bit hashes of normalised texts, (k,) each: character n-grams by length, words, pairs of words. An empty text
-    has those of its bounds.
+def word_hashes(texts: Sequence[str]) -> Laid:
+    """32-bit hashes of the words of normalised texts."""
+    by_text = [[zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in WORD.findall(text)] for text in texts]
+    return np.array([crc for hashes in by_text for crc in hashes], np.int64), _starts(by_text)
+
+
+def _starts(parts: Sequence[Sequence[object]]) -> IndexArray:
+    return np.array([0, *accumulate([len(part) for part in parts])], np.int64)
+
+
+@compiled
+def most_buckets(n_codes: int, n_words: int, max_ngram: int) -> int:
+    """How many rows of the table a text may have."""
+    return max_ngram * n_codes + 2 * n_words
+
+
+@compiled
+def find_buckets(codes: IndexArray, words: IndexArray, max_ngram: int, shift: int, found: IndexArray) -> int:
+    """Rows of the table, with repetition, into `found`, which has room for all; returns how many.
+
+    `codes` (n,): a bounded text. First its n-grams by their start, then its words, each with the pair that it ends.
+    `shift`: 32 less the number of bits of a row's number.
     """
-    codes = code_points(bounded(texts))
-    state = (FNV_START ^ codes) * FNV_PRIME  # of the n-grams that start at each place, for n = 1, 2, ...
-    signed = [state ^ LENGTHS[0]]
-    for n in range(2, min(max_ngram, len(codes)) + 1):
-        state = (state[:-1] ^ codes[n - 1 :]) * FNV_PRIME
-        signed.append(state ^ LENGTHS[n - 1])
-    found, start = [], 0
-    for text in texts:
-        size = len(text) + 2
-        words = _words(text)
-        pairs = (words[:-1] * FNV_PRIME ^ words[1:]) ^ PAIR_SALT
-        of_length = [ngrams[start : start + size - i] for i, ngrams in enumerate(signed[:size])]
-        found.append(np.concatenate([*of_length, words ^ WORD_SALT, pairs]) * SPREAD)
-        start += size
-    return found
-
-
-def _words(text: str) -> Hashes:
-    """(n_words,)"""
-    return np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in WORD.findall(text)], np.uint32)
-
-
-def buckets(texts: Sequence[str], max_ngram: int, buckets_log2: int) -> list[IndexArray]:
-    """Rows of the table of normalised texts, (k,) each, with repetition."""
-    shift = np.uint32(32 - buckets_log2)
-    return [(found >> shift).astype(np.intp) for found in hashes(texts, max_ngram)]
+    count = 0
+    for start in range(len(codes)):
+        state = FNV_START
+        for length in range(1, min(max_ngram, len(codes) - start) + 1):
+            state = ((state ^ int(codes[start + length - 1])) * FNV_PRIME) & BITS_32
+            found[count] = (((state ^ length) * SPREAD) & BITS_32) >> shift
+            count += 1
+    for i in range(len(words)):
+        word = int(words[i])
+        found[count] = (((word ^ WORD_SALT) * SPREAD) & BITS_32) >> shift
+        count += 1
+        if i > 0:
+            pair = ((int(words[i - 1]) * FNV_PRIME) & BITS_32) ^ word ^ PAIR_SALT
+            found[count] = ((pair * SPREAD) & BITS_32) >> shift
+            count += 1
+    return count

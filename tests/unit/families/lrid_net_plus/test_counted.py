@@ -7,10 +7,12 @@ import pytest
 from langdetect.detector import Detector
 from langdetect.detector_factory import DetectorFactory
 
-from app.families.lrid_net.profiles import PROFILES
+from app.domain import FloatArray
+from app.families.lrid_net.profiles import PROFILES, Profiles
 from app.families.lrid_net.read import langdetect_languages
 from app.families.lrid_net_plus.config import default_scripts
-from app.families.lrid_net_plus.counted import Explanations, ScriptShares, views
+from app.families.lrid_net_plus.counted import Explanations, explain, ngram_keys, owners, share_scripts, weigh
+from app.families.lrid_net_plus.ngrams import code_points, normalised
 
 
 @pytest.fixture(scope="module")
@@ -25,45 +27,71 @@ def factory() -> DetectorFactory:
     return factory
 
 
-@pytest.mark.parametrize("text", ["la vie ne vaut rien", "ty i ja", "ночь над рекой", "桜の花", "sommaren är kort"])
+def explained(explanations: Explanations, text: str) -> tuple[FloatArray, int]:
+    total = np.zeros(len(langdetect_languages()), np.float32)
+    codes, _ = code_points([explanations.spelled(normalised(text, 200))])
+    return total, explain(codes, explanations.keys, explanations.rows, explanations.logarithms, total)
+
+
+@pytest.mark.parametrize(
+    "text", ["la vie ne vaut rien", "ty i ja", "ночь над рекой", "桜の花", "sommaren är kort", "Nghìn năm", "Ⓐ🅐 NO"]
+)
 def test_the_sum_over_all_ngrams_is_langdetects(explanations: Explanations, factory: DetectorFactory, text: str) -> None:
     """Each n-gram that langdetect would draw from, once, with its smoothing and its profiles."""
     detector: Detector = factory.create()
-    detector.append(text)
+    detector.append(normalised(text, 200))
     detector.cleaning_text()
     ngrams = detector._extract_ngrams()
     expected = np.sum([np.log(np.array(factory.word_lang_prob_map[g]) + 0.5 / 10_000) for g in ngrams], axis=0)
-    found, n_known = explanations(["", text])
-    assert n_known.tolist() == [0, len(ngrams)]
-    assert not found[0].any()
-    np.testing.assert_allclose(found[1], expected, rtol=1e-4)
+    found, n_known = explained(explanations, text)
+    assert n_known == len(ngrams)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_every_ngram_of_the_profiles_is_found_in_its_row(explanations: Explanations) -> None:
+    known = list(Profiles(langdetect_languages()).known)
+    keys = ngram_keys(known)
+    assert len(set(keys.tolist())) == len(known)
+    held = explanations.keys >= 0
+    assert dict(zip(explanations.keys[held].tolist(), explanations.rows[held].tolist(), strict=True)) == {
+        key: row for row, key in enumerate(keys.tolist())
+    }
 
 
 def test_nothing_known_explains_nothing(explanations: Explanations) -> None:
-    found, n_known = explanations(["12 34"])
-    assert n_known.tolist() == [0]
+    found, n_known = explained(explanations, "12 34")
+    assert n_known == 0
     assert not found.any()
-    assert not views(found, n_known).any()
+    mean, posterior = np.ones((2, len(found)), np.float32)
+    weigh(found, n_known, mean, posterior)
+    assert not mean.any()
+    assert not posterior.any()
 
 
 def test_views_are_a_centred_mean_and_a_posterior() -> None:
-    evidence = np.array([[-4.0, -8.0, -12.0]], np.float32)
-    found = views(evidence, np.array([4.0], np.float32))[0]
-    np.testing.assert_allclose(found[:3], [1.0, 0.0, -1.0])
+    mean, posterior = np.zeros((2, 3), np.float32)
+    weigh(np.array([-4.0, -8.0, -12.0], np.float32), 4.0, mean, posterior)
+    np.testing.assert_allclose(mean, [1.0, 0.0, -1.0])
     powers = np.exp([-2.0, -4.0, -6.0])
-    np.testing.assert_allclose(found[3:], powers / powers.sum(), rtol=1e-5)
+    np.testing.assert_allclose(posterior, powers / powers.sum(), rtol=1e-5)
+
+
+def shares_of(text: str) -> FloatArray:
+    scripts = default_scripts()
+    shares = np.zeros(len(scripts), np.float32)
+    share_scripts(code_points([text])[0], owners(scripts), shares)
+    return shares
 
 
 def test_scripts_are_shares_of_the_characters() -> None:
-    scripts = default_scripts()
-    shares = ScriptShares(scripts)(["abc", "né 4 夢"])[1]  # six characters, two of them spaces
-    by_name = dict(zip([script.name for script in scripts], shares, strict=True))
+    shares = shares_of("né 4 夢")  # six characters, two of them spaces
+    by_name = dict(zip([script.name for script in default_scripts()], shares, strict=True))
     expected = {"latin": 1 / 6, "latin-accented": 1 / 6, "digit": 1 / 6, "han": 1 / 6}
     assert {name: pytest.approx(share) for name, share in by_name.items() if share} == expected
 
 
 def test_what_is_of_no_script_counts_for_none() -> None:
-    assert not ScriptShares(default_scripts())(["\U0001f3b5\U0010ffff"]).any()
+    assert not shares_of("\U0001f3b5\U0010ffff").any()
 
 
 def test_ranges_of_scripts_do_not_overlap() -> None:

@@ -6,54 +6,66 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.families.lrid_net_plus.ngrams import buckets, hashes, normalised
+from app.families.lrid_net_plus.ngrams import (
+    bounded,
+    code_points,
+    find_buckets,
+    most_buckets,
+    normalised,
+    word_hashes,
+)
+
+MASK = 0xFFFFFFFF
+
+
+def buckets(text: str, max_ngram: int, buckets_log2: int) -> list[int]:
+    codes, words = code_points([bounded(text)])[0], word_hashes([text])[0]
+    found = np.empty(most_buckets(len(codes), len(words), max_ngram), np.int64)
+    return found[: find_buckets(codes, words, max_ngram, 32 - buckets_log2, found)].tolist()
 
 
 def slow_hashes(text: str, max_ngram: int) -> list[int]:
-    """The same by its definition, in Python's integers."""
-    mask, found = 0xFFFFFFFF, []
-    bounded = [ord(sign) for sign in f"\x02{text}\x03"]
-    for n in range(1, max_ngram + 1):
-        for start in range(len(bounded) - n + 1):
-            state = 2166136261
-            for code in bounded[start : start + n]:
-                state = (state ^ code) * 16777619 & mask
-            found.append(state ^ n)
-    return [value * 2654435761 & mask for value in found]
+    """Of the character n-grams by their definition, in Python's integers."""
+    found = []
+    signs = [ord(sign) for sign in f"\x02{text}\x03"]
+    for start in range(len(signs)):
+        state = 2166136261
+        for n, code in enumerate(signs[start : start + max_ngram], 1):
+            state = (state ^ code) * 16777619 & MASK
+            found.append((state ^ n) * 2654435761 & MASK)
+    return found
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.text(min_size=1, max_size=30))
 def test_character_ngrams_are_those_of_the_definition(text: str) -> None:
-    slow = slow_hashes(text, 4)
-    assert hashes([text], 4)[0][: len(slow)].tolist() == slow
+    slow = [value >> 10 for value in slow_hashes(text, 4)]
+    assert buckets(text, 4, 22)[: len(slow)] == slow
 
 
-def test_words_and_pairs_of_words_follow() -> None:
-    mask = 0xFFFFFFFF
+def test_words_and_the_pairs_they_end_follow() -> None:
     la, mer = zlib.crc32(b"la"), zlib.crc32(b"mer")
-    expected = [la ^ 0x51ED270B, mer ^ 0x51ED270B, ((la * 16777619 & mask) ^ mer) ^ 0x7FEB352D]
-    assert hashes(["la mer"], 5)[0][-3:].tolist() == [value * 2654435761 & mask for value in expected]
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.text(max_size=12), min_size=1, max_size=4))
-def test_texts_do_not_run_into_each_other(texts: list[str]) -> None:
-    for text, found in zip(texts, hashes(texts, 5), strict=True):
-        np.testing.assert_array_equal(found, hashes([text], 5)[0])
+    expected = [la ^ 0x51ED270B, mer ^ 0x51ED270B, ((la * 16777619 & MASK) ^ mer) ^ 0x7FEB352D]
+    assert buckets("la mer", 5, 22)[-3:] == [(value * 2654435761 & MASK) >> 10 for value in expected]
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.text(max_size=60))
 def test_buckets_stay_inside_the_table(text: str) -> None:
-    found = buckets([normalised(text, 40)], 5, 10)[0]
-    assert ((found >= 0) & (found < 1 << 10)).all()
+    assert all(0 <= bucket < 1 << 10 for bucket in buckets(normalised(text, 40), 5, 10))
 
 
 def test_buckets_are_evenly_used() -> None:
     texts = [f"{a} {b}" for a in ("love", "noche", "été", "звезда") for b in map(str, range(300))]
-    used = np.bincount(np.concatenate([np.unique(hashes([text], 5)[0] >> np.uint32(24)) for text in texts]), minlength=256)
+    used = np.bincount(np.concatenate([list(set(buckets(text, 5, 8))) for text in texts]), minlength=256)
     assert (used > 0).mean() > 0.95
+
+
+def test_any_text_has_code_points_and_words() -> None:
+    codes, starts = code_points(["a\ud83d", "", "夢"])
+    assert codes.tolist() == [97, 0xD83D, 0x5922]
+    assert starts.tolist() == [0, 2, 2, 3]
+    assert word_hashes(["caf\ud83d x", ""])[1].tolist() == [0, 2, 2]
 
 
 def test_writing_habits_do_not_matter() -> None:

@@ -1,0 +1,33 @@
+"""Loops over single numbers, compiled by numba: the two readers are made of them.
+
+Where numba is not installed they are run as they stand: right, and a hundred times slower.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def has_compiler() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def compiled(function: F) -> F:
+    """Decorates a function of numbers and arrays that calls only others of its kind.
+
+    Compiled at its first call, and kept beside the source or in the user's cache; where neither can be written, every
+    process compiles for itself. The interpreter's lock stays held: for some microseconds, giving it up costs more.
+    """
+    if not has_compiler():
+        return function
+    numba: Any = importlib.import_module("numba")
+    try:
+        made: F = numba.njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # no place to keep it
+        made = numba.njit(error_model="numpy")(function)
+    return made

@@ -1,0 +1,49 @@
+"""The loops say the same whether numba compiles them or not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+
+PROGRAM = """
+import json, sys
+if sys.argv[1] == "hidden":
+    sys.modules["numba"] = None
+import numpy as np
+from app.domain import Metadata
+from app.families.compiled import has_compiler
+from app.families.lrid_net.head import dense, through
+from app.families.lrid_net.model import softmax
+from app.families.lrid_net.profiles import langdetect_languages
+from app.families.lrid_net.read import LangdetectReader
+from app.families.lrid_net_plus.config import PlusReadConfig
+from app.families.lrid_net_plus.read import PlusReader
+
+assert has_compiler() == (sys.argv[1] != "hidden")
+random = np.random.default_rng(0)
+config = PlusReadConfig(languages=list(langdetect_languages()), buckets_log2=8, embedding_size=4)
+plus = PlusReader(config, random.standard_normal((256, 4), np.float32))
+paper = LangdetectReader(langdetect_languages(), seed=0)
+shapes = (10, 7), (7, 3)
+layers = tuple(dense(random.standard_normal(shape, np.float32), np.ones(shape[1], np.float32)) for shape in shapes)
+logits = through(np.array([1, 0, 2, 0, 0, 3, 0, 4, -5, 0], np.float32), layers)
+songs = [Metadata("Los Olvidados", None, "El mar y tú"), Metadata(None, "夢の中", "NIGHT Train 99"), Metadata(title="Ночь")]
+found = {"plus": [plus(song).vector.tolist() for song in songs], "paper": [paper(song).vector.tolist() for song in songs]}
+print(json.dumps(found | {"head": logits.tolist(), "softmax": softmax(logits[None]).tolist()}))
+"""
+
+
+def said(how: str) -> dict[str, object]:
+    """By a process of its own, as functions are compiled when modules are imported."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
+    assert not done.stderr, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_without_numba_readers_and_head_say_the_same() -> None:
+    compiled, plain = said("installed"), said("hidden")
+    for name, values in compiled.items():
+        np.testing.assert_allclose(values, plain[name], rtol=1e-5, atol=1e-6, err_msg=name)
