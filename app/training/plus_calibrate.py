@@ -27,16 +27,16 @@ class PlusCalibration:
 
 
 def calibrate_text(held_out: HeldOut, tilt: Float64, codes: list[str]) -> PlusCalibration:
-    """`tilt`: (n_classes,) added to the logits, as the release adds it.
+    """`tilt`: (n_classes,) log ratio of the class mixes wanted and trained with; see `calibrate`.
 
     One temperature for all patterns of given fields. Then each language has the least threshold at which what is answered
     as this language is right often enough (Lee & Coviello tune one for each as well); with too few rows, that of all.
     An audio that is not listened to changes nothing beside text, and is never answered alone: see `temperature_of_nothing`.
     """
-    logits = np.concatenate([found + tilt for found in held_out.logits.values()])
+    logits = np.concatenate(list(held_out.logits.values()))
     labels = np.tile(held_out.labels, len(held_out.logits))
-    text = calibrate(logits, labels)
-    probabilities = softmax(logits, text.temperature)
+    text = calibrate(logits, labels, tilt)
+    probabilities = softmax(logits + text.temperature * tilt, text.temperature)
     by_language = {}
     for number, code in enumerate(codes):
         said = probabilities.argmax(axis=1) == number
@@ -48,7 +48,8 @@ def calibrate_text(held_out: HeldOut, tilt: Float64, codes: list[str]) -> PlusCa
     )
     thresholds = np.array([by_language.get(code, text.threshold) for code in codes])
     for name, given in held_out.logits.items():
-        found.answered[name] = _answered(softmax(given + tilt, text.temperature), held_out.labels, thresholds)
+        answers = softmax(given + text.temperature * tilt, text.temperature)
+        found.answered[name] = _answered(answers, held_out.labels, thresholds)
     return found
 
 

@@ -24,7 +24,7 @@ class Told:
 def write(manifest: LridNetPlusManifest, told: Told, *, held_out_note: str, limits: str) -> str:
     """The card as Markdown."""
     training = manifest.training
-    prior = ", ".join(f"{code} {share:.1%}" for code, share in training["class_prior"].items())
+    prior = ", ".join(f"{code} {share:.2%}" for code, share in training["class_prior"].items())
     heard = (
         "The audio's part of h was learnt for this f."
         if training["listens"]

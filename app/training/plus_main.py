@@ -30,6 +30,7 @@ from app.training.train_plus import PlusConfig, TextNet, load_text, sources_of, 
 CLEANEST = ("dali_v1", "eurovision", "junior_esc")  # sources whose labels are right, and the only ones that are scored
 SOURCE_WEIGHT = 3.0
 CATALOGUE_POWER = 0.25  # of the class mix of the answers; by cross-validation
+LACKING_ROWS = 2.0  # of a class that has none; by cross-validation: a name's script still outweighs it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ def make(recipe: Recipe) -> Path:
 def answer_mix(recipe: Recipe, config: PlusConfig) -> dict[str, float]:
     """Between the mix of the batches and that of the cleanest rows, which is more like a catalogue's.
 
-    A class that the cleanest rows lack has the share that Laplace's rule of succession gives it: one row more than none.
+    A class that the cleanest rows lack has a share as if they held a few (additive smoothing).
     """
     source = sources_of(recipe.metadata)
     rows = [row for row in read_manifest(recipe.metadata, config.codes) if row.split != "test"]
@@ -98,7 +99,7 @@ def answer_mix(recipe: Recipe, config: PlusConfig) -> dict[str, float]:
     if not counts.sum():
         raise TrainingError(f"{recipe.metadata}: no rows of {', '.join(recipe.sources)}")
     trained, shares = config.class_mix(), counts / counts.sum()
-    lacking = 1.0 / (counts.sum() + len(counts))
+    lacking = LACKING_ROWS / (counts.sum() + len(counts))
     mix = np.where(counts > 0, trained ** (1 - CATALOGUE_POWER) * shares**CATALOGUE_POWER, lacking)
     return dict(zip(config.codes, (mix / mix.sum()).tolist(), strict=True))
 

@@ -34,11 +34,11 @@ def merged(networks: Sequence[TextNet], config: PlusConfig) -> tuple[TextNet, Pl
     return whole.eval(), wide
 
 
-def tilted(network: TextNet, mix: Float64, wanted: Float64) -> TextNet:
-    """The same network with another class mix in its answers: (n_classes,) as trained → (n_classes,) wanted."""
+def tilted(network: TextNet, mix: Float64, wanted: Float64, temperature: float) -> TextNet:
+    """The same network, at `temperature`, with another class mix in its answers: (n_classes,) as trained → as wanted."""
     found = copy.deepcopy(network)
     with torch.no_grad():
-        found.h[1].bias += torch.from_numpy(np.log(wanted / mix).astype(np.float32))  # type: ignore[operator]
+        found.h[1].bias += torch.from_numpy((temperature * np.log(wanted / mix)).astype(np.float32))  # type: ignore[operator]
     return found
 
 

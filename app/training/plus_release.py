@@ -82,20 +82,21 @@ def make_plus_release(config: PlusReleaseConfig, trained: PlusConfig, parts: Par
     if place.exists():
         raise ReleaseError(f"{place} exists; releases never change: choose another name")
     mix = _mix(config.answer_mix, trained.codes)
-    parts = replace(parts, text=tilted(parts.text, trained.class_mix(), mix))
+    calibration = calibrate_text(config.held_out, np.log(mix / trained.class_mix()), trained.codes)
+    temperature = calibration.modes["text_only"].temperature
+    parts = replace(parts, text=tilted(parts.text, trained.class_mix(), mix, temperature))
     tensors = assemble(parts)
     data = safetensors_bytes(tensors)
     if len(data) > MAX_WEIGHTS_MB * 1e6:
         raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
     draft = _manifest(config, trained, parts, hashlib.sha256(data).hexdigest())
-    calibration = calibrate_text(config.held_out, np.log(mix / trained.class_mix()), trained.codes)
     plain = LridNetPlusModel(draft, tensors)
     if parts.listens:
         calibration.modes.update(_calibrations_with_audio(config, trained, plain))
     else:
         nothing = plain.identify(np.zeros((1, plain.n_audio_features), np.float32), None).mean
-        temperature = temperature_of_nothing(nothing, mix)
-        calibration.modes["audio_only"] = replace(calibration.modes["audio_only"], temperature=temperature)
+        alone = replace(calibration.modes["audio_only"], temperature=temperature_of_nothing(nothing, mix))
+        calibration.modes["audio_only"] = alone
     manifest = draft.model_copy(
         update={
             "temperature": Temperatures(**{mode: c.temperature for mode, c in calibration.modes.items()}),
