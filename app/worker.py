@@ -1,4 +1,7 @@
-"""One of several server processes: `python -m app.worker SOCKET_FD BEAT_FD BOARD when-ready|at-once`. See app.workers."""
+"""One of several server processes: `python -m app.worker SOCKET_FD BEAT_FD BOARD SEAT SEATS when-ready|at-once`.
+
+See app.workers.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from types import FrameType
 
 from app.main import create_app
 from app.server import Server, configure, finish
-from app.serving.board import ReleaseBoard
+from app.serving.board import ReleaseBoard, Seat
 from app.settings import Settings
 from app.workers import BEAT_SECONDS
 
@@ -40,11 +43,12 @@ class WorkerServer(Server):
 
 
 def main() -> None:
-    socket_fd, beat_fd, board_path, when = sys.argv[1:]
+    socket_fd, beat_fd, board_path, seat, seats, when = sys.argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     settings = Settings()
-    board = ReleaseBoard(Path(board_path), tell=partial(os.kill, os.getppid(), signal.SIGHUP))
+    tell = partial(os.kill, os.getppid(), signal.SIGHUP)
+    board = ReleaseBoard(Path(board_path), tell, Seat(int(seat), int(seats)))
     app = partial(create_app, settings, board=board, opens_when_ready=when == "when-ready")
     server = WorkerServer(configure(settings, app), settings.drain_delay_seconds)
     server.beat_fd = int(beat_fd)

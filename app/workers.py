@@ -1,8 +1,10 @@
 """Several server processes on one port: started, watched, replaced.
 
 uvicorn's own supervisor lets a new process accept requests before its release is loaded, knows no second SIGTERM, and
-reloads by restarting. Here a replacement opens the port when it is ready; SIGHUP and a release chosen through one process
-reach them all; a process whose event loop has stopped is killed; and the first SIGTERM drains, the second ends.
+reloads by restarting. Here the first processes open the port at once and say that they are not ready until all of them
+have loaded, so that no traffic meets one that has not; a replacement opens the port when it is ready; SIGHUP and a release
+chosen through one process reach them all; a process whose event loop has stopped is killed; and the first SIGTERM drains,
+the second ends.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class _Worker:
     beats: int  # the end of a pipe that is read
     started_at: float  # time.monotonic()
     last_beat_at: float | None = None
-    crashes: int = 0  # of this slot, in a row and soon after the start
+    crashes: int = 0  # of this seat, in a row and soon after the start
     restarts_at: float | None = None  # set when it has ended
 
     def lifeless(self, now: float) -> bool:
@@ -65,7 +67,7 @@ class Supervisor:
         os.environ[MULTIPROCESS_FOLDER] = str(self._folder)  # the processes add up their metrics in files there
         for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(each, lambda number, _: self._signals.put(number))
-        self._workers = [self._start(when_ready=False) for _ in range(self._n_workers)]
+        self._workers = [self._start(seat, when_ready=False) for seat in range(self._n_workers)]
         while (number := self._next_signal()) in (None, signal.SIGHUP):
             if number == signal.SIGHUP:
                 self._tell_all(signal.SIGHUP)
@@ -78,13 +80,16 @@ class Supervisor:
         except queue.Empty:
             return None
 
-    def _start(self, *, when_ready: bool) -> _Worker:
+    def _start(self, seat: int, *, when_ready: bool) -> _Worker:
         """`when_ready`: it shall not open the port before it can serve, for others serve already."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         board = self._folder / ReleaseBoard.NAME
+        if not when_ready:
+            ReleaseBoard(board).leave_seat(seat)
         fds = (self._listening.fileno(), writing)
-        command = [sys.executable, "-m", "app.worker", *map(str, fds), str(board), "when-ready" if when_ready else "at-once"]
+        arguments = (*fds, board, seat, self._n_workers, "when-ready" if when_ready else "at-once")
+        command = [sys.executable, "-m", "app.worker", *map(str, arguments)]
         try:
             process = subprocess.Popen(command, pass_fds=fds, process_group=0)  # Ctrl-C is for the supervisor alone
         finally:
@@ -94,7 +99,7 @@ class Supervisor:
 
     def _look_after(self) -> None:
         now = time.monotonic()
-        for slot, worker in enumerate(self._workers):
+        for seat, worker in enumerate(self._workers):
             _read_beats(worker, now)
             if worker.process.poll() is None:
                 if worker.lifeless(now):
@@ -104,8 +109,8 @@ class Supervisor:
                 self._bury(worker, now)
             elif now >= worker.restarts_at:
                 others_serve = any(other.process.poll() is None for other in self._workers)
-                self._workers[slot] = self._start(when_ready=others_serve)
-                self._workers[slot].crashes = worker.crashes
+                self._workers[seat] = self._start(seat, when_ready=others_serve)
+                self._workers[seat].crashes = worker.crashes
 
     def _bury(self, worker: _Worker, now: float) -> None:
         """Decide when it is replaced: at once, but ever later if that does not help."""

@@ -58,7 +58,7 @@ class Health:
     def status(self) -> Status:
         checks = {name: holds() for name, holds in self._checks.items()}
         broken = [name for name, held in checks.items() if not held]
-        reason = self._reason or (f"being restarted: {', '.join(broken)}" if broken else None)
+        reason = self._reason or (f"being started or restarted: {', '.join(broken)}" if broken else None)
         return Status(
             phase=self._phase,
             ready=self._phase == "ready" and not broken,

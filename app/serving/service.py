@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ log = logging.getLogger("lrid.service")
 
 RETRY_WHILE_LOADING_SECONDS = 3.0
 LETTING_GO_SECONDS = 1.0  # until the threads of a replaced release have ended; before that its memory is not free
+LETTING_GO_TRIES = 10  # then somebody holds it, and the log says so
 TRIM_SECONDS = 60.0
 
 
@@ -145,6 +147,9 @@ class Service:
         else:
             self.health.add_check("batcher", lambda: self._identifier is not None and self._identifier.batcher.healthy)
             self.health.add_check("decoders", lambda: self._pool.healthy)
+            if self._board.shared:
+                self._board.take_seat()
+                self.health.add_check("all_processes", lambda: self._board.complete)
             self.health.set_ready()
 
     def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -172,6 +177,11 @@ async def _retire(old: Identifier) -> None:
         old.returned.clear()
         await old.returned.wait()
     await old.batcher.stop()
+    held = weakref.ref(old)
     del old
-    await asyncio.sleep(LETTING_GO_SECONDS)
-    await asyncio.to_thread(give_back)
+    for _ in range(LETTING_GO_TRIES):
+        await asyncio.sleep(LETTING_GO_SECONDS)
+        await asyncio.to_thread(give_back)
+        if held() is None:
+            return
+    log.error("a replaced release is still in memory after %g s", LETTING_GO_TRIES * LETTING_GO_SECONDS)

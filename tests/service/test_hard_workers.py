@@ -142,6 +142,27 @@ def test_a_replacement_serves_what_was_chosen(many: LiveServer) -> None:
     assert {answer["model"]["release"] for answer in identify_many(many, 24)} == {"2"}
 
 
+def test_ready_only_when_all_have_loaded(store: Path, tmp_path: Path) -> None:
+    """Whichever process is asked: what is sent once one of them said that it is ready meets none that is still loading."""
+    with LiveServer(tmp_path, model_store=store, workers=WORKERS, decode_workers=1) as live:
+        late = wait_until(lambda: len(found := processes(live)) == WORKERS and found)[1]
+        late.suspend()  # long before it opens the port
+        try:
+            health = wait_until(lambda: (body := ask_health(live)) and body["status"] == "ready" and body)
+            assert health["checks"] == {"batcher": True, "decoders": True, "all_processes": False}
+            assert (health["ready"], health["reason"]) == (False, "being started or restarted: all_processes")
+            assert live.ready().status_code == 503
+        finally:
+            late.resume()
+        wait_until(lambda: ask(live, lambda client: client.get("/health/ready")).status_code == 200)
+        assert len(identify_many(live, 30)) == 30
+        assert all_ready(live)
+
+
+def ask_health(live: LiveServer) -> dict:
+    return ask(live, lambda client: client.get("/health/ready")).json()
+
+
 def test_a_rate_limit_is_of_all_processes_together(store: Path, tmp_path: Path) -> None:
     settings = {"workers": WORKERS, "decode_workers": 1, "api_keys": "one,other", "requests_per_minute": 12}
     with LiveServer(tmp_path, model_store=store, **settings) as live:

@@ -30,7 +30,7 @@ def test_ready_only_while_every_part_is() -> None:
     health.set_ready()
     parts["batcher"] = False
     assert phase(health.status()) == ("ready", False)
-    assert health.status().reason == "being restarted: batcher"
+    assert health.status().reason == "being started or restarted: batcher"
     assert health.status().checks == {"batcher": False, "decoders": True}
     parts["batcher"] = True
     assert phase(health.status()) == ("ready", True)
