@@ -39,6 +39,8 @@ from tests import audio_samples
 SAMPLE_SECONDS = 10.0
 FAULT_SECONDS = 120.0
 REST_SECONDS = 3.0
+STEADY_SECONDS, STEADY_MB = 5.0, 5.0  # memory is at rest when it has changed by less for so long
+SETTLING_SECONDS = 30.0  # after a swap; then the look counts as it is
 CLIENTS = 6
 HOSTILE = ("random bytes", "truncated mp3", "damaged flac", "wav promising hours", "40 streams", "nan wav", "png named wav")
 
@@ -187,10 +189,21 @@ async def _misfortune(
         soak.go.clear()
         await asyncio.sleep(REST_SECONDS)
         await _swapped(connections, swap, soak)
-        await asyncio.sleep(REST_SECONDS)
+        await _steady(process)
         soak.at_rest.append(look())
         soak.go.set()
     await connections.close()
+
+
+async def _steady(process: psutil.Process) -> None:
+    """Until memory has stayed the same for a while: what the replaced release had goes back some seconds after the swap."""
+    gives_up_at = time.monotonic() + SETTLING_SECONDS
+    last_mb, since = process.memory_info().rss / 1e6, time.monotonic()
+    while time.monotonic() < min(since + STEADY_SECONDS, gives_up_at):
+        await asyncio.sleep(0.5)
+        now_mb = process.memory_info().rss / 1e6
+        if abs(now_mb - last_mb) > STEADY_MB:
+            last_mb, since = now_mb, time.monotonic()
 
 
 async def _swapped(connections: Connections, swap: bytes, soak: Soak) -> None:

@@ -27,9 +27,8 @@ from app.errors import AudioError
 Loader = Callable[[bytes, WindowSpec, DecodeLimits], Recording]
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-# Behind the event loop, which needs a core for moments only, and behind the trunk: who decodes ahead of the device lets all
-# wait longer.
-_NICE = 10
+# Behind the event loop, which needs a core for moments only. Not behind the trunk, which gets most done when windows wait.
+_NICE = 5
 
 
 def main() -> None:

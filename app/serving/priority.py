@@ -1,4 +1,4 @@
-"""Who gets a core first where there are fewer cores than work: the event loop, then the trunk; decoders come last.
+"""Who gets a core first where there are fewer cores than work: the event loop, before trunk and decoders.
 
 The loop needs a core for moments only, but every refusal, every answer about metadata and every upload waits for them. The
 scheduler would let it wait for those that compute without end. On Linux each thread has a priority of its own, and may

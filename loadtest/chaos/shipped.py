@@ -26,14 +26,26 @@ def shipped(bench: Bench) -> list[Row]:
         peak = asyncio.run(closed_loop(live, clip, min(bench.seconds, 20)))
         rows = []
         for times in TIMES:
-            wait_until(lambda: live.metric("lrid_in_flight_requests") == 0)
-            sent, metadata = asyncio.run(_beside(live, clip, times * peak, bench.seconds))
             what = f"{times} × capacity for {bench.seconds:.0f} s, the release that ships"
-            rows += _rows(what, sent, metadata, alone, peak)
+            _wait_until_idle(live)
+            sent = asyncio.run(open_loop(live.port, lambda _: Request("clip", clip), **_rate(times, peak, bench)))
+            rows += _overloaded(what, sent, peak)
+            _wait_until_idle(live)
+            rows.append(_beside(what, *asyncio.run(_with_metadata(live, clip, **_rate(times, peak, bench))), alone, peak))
     return rows
 
 
-async def _beside(live: LiveServer, clip: bytes, per_second: float, seconds: float) -> tuple[list[Sent], list[float]]:
+def _wait_until_idle(live: LiveServer) -> None:
+    wait_until(lambda: live.metric("lrid_in_flight_requests") == 0)
+
+
+def _rate(times: int, peak: float, bench: Bench) -> dict[str, float]:
+    return {"per_second": times * peak, "seconds": bench.seconds}
+
+
+async def _with_metadata(
+    live: LiveServer, clip: bytes, *, per_second: float, seconds: float
+) -> tuple[list[Sent], list[float]]:
     loading = asyncio.create_task(
         open_loop(live.port, lambda _: Request("clip", clip), per_second=per_second, seconds=seconds)
     )
@@ -42,18 +54,35 @@ async def _beside(live: LiveServer, clip: bytes, per_second: float, seconds: flo
     return await loading, metadata
 
 
-def _rows(what: str, sent: list[Sent], metadata: list[float], alone: list[float], peak: float) -> list[Row]:
+def _goodput(sent: list[Sent]) -> float:
+    """Answers a second, until the last of them."""
+    return sum(one.status == 200 for one in sent) / max(one.due_seconds + one.seconds for one in sent)
+
+
+def _overloaded(what: str, sent: list[Sent], peak: float) -> list[Row]:
     outcomes = Counter(one.status for one in sent)
     refused = [one.seconds for one in sent if one.status == 429]
-    ended = max(one.due_seconds + one.seconds for one in sent)
-    goodput = outcomes[200] / ended
-    ratio = percentile(metadata, 0.99) / percentile(alone, 0.99)
     answers = f"answers by status {dict(sorted(outcomes.items()))}"
     return [
-        Row(f"{what}: goodput", f"{goodput:.1f}/s = {100 * goodput / peak:.0f} % of the peak of {peak:.1f}/s; {answers}",
-            "≥ 90 %; 200 and 429 only", goodput >= 0.9 * peak and set(outcomes) <= {200, 429}),
+        Row(f"{what}: goodput", f"{_share(sent, peak)} of the peak of {peak:.1f}/s; {answers}",
+            "≥ 90 %; 200 and 429 only", _goodput(sent) >= 0.9 * peak and set(outcomes) <= {200, 429}),
         Row(f"{what}: time of a refusal", f"{in_ms(refused)} ({len(refused)} of {len(sent)})", "p99 < 20 ms",
             bool(refused) and percentile(refused, 0.99) < REJECTED_SECONDS),
-        Row(f"{what}: metadata beside it", f"{in_ms(metadata)}; unloaded {in_ms(alone)}: p99 × {ratio:.1f}",
-            "p99 ≤ 5 × unloaded", ratio <= 5),
     ]  # fmt: skip
+
+
+def _beside(what: str, sent: list[Sent], metadata: list[float], alone: list[float], peak: float) -> Row:
+    """Names take their share of the cores from the songs, so that the goodput here is of another mix than the peak."""
+    ratio = percentile(metadata, 0.99) / percentile(alone, 0.99)
+    refused = in_ms([one.seconds for one in sent if one.status == 429])
+    songs = f"songs meanwhile {_share(sent, peak)}, refusals {refused}"
+    return Row(
+        f"{what}: {len(metadata)} requests of metadata beside it",
+        f"{in_ms(metadata)}; unloaded {in_ms(alone)}: p99 × {ratio:.1f}; {songs}",
+        "p99 ≤ 5 × unloaded",
+        ratio <= 5,
+    )
+
+
+def _share(sent: list[Sent], peak: float) -> str:
+    return f"{_goodput(sent):.1f}/s = {100 * _goodput(sent) / peak:.0f} %"

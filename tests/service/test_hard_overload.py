@@ -110,14 +110,14 @@ def test_metadata_does_not_wait_for_songs(slow: Slow) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
 def test_the_event_loop_goes_first(server: LiveServer) -> None:
-    """Then the trunk, then decoders: what is refused, and what is small, waits for no core."""
+    """Before trunk and decoders: what is refused, and what is small, waits for no core."""
     assert server.identify(files={"audio": clip(0.3)}).status_code == 200
     loop = os.getpriority(os.PRIO_PROCESS, server.process.pid)
     threads = [int(task.name) for task in Path(f"/proc/{server.process.pid}/task").iterdir()]
     assert max(os.getpriority(os.PRIO_PROCESS, thread) for thread in threads) == min(loop + 5, 19)
     decoders = children(server, "app.audio.worker")
     assert decoders
-    assert {decoder.nice() for decoder in decoders} == {min(loop + 10, 19)}
+    assert {decoder.nice() for decoder in decoders} == {min(loop + 5, 19)}
 
 
 def test_uploads_are_bounded_together(tiny_store: Path, tmp_path: Path) -> None:
