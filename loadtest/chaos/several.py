@@ -11,6 +11,7 @@ from collections import Counter
 
 import psutil
 
+from app.settings import Settings
 from loadtest.chaos.rows import Bench, Row, in_ms
 from loadtest.openloop import Request, Sent, audio_post, json_post, open_loop
 from tests.service.faulty import clip
@@ -118,6 +119,7 @@ def same(bench: Bench) -> list[Row]:
         "batches of 1, one decoder": {"max_batch_size": 1, "decode_workers": 1},
         "2 processes": {"workers": 2, "decode_workers": 1},
     }
+    by_default = {"model": Settings().model, "precision": "auto", "torch_threads": 0}
     shipped: dict[str, dict[str, object]] = {  # with all threads of the machine, in the precision that it chooses
         "as it starts by itself": {},
         "restarted": {},
@@ -125,7 +127,7 @@ def same(bench: Bench) -> list[Row]:
     }
     return [
         _same(bench, "a tiny release, fp32", tiny, variants, crowd=16),
-        _same(bench, "the release that ships", {"precision": "auto", "torch_threads": 0}, shipped, crowd=4),
+        _same(bench, "the release that ships", by_default, shipped, crowd=4),
     ]
 
 

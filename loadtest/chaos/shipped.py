@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections import Counter
 
+from app.settings import Settings
 from loadtest.chaos.overload import REJECTED_SECONDS, closed_loop
 from loadtest.chaos.rows import Bench, Row, in_ms, metadata_seconds
 from loadtest.openloop import Request, Sent, audio_post, open_loop, percentile
@@ -18,7 +19,7 @@ TIMES = (2, 5)
 
 def shipped(bench: Bench) -> list[Row]:
     clip = audio_post(encoded(CLIP_SECONDS, 1, "MP3"))
-    settings = {"precision": "auto", "torch_threads": 0}
+    settings = {"model": Settings().model, "precision": "auto", "torch_threads": 0}
     with LiveServer(bench.folder, extra={"OMP_NUM_THREADS": str(os.cpu_count())}, **settings) as live:
         live.wait_until_ready()
         asyncio.run(metadata_seconds(live, 2))
