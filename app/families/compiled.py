@@ -18,10 +18,11 @@ def has_compiler() -> bool:
 
 
 def compiled(function: F) -> F:
-    """Decorates a function of numbers and arrays that calls only others of its kind.
+    """Decorates a function of numbers and arrays that calls only others of its kind and of its own file.
 
-    Compiled at its first call, and kept beside the source or in the user's cache; where neither can be written, every
-    process compiles for itself. The interpreter's lock stays held: for some microseconds, giving it up costs more.
+    Compiled at its first call, and kept beside the source or in the user's cache until that file changes (what it calls
+    in another file could change unnoticed); where neither can be written, every process compiles for itself. The
+    interpreter's lock stays held: for some microseconds, giving it up costs more.
     """
     if not has_compiler():
         return function

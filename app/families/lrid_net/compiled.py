@@ -31,8 +31,9 @@ def sum_of_trials(
     `words`: 32-bit words of the generator; `upper`: their upper bits, as many as `len(rows)` has. `margin`: how close a
     comparison is in doubt; then nothing else of what is returned counts.
     """
-    n, n_languages = rows.shape[0], scaled.shape[1] - 1
+    n_languages = scaled.shape[1] - 1
     total, products = np.zeros(n_languages), np.empty(n_languages)
+    drawn, smoothing = np.zeros(BLOCK_DRAWS, np.int64), np.zeros(BLOCK_DRAWS)
     place, sine, cosine, radius = 0, 0.0, 0.0, 0.0
     for trial in range(N_TRIALS):
         if trial % 2 == 0:  # four words make two normal deviates
@@ -42,24 +43,47 @@ def sum_of_trials(
             place += 4
         weight = (ALPHA + (cosine if trial % 2 == 0 else sine) * radius * WIDTH) / BASE
         products[:] = 1.0 / n_languages
-        draw = 0
+        n_draws = 0
         while True:
-            while upper[place] >= n:  # a word that chooses nothing
+            size = 1 if n_draws == 0 else BLOCK_DRAWS  # langdetect looks after draw 1, 6, 11, ...
+            for i in range(size):
+                while upper[place] >= len(rows):  # a word that chooses nothing
+                    place += 1
+                drawn[i] = rows[upper[place]]
+                smoothing[i] = weight * scale[drawn[i]]
                 place += 1
-            row = rows[upper[place]]
-            place += 1
-            smoothing = weight * scale[row]
-            for language in range(n_languages):
-                products[language] *= scaled[row, language] + smoothing
-            if draw % BLOCK_DRAWS == 0:
-                best, divisor = 0.0, products.sum()
-                for language in range(n_languages):
-                    products[language] /= divisor
-                    best = max(best, products[language])
-                if abs(best - CONVERGED) < margin:
-                    return total, True
-                if best > CONVERGED or draw >= LIMIT:
-                    break
-            draw += 1
+            multiply(products, scaled, drawn[:size], smoothing)
+            n_draws += size
+            best = normalise(products)
+            if abs(best - CONVERGED) < margin:
+                return total, True
+            if best > CONVERGED or n_draws > LIMIT:
+                break
         total += products
     return total, False
+
+
+@compiled
+def multiply(products: Float64Array, scaled: Float64Array, drawn: IndexArray, smoothing: Float64Array) -> None:
+    """Each language's product, (n_languages,), by its smoothed probabilities of the n-grams drawn."""
+    n = len(products)
+    if len(drawn) != BLOCK_DRAWS:
+        for row in range(len(drawn)):
+            products *= scaled[drawn[row], :n] + smoothing[row]
+        return
+    a, b, c, d, e = scaled[drawn[0]], scaled[drawn[1]], scaled[drawn[2]], scaled[drawn[3]], scaled[drawn[4]]
+    sa, sb, sc, sd, se = smoothing[0], smoothing[1], smoothing[2], smoothing[3], smoothing[4]
+    for i in range(n):  # in one go: what costs is to fetch and store
+        products[i] *= (a[i] + sa) * (b[i] + sb) * (c[i] + sc) * ((d[i] + sd) * (e[i] + se))
+
+
+@compiled
+def normalise(products: Float64Array) -> float:
+    """To a sum of 1; returns the largest."""
+    total, best = 0.0, 0.0
+    for product in products:
+        total += product
+        best = max(best, product)
+    for i in range(len(products)):
+        products[i] /= total
+    return best / total

@@ -13,17 +13,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
-import numpy.typing as npt
 
-from app.families.compiled import compiled
+from app.families.lrid_net_plus.loops import IndexArray
 
-IndexArray = npt.NDArray[np.int64]
 Laid = tuple[IndexArray, IndexArray]  # the numbers of several texts end to end, and where each begins, (n + 1,)
 
-FNV_START, FNV_PRIME = 2166136261, 16777619
-SPREAD = 2654435761  # odd, near 2**32 over the golden ratio: the upper bits of a product depend on all
-BITS_32 = 0xFFFFFFFF
-WORD_SALT, PAIR_SALT = 0x51ED270B, 0x7FEB352D
 BEGIN, END = "\x02", "\x03"
 WORD = re.compile(r"\w+")
 
@@ -53,34 +47,3 @@ def word_hashes(texts: Sequence[str]) -> Laid:
 
 def _starts(parts: Sequence[Sequence[object]]) -> IndexArray:
     return np.array([0, *accumulate([len(part) for part in parts])], np.int64)
-
-
-@compiled
-def most_buckets(n_codes: int, n_words: int, max_ngram: int) -> int:
-    """How many rows of the table a text may have."""
-    return max_ngram * n_codes + 2 * n_words
-
-
-@compiled
-def find_buckets(codes: IndexArray, words: IndexArray, max_ngram: int, shift: int, found: IndexArray) -> int:
-    """Rows of the table, with repetition, into `found`, which has room for all; returns how many.
-
-    `codes` (n,): a bounded text. First its n-grams by their start, then its words, each with the pair that it ends.
-    `shift`: 32 less the number of bits of a row's number.
-    """
-    count = 0
-    for start in range(len(codes)):
-        state = FNV_START
-        for length in range(1, min(max_ngram, len(codes) - start) + 1):
-            state = ((state ^ int(codes[start + length - 1])) * FNV_PRIME) & BITS_32
-            found[count] = (((state ^ length) * SPREAD) & BITS_32) >> shift
-            count += 1
-    for i in range(len(words)):
-        word = int(words[i])
-        found[count] = (((word ^ WORD_SALT) * SPREAD) & BITS_32) >> shift
-        count += 1
-        if i > 0:
-            pair = ((int(words[i - 1]) * FNV_PRIME) & BITS_32) ^ word ^ PAIR_SALT
-            found[count] = ((pair * SPREAD) & BITS_32) >> shift
-            count += 1
-    return count

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
+import pytest
+
+import app.families
 
 PROGRAM = """
 import json, sys
@@ -47,3 +53,24 @@ def test_without_numba_readers_and_head_say_the_same() -> None:
     compiled, plain = said("installed"), said("hidden")
     for name, values in compiled.items():
         np.testing.assert_allclose(values, plain[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def loops() -> Iterator[tuple[str, object]]:
+    dispatcher = pytest.importorskip("numba.core.dispatcher").Dispatcher
+    for module in pkgutil.walk_packages(app.families.__path__, "app.families."):
+        if "openvino" in module.name:
+            continue
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if isinstance(value, dispatcher) and value.py_func.__module__ == module.name:
+                yield f"{module.name}.{name}", value.py_func
+
+
+def test_compiled_loops_use_nothing_from_other_files_of_ours() -> None:
+    """numba keeps what it compiled until the file changes, and looks at no other."""
+    found = dict(loops())
+    assert "app.families.lrid_net_plus.loops.read_fields" in found
+    for name, function in found.items():
+        for used in function.__code__.co_names:
+            value = function.__globals__.get(used)
+            home = getattr(getattr(value, "py_func", value), "__module__", "")
+            assert not home.startswith("app.") or home == function.__module__, f"{name} uses {home}.{used}"

@@ -11,7 +11,8 @@ from app.domain import FloatArray
 from app.families.lrid_net.profiles import PROFILES, Profiles
 from app.families.lrid_net.read import langdetect_languages
 from app.families.lrid_net_plus.config import default_scripts
-from app.families.lrid_net_plus.counted import Explanations, explain, ngram_keys, owners, share_scripts, weigh
+from app.families.lrid_net_plus.counted import Explanations, ngram_keys, owners
+from app.families.lrid_net_plus.loops import explain, share_scripts, weigh
 from app.families.lrid_net_plus.ngrams import code_points, normalised
 
 

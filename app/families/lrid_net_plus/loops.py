@@ -1,0 +1,190 @@
+"""The loops of reading. They stand in one file, as compiled ones must: see `families.compiled`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain import FloatArray
+from app.families.compiled import compiled
+
+IndexArray = npt.NDArray[np.int64]
+SlotRows = npt.NDArray[np.int32]
+Owners = npt.NDArray[np.uint8]  # the script of each code point
+Spelled = tuple[IndexArray, IndexArray, IndexArray, IndexArray]  # see FieldReader.spelled
+Tables = tuple[IndexArray, SlotRows, FloatArray, Owners, int, int]  # see FieldReader
+
+FNV_START, FNV_PRIME = 2166136261, 16777619
+SPREAD = 2654435761  # odd, near 2**32 over the golden ratio: the upper bits of a product depend on all
+BITS_32 = 0xFFFFFFFF
+WORD_SALT, PAIR_SALT = 0x51ED270B, 0x7FEB352D
+CODE_BITS = 21  # of a code point; three make a key
+SLOT_BITS = 18  # 87,486 n-grams are known to the profiles of langdetect 1.0.9
+NOT_KNOWN = -1
+
+
+@compiled
+def most_buckets(n_codes: int, n_words: int, max_ngram: int) -> int:
+    """How many rows of the table a text may have."""
+    return max_ngram * n_codes + 2 * n_words
+
+
+@compiled
+def find_buckets(codes: IndexArray, words: IndexArray, max_ngram: int, shift: int, found: IndexArray) -> int:
+    """Rows of the table, with repetition, into `found`, which has room for all; returns how many.
+
+    `codes` (n,): a bounded text. First its n-grams by their start, then its words, each with the pair that it ends.
+    `shift`: 32 less the number of bits of a row's number.
+    """
+    count = 0
+    for start in range(len(codes)):
+        state = FNV_START
+        for length in range(1, min(max_ngram, len(codes) - start) + 1):
+            state = ((state ^ int(codes[start + length - 1])) * FNV_PRIME) & BITS_32
+            found[count] = (((state ^ length) * SPREAD) & BITS_32) >> shift
+            count += 1
+    for i in range(len(words)):
+        word = int(words[i])
+        found[count] = (((word ^ WORD_SALT) * SPREAD) & BITS_32) >> shift
+        count += 1
+        if i > 0:
+            pair = ((int(words[i - 1]) * FNV_PRIME) & BITS_32) ^ word ^ PAIR_SALT
+            found[count] = ((pair * SPREAD) & BITS_32) >> shift
+            count += 1
+    return count
+
+
+@compiled
+def _slot(key: int) -> int:
+    """Where to look first."""
+    return ((((key >> 31) ^ key) & BITS_32) * SPREAD & BITS_32) >> (32 - SLOT_BITS)
+
+
+@compiled
+def fill_slots(keys: IndexArray, rows: SlotRows, new: IndexArray) -> None:
+    """Key i of `new` gets row i; a slot that is taken passes it on to the next."""
+    for row in range(len(new)):
+        slot = _slot(int(new[row]))
+        while keys[slot] != NOT_KNOWN:
+            slot = (slot + 1) % len(keys)
+        keys[slot], rows[slot] = new[row], row
+
+
+@compiled
+def explain(
+    codes: IndexArray, keys: IndexArray, rows: SlotRows, logarithms: FloatArray, total: FloatArray
+) -> int:
+    """Adds the logarithms of the probabilities of all known n-grams to `total`, (n_languages,); returns how many.
+
+    `codes` (n,): of a text as `Explanations.spelled` gives it. Its first two are the spaces before.
+    """
+    n_known = 0
+    for end in range(2, len(codes)):
+        key, shift = 0, 0
+        for place in range(end, end - 3, -1):  # one, two, three characters
+            key |= (int(codes[place]) + 1) << shift
+            shift += CODE_BITS
+            slot = _slot(key)
+            while keys[slot] != NOT_KNOWN and keys[slot] != key:
+                slot = (slot + 1) % len(keys)
+            if keys[slot] == key:
+                total += logarithms[rows[slot]]
+                n_known += 1
+    return n_known
+
+
+@compiled
+def weigh(evidence: FloatArray, n_known: float, mean: FloatArray, posterior: FloatArray) -> None:
+    """Two views of the sums over the n-grams, (n_languages,) each; zeros where nothing is known.
+
+    `mean` over the n-grams, less the mean over the languages: how a text is written. And the `posterior`, with the
+    evidence of k n-grams counted as that of sqrt(k), since neighbours share their characters: how sure that makes.
+    """
+    if n_known == 0:
+        mean[:] = 0.0
+        posterior[:] = 0.0
+        return
+    n_languages = len(evidence)
+    centre = 0.0
+    for i in range(n_languages):
+        centre += float(evidence[i])
+    centre /= n_languages
+    largest = float(evidence.max())
+    root, total = np.sqrt(n_known), 0.0
+    for i in range(n_languages):
+        mean[i] = (float(evidence[i]) - centre) / n_known
+        posterior[i] = np.exp((float(evidence[i]) - largest) / root)
+        total += float(posterior[i])
+    for i in range(n_languages):
+        posterior[i] /= total
+
+
+@compiled
+def share_scripts(codes: IndexArray, owner: Owners, shares: FloatArray) -> None:
+    """Shares of a text's characters by script into `shares`, (n_scripts,) zeros; they need not add up to 1."""
+    for code in codes:
+        if code < len(owner) and owner[code] < len(shares):
+            shares[owner[code]] += 1.0
+    for i in range(len(shares)):
+        shares[i] /= max(1, len(codes))
+
+
+@compiled
+def take_apart(
+    spelled: Spelled, i: int, tables: Tables, evidence: FloatArray, scripts: FloatArray
+) -> tuple[IndexArray, int]:
+    """Rows of the table for text i; adds to `evidence` and `scripts`, zeros of (n_languages,) and (n_scripts,)."""
+    codes, starts, words, word_starts = spelled
+    keys, rows, logarithms, owner, max_ngram, shift = tables
+    own, own_words = codes[starts[i] : starts[i + 1]], words[word_starts[i] : word_starts[i + 1]]
+    seen = i + len(word_starts) - 1
+    buckets = np.empty(most_buckets(len(own), len(own_words), max_ngram), np.int64)
+    n_buckets = find_buckets(own, own_words, max_ngram, shift, buckets)
+    n_known = explain(codes[starts[seen] : starts[seen + 1]], keys, rows, logarithms, evidence)
+    share_scripts(own[1:-1], owner, scripts)
+    return buckets[:n_buckets], n_known
+
+
+@compiled
+def weigh_fields(evidence: FloatArray, n_known: FloatArray, views: FloatArray) -> None:
+    """Both views of each field and of all together into `views`, (2 * 4 * n_languages,); see `weigh`.
+
+    All fields together are the sum of the fields: n-grams across their borders would say nothing.
+    """
+    n_fields, n = evidence.shape
+    for field in range(n_fields):
+        weigh(evidence[field], n_known[field], views[2 * field * n :][:n], views[(2 * field + 1) * n :][:n])
+    weigh(evidence.sum(axis=0), n_known.sum(), views[2 * n_fields * n :][:n], views[(2 * n_fields + 1) * n :][:n])
+
+
+@compiled
+def read_fields(
+    spelled: Spelled, places: IndexArray, tables: Tables, table: FloatArray, evidence: FloatArray, x_lang: FloatArray
+) -> None:
+    """Fills x_lang, (n_features,) zeros. Text i is field `places[i]`: 0 artist, 1 album, 2 title.
+
+    `evidence`: zeros, (3, n_languages).
+    """
+    (n_fields, n_languages), size = evidence.shape, table.shape[1]
+    views_at = n_fields * size
+    scripts_at = views_at + 2 * (n_fields + 1) * n_languages
+    n_scripts = (len(x_lang) - scripts_at) // n_fields - 1
+    n_known = np.zeros(n_fields, np.float32)
+    for i in range(len(places)):
+        field = places[i]
+        scripts = x_lang[scripts_at + field * n_scripts :][:n_scripts]
+        buckets, n_known[field] = take_apart(spelled, i, tables, evidence[field], scripts)
+        add_up(table, buckets, x_lang[field * size :][:size])
+        x_lang[len(x_lang) - n_fields + field] = 1.0
+    weigh_fields(evidence, n_known, x_lang[views_at:scripts_at])
+
+
+@compiled
+def add_up(table: FloatArray, buckets: IndexArray, total: FloatArray) -> None:
+    """The sum of these rows of the table over the root of their number into `total`, (embedding_size,) zeros."""
+    for bucket in buckets:
+        for i in range(len(total)):
+            total[i] += table[bucket, i]
+    root = np.float32(np.sqrt(max(1, len(buckets))))
+    for i in range(len(total)):
+        total[i] /= root
