@@ -28,7 +28,7 @@ def data_folder() -> Path:
 
 
 @contextmanager
-def _counting(what: str) -> Iterator[Callable[[int], None]]:
+def counting(what: str) -> Iterator[Callable[[int], None]]:
     """A bar for work whose length is not known in advance."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -160,7 +160,7 @@ def pack(
 
     names = metadata or data_folder() / "metadata.tsv"
     config = PackConfig(output=output, metadata=names, synthesis=synthesis, limit_mb=limit_mb)
-    with _counting("packing") as advance:
+    with counting("packing") as advance:
         size_bytes = run(config, advance)
     typer.echo(f"{output}: {size_bytes / 1e6:.1f} MB")
 
@@ -201,7 +201,7 @@ def make(
         limits=limits,
         variant=variant,
     )
-    with _counting("listening") as advance:
+    with counting("listening") as advance:
         folder = make_release(config, advance)
     typer.echo(f"{folder}: made and verified")
 
@@ -235,7 +235,7 @@ def evaluate(
 
     chosen = replace(_rows(manifest, name, split, exclude_strength), catalog_prior=catalog_prior)
     folder = release_folder(store or Settings().model_store, release)
-    with _counting("listening and reading") as advance:
+    with counting("listening and reading") as advance:
         evaluation = run(folder, chosen, output, progress=advance)
     typer.echo(markdown(evaluation))
     typer.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
@@ -271,7 +271,7 @@ def table(
         typer.echo(baseline_page(number, baselines(rows, codes), describe(chosen, rows)))
         return
     folders = [release_folder(store or Settings().model_store, release) for release in releases]
-    with _counting("listening and reading") as advance:
+    with counting("listening and reading") as advance:
         typer.echo(release_page(number, [measure(folder, chosen, progress=advance) for folder in folders]))
 
 

@@ -28,8 +28,10 @@ class Settings(BaseSettings):
         "a number for each code.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA when there is one.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Of the trunk. `auto`: bf16 where the hardware multiplies it, else fp32 (fp16 on older GPUs)."
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        "auto",
+        description="Of the trunk. `auto`: bf16 where the hardware multiplies it, else fp32 (fp16 on older GPUs); never "
+        "`int8`, which needs the extra `openvino` and a quantised release.",
     )
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto", description="What runs the trunk on a CPU. `auto`: OpenVINO where the extra `openvino` is installed."

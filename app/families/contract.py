@@ -11,7 +11,7 @@ from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.domain import FloatArray, Language, Metadata, Probabilities, Reading
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Mode = Literal["both", "audio_only", "text_only"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]  # no separators: names become paths
 Probability = Annotated[float, Field(ge=0, le=1)]
+LEAST_TOP1, MOST_MEAN_ABS_DP = 0.99, 0.01  # of 8 bits against fp32
 
 
 class Strict(BaseModel):
@@ -58,6 +59,29 @@ class Thresholds(Strict):
         return {} if mode == "audio_only" else self.by_language
 
 
+class Agreement(Strict):
+    """How near 8 bits come to fp32 on windows that were not calibrated on. Less than this is not shipped."""
+
+    windows: int = Field(ge=1)
+    top1: float = Field(ge=LEAST_TOP1, le=1)  # share of windows with the same best class
+    mean_abs_dp: float = Field(ge=0, le=MOST_MEAN_ABS_DP)  # mean |Δp| over windows and classes
+
+
+class Int8(Strict):
+    """What it takes to run the trunk in 8 bits: the range of each convolution's input. One not named stays in floats."""
+
+    ranges: dict[str, tuple[float, float]] = Field(min_length=1)  # least and largest input, by the convolution's name
+    calibration: str  # what the ranges were measured on, in words
+    compared_on: str  # what the agreement was measured on, in words
+    agreement: dict[Literal["audio_only", "both"], Agreement] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ranges_have_a_width(self) -> Int8:
+        if wrong := sorted(name for name, (low, high) in self.ranges.items() if not low < high):
+            raise ValueError(f"int8: the range of {wrong[0]!r} is empty")
+        return self
+
+
 class Manifest(Strict):
     """The part of `manifest.json` that every family has."""
 
@@ -70,6 +94,7 @@ class Manifest(Strict):
     metrics: dict[Mode, dict[str, Any]]
     temperature: Temperatures
     thresholds: Thresholds
+    int8: Int8 | None = None  # made by `lrid releases quantise`
 
     @cached_property
     def languages(self) -> tuple[Language, ...]:

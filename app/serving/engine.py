@@ -26,7 +26,7 @@ from app.serving.priority import step_back
 
 log = logging.getLogger("lrid.engine")
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Backend = Literal["torch", "openvino"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -153,18 +153,24 @@ def _fuse(conv: nn.Module, norm: nn.Module) -> nn.Module:
 
 def choose(*, device: str, precision: str, threads: int, backend: str = "auto") -> EngineChoice:
     """Settle `auto`: CUDA where there is one; on a CPU OpenVINO if it is installed, and the faster of fp32 and bf16, by a
-    short measurement.
+    short measurement. int8 is never chosen, only asked for: its rounding is coarser.
 
-    Raises ValueError when CUDA or OpenVINO is asked for and there is none.
+    Raises ValueError when CUDA or OpenVINO is asked for and there is none, and for int8 where it cannot run.
     """
     has_openvino = importlib.util.find_spec("openvino") is not None
     if backend == "openvino" and not has_openvino:
         raise ValueError("engine=openvino was asked for, and it is not installed; install the extra `openvino`")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda was asked for, and no CUDA device is available; use device=auto or cpu")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if precision == "int8" and (on_gpu or backend == "torch" or not has_openvino):
+        raise ValueError(
+            "precision=int8 was asked for, which only OpenVINO runs, and only on a CPU; install the extra `openvino` and "
+            "use device=cpu and engine=auto, or another precision"
+        )
     if threads:
         torch.set_num_threads(threads)
-    if device != "cpu" and torch.cuda.is_available():
+    if on_gpu:
         native = torch.cuda.get_device_capability() >= (8, 0)  # Ampere and later multiply bf16
         chosen: Precision = ("bf16" if native else "fp16") if precision == "auto" else precision  # type: ignore[assignment]
         return EngineChoice("cuda", chosen, batch_size=32)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
+from app.errors import ReleaseError
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
 
 if TYPE_CHECKING:
+    from app.families.contract import Int8
     from app.families.lrid_net.fused import FusedResNet
     from app.families.lrid_net.openvino_trunk import OpenVinoTrunk
 
@@ -136,10 +138,11 @@ class ResNet(nn.Module):
 class Listener(nn.Module):
     """Waveform to s_audio in one module: what the engine runs on the device."""
 
-    def __init__(self, log_mel: LogMel, trunk: ResNet | FusedResNet | OpenVinoTrunk) -> None:
+    def __init__(self, log_mel: LogMel, trunk: ResNet | FusedResNet | OpenVinoTrunk, int8: Int8 | None = None) -> None:
         super().__init__()
         self.log_mel = log_mel
         self.trunk = trunk
+        self.int8_ranges = None if int8 is None else int8.ranges
 
     def fused(self) -> Listener:
         """For the CPU, after folding: the same with fused convolutions, or itself where there are none."""
@@ -151,12 +154,24 @@ class Listener(nn.Module):
         return Listener(self.log_mel, FusedResNet(self.trunk, (1, 1, c.mel_bands, c.window_frames)))
 
     def by_openvino(self, precision: str, threads: int) -> list[Listener]:
-        """For the CPU, after folding, in fp32: for a lone window on all threads, and for one window on each thread."""
+        """For the CPU, after folding, in fp32: for a lone window on all threads, and for one window on each thread.
+
+        Raises ReleaseError for int8 without ranges, or with ranges of another network.
+        """
         from app.families.lrid_net.openvino_trunk import compile_trunk
+        from app.families.lrid_net.quantised import quantised
 
         assert isinstance(self.trunk, ResNet)
+        trunk: nn.Module = self.trunk
+        if precision == "int8":
+            if self.int8_ranges is None:
+                raise ReleaseError(
+                    "precision=int8 was asked for, and this release was not quantised; use auto, fp32 or bf16, or run "
+                    "`lrid releases quantise` on it"
+                )
+            trunk = quantised(trunk, self.int8_ranges)
         c = self.log_mel.config
-        trunks = compile_trunk(self.trunk, (1, 1, c.mel_bands, c.window_frames), precision, threads)
+        trunks = compile_trunk(trunk, (1, 1, c.mel_bands, c.window_frames), precision, threads)
         return [Listener(self.log_mel, trunk) for trunk in trunks]
 
     def forward(self, samples: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class LridNetModel:
         load_weights(network, weights)
         network.eval()
         self.network = network
-        self.listener = Listener(LogMel(manifest.listen), network.f)
+        self.listener = Listener(LogMel(manifest.listen), network.f, manifest.int8)
         self._head = Head(network, self._listen_to_zeros())
 
     @property

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from app.families.lrid_net.listen import ResNet
-
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -35,23 +33,31 @@ class OpenVinoTrunk(nn.Module):
         return torch.from_numpy(features.copy())
 
 
-def compile_trunk(trunk: ResNet, shape: tuple[int, int, int, int], precision: str, threads: int) -> list[OpenVinoTrunk]:
+def compile_trunk(
+    trunk: nn.Module, shape: tuple[int, int, int, int], precision: str, threads: int
+) -> list[OpenVinoTrunk]:
     """A folded fp32 trunk on all threads together, and on one thread for each of as many windows side by side.
 
-    Raises ImportError without the extra.
+    For int8 it is the `quantised` one. Raises ImportError without the extra.
     """
     openvino: Any = importlib.import_module("openvino")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # OpenVINO traces by a way that torch calls deprecated
         model = openvino.convert_model(trunk, example_input=torch.zeros(shape), input=[list(shape)])
     core = openvino.Core()
+    hint = _HINTS.get(precision) or _around_int8(core)
     compiled = []
     for streams in (1, threads):
         settings = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_PRECISION_HINT": hint,
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # decoders want to run on the same cores
         }
         compiled.append(OpenVinoTrunk(core.compile_model(model, "CPU", settings)))
     return compiled
+
+
+def _around_int8(core: Any) -> str:
+    """What is not rounded to 8 bits (shortcuts, the first layer, the mean) is bf16 where the CPU multiplies it."""
+    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"

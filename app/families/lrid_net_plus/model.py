@@ -34,7 +34,7 @@ class LridNetPlusModel:
         load_weights(network, {name: tensor for name, tensor in weights.items() if name != TABLE})
         network.eval()
         self.network = network
-        self.listener = Listener(LogMel(manifest.listen), network.f)
+        self.listener = Listener(LogMel(manifest.listen), network.f, manifest.int8)
         self._head = Head(network, listen_to_zeros(network, manifest.listen))
 
     @property
