@@ -68,9 +68,9 @@ class Agreement(Strict):
 
 
 class Int8(Strict):
-    """What it takes to run the trunk in 8 bits: the range of each convolution's input. One not named stays in floats."""
+    """What it takes to run the trunk in 8 bits: ranges of what is rounded. What is not named stays in floats."""
 
-    ranges: dict[str, tuple[float, float]] = Field(min_length=1)  # least and largest input, by the convolution's name
+    ranges: dict[str, tuple[float, float]] = Field(min_length=1)  # least and largest, by the layer's name
     calibration: str  # what the ranges were measured on, in words
     compared_on: str  # what the agreement was measured on, in words
     agreement: dict[Literal["audio_only", "both"], Agreement] = Field(min_length=1)

@@ -171,7 +171,7 @@ def _window(row: Row, model: Model, progress: Progress) -> FloatArray:
 
 @torch.inference_mode()
 def _calibrate(listener: Listener, windows: Sequence[FloatArray], progress: Progress) -> Ranges:
-    """Of every convolution but the first."""
+    """Of everything but the first convolution."""
     with measured_ranges(listener.trunk) as ranges:
         for window in windows:
             listener(torch.from_numpy(window)[None])

@@ -2,7 +2,8 @@
 
 Here it is computed in floats (*fake* quantisation). OpenVINO knows the pattern, and runs such a convolution as a product of
 8-bit integers. Weights: symmetric, a scale for each output channel, so nothing of them has to be stored. Inputs: 0 to 255
-between two numbers for each convolution, measured on training windows. The shortcuts are not rounded.
+between two numbers for each convolution, measured on training windows. What a block adds up is rounded too, its shortcut as
+the input of the convolution beside it: then sums are made inside convolutions, and nothing between blocks is in floats.
 """
 
 from __future__ import annotations
@@ -15,10 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from app.errors import ReleaseError
+from app.families.lrid_net.listen import Bottleneck
 
-Ranges = dict[str, tuple[float, float]]  # least and largest input of each convolution, by its name in the trunk
+Ranges = dict[str, tuple[float, float]]  # least and largest, by name: of a convolution's input, of a summand
 
-_INPUT_STEPS, _WEIGHT_STEPS = 255, 127
+_STEPS, _WEIGHT_STEPS = 255, 127
+
+
+class Rounded(nn.Module):
+    """Activations rounded to 8 bits: 256 steps from `low` to `high`, one of which is 0."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        low, high = min(low, 0.0), max(high, 1e-6)  # 0 is what padding is, and what ReLU leaves
+        self._scale = (high - low) / _STEPS
+        self._zero = round(-low / self._scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape → the same."""
+        return torch.fake_quantize_per_tensor_affine(x, self._scale, self._zero, 0, _STEPS)
 
 
 class QuantisedConv(nn.Module):
@@ -38,39 +54,49 @@ class QuantisedConv(nn.Module):
         self.register_buffer("weight_zero", torch.zeros(len(scale), dtype=torch.int32))
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._stride, self._padding = conv.stride, conv.padding
-        low, high = min(low, 0.0), max(high, 1e-6)  # 0, which is also the padding, must be a step
-        self._scale = (high - low) / _INPUT_STEPS
-        self._zero = round(-low / self._scale)
+        self._rounded = Rounded(low, high)
 
     def forward(self, x: Tensor) -> Tensor:
         """As the convolution, within the rounding."""
-        x = torch.fake_quantize_per_tensor_affine(x, self._scale, self._zero, 0, _INPUT_STEPS)
         weight = torch.fake_quantize_per_channel_affine(
             self.weight, self.weight_scale, self.weight_zero, 0, -_WEIGHT_STEPS, _WEIGHT_STEPS
         )
-        return torch.conv2d(x, weight, self._bias, self._stride, self._padding)
+        return torch.conv2d(self._rounded(x), weight, self._bias, self._stride, self._padding)
 
 
 def quantised(trunk: nn.Module, ranges: Mapping[str, tuple[float, float]]) -> nn.Module:
-    """A copy of a folded fp32 trunk with the convolutions that `ranges` names in 8 bits; the others stay as they are.
+    """A copy of a folded fp32 trunk in which all that `ranges` names is in 8 bits; the rest stays as it is.
 
-    Raises ReleaseError for a name that is none of its convolutions.
+    Raises ReleaseError for a name that is nothing of this network.
     """
     copied = copy.deepcopy(trunk)
-    convolutions = {name for name, module in copied.named_modules() if isinstance(module, nn.Conv2d)}
-    if unknown := sorted(ranges.keys() - convolutions):
-        raise ReleaseError(f"int8: the network has no convolution {unknown[0]!r}; make the ranges again for this release")
+    modules = dict(copied.named_modules())
+    known = {name for name, module in modules.items() if isinstance(module, nn.Conv2d)} | _summands(copied).keys()
+    if unknown := sorted(ranges.keys() - known):
+        raise ReleaseError(f"int8: the network has no layer {unknown[0]!r}; make the ranges again for this release")
     for name, (low, high) in ranges.items():
         parent, _, own = name.rpartition(".")
-        conv = copied.get_submodule(name)
-        assert isinstance(conv, nn.Conv2d)
-        setattr(copied.get_submodule(parent), own, QuantisedConv(conv, low, high))
+        module = modules[name]
+        convolution = isinstance(module, nn.Conv2d)
+        setattr(modules[parent], own, QuantisedConv(module, low, high) if convolution else Rounded(low, high))
+    for name, block in modules.items():
+        if isinstance(block, Bottleneck) and block.downsample is None and f"{name}.conv1" in ranges:
+            block.downsample = Rounded(*ranges[f"{name}.conv1"])
     return copied
+
+
+def _summands(trunk: nn.Module) -> dict[str, nn.Module]:
+    """What a block adds up, by name: the BatchNorms at the ends of its two branches, or what is left of them by folding."""
+    return {
+        name: module
+        for name, module in trunk.named_modules()
+        if name.endswith((".bn3", ".downsample.1")) and isinstance(module, (nn.BatchNorm2d, nn.Identity))
+    }
 
 
 @contextmanager
 def measured_ranges(trunk: nn.Module) -> Iterator[Ranges]:
-    """While it lasts: the least and largest number that each convolution of `trunk` is given, over all passes."""
+    """While it lasts: the least and largest input of each convolution and the same of each summand, over all passes."""
     ranges: Ranges = {}
 
     def look(name: str, x: Tensor) -> None:
@@ -82,6 +108,10 @@ def measured_ranges(trunk: nn.Module) -> Iterator[Ranges]:
         module.register_forward_pre_hook(lambda _, given, name=name: look(name, given[0]))
         for name, module in trunk.named_modules()
         if isinstance(module, nn.Conv2d)
+    ]
+    hooks += [
+        module.register_forward_hook(lambda _, given, output, name=name: look(name, output))
+        for name, module in _summands(trunk).items()
     ]
     try:
         yield ranges

@@ -80,7 +80,7 @@ def test_the_block_is_written_and_the_rest_stays(folder: Path, corpus: Path) -> 
     before.pop("int8", None)
     assert after == before
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"} == files
-    assert len(block["ranges"]) == 16, "every convolution but the first"
+    assert len(block["ranges"]) == 24, "every convolution but the first, and the two summands of four blocks"
     assert "split=train" in block["calibration"]
     assert "split=valid" in block["compared_on"]
     assert block["agreement"]["both"] == {"windows": 4, "top1": 1.0, "mean_abs_dp": 0.0}

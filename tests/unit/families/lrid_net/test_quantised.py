@@ -57,7 +57,7 @@ def test_a_trunk_in_8_bits_is_near_the_one_in_floats_and_not_the_same() -> None:
         rounded = quantised(trunk, ranges)(x)
         first_only = quantised(trunk, {"conv1": ranges["conv1"]})(x)
         assert torch.equal(trunk(x), exact), "it is not changed, and no hook is left"
-    assert len(ranges) == 17, "the first, three in each of four blocks, and four shortcuts"
+    assert len(ranges) == 25, "the first convolution, in four blocks three and one in the shortcut, and two summands each"
     assert ranges["conv1"] == (pytest.approx(x.min().item()), pytest.approx(x.max().item()))
     apart = (rounded - exact).norm() / exact.norm()
     assert 0 < apart < 0.05
@@ -74,7 +74,7 @@ def test_ranges_are_over_all_passes() -> None:
 
 
 def test_ranges_of_another_network_are_refused() -> None:
-    with pytest.raises(ReleaseError, match=r"no convolution 'layer9\.0\.conv1'"):
+    with pytest.raises(ReleaseError, match=r"no layer 'layer9\.0\.conv1'"):
         quantised(tiny_model().network.f, {"layer9.0.conv1": (0.0, 1.0)})
 
 
@@ -109,3 +109,32 @@ def test_a_block_that_proves_nothing_is_refused(wrong: dict[str, Any]) -> None:
     Int8.model_validate(BLOCK)
     with pytest.raises(ValidationError):
         Int8.model_validate(BLOCK | wrong)
+
+
+def test_shortcuts_are_rounded_too() -> None:
+    network = {"stage_blocks": [2, 1, 1, 1], "base_channels": 4, "text_units": 16, "text_layers": 2, "identify_units": 16}
+    trunk = fold_batch_norm(copy.deepcopy(tiny_model(network=network).network.f)).eval()
+    step = 4.0 / 255
+    rounded = quantised(trunk, {"layer1.0.downsample.1": (-2.0, 2.0), "layer1.1.conv1": (0.0, 4.0)})
+    x = torch.rand(1, 16, 4, 4, generator=torch.Generator().manual_seed(1)) * 4
+    with torch.inference_mode():
+        through = rounded.get_submodule("layer1.1.downsample")(x)
+        projected = rounded.get_submodule("layer1.0.downsample")(x[:, :4])
+    assert torch.allclose(through / step, (through / step).round(), atol=1e-3)
+    assert 0 < (through - x).abs().max() <= step
+    assert projected.abs().max() <= 2.01
+    assert len(projected.unique()) <= 256
+    assert trunk.get_submodule("layer1")[1].downsample is None, "it is not changed"
+
+
+def test_ranges_before_and_after_folding_are_the_same() -> None:
+    """They are measured with BatchNorm and used without."""
+    trunk = tiny_model().network.f.eval()
+    folded = fold_batch_norm(copy.deepcopy(trunk))
+    x = torch.randn(1, 1, 128, 64, generator=torch.Generator().manual_seed(4)) * 20 - 30
+    with torch.inference_mode(), measured_ranges(trunk) as before, measured_ranges(folded) as after:
+        trunk(x)
+        folded(x)
+    assert before.keys() == after.keys()
+    for name, given in before.items():
+        assert after[name] == pytest.approx(given, rel=1e-3, abs=1e-3)
