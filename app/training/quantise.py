@@ -34,7 +34,7 @@ from app.training.errors import CorpusError
 
 Progress = Callable[[int], None]
 Engines = Callable[[nn.Module, Literal["fp32", "int8"]], Listen]  # a listener → how it is run in a precision
-FIRST = "conv1"  # sees decibels of one channel: a fiftieth of the work, and the rounding of all that follows
+FIRST = "conv1"  # sees decibels of one channel: a hundredth of the work, and its rounding would be in all that follows
 
 
 @dataclass(frozen=True, kw_only=True)
