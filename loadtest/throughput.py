@@ -4,9 +4,9 @@
     python -m loadtest.throughput --clips 8 --rounds 1 --idle-seconds 5
     python -m loadtest.throughput --json result.json
 
-Both servers run at the same time as processes of their own on loopback, idle while the other is asked. Rounds go back
-and forth between them, so that both meet the same machine; what is compared are medians. Needs the extra `loadtest`
-or `test` (psutil). It measures:
+With the paper's network, `lrid_net/1`: the plain handler can do each of its steps with stock parts. Both servers run at the
+same time as processes of their own on loopback, idle while the other is asked. Rounds go back and forth between them, so
+that both meet the same machine; what is compared are medians. Needs the extra `loadtest` or `test` (psutil). It measures:
 
 - metadata only: requests a second, against the same request done by pushing a zero spectrogram through the trunk;
 - 30 s MP3 clips, 32 at once: clips a second, against a handler that decodes, transforms and runs the network in eager
@@ -35,6 +35,7 @@ from loadtest.sounds import TRACKS, encoded
 
 CLIP_SECONDS = 30.0
 DISTINCT_CLIPS = 4
+MODEL = "lrid_net/1"
 TEXT_REQUESTS, TEXT_REQUESTS_PLAIN, TEXT_CONNECTIONS = 2000, 8, 8
 ROUND_TIMEOUT_SECONDS = 300.0
 RATIO_TEXT, RATIO_CLIPS, IDLE_CPU_PERCENT, MEMORY_MB = 20.0, 1.8, 1.0, 2500.0  # what is asked of the service
@@ -78,9 +79,9 @@ def main() -> None:
 
 def measure(clips_at_once: int, rounds: int, idle_seconds: float) -> Result:
     clips = [encoded(CLIP_SECONDS, seed, "MP3") for seed in range(DISTINCT_CLIPS)]
-    cpu = {"LRID_DEVICE": "cpu"}
-    with server(OURS, "/health/ready", **cpu) as (ours, process):
-        with server(PLAIN, "/openapi.json", **cpu) as (plain, _):
+    both = {"LRID_DEVICE": "cpu", "LRID_MODEL": MODEL}
+    with server(OURS, "/health/ready", **both) as (ours, process):
+        with server(PLAIN, "/openapi.json", **both) as (plain, _):
             text = _text_rounds(ours, plain, rounds)
             sent = [clips[i % len(clips)] for i in range(clips_at_once)]
             pair, difference = _clip_rounds(ours, plain, sent, rounds)

@@ -24,11 +24,14 @@ from torch import Tensor, nn
 
 from app.families.lrid_net.listen import Listener
 from app.families.lrid_net.model import LridNetModel
+from app.families.lrid_net_plus.model import LridNetPlusModel
 from app.families.store import load_model, release_folder
 from app.serving.engine import DTYPES, Engine, EngineChoice, choose, fold_batch_norm
 from app.settings import Settings
 
 GFLOP_PER_WINDOW = 52.9  # of the default network, 30 s
+
+Model = LridNetModel | LridNetPlusModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def windows_per_second(listen: Callable[[Tensor], Tensor], x: Tensor, at_once: i
     return sum(done) / (time.perf_counter() - started)  # the last passes are counted, and so is their time
 
 
-def trunks(model: LridNetModel, precision: str) -> dict[str, dict[int, nn.Module]]:
+def trunks(model: Model, precision: str) -> dict[str, dict[int, nn.Module]]:
     """The engine's own trunk and the plain one, for one thread and for all."""
     engine = Engine(model.listener, EngineChoice("cpu", precision, batch_size=1))  # type: ignore[arg-type]
     plain = fold_batch_norm(load_listener(model)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -83,14 +86,14 @@ def trunks(model: LridNetModel, precision: str) -> dict[str, dict[int, nn.Module
     return {"engine": {threads: alone, 1: beside}, "plain": {threads: layers, 1: layers}}
 
 
-def load_listener(model: LridNetModel) -> Listener:
+def load_listener(model: Model) -> Listener:
     """A copy that may be changed."""
     import copy
 
     return copy.deepcopy(model.listener)
 
 
-def stages(model: LridNetModel, trunk: nn.Module, dtype: torch.dtype, repeats: int) -> dict[str, float]:
+def stages(model: Model, trunk: nn.Module, dtype: torch.dtype, repeats: int) -> dict[str, float]:
     """Milliseconds of CPU time on one thread, the least of several: log-mel, then the trunk from its start to each layer."""
     torch.set_num_threads(1)
     samples = torch.randn(1, model.window_samples) * 0.1
@@ -109,7 +112,7 @@ def _thread_seconds(call: Callable[[], object]) -> float:
 def main() -> None:
     options = _options()
     model = load_model(release_folder(options.model_store, options.model))
-    assert isinstance(model, LridNetModel)
+    assert isinstance(model, Model)
     precision = choose(device="cpu", precision=options.precision, threads=0).precision
     cores = torch.get_num_threads()
     dtype = DTYPES[precision]
