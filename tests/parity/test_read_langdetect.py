@@ -91,8 +91,6 @@ TEXTS = varied_texts()
 
 @pytest.fixture(scope="module", params=["numba", "numpy"])
 def reader(request: pytest.FixtureRequest) -> LangdetectReader:
-    if request.param == "numba":
-        pytest.importorskip("numba")
     reader = LangdetectReader(LANGUAGES, seed=SEED, compiled=request.param == "numba")
     assert reader._compiled == (request.param == "numba")
     return reader

@@ -1,4 +1,4 @@
-"""g and h for serving: the same layers as the network's, with BatchNorm folded in, in numpy on the CPU.
+"""g and h for serving: the same layers as the network's, with BatchNorm folded in, on the CPU.
 
 They are 0.6 M multiplications beside f's 26,450 M. Run once a request on the CPU in fp32, they cost microseconds, cannot
 depend on what else is being served, and never wait for the device. What costs is to fetch the weights: a row whose input is

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-import pytest
+from numba.core.dispatcher import Dispatcher
 
 import app.families
 
@@ -56,12 +56,11 @@ def test_without_numba_readers_and_head_say_the_same() -> None:
 
 
 def loops() -> Iterator[tuple[str, object]]:
-    dispatcher = pytest.importorskip("numba.core.dispatcher").Dispatcher
     for module in pkgutil.walk_packages(app.families.__path__, "app.families."):
         if "openvino" in module.name:
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
-            if isinstance(value, dispatcher) and value.py_func.__module__ == module.name:
+            if isinstance(value, Dispatcher) and value.py_func.__module__ == module.name:
                 yield f"{module.name}.{name}", value.py_func
 
 
