@@ -46,5 +46,6 @@ class AudioGate:
         self._held_bytes += n_bytes
 
     def close(self) -> None:
-        self._account.change(-self._held_bytes)
-        self._held_bytes = 0
+        if self._held_bytes:
+            self._account.change(-self._held_bytes)
+            self._held_bytes = 0

@@ -21,6 +21,7 @@ from app.http.schemas import IdentifyRequest
 from app.serving.identifier import Ask, Identifier
 from app.serving.metrics import Metrics
 from app.serving.service import Service
+from app.serving.step import in_step
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -93,11 +94,13 @@ class IdentifyEndpoint:
         ranking = Ranking(manifest, asked.options)
         work = identifier.identify(asked.track, Ask(self._windows(asked), asked.options.explain, deadline))
         if asked.track.audio is None:
-            identified = await work  # never waits, so there is nothing to leave from
+            identified = await work  # over at once: not worth watching whether the client leaves
         else:
             identified = await unless_client_leaves(request.receive, work)
         self._metrics.observe_stages(identified.seconds_by_stage)
-        return build_response(identified, asked.track.metadata, manifest, asked.options, ranking)
+        answer = build_response(identified, asked.track.metadata, manifest, asked.options, ranking)
+        await in_step()  # the next thing is to send it
+        return answer
 
     def _windows(self, asked: IdentifyRequest) -> int:
         most = self._settings.max_windows

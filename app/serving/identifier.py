@@ -13,6 +13,7 @@ from app.errors import AudioError, DeadlineExceeded, NothingGiven, NothingUsable
 from app.families.contract import Model, mode_of
 from app.serving.batcher import Batcher, Heard
 from app.serving.metrics import Metrics
+from app.serving.step import in_step
 from app.serving.turns import Pace, Turns
 
 
@@ -71,13 +72,16 @@ class Identifier:
         seconds: dict[str, float] = {}
         if track.audio is None and not track.metadata.fields:
             raise NothingGiven("no audio, title, album or artist holds anything")
+        await in_step()
         reading = self._read(track, seconds)
+        await in_step()
         recording = await self._decode(track.audio, ask, seconds) if track.audio is not None else None
         heard = await self._listen(recording, ask, seconds)
         features = None if heard is None else heard.features
         if features is None and (reading is None or not reading.informative):
             raise NothingUsable(_why_unusable(recording, reading))
         answer = self._identify(features, reading, ask, seconds)
+        await in_step()
         seconds["total"] = time.perf_counter() - started
         mode, thresholds = mode_of(features is not None, reading), self.model.manifest.thresholds
         return Identification(
