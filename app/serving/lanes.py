@@ -40,7 +40,8 @@ class Lanes(Generic[T, R]):
         self._started = True
         for number in range(self._n):
             threading.Thread(target=_work, args=(self._calls,), name=f"lrid-lane-{number}", daemon=True).start()
-        weakref.finalize(self, _end, self._calls, self._n)
+        # At exit they are left asleep: what each keeps, a request of OpenVINO's, crashes if it is freed while Python ends.
+        weakref.finalize(self, _end, self._calls, self._n).atexit = False
 
 
 def _call(function: Callable[[T], R], item: T, future: Future[R]) -> _Call:

@@ -162,7 +162,7 @@ class Listener(nn.Module):
         from app.families.lrid_net.quantised import quantised
 
         assert isinstance(self.trunk, ResNet)
-        trunk: nn.Module = self.trunk
+        trunk = self.trunk
         if precision == "int8":
             if self.int8_ranges is None:
                 raise ReleaseError(

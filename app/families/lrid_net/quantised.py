@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from app.errors import ReleaseError
-from app.families.lrid_net.listen import Bottleneck
+from app.families.lrid_net.listen import Bottleneck, ResNet
 
 Ranges = dict[str, tuple[float, float]]  # least and largest, by name: of a convolution's input, of a summand
 
-_STEPS, _WEIGHT_STEPS = 255, 127
+STEPS = 255  # from the least of 256 values to the greatest
+_WEIGHT_STEPS = 127  # to either side of 0
 
 
 class Rounded(nn.Module):
@@ -29,12 +30,12 @@ class Rounded(nn.Module):
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
         low, high = min(low, 0.0), max(high, 1e-6)  # 0 is what padding is, and what ReLU leaves
-        self._scale = (high - low) / _STEPS
-        self._zero = round(-low / self._scale)
+        self.scale = (high - low) / STEPS
+        self.zero = round(-low / self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape → the same."""
-        return torch.fake_quantize_per_tensor_affine(x, self._scale, self._zero, 0, _STEPS)
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, STEPS)
 
 
 class QuantisedConv(nn.Module):
@@ -52,19 +53,25 @@ class QuantisedConv(nn.Module):
         self.register_buffer("weight", weight.contiguous())
         self.register_buffer("weight_scale", scale)
         self.register_buffer("weight_zero", torch.zeros(len(scale), dtype=torch.int32))
-        self._bias = None if conv.bias is None else conv.bias.detach()
-        self._stride, self._padding = conv.stride, conv.padding
-        self._rounded = Rounded(low, high)
+        self.bias = None if conv.bias is None else conv.bias.detach()
+        self.stride, self.padding = conv.stride, conv.padding
+        self.rounded = Rounded(low, high)
 
     def forward(self, x: Tensor) -> Tensor:
         """As the convolution, within the rounding."""
-        weight = torch.fake_quantize_per_channel_affine(
+        return torch.conv2d(self.rounded(x), self._rounded_weight(), self.bias, self.stride, self.padding)
+
+    def weight_steps(self) -> Tensor:
+        """The weights as they are multiplied, int8 in [-127, 127]; times `weight_scale` of their channel, as floats."""
+        return (self._rounded_weight() / self.weight_scale.view(-1, 1, 1, 1)).round().to(torch.int8)
+
+    def _rounded_weight(self) -> Tensor:
+        return torch.fake_quantize_per_channel_affine(
             self.weight, self.weight_scale, self.weight_zero, 0, -_WEIGHT_STEPS, _WEIGHT_STEPS
         )
-        return torch.conv2d(self._rounded(x), weight, self._bias, self._stride, self._padding)
 
 
-def quantised(trunk: nn.Module, ranges: Mapping[str, tuple[float, float]]) -> nn.Module:
+def quantised(trunk: ResNet, ranges: Mapping[str, tuple[float, float]]) -> ResNet:
     """A copy of a folded fp32 trunk in which all that `ranges` names is in 8 bits; the rest stays as it is.
 
     Raises ReleaseError for a name that is nothing of this network.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 
@@ -70,3 +72,23 @@ def test_threads_start_with_the_first_call_and_end_with_the_object() -> None:
     for thread in own:
         thread.join(timeout=20)
     assert not any(thread.is_alive() for thread in own)
+
+
+AT_EXIT = """
+import atexit, threading, time
+
+def look() -> None:
+    time.sleep(0.3)
+    print(sum(thread.name.startswith("lrid-lane") for thread in threading.enumerate()))
+
+atexit.register(look)  # the first to be registered is the last to be called
+
+from app.serving.lanes import Lanes
+lanes = Lanes(2, abs)
+lanes.map([1, 2])
+"""
+
+
+def test_at_exit_no_thread_wakes() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "2\n"

@@ -48,6 +48,15 @@ def test_weights_are_rounded_by_channel() -> None:
     assert conv(torch.ones(1, 1, 1, 1)).flatten().tolist() == pytest.approx([small, large])
 
 
+def test_weights_as_integers_are_those_that_are_computed_with() -> None:
+    conv = QuantisedConv(pointwise([1.0, 0.3, -2.0]), 0.0, 255.0)
+    assert conv.weight_steps().flatten().tolist() == [127, 127, -127], "each its channel's largest"
+    one_channel = nn.Conv2d(3, 1, 1, bias=False)
+    one_channel.weight.data = torch.tensor([-1.27, 0.5, 0.004]).view(1, 3, 1, 1)
+    assert QuantisedConv(one_channel, 0.0, 255.0).weight_steps().flatten().tolist() == [-127, 50, 0]
+    assert QuantisedConv(one_channel, 0.0, 255.0).weight_steps().dtype == torch.int8
+
+
 def test_a_trunk_in_8_bits_is_near_the_one_in_floats_and_not_the_same() -> None:
     trunk = fold_batch_norm(copy.deepcopy(tiny_model().network.f)).eval()
     x = torch.randn(2, 1, 128, 64, generator=torch.Generator().manual_seed(3)) * 20 - 30
