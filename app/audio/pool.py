@@ -88,7 +88,7 @@ class DecodePool:
     async def load(self, data: bytes, spec: WindowSpec, limits: DecodeLimits) -> Recording:
         """`load_recording` in a process. Raises AudioError; NotReady after `close`.
 
-        Cancelling the caller drops a waiting job, and within 0.25 s kills the process of a running one.
+        Cancelling the caller drops a waiting job, and within 0.75 s kills the process of a running one.
         The queue is not bounded here: who calls bounds what it accepts.
         """
         self.start()

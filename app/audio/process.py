@@ -25,6 +25,7 @@ from app.errors import AudioError, DecoderCrashed, DecoderTimeout
 _START_SECONDS = 30.0
 _TAKE_SECONDS = 5.0  # for a process that has nothing to do to take a file: it does at once, unless it hangs or is stopped
 _POLL_SECONDS = 0.25  # how often a waiting thread looks whether its caller is gone; only while a file is decoded
+_GRACE_SECONDS = 0.2  # for a file that nobody waits for any more: most are done by then, and a new process costs as much
 _SOCKET_BUFFER_BYTES = 1 << 20
 # All that a decoder gets to see of the environment: no keys, no settings.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
@@ -117,11 +118,16 @@ class DecoderProcess:
         Raises AudioError: the worker's own, DecoderTimeout, DecoderCrashed; StuckError; and AbandonedError.
         """
         self.jobs += 1
+        nobody_waits_since = math.inf
 
         def check() -> None:
+            nonlocal nobody_waits_since
+            now = time.monotonic()
             if job.abandoned.is_set():
+                nobody_waits_since = min(nobody_waits_since, now)
+            if now > nobody_waits_since + _GRACE_SECONDS:
                 raise AbandonedError
-            if time.monotonic() > deadline:
+            if now > deadline:
                 raise DecoderTimeout
 
         try:

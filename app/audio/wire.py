@@ -25,11 +25,10 @@ def no_check() -> None:
     """For a side that may wait for ever."""
 
 
-def send(connection: socket.socket, header: Header, body: memoryview | bytes = b"", check: Check = no_check) -> None:
-    """Send one message. Raises PeerGoneError, or what `check` raises."""
+def send(connection: socket.socket, header: Header, *, check: Check = no_check) -> None:
+    """Send the header of a message; a body follows by `send_body`. Raises PeerGoneError, or what `check` raises."""
     text = json.dumps(header).encode()
-    for part in (len(text).to_bytes(_LENGTH_BYTES, "big") + text, body):
-        send_body(connection, part, check)
+    send_body(connection, len(text).to_bytes(_LENGTH_BYTES, "big") + text, check)
 
 
 def send_body(connection: socket.socket, body: memoryview | bytes, check: Check = no_check) -> None:

@@ -74,7 +74,7 @@ def _answer(connection: socket.socket, load: Loader) -> None:
     header = wire.receive_header(connection)
     wire.send(connection, {"taken": True})
     reply: wire.Header
-    body = b""
+    bodies: list[memoryview] = []
     try:
         data = wire.receive_bytes(connection, header["bytes"])
     except MemoryError:
@@ -85,14 +85,16 @@ def _answer(connection: socket.socket, load: Loader) -> None:
         recording = load(data, WindowSpec(**header["spec"]), DecodeLimits(**header["limits"]))
         windows = [(window.start_seconds, window.seconds) for window in recording.windows]
         reply = {"seconds": recording.seconds, "format": recording.format, "windows": windows}
-        body = b"".join(np.ascontiguousarray(window.samples, np.float32).data for window in recording.windows)
+        bodies = [np.ascontiguousarray(window.samples, np.float32).data for window in recording.windows]
     except AudioError as error:
         reply = {"error": error.code, "detail": error.detail}
     except MemoryError:
         reply = {"error": "decoder_memory", "detail": ""}
     except Exception as error:
         reply = {"error": "decoder_crashed", "detail": "", "cause": _where(error)}
-    wire.send(connection, reply, body)
+    wire.send(connection, reply)
+    for body in bodies:
+        wire.send_body(connection, body)
 
 
 def _where(error: Exception) -> str:

@@ -185,13 +185,13 @@ def test_a_quick_job_survives_its_callers_leaving() -> None:
 
     async def scenario() -> tuple[str, str]:
         before = (await pool.load(b"pid", SPEC, LIMITS)).format
-        leaving = asyncio.create_task(pool.load(b"corrupt", SPEC, LIMITS))
-        await asyncio.sleep(0)
+        leaving = asyncio.create_task(pool.load(b"sleep 0.15", SPEC, LIMITS))
+        await asyncio.sleep(0.1)  # the decoder is at work, and all but done
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         return before, (await pool.load(b"pid", SPEC, LIMITS)).format
 
-    try:  # "quick" is a quarter of a second, which a busy machine may miss once, but not always
+    try:  # the grace is 0.2 s, which a busy machine may miss once, but not always
         assert any(before == after for before, after in (run(scenario()) for _ in range(5)))
     finally:
         pool.close()
