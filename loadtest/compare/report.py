@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,33 +118,42 @@ def save_json(result: Comparison, path: Path) -> None:
 
 
 def draw(result: Comparison, path: Path) -> None:
-    """Peaks as bars, and p99 at each load. Needs matplotlib."""
+    """Peaks as bars, and where loads were offered p99 at each. Needs matplotlib."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     scores = [score for score in result.scores if score.peak > 0]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 0.45 * len(scores) + 1.6), sharey=True)
-    places = range(len(scores))
-    colours = ["tab:red" if s.name == OURS else "tab:gray" if s.engine == "stock" else "tab:blue" for s in scores]
-    left.barh(places, [score.peak for score in scores], color=colours)
-    for place, score in zip(places, scores, strict=True):
-        left.text(score.peak, place, f" {score.peak:.2f}", va="center")
-    left.set_yticks(list(places), [score.name for score in scores])
-    left.invert_yaxis()
-    left.set_xlabel("clips a second, closed loop")
-    if result.trunk_per_second:
-        left.axvline(median(result.trunk_per_second), color="black", linestyle=":", label="bare trunk")
-        left.legend(loc="lower right")
     shares = list(dict.fromkeys(share for score in scores for share in score.loads))
-    for share, marker in zip(shares, "osv^Dx", strict=False):
-        values = [median([load.p99_ms for load in score.loads.get(share, [])]) for score in scores]
-        right.plot(values, list(places), marker, label=f"{share} x this service's peak")
-    right.set_xlabel("p99 of what was answered, ms, open loop")
+    size, n_panels = (13 if shares else 8, 0.45 * len(scores) + 1.6), 2 if shares else 1
+    figure, panels = plt.subplots(1, n_panels, figsize=size, sharey=True, squeeze=False)
+    _draw_peaks(panels[0, 0], result, scores)
     if shares:
-        right.set_xscale("log")
-        right.legend()
+        _draw_delays(panels[0, 1], scores, shares)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _draw_peaks(panel: Any, result: Comparison, scores: Sequence[Score]) -> None:
+    places = range(len(scores))
+    colours = ["tab:red" if s.name == OURS else "tab:gray" if s.engine == "stock" else "tab:blue" for s in scores]
+    panel.barh(places, [score.peak for score in scores], color=colours)
+    for place, score in zip(places, scores, strict=True):
+        panel.text(score.peak, place, f" {score.peak:.2f}", va="center")
+    panel.set_yticks(list(places), [score.name for score in scores])
+    panel.invert_yaxis()
+    panel.set_xlabel("clips a second, closed loop")
+    if result.trunk_per_second:
+        panel.axvline(median(result.trunk_per_second), color="black", linestyle=":", label="bare trunk")
+        panel.legend(loc="lower right")
+
+
+def _draw_delays(panel: Any, scores: Sequence[Score], shares: Sequence[str]) -> None:
+    for share, marker in zip(shares, "osv^Dx", strict=False):
+        values = [median([load.p99_ms for load in score.loads.get(share, [])]) for score in scores]
+        panel.plot(values, range(len(scores)), marker, label=f"{share} x this service's peak")
+    panel.set_xlabel("p99 of what was answered, ms, open loop")
+    panel.set_xscale("log")
+    panel.legend()

@@ -260,3 +260,30 @@ def test_files_in_decoding_are_bounded_and_the_place_is_given_back(model: LridNe
             assert (await identify_with(identifier, b"1", TITLE)).audio.used
 
     asyncio.run(scenario())
+
+
+# --- requests that come together ------------------------------------------------------------------------------------
+
+
+def test_those_that_came_together_go_in_step_and_answers_do_not_change(
+    model: LridNetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are read, then all are identified: what each step needs is fetched into the processor's caches once."""
+    steps: list[str] = []
+    songs = [TITLE, DIGITS, Metadata(title="사랑해"), TITLE]
+    alone = [identify(model, b"1" if song is DIGITS else None, song) for song in songs]
+    for step in ("read", "identify"):
+        plain = getattr(model, step)
+        monkeypatch.setattr(model, step, lambda *given, _plain=plain, _step=step: steps.append(_step) or _plain(*given))
+
+    async def scenario() -> list[Identification]:
+        async with identifying(model) as identifier:
+            return await asyncio.gather(
+                *(identify_with(identifier, b"1" if song is DIGITS else None, song) for song in songs)
+            )
+
+    together = asyncio.run(scenario())
+    assert steps[:4] == ["read"] * 4
+    assert steps[4:] == ["identify"] * 4
+    for one, other in zip(alone, together, strict=True):
+        assert one.probabilities.mean.tolist() == other.probabilities.mean.tolist()
