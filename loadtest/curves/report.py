@@ -66,6 +66,7 @@ def draw(curves: Curves, path: Path) -> None:
     if memory := curves.memory:
         axes[2].plot(memory.requests, memory.pss_mb, "o-")
         axes[2].set(xlabel="mixed requests", ylabel="memory of the process tree, MB", ylim=(0, None))
+        axes[2].locator_params(axis="x", nbins=5)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
