@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -95,6 +95,13 @@ class Manifest(Strict):
     temperature: Temperatures
     thresholds: Thresholds
     int8: Int8 | None = None  # made by `lrid releases quantise`
+
+    @model_validator(mode="after")
+    def _codes_are_distinct(self) -> Self:
+        codes = [label.code for label in self.labels]
+        if len(set(codes)) != len(codes):
+            raise ValueError("labels: codes must be distinct")
+        return self
 
     @cached_property
     def languages(self) -> tuple[Language, ...]:

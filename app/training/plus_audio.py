@@ -20,8 +20,8 @@ from torch.nn.functional import cross_entropy
 
 from app.domain import FloatArray
 from app.evaluation.evaluate import Hearer
-from app.families.lrid_net.model import LridNetModel
-from app.families.lrid_net_plus.model import LridNetPlusModel, listen_to_zeros
+from app.families.lrid_net.model import LridNetModel, listen_to_zeros
+from app.families.lrid_net_plus.model import LridNetPlusModel
 from app.training.corpus import Row
 from app.training.errors import CorpusError, TrainingError
 from app.training.plus_data import NO_TEXT, Drawer, Shelf

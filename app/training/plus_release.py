@@ -27,8 +27,9 @@ from app.evaluation.evaluate import CaseReport, Evaluation, EvaluationSet, Heare
 from app.families.contract import Mode, Temperatures, Thresholds
 from app.families.golden import Golden, GoldenCase, Tone
 from app.families.golden import answer as golden_answer
+from app.families.lrid_net.model import listen_to_zeros
 from app.families.lrid_net_plus.config import LridNetPlusManifest
-from app.families.lrid_net_plus.model import TABLE, LridNetPlusModel, listen_to_zeros
+from app.families.lrid_net_plus.model import TABLE, LridNetPlusModel
 from app.families.lrid_net_plus.packed import packed, unpacked
 from app.families.prior import MUSIC4ALL, under_prior
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS

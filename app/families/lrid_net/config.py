@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from app.families.contract import Manifest, Strict
 
@@ -57,16 +57,23 @@ class NetworkConfig(Strict):
         return self.base_channels * 8 * 4  # four stages double the width thrice; bottlenecks expand by 4: 2,048
 
 
-class LridNetManifest(Manifest):
-    """`manifest.json` of the family `lrid_net`."""
+class NetworkManifest(Manifest):
+    """What `manifest.json` says of every LRID-Net, however it reads."""
 
     listen: ListenConfig
-    read: ReadConfig
     network: NetworkConfig
 
-    @model_validator(mode="after")
-    def _codes_are_distinct(self) -> LridNetManifest:
-        codes = [label.code for label in self.labels]
-        if len(set(codes)) != len(codes):
-            raise ValueError("labels: codes must be distinct")
-        return self
+    @property
+    def n_text_features(self) -> int:
+        """Length of x_lang."""
+        raise NotImplementedError
+
+
+class LridNetManifest(NetworkManifest):
+    """`manifest.json` of the family `lrid_net`."""
+
+    read: ReadConfig
+
+    @property
+    def n_text_features(self) -> int:
+        return self.read.n_features

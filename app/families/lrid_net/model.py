@@ -1,6 +1,9 @@
-"""A release of the family `lrid_net`, loaded: reader, listener and head."""
+"""A release, loaded: reader, listener and head."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -10,27 +13,29 @@ from app.domain import FloatArray, Metadata, Probabilities, Reading
 from app.errors import ReleaseError
 from app.families.compiled import compiled
 from app.families.contract import mode_of
-from app.families.lrid_net.config import LridNetManifest
+from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkManifest
 from app.families.lrid_net.head import Head
 from app.families.lrid_net.listen import Listener, LogMel
 from app.families.lrid_net.network import LridNet
 from app.families.lrid_net.read import LangdetectReader
 
+M = TypeVar("M", bound=NetworkManifest)
 
-class LridNetModel:
-    """Implements `families.contract.Model`."""
 
-    def __init__(self, manifest: LridNetManifest, weights: dict[str, Tensor]) -> None:
+class NetworkModel(Generic[M]):
+    """Implements `families.contract.Model`: what all that have an LRID-Net do, however they read."""
+
+    def __init__(self, manifest: M, reader: Callable[[Metadata], Reading], weights: dict[str, Tensor]) -> None:
         """Raises ReleaseError if weights and manifest do not fit each other."""
         self.manifest = manifest
-        self.reader = LangdetectReader(manifest.read.languages, seed=manifest.read.seed)
+        self.reader = reader
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
             network = build_network(manifest)
         load_weights(network, weights)
         network.eval()
         self.network = network
         self.listener = Listener(LogMel(manifest.listen), network.f, manifest.int8)
-        self._head = Head(network, self._listen_to_zeros())
+        self._head = Head(network, listen_to_zeros(network, manifest.listen))
 
     @property
     def sample_rate_hz(self) -> int:
@@ -45,29 +50,35 @@ class LridNetModel:
         return self.manifest.network.n_audio_features
 
     def read(self, metadata: Metadata) -> Reading:
-        """Metadata → x_lang (56,)."""
+        """Metadata → x_lang (n_text_features,)."""
         return self.reader(metadata)
 
     def identify(self, features: FloatArray | None, reading: Reading | None) -> Probabilities:
         """Mean over the windows of softmax(logits / temperature); `None` is a missing modality."""
         logits = self._head(features, None if reading is None else reading.vector)  # (n, classes)
-        windows = softmax(logits / self._temperature(features is not None, reading))
+        temperature = getattr(self.manifest.temperature, mode_of(features is not None, reading))
+        windows = softmax(logits / np.float32(temperature))
         return Probabilities(windows=windows, mean=windows[0] if len(windows) == 1 else windows.mean(axis=0))
 
-    def _temperature(self, has_audio: bool, reading: Reading | None) -> float:
-        return float(getattr(self.manifest.temperature, mode_of(has_audio, reading)))
 
-    def _listen_to_zeros(self) -> FloatArray:
-        """f(0): the features of a missing audio, a zero spectrogram of one window. The same bits at every load."""
-        listen = self.manifest.listen
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # several would add in an order that depends on their number
-        try:
-            with torch.inference_mode():
-                features = self.network.f(torch.zeros(1, 1, listen.mel_bands, listen.window_frames))  # (1, 2048)
-        finally:
-            torch.set_num_threads(threads)
-        return features[0].numpy()  # type: ignore[no-any-return]
+class LridNetModel(NetworkModel[LridNetManifest]):
+    """A release of the family `lrid_net`."""
+
+    def __init__(self, manifest: LridNetManifest, weights: dict[str, Tensor]) -> None:
+        """Raises ReleaseError if weights and manifest do not fit each other."""
+        super().__init__(manifest, LangdetectReader(manifest.read.languages, seed=manifest.read.seed), weights)
+
+
+def listen_to_zeros(network: LridNet, listen: ListenConfig) -> FloatArray:
+    """f(0), (2048,): the features of a missing audio, a zero spectrogram of one window. The same bits at every load."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several would add in an order that depends on their number
+    try:
+        with torch.inference_mode():
+            features = network.f(torch.zeros(1, 1, listen.mel_bands, listen.window_frames))  # (1, 2048)
+    finally:
+        torch.set_num_threads(threads)
+    return features[0].numpy()  # type: ignore[no-any-return]
 
 
 @compiled
@@ -80,9 +91,9 @@ def softmax(logits: FloatArray) -> FloatArray:
     return probabilities
 
 
-def build_network(manifest: LridNetManifest) -> LridNet:
+def build_network(manifest: NetworkManifest) -> LridNet:
     """The network a manifest describes, without its weights and without dropout."""
-    return LridNet(manifest.network, n_text=manifest.read.n_features, n_classes=len(manifest.labels))
+    return LridNet(manifest.network, n_text=manifest.n_text_features, n_classes=len(manifest.labels))
 
 
 def load_weights(network: LridNet, weights: dict[str, Tensor]) -> None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from app.families.contract import Manifest, Name, Strict
-from app.families.lrid_net.config import ListenConfig, NetworkConfig
+from app.families.contract import Name, Strict
+from app.families.lrid_net.config import NetworkManifest
 
 N_FIELDS = 3  # artist, album, title
 
@@ -73,16 +73,11 @@ class PlusReadConfig(Strict):
         return N_FIELDS * self.embedding_size + self.n_counted
 
 
-class LridNetPlusManifest(Manifest):
+class LridNetPlusManifest(NetworkManifest):
     """`manifest.json` of the family `lrid_net_plus`."""
 
-    listen: ListenConfig
     read: PlusReadConfig
-    network: NetworkConfig
 
-    @model_validator(mode="after")
-    def _codes_are_distinct(self) -> LridNetPlusManifest:
-        codes = [label.code for label in self.labels]
-        if len(set(codes)) != len(codes):
-            raise ValueError("labels: codes must be distinct")
-        return self
+    @property
+    def n_text_features(self) -> int:
+        return self.read.n_features

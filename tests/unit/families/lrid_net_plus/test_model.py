@@ -12,8 +12,9 @@ from torch import Tensor
 
 from app.domain import Metadata
 from app.errors import ReleaseError
+from app.families.lrid_net.model import listen_to_zeros
 from app.families.lrid_net_plus.config import LridNetPlusManifest
-from app.families.lrid_net_plus.model import TABLE, LridNetPlusModel, listen_to_zeros
+from app.families.lrid_net_plus.model import TABLE, LridNetPlusModel
 from app.families.store import MANIFEST, WEIGHTS, load_model
 
 
