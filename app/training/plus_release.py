@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -17,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from app.domain import METADATA_FIELDS, FloatArray, Metadata
@@ -32,18 +29,16 @@ from app.families.lrid_net_plus.config import LridNetPlusManifest
 from app.families.lrid_net_plus.model import TABLE, LridNetPlusModel
 from app.families.lrid_net_plus.packed import packed, unpacked
 from app.families.prior import MUSIC4ALL, under_prior
-from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS
 from app.training import plus_card
 from app.training.plus_audio import Trunk
 from app.training.plus_calibrate import calibrate_text, temperature_of_nothing
 from app.training.plus_data import Float64
 from app.training.plus_folds import HeldOut
 from app.training.plus_merge import tilted
-from app.training.release import verify
+from app.training.publish import free_place, publish, weights_bytes
 from app.training.train_plus import PlusConfig, TextNet
 
 FAMILY = "lrid_net_plus"
-MAX_WEIGHTS_MB = 50.0  # 10^6 bytes: f takes 24 in eight bits
 FIELDS_GIVEN = {"title only": ("title",), "artist + title": ("artist", "title")}
 
 
@@ -79,17 +74,13 @@ class Parts:
 
 def make_plus_release(config: PlusReleaseConfig, trained: PlusConfig, parts: Parts) -> Path:
     """Builds the folder beside its place and renames it there. Raises CorpusError and ReleaseError."""
-    place = config.store / FAMILY / config.release
-    if place.exists():
-        raise ReleaseError(f"{place} exists; releases never change: choose another name")
+    place = free_place(config.store, FAMILY, config.release)
     mix = _mix(config.answer_mix, trained.codes)
     calibration = calibrate_text(config.held_out, np.log(mix / trained.class_mix()), trained.codes)
     temperature = calibration.modes["text_only"].temperature
     parts = replace(parts, text=tilted(parts.text, trained.class_mix(), mix, temperature))
     tensors = assemble(parts)
-    data = safetensors_bytes(tensors)
-    if len(data) > MAX_WEIGHTS_MB * 1e6:
-        raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
+    data = weights_bytes(tensors)
     draft = _manifest(config, trained, parts, hashlib.sha256(data).hexdigest())
     plain = LridNetPlusModel(draft, tensors)
     if parts.listens:
@@ -115,24 +106,9 @@ def make_plus_release(config: PlusReleaseConfig, trained: PlusConfig, parts: Par
     for prior, found in priors.items():
         metrics.setdefault("text_only", {})[prior] = found.summary()
     manifest = manifest.model_copy(update={"metrics": metrics})
-
-    config.store.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".making-", dir=config.store))
-    try:
-        folder = staging / FAMILY / config.release
-        folder.mkdir(parents=True)
-        (folder / WEIGHTS).write_bytes(data)
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (folder / GOLDEN).write_text(make_golden(model).model_dump_json(indent=1) + "\n", encoding="utf-8")
-        told = plus_card.Told(calibration, evaluations, priors, {chosen.name: chosen.note for chosen in config.figures})
-        text = plus_card.write(manifest, told, held_out_note=config.held_out_note, limits=config.limits)
-        (folder / CARD).write_text(text, encoding="utf-8")
-        verify(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(place)  # fails if somebody made one meanwhile
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return place
+    told = plus_card.Told(calibration, evaluations, priors, {chosen.name: chosen.note for chosen in config.figures})
+    text = plus_card.write(manifest, told, held_out_note=config.held_out_note, limits=config.limits)
+    return publish(place, manifest, data, make_golden(model), text)
 
 
 def assemble(parts: Parts) -> dict[str, Tensor]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -18,24 +16,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from app.errors import ReleaseError
 from app.evaluation.calibrate import Calibration, calibrate
 from app.evaluation.evaluate import Evaluation, EvaluationSet, Heard, Hearer, Progress, answer, hear, report
 from app.families.contract import Label, Mode, Temperatures, Thresholds
-from app.families.golden import Golden, GoldenCase, Tone, load_golden, replay
+from app.families.golden import Golden, GoldenCase, Tone
 from app.families.golden import answer as golden_answer
 from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
 from app.families.lrid_net.model import LridNetModel
 from app.families.lrid_net.read import langdetect_languages
-from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS, list_releases, load_model, release_folder
 from app.training import card, checkpoint
 from app.training.errors import CheckpointError
+from app.training.publish import free_place, publish, weights_bytes
 
 FAMILY = "lrid_net"
-MAX_WEIGHTS_MB = 50.0  # 10^6 bytes: releases are committed
 Stored = dict[str, Any]
 
 
@@ -54,19 +50,9 @@ class ReleaseConfig:
     bf16: bool = True  # f while measuring, as a CPU serves; golden answers are fp32
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A release that can be served."""
-
-    reference: str
-    worst_difference: float  # largest |Δp| against golden.json
-
-
 def make_release(config: ReleaseConfig, progress: Progress = lambda n: None) -> Path:
     """Builds the folder beside its place and renames it there. Raises CorpusError, CheckpointError, ReleaseError."""
-    place = config.store / FAMILY / config.release
-    if place.exists():
-        raise ReleaseError(f"{place} exists; releases never change: choose another name")
+    place = free_place(config.store, FAMILY, config.release)
     stored = checkpoint.load(config.checkpoint)
     if stored["variant"] != config.variant:
         raise CheckpointError(
@@ -74,9 +60,7 @@ def make_release(config: ReleaseConfig, progress: Progress = lambda n: None) -> 
             f"{stored['variant']}, or name another checkpoint"
         )
     tensors = weights_of(stored)
-    data = safetensors_bytes(tensors)
-    if len(data) > MAX_WEIGHTS_MB * 1e6:
-        raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
+    data = weights_bytes(tensors)
     draft = _manifest(config, stored, hashlib.sha256(data).hexdigest())
     sets = [*config.calibration, *config.figures]
     heard = _hear(config, LridNetModel(draft, tensors), sets, progress)
@@ -85,23 +69,8 @@ def make_release(config: ReleaseConfig, progress: Progress = lambda n: None) -> 
     model = LridNetModel(manifest, tensors)
     evaluations = {name: report(model, answer(model, rows)) for name, rows in heard.items()}
     manifest = manifest.model_copy(update={"metrics": _metrics(evaluations)})
-
-    config.store.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".making-", dir=config.store))
-    try:
-        folder = staging / FAMILY / config.release
-        folder.mkdir(parents=True)
-        (folder / WEIGHTS).write_bytes(data)
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (folder / GOLDEN).write_text(make_golden(model).model_dump_json(indent=1) + "\n", encoding="utf-8")
-        text = card.write(manifest, calibrations, evaluations, sets=sets, limits=config.limits)
-        (folder / CARD).write_text(text, encoding="utf-8")
-        verify(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(place)  # fails if somebody made one meanwhile
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return place
+    text = card.write(manifest, calibrations, evaluations, sets=sets, limits=config.limits)
+    return publish(place, manifest, data, make_golden(model), text)
 
 
 def weights_of(stored: Stored) -> dict[str, Tensor]:
@@ -219,18 +188,3 @@ def make_golden(model: LridNetModel) -> Golden:
         expected = golden_answer(model, asked, listen)
         cases.append(asked.model_copy(update={"probabilities": [round(float(p), 6) for p in expected]}))
     return Golden(cases=cases)
-
-
-def verify(folder: Path) -> Verified:
-    """Hash, schema, shapes, finite weights, and golden.json in fp32. Raises ReleaseError naming what is wrong."""
-    model = load_model(folder)
-    golden = load_golden(folder / GOLDEN)
-    worst = replay(model, golden, Hearer(model, bf16=False).windows, "fp32")
-    if not (folder / CARD).is_file():
-        raise ReleaseError(f"{CARD} is missing: a release says what it knows and what it does not")
-    return Verified(f"{model.manifest.family}/{model.manifest.release}", worst)
-
-
-def verify_all(store: Path) -> list[Verified]:
-    """Every release of a store, in order of name. Raises ReleaseError at the first that cannot be served."""
-    return [verify(release_folder(store, reference)) for reference in list_releases(store)]

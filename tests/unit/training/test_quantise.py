@@ -18,8 +18,8 @@ from app.errors import ReleaseError
 from app.families.golden import Listen
 from app.families.store import load_model, read_manifest
 from app.training.errors import CorpusError
+from app.training.publish import verify
 from app.training.quantise import QuantiseConfig, difference, quantise
-from app.training.release import verify
 from tests.corpora import write_corpus
 from tests.releases import write_release
 
