@@ -8,8 +8,8 @@ import asyncio
 async def in_step() -> None:
     """Let the other requests that came in the meantime get to this point, then go on.
 
-    The event loop then runs the same code over the same weights for one request after another, while the processor's
-    caches hold them. All of a request at once, then all of the next, fetches everything anew each time: reading and
-    identifying a name cost three times as much so. Nobody waits for company: alone, a request goes on at once.
+    The event loop then runs one piece of code over the same weights for one request after another, while they are in the
+    processor's caches. Were one request run to its end before the next, each would fetch all of it from memory anew: reading
+    and identifying a name then took three times as long. Nobody waits for company: alone, a request goes on at once.
     """
     await asyncio.sleep(0)
