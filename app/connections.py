@@ -80,6 +80,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._barren_bytes = 0
         self._cancel_timer()
         super().on_headers_complete()
+        if len(self.pipeline) == 1:  # uvicorn reads nothing while a request waits for another one's answer, not even the end
+            self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         self._barren_bytes = 0

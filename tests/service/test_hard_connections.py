@@ -208,8 +208,9 @@ def test_half_closed_is_gone(tiny_store: Path, tmp_path: Path) -> None:
             occupying.sendall(audio_post(clip(0.3)))
             wait_until(lambda: device.passes and device.passes[-1] == [0.3])
             leaving.sendall(audio_post(clip(0.71)))
-            pipelining.sendall(audio_post(clip(0.72)) + audio_post(clip(0.73)))
+            pipelining.sendall(audio_post(clip(0.72)))
             wait_until(lambda: live.metric("lrid_queue_items") == 2)
+            pipelining.sendall(audio_post(clip(0.73, seconds=0.3)))  # a body of more than 64 kB would stop the reading
             leaving.shutdown(socket.SHUT_WR)
             pipelining.close()
             wait_until(lambda: live.metric("lrid_queue_items") == 0)
