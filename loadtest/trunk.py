@@ -18,20 +18,20 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from app.families.lrid_net.listen import Listener
-from app.families.lrid_net.model import LridNetModel
-from app.families.lrid_net_plus.model import LridNetPlusModel
+from app.families.lrid_net.model import NetworkModel
 from app.families.store import load_model, release_folder
 from app.serving.engine import DTYPES, Engine, EngineChoice, choose, fold_batch_norm
 from app.settings import Settings
 
 GFLOP_PER_WINDOW = 52.9  # of the default network, 30 s
 
-Model = LridNetModel | LridNetPlusModel
+Model = NetworkModel[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def _thread_seconds(call: Callable[[], object]) -> float:
 def main() -> None:
     options = _options()
     model = load_model(release_folder(options.model_store, options.model))
-    assert isinstance(model, Model)
+    assert isinstance(model, NetworkModel)
     precision = choose(device="cpu", precision=options.precision, threads=0).precision
     cores = torch.get_num_threads()
     dtype = DTYPES[precision]
