@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     torch_threads: int = Field(0, ge=0, le=256, description="CPU threads of the trunk; 0 = one for each core.")
 
     max_batch_size: int = Field(
-        0, ge=0, le=1024, description="Most windows in a batch; 0 = what the device gains from (CPU: its threads, GPU: 32)."
+        0, ge=0, le=1024, description="Most windows in a batch; 0 = what the device gains from (CPU: its threads, GPU: 64)."
     )
     batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="Wait for more windows before an idle device starts.")
     queue_max_items: int = Field(256, ge=1, description="Windows that may wait for the device.")

@@ -3,10 +3,10 @@
     python -m loadtest.gpu
     python -m loadtest.gpu --seconds 20 --clients 256 --json result.json
 
-Without a CUDA device it says so and measures nothing. It prints windows a second of the bare trunk by batch size, and their
-share of the card's matrix rate measured in the same precision; where the time of a batch goes; how far answers are from
-fp32; and clips a second from end to end, with the CPU cores that decoders and server used: what limits when the trunk does
-not.
+Without a CUDA device it says so and measures nothing. It prints windows a second of the bare trunk by batch size, plain and
+with fused convolutions, and their share of the card's matrix rate measured in the same precision; where the time of a batch
+goes; windows a second of the engine as it serves, from arrays in memory to features; how far answers are from fp32; and
+clips a second from end to end, with the CPU cores that decoders and server used: what limits when the trunk does not.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ MAX_DIFFERENCE, MIN_SAME_TOP_1 = 2e-2, 0.995
 
 @dataclass(frozen=True, slots=True)
 class TrunkRate:
+    trunk: str  # plain or fused
     batch_size: int
     windows_per_second: float
     matrix_share: float  # of the card's own rate, in the same precision
@@ -99,12 +100,12 @@ def flops_per_window(trunk: nn.Module, x: Tensor) -> float:
 
 
 @torch.inference_mode()
-def trunk_rates(trunk: nn.Module, x: Tensor, flops: float, matrix: float) -> list[TrunkRate]:
+def trunk_rates(name: str, trunk: nn.Module, x: Tensor, flops: float, matrix: float) -> list[TrunkRate]:
     """`x`: the largest batch, (n, 1, 128, t), on its device."""
     rates = []
     for size in (size for size in BATCH_SIZES if size <= len(x)):
         rate = size / seconds_of(lambda part=x[:size]: trunk(part), x.device, 10)  # type: ignore[misc]
-        rates.append(TrunkRate(size, rate, rate * flops / matrix))
+        rates.append(TrunkRate(name, size, rate, rate * flops / matrix))
     return rates
 
 
@@ -183,7 +184,9 @@ def main() -> int:
 def measure_on(model: Model, choice: EngineChoice, device: torch.device, n_windows: int) -> dict[str, object]:
     """Everything but HTTP."""
     engine = Engine(model.listener, choice)
+    engine.settle(model.window_samples)
     dtype, listener = DTYPES[choice.precision], engine._listener
+    fused = listener if device.type == "cpu" else listener.fused()
     windows = some_windows(model, n_windows)
     batch = windows[: max(BATCH_SIZES)]
     matrix = matrix_flops(device, dtype, MATRIX_SIZE if device.type == "cuda" else 512)
@@ -194,7 +197,13 @@ def measure_on(model: Model, choice: EngineChoice, device: torch.device, n_windo
     return {
         "matrix_tflops": matrix / 1e12,
         "gflop_per_window": flops / 1e9,
-        "trunk": [asdict(rate) for rate in trunk_rates(listener.trunk, x, flops, matrix)],
+        "trunk": [
+            asdict(rate)
+            for name, trunk in {"plain": listener.trunk, "fused": fused.trunk}.items()
+            for rate in trunk_rates(name, trunk, x, flops, matrix)
+        ],
+        "captured": engine.captured,
+        "engine_windows_per_second": len(batch) / seconds_of(lambda: engine.listen(batch), device, 10),
         "batch_size_of_stages": len(batch),
         "stages_ms": batch_stages(listener, batch, device),
         "agreement": asdict(agreement(model, engine, windows)),
@@ -209,11 +218,15 @@ def table(device: str, precision: str, result: dict) -> str:  # type: ignore[typ
         f"{device}, {precision}: {result['matrix_tflops']:.0f} TFLOP/s in one large product, "
         f"{result['gflop_per_window']:.1f} GFLOP a window",
         "",
-        "| windows in a batch | windows/s | of the matrix rate |",
-        "|---|---|---|",
-        *(f"| {r['batch_size']} | {r['windows_per_second']:,.0f} | {r['matrix_share']:.0%} |" for r in result["trunk"]),
+        "| trunk | windows in a batch | windows/s | of the matrix rate |",
+        "|---|---|---|---|",
+        *(
+            f"| {r['trunk']} | {r['batch_size']} | {r['windows_per_second']:,.0f} | {r['matrix_share']:.0%} |"
+            for r in result["trunk"]
+        ),
         "",
         f"bare trunk at best {best:,.0f} windows/s (asked {TRUNK_PER_SECOND:,})",
+        f"the engine, {'' if result['captured'] else 'not '}captured, {result['engine_windows_per_second']:,.0f} windows/s",
         f"a batch of {result['batch_size_of_stages']}: "
         + ", ".join(f"{name} {ms:.1f} ms" for name, ms in result["stages_ms"].items()),
         f"largest difference from fp32 {same['largest_difference']:.4f} (asked {MAX_DIFFERENCE:g}), "

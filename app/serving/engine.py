@@ -2,7 +2,7 @@
 
 On a CPU every window is a pass of its own: a window has 52.9 GFLOP, batching them gains nothing there, and so an answer is
 bit for bit the same whatever it was batched with. A lone window has all threads; several go side by side on one thread
-each, because threads that share a window wait for each other at the end of every layer. On a GPU a batch is one pass.
+each, because threads that share a window wait for each other at the end of every layer. On a GPU see `pipeline`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from app.domain import FloatArray
 from app.serving.lanes import Lanes
+from app.serving.pipeline import SIZES, Pipeline, fastest
 from app.serving.priority import step_back
 
 log = logging.getLogger("lrid.engine")
@@ -56,9 +57,17 @@ class Engine:
         self._listener, self._lane_listener = _listeners(listener, choice, self._threads)
         listen_in_lane = partial(_listen_to_one, self._lane_listener, 1)
         self._lanes = Lanes[FloatArray, FloatArray](self._threads, listen_in_lane)
+        self._pipeline: Pipeline | None = None
+
+    @property
+    def captured(self) -> bool:
+        """Whether it replays captured passes, as it should on a GPU once settled."""
+        return self._pipeline is not None
 
     def listen(self, windows: list[FloatArray]) -> FloatArray:
         """n windows, each (samples,) float32 → (n, features) float32."""
+        if self._pipeline is not None:
+            return self._pipeline(windows)
         if self._device.type != "cpu":
             return self._listen_on_device(windows)
         if len(windows) == 1:
@@ -67,12 +76,18 @@ class Engine:
         return np.concatenate(self._lanes.map(windows))
 
     def settle(self, n_samples: int) -> None:
-        """Make sure that a window has the same answer alone and beside others, to the bit.
+        """Before the first window is listened to for anyone.
 
-        Threads share out a layer's outputs, not its sums, so it has. Should a machine or a library do otherwise, a lone
-        window gets one thread as well: slower, and the same.
+        On a GPU: capture passes, and keep those that are fastest; where none can be, each batch is one plain pass.
+        On a CPU: make sure that a window has the same answer alone and beside others, to the bit. Threads share out a
+        layer's outputs, not its sums, so it has. Should a machine or a library do otherwise, a lone window gets one
+        thread as well: slower, and the same.
         """
-        if self._device.type != "cpu" or self._threads == 1:
+        if self._device.type != "cpu":
+            fused = getattr(self._listener, "fused", None)
+            self._pipeline = fastest([self._listener, *([fused()] if fused else [])], n_samples, self._device)
+            return
+        if self._threads == 1:
             return
         noise = np.random.default_rng(0).standard_normal(n_samples, np.float32) * np.float32(0.1)
         if not np.array_equal(self.listen([noise]), self.listen([noise, noise])[:1]):
@@ -173,7 +188,7 @@ def choose(*, device: str, precision: str, threads: int, backend: str = "auto") 
     if on_gpu:
         native = torch.cuda.get_device_capability() >= (8, 0)  # Ampere and later multiply bf16
         chosen: Precision = ("bf16" if native else "fp16") if precision == "auto" else precision  # type: ignore[assignment]
-        return EngineChoice("cuda", chosen, batch_size=32)
+        return EngineChoice("cuda", chosen, batch_size=4 * max(SIZES))  # the first part of four is waited for
     chosen = _faster_on_cpu() if precision == "auto" else precision  # type: ignore[assignment]
     runs: Backend = "openvino" if has_openvino and backend != "torch" else "torch"
     return EngineChoice("cpu", chosen, batch_size=torch.get_num_threads(), backend=runs)

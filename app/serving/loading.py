@@ -51,16 +51,15 @@ def load_release(settings: Settings, reference: str) -> Loaded:
         )
     except ValueError as error:
         raise ReleaseError(str(error)) from error
-    engine = Engine(model.listener, choice)
+    engine = _engine(model, choice)
     try:
         worst = replay(model, golden, engine.listen, choice.precision)
     except ReleaseError:
         if settings.precision != "auto" or choice.precision == "fp32":
             raise
         log.warning("%s does not reproduce golden.json; serving in fp32", choice.precision)
-        engine = Engine(model.listener, EngineChoice(choice.device, "fp32", choice.batch_size))
+        engine = _engine(model, EngineChoice(choice.device, "fp32", choice.batch_size))
         worst = replay(model, golden, engine.listen, "fp32")
-    engine.settle(model.window_samples)
     fields = {
         "model": "/".join(folder.parts[-2:]),
         "device": engine.choice.device,
@@ -73,3 +72,9 @@ def load_release(settings: Settings, reference: str) -> Loaded:
     log.info("release loaded", extra={"fields": fields})
     give_back()
     return Loaded(served, engine)
+
+
+def _engine(model: Model, choice: EngineChoice) -> Engine:
+    engine = Engine(model.listener, choice)
+    engine.settle(model.window_samples)
+    return engine

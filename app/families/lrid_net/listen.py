@@ -145,13 +145,12 @@ class Listener(nn.Module):
         self.int8_ranges = None if int8 is None else int8.ranges
 
     def fused(self) -> Listener:
-        """For the CPU, after folding: the same with fused convolutions, or itself where there are none."""
-        from app.families.lrid_net.fused import FusedResNet, can_fuse
+        """After folding: the same with the fused convolutions of its device, or itself where there are none."""
+        from app.families.lrid_net.fused import fused
 
-        if not isinstance(self.trunk, ResNet) or not can_fuse(self.trunk.dtype):
-            return self
         c = self.log_mel.config
-        return Listener(self.log_mel, FusedResNet(self.trunk, (1, 1, c.mel_bands, c.window_frames)))
+        trunk = fused(self.trunk, (1, 1, c.mel_bands, c.window_frames)) if isinstance(self.trunk, ResNet) else None
+        return self if trunk is None else Listener(self.log_mel, trunk)
 
     def by_openvino(self, precision: str, threads: int) -> list[Listener]:
         """For the CPU, after folding, in fp32: for a lone window on all threads, and for one window on each thread.

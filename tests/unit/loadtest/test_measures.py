@@ -79,7 +79,11 @@ def test_gpu_measurements_run_on_any_device(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(gpu, "BATCH_SIZES", (1, 2))
     model = tiny_model()
     result = gpu.measure_on(model, EngineChoice("cpu", "fp32", batch_size=1), torch.device("cpu"), n_windows=3)
-    assert [rate["batch_size"] for rate in result["trunk"]] == [1, 2]  # type: ignore[attr-defined]
+    assert [(rate["trunk"], rate["batch_size"]) for rate in result["trunk"]] == [  # type: ignore[attr-defined]
+        ("plain", 1), ("plain", 2), ("fused", 1), ("fused", 2)
+    ]  # fmt: skip
+    assert result["engine_windows_per_second"] > 0  # type: ignore[operator]
+    assert result["captured"] is False
     assert all(rate["windows_per_second"] > 0 for rate in result["trunk"])  # type: ignore[attr-defined]
     assert result["agreement"]["largest_difference"] < 1e-3  # type: ignore[index]
     assert result["agreement"]["same_top_1"] == 1.0  # type: ignore[index]
