@@ -35,7 +35,7 @@ app = typer.Typer(
 releases = typer.Typer(no_args_is_help=True, help="The releases in the model store.")
 app.add_typer(releases, name="releases")
 
-Model = Annotated[str | None, typer.Option(help="Release to use, `family/release`. Default: LRID_MODEL, lrid_net_plus/2.")]
+Model = Annotated[str | None, typer.Option(help="Release to use, `family/release`. Default: LRID_MODEL, lrid_net_plus/3.")]
 Device = Annotated[str | None, typer.Option(help="`auto` (CUDA where there is one), `cpu` or `cuda`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one.")
     workers: int = Field(1, ge=1, le=64, description="Server processes, each with its own model. Keep 1 on a GPU.")
     model_store: Path = Field(REPOSITORY / "model_store", description="Folder with `<family>/<release>/`.")
-    model: str = Field("lrid_net_plus/2", description="Release to serve: `family/release`, or `family` for its newest.")
+    model: str = Field("lrid_net_plus/3", description="Release to serve: `family/release`, or `family` for its newest.")
     catalog_prior: str = Field(
         "training",
         description="Class mix that answers are corrected to: `training` (none), `music4all`, `uniform`, or a JSON file of "

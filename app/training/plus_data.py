@@ -194,9 +194,9 @@ def texts_of(metadata: Metadata) -> Texts:
     return artist, album, title
 
 
-def is_latin(metadata: Metadata) -> bool:
+def is_latin(text: str) -> bool:
     """Whether no letter of it is of another script."""
-    return all(sign < LATIN_END or LATIN_MORE[0] <= sign <= LATIN_MORE[1] for sign in metadata.joined if sign.isalpha())
+    return all(sign < LATIN_END or LATIN_MORE[0] <= sign <= LATIN_MORE[1] for sign in text if sign.isalpha())
 
 
 def draw_probabilities(

@@ -50,6 +50,7 @@ from app.training.plus_data import (
 
 STRENGTH_WEIGHTS = {"strong-": 1.0, "strong": 4.0, "weak": 0.5, "script": 0.5, "phrase": 3.0}
 LATIN_WEIGHTS = {"ja": 0.1, "ko": 0.1}  # of rows in Latin letters alone, of classes whose own script tells them
+LATIN_SHARES = {"ja": 0.002, "ko": 0.002}  # what is left of their share in the batches where all text is in Latin letters
 ROWS_AT_ONCE = 1024  # when nothing is learnt
 
 
@@ -65,6 +66,7 @@ class PlusConfig:
     strength_weights: Mapping[str, float] = field(default_factory=lambda: dict(STRENGTH_WEIGHTS))  # by prefix, else 1
     source_weights: Mapping[str, float] = field(default_factory=dict)  # by the manifest's column `source`, else 1
     latin_weights: Mapping[str, float] = field(default_factory=lambda: dict(LATIN_WEIGHTS))  # by class, else 1
+    latin_shares: Mapping[str, float] = field(default_factory=lambda: dict(LATIN_SHARES))  # by class, else 1
     artist_power: float = 0.5  # an artist of n rows counts as n ** power
     phrases: bool = True  # `phrases.json` beside the manifest's rows
     habits: Habits = field(default_factory=Habits)
@@ -186,7 +188,7 @@ def probabilities_of(rows: Sequence[Row], config: PlusConfig) -> Float64:
     sources = sources_of(config.manifest) if config.source_weights else {}
     own = np.array([config.source_weights.get(sources.get(row.line, ""), 1.0) for row in rows])
     rare = {config.codes.index(code): weight for code, weight in config.latin_weights.items() if code in config.codes}
-    own *= [rare[row.label] if row.label in rare and is_latin(row.metadata) else 1.0 for row in rows]
+    own *= [rare[row.label] if row.label in rare and is_latin(row.metadata.joined) else 1.0 for row in rows]
     return draw_probabilities(rows, config.class_mix(), config.strength_weights, config.artist_power, own)
 
 
@@ -215,7 +217,7 @@ def _step(
     torch.manual_seed(int(rng.integers(2**62)))  # for dropout
     chosen = drawer.draw(config.batch_size, rng)
     texts = [drawer.likeness(int(i), rng) for i in chosen]
-    logits = network(shelf.batch(texts, rng, config.habits.drop_ngram))
+    logits = network(shelf.batch(texts, rng, config.habits.drop_ngram)) + _rarer_in_latin(texts, config)
     loss = cross_entropy(logits, torch.from_numpy(drawer.labels[chosen]), label_smoothing=config.label_smoothing)
     if not torch.isfinite(loss):
         raise TrainingError(
@@ -229,6 +231,16 @@ def _step(
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return float(loss.item())
+
+
+def _rarer_in_latin(texts: Sequence[Texts], config: PlusConfig) -> Tensor:
+    """(n, n_classes) to add to the logits of a batch, so that the network's own are those of another class mix where all
+    letters are Latin (logit adjustment, Menon et al. 2021): such rows are drawn as often as before, to be learnt from.
+    """
+    surplus = torch.tensor([-math.log(config.latin_shares.get(code, 1.0)) for code in config.codes])
+    joined = ["".join(filter(None, row)) for row in texts]
+    latin = torch.tensor([any(map(str.isalpha, text)) and is_latin(text) for text in joined])
+    return latin[:, None] * surplus
 
 
 def _schedule(step: int, config: PlusConfig) -> float:
