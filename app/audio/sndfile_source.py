@@ -13,7 +13,7 @@ from app.audio.source import downmix
 from app.domain import FloatArray
 from app.errors import AudioCorrupt, AudioError, AudioTruncated
 
-_BLOCK_FRAMES = 1 << 16
+_BLOCK_FRAMES = 1 << 17  # after each block soundfile seeks to where it is, which costs MP3 some frames
 _OUT_OF_MEMORY = 17  # SFE_MALLOC_FAILED
 
 
