@@ -135,11 +135,14 @@ def _environment(part: Contender, folder: Path) -> Environment:
 
 
 def _trunk_per_second(store: Path) -> float:
-    """The bare trunk's best rate, in a process of its own; see loadtest/trunk.py."""
+    """The bare trunk's best rate by PyTorch, in a process of its own; see loadtest/trunk.py. In 8 bits there is none: bf16's."""
+    asked = Settings().precision
     command = [sys.executable, "-m", "loadtest.trunk", "--model-store", str(store), "--seconds", "3", "--rate-only"]
+    command += ["--precision", asked if asked in ("fp32", "bf16") else "auto"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    rate: float = json.loads(done.stdout)["windows_per_second"]
-    _say(f"bare trunk: {rate:.2f} windows/s")
+    found = json.loads(done.stdout)
+    rate: float = found["windows_per_second"]
+    _say(f"bare trunk in {found['precision']}: {rate:.2f} windows/s")
     return rate
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from app.domain import FloatArray
 from app.serving import pipeline as pipeline_module
 from app.serving.pipeline import SIZES, Pipeline, fastest, parts
+from tests.releases import tiny_model
 
 CPU = torch.device("cpu")
 SAMPLES = 200
@@ -33,6 +34,11 @@ class Sums(nn.Module):
         for _ in range(300 if self.slow else 1):
             sums = torch.stack([samples.sum(1), samples.square().sum(1), samples.amax(1)], dim=1)
         return sums + self.error * (len(samples) > 1)  # wrong in company alone
+
+
+@pytest.fixture(scope="module")
+def listener_of_a_second() -> nn.Module:
+    return tiny_model(listen={"window_seconds": 1.0}).listener
 
 
 def windows(n: int, seed: int = 0) -> list[FloatArray]:
@@ -111,6 +117,15 @@ def test_one_that_answers_otherwise_is_left_out(error: float, caplog: pytest.Log
     wrong.passes.clear()
     found(windows(1))
     assert wrong.passes == []
+
+
+def test_rows_that_were_mixed_up_would_show(listener_of_a_second: nn.Module) -> None:
+    """On the real front end and network: no two windows that it is tried with are as close as roundings may make them."""
+    probe = [pipeline_module._probe(number, 22_050) for number in range(max(SIZES))]
+    with torch.inference_mode():
+        rows = listener_of_a_second(torch.from_numpy(np.stack(probe))).numpy()
+    apart = np.abs(rows[:, None] - rows[None]).max(axis=2) + np.diag(np.full(len(rows), np.inf))
+    assert apart.min() > pipeline_module._CLOSE * np.abs(rows).max()
 
 
 def test_where_nothing_can_be_captured_there_is_none(
