@@ -135,7 +135,7 @@ def _environment(part: Contender, folder: Path) -> Environment:
 
 
 def _trunk_per_second(store: Path) -> float:
-    """The bare trunk's best rate by PyTorch, in a process of its own; see loadtest/trunk.py. In 8 bits there is none: bf16's."""
+    """The bare trunk's best rate, in a process of its own; see loadtest/trunk.py, which has no 8 bits: then in bf16."""
     asked = Settings().precision
     command = [sys.executable, "-m", "loadtest.trunk", "--model-store", str(store), "--seconds", "3", "--rate-only"]
     command += ["--precision", asked if asked in ("fp32", "bf16") else "auto"]
