@@ -199,6 +199,15 @@ def is_latin(text: str) -> bool:
     return all(sign < LATIN_END or LATIN_MORE[0] <= sign <= LATIN_MORE[1] for sign in text if sign.isalpha())
 
 
+def latin_surplus(texts: Sequence[Texts], shares: Sequence[float]) -> Tensor:
+    """(n, n_classes) to add to logits in training, so that the network's own are those of a mix where, if all letters are
+    Latin, so much is left of each class's share (logit adjustment, Menon et al. 2021). Rows are drawn as often as before.
+    """
+    joined = ["".join(filter(None, row)) for row in texts]
+    latin = torch.tensor([any(map(str.isalpha, text)) and is_latin(text) for text in joined])
+    return latin[:, None] * -torch.tensor(shares).log()
+
+
 def draw_probabilities(
     rows: Sequence[Row], mix: Float64, weights: Mapping[str, float], artist_power: float = 1.0, own: Float64 | None = None
 ) -> Float64:

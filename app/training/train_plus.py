@@ -44,6 +44,7 @@ from app.training.plus_data import (
     Texts,
     draw_probabilities,
     is_latin,
+    latin_surplus,
     read_phrases,
     texts_of,
 )
@@ -217,7 +218,8 @@ def _step(
     torch.manual_seed(int(rng.integers(2**62)))  # for dropout
     chosen = drawer.draw(config.batch_size, rng)
     texts = [drawer.likeness(int(i), rng) for i in chosen]
-    logits = network(shelf.batch(texts, rng, config.habits.drop_ngram)) + _rarer_in_latin(texts, config)
+    surplus = latin_surplus(texts, [config.latin_shares.get(code, 1.0) for code in config.codes])
+    logits = network(shelf.batch(texts, rng, config.habits.drop_ngram)) + surplus
     loss = cross_entropy(logits, torch.from_numpy(drawer.labels[chosen]), label_smoothing=config.label_smoothing)
     if not torch.isfinite(loss):
         raise TrainingError(
@@ -231,16 +233,6 @@ def _step(
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return float(loss.item())
-
-
-def _rarer_in_latin(texts: Sequence[Texts], config: PlusConfig) -> Tensor:
-    """(n, n_classes) to add to the logits of a batch, so that the network's own are those of another class mix where all
-    letters are Latin (logit adjustment, Menon et al. 2021): such rows are drawn as often as before, to be learnt from.
-    """
-    surplus = torch.tensor([-math.log(config.latin_shares.get(code, 1.0)) for code in config.codes])
-    joined = ["".join(filter(None, row)) for row in texts]
-    latin = torch.tensor([any(map(str.isalpha, text)) and is_latin(text) for text in joined])
-    return latin[:, None] * surplus
 
 
 def _schedule(step: int, config: PlusConfig) -> float:

@@ -35,6 +35,7 @@ from app.training.plus_data import (
     Shelf,
     draw_probabilities,
     is_latin,
+    latin_surplus,
     read_phrases,
     texts_of,
 )
@@ -390,6 +391,12 @@ def test_a_class_may_be_rarer_where_all_letters_are_latin(
     assert -7 < float((change[:, 2] - change[:, 0]).mean()) < -2
     unread = predict(rarer, shelf, [("1984", None, None)]) - predict(trained, shelf, [("1984", None, None)])
     assert float(unread.abs().max()) < 2
+
+
+def test_the_surplus_goes_to_texts_whose_letters_are_all_latin() -> None:
+    texts = [("Perfume", None, "Dream Fighter"), ("Perfume", None, "夢"), (None, None, None), (None, "12", "1984")]
+    found = latin_surplus(texts, [1.0, 0.01])
+    np.testing.assert_allclose(found, [[0, np.log(100)], [0, 0], [0, 0], [0, 0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
