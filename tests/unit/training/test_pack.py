@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tarfile
 import venv
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +24,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[PackConfig, Path]:
     config = PackConfig(output=folder / "made/small.tar.gz", metadata=names, synthesis=False)
     size_bytes = pack(config, lambda _: None)
     assert size_bytes == config.output.stat().st_size < 60e6
-    with tarfile.open(config.output) as archive:
-        archive.extractall(folder, filter="data")
+    subprocess.run(["tar", "xf", config.output], cwd=folder, check=True)  # as README says; no filters before 3.11.4
     return config, folder / "lrid-pack"
 
 
