@@ -186,7 +186,7 @@ def measure_on(model: Model, choice: EngineChoice, device: torch.device, n_windo
     engine = Engine(model.listener, choice)
     engine.settle(model.window_samples)
     dtype, listener = DTYPES[choice.precision], engine._listener
-    fused = listener if device.type == "cpu" else listener.fused()
+    fused = listener.fused()
     windows = some_windows(model, n_windows)
     batch = windows[: max(BATCH_SIZES)]
     matrix = matrix_flops(device, dtype, MATRIX_SIZE if device.type == "cuda" else 512)

@@ -84,8 +84,8 @@ class Engine:
         thread as well: slower, and the same.
         """
         if self._device.type != "cpu":
-            fused = getattr(self._listener, "fused", None)
-            self._pipeline = fastest([self._listener, *([fused()] if fused else [])], n_samples, self._device)
+            listeners = dict.fromkeys([self._listener, _fused(self._listener, self._threads)])  # one if there is none
+            self._pipeline = fastest(list(listeners), n_samples, self._device)
             return
         if self._threads == 1:
             return

@@ -2,8 +2,9 @@
 
 A batch goes through in parts. While the device listens to one part, the CPU lays the next one into pinned memory and a
 second stream copies it over, so that only the first part's copy is waited for. A pass is captured once for each size and
-replayed, because to launch its two hundred kernels one by one takes the CPU longer than a small part takes the GPU; what
-does not fill a size is padded up to the next. It runs on a CPU too, uncaptured and in order: so it is tested without a GPU.
+replayed, because to launch its kernels one by one, well over a hundred, can take the CPU longer than a small part takes the
+GPU; what does not fill a size is padded up to the next. It runs on a CPU too, uncaptured and in order: so it is tested
+without a GPU.
 """
 
 from __future__ import annotations

@@ -6,15 +6,12 @@ hand. Done apart, each reads and writes the whole activation again: in bf16 on a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from app.families.lrid_net.listen import Bottleneck, ResNet
 
 Shape = tuple[int, int, int, int]  # (n, channels, height, width)
-Convolution = Callable[..., "FusedConv"]  # a class of them
 
 
 def fused(trunk: ResNet, shape: Shape) -> FusedResNet | None:
@@ -105,7 +102,7 @@ class CudnnConv(FusedConv):
 class FusedBottleneck(nn.Module):
     """What a folded `Bottleneck` does, in three convolutions or four."""
 
-    def __init__(self, block: Bottleneck, shape: Shape, convolution: Convolution) -> None:
+    def __init__(self, block: Bottleneck, shape: Shape, convolution: type[FusedConv]) -> None:
         super().__init__()
         self.conv1 = convolution(block.conv1, shape, relu=True)
         self.conv2 = convolution(block.conv2, self.conv1.output_shape, relu=True)
@@ -126,7 +123,7 @@ class FusedBottleneck(nn.Module):
 class FusedResNet(nn.Module):
     """What a folded `ResNet` does, for inputs of one shape; on a CPU, on as many threads as are set when it is made."""
 
-    def __init__(self, trunk: ResNet, shape: Shape, convolution: Convolution) -> None:
+    def __init__(self, trunk: ResNet, shape: Shape, convolution: type[FusedConv]) -> None:
         """`trunk` is folded and in evaluation mode; it is not changed."""
         super().__init__()
         self.dtype = trunk.dtype

@@ -97,7 +97,7 @@ def test_callers_from_several_threads_do_not_mix() -> None:
         np.testing.assert_allclose(answer[:, 2], np.stack(batch).max(1), rtol=1e-6)
 
 
-def test_the_fastest_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_fastest_is_taken() -> None:
     slow, fast = Sums(slow=True), Sums()
     found = fastest([slow, fast], SAMPLES, CPU)
     assert found is not None
