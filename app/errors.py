@@ -62,7 +62,7 @@ class RateLimited(LridError):
 
 class MalformedJson(LridError):
     status, code, title = 400, "malformed_json", "The body is not valid JSON"
-    remedy = "Send a UTF-8 JSON object such as {\"title\": \"...\", \"artist\": \"...\"}."
+    remedy = 'Send a UTF-8 JSON object such as {"title": "...", "artist": "..."}.'
 
 
 class MalformedMultipart(LridError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from app.main import create_app
-from app.server import Server, configure, finish
+from app.server.run import Server, configure, finish
 from app.serving.board import ReleaseBoard, Seat
 from app.settings import Settings
 from app.workers import BEAT_SECONDS

@@ -176,9 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each figure without audio (default: %(default)s)")
-    parser.add_argument(
-        "--repeats", type=int, default=30, help="one at a time, of each kind (default: %(default)s)"
-    )
+    parser.add_argument("--repeats", type=int, default=30, help="one at a time, of each kind (default: %(default)s)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with server(OURS, "/health/ready", LRID_DEVICE="cpu") as ours:

@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     with open(sys.argv.pop(1), "ab") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
-    from app.cli import main as lrid
+    from app.cli.main import main as lrid
 
     lrid()
 

@@ -172,9 +172,7 @@ async def _leaver(port: int, mix: Mix, soak: Soak, ends_at: float) -> None:
         await asyncio.sleep(2)
 
 
-async def _misfortune(
-    port: int, process: psutil.Process, soak: Soak, look: Callable[[], Sample], ends_at: float
-) -> None:
+async def _misfortune(port: int, process: psutil.Process, soak: Soak, look: Callable[[], Sample], ends_at: float) -> None:
     connections = Connections(port)
     body = json.dumps({"model": Settings().model})
     swap = (

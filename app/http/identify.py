@@ -87,9 +87,7 @@ class IdentifyEndpoint:
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed during the upload") from None
 
-    async def _identify(
-        self, request: Request, identifier: Identifier, asked: IdentifyRequest, deadline: float
-    ) -> Json:
+    async def _identify(self, request: Request, identifier: Identifier, asked: IdentifyRequest, deadline: float) -> Json:
         manifest = identifier.model.manifest
         ranking = Ranking(manifest, asked.options)
         work = identifier.identify(asked.track, Ask(self._windows(asked), asked.options.explain, deadline))
@@ -133,5 +131,3 @@ def _modalities(track: Track) -> str:
     if track.audio is None:
         return "text" if track.metadata.fields else "none"
     return "both" if track.metadata.fields else "audio"
-
-

@@ -150,9 +150,7 @@ class Batcher:
             for item in items:
                 item.future.cancel()
         starts = [item.started_at for item in items]
-        return Heard(
-            features=np.stack(rows), queue_seconds=max(starts) - now, model_seconds=loop.time() - min(starts)
-        )
+        return Heard(features=np.stack(rows), queue_seconds=max(starts) - now, model_seconds=loop.time() - min(starts))
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 

@@ -35,9 +35,7 @@ class IdentifierLimits:
 class Identifier:
     """Track → Identification. Metadata never waits for the device: a track without audio does not enter the queue."""
 
-    def __init__(
-        self, model: Model, pool: DecodePool, batcher: Batcher, limits: IdentifierLimits, metrics: Metrics
-    ) -> None:
+    def __init__(self, model: Model, pool: DecodePool, batcher: Batcher, limits: IdentifierLimits, metrics: Metrics) -> None:
         self.model = model
         self.batcher = batcher
         self._pool = pool

@@ -42,9 +42,7 @@ class WindowQueue:
         self.audio_seconds = 0.0
 
     def fits(self, n_items: int, audio_seconds: float) -> bool:
-        return (
-            self.n_items + n_items <= self.max_items and self.audio_seconds + audio_seconds <= self.max_audio_seconds
-        )
+        return self.n_items + n_items <= self.max_items and self.audio_seconds + audio_seconds <= self.max_audio_seconds
 
     def put(self, item: Item) -> None:
         self._items.append(item)

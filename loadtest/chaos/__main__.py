@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from app.connections import raise_file_limit
+from app.server.connections import raise_file_limit
 from loadtest.chaos import ending, faults, hostile, overload, several, shipped
 from loadtest.chaos.rows import Bench, Row
 from tests.releases import write_release

@@ -12,7 +12,7 @@ import contextlib
 import random
 import sys
 
-from app.connections import raise_file_limit
+from app.server.connections import raise_file_limit
 from loadtest.openloop import audio_post, get_request
 from tests.service.faulty import clip
 

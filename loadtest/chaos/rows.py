@@ -85,4 +85,3 @@ def in_ms(seconds: Sequence[float]) -> str:
     """`p50 / p99 ms`."""
     values = list(seconds)
     return f"p50 {1000 * statistics.median(values):.1f} / p99 {1000 * percentile(values, 0.99):.1f} ms" if values else "none"
-

@@ -131,9 +131,7 @@ def same(bench: Bench) -> list[Row]:
     ]
 
 
-def _same(
-    bench: Bench, what: str, settings: dict[str, object], variants: dict[str, dict[str, object]], crowd: int
-) -> Row:
+def _same(bench: Bench, what: str, settings: dict[str, object], variants: dict[str, dict[str, object]], crowd: int) -> Row:
     """`crowd`: how many times each request is sent at once, after it was sent alone."""
     found: dict[str, set[str]] = {}
     n_answers = 0

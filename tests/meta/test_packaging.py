@@ -59,7 +59,7 @@ def test_image_is_built_in_two_stages():
 
 def test_image_starts_the_same_command_as_the_readme():
     assert json.loads(last_stage()["CMD"][0]) == ["lrid", "serve"]
-    assert PROJECT["project"]["scripts"]["lrid"] == "app.cli:main"
+    assert PROJECT["project"]["scripts"]["lrid"] == "app.cli.main:main"
 
 
 def test_image_does_not_run_as_root():

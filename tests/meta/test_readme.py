@@ -9,7 +9,8 @@ import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
-from app import cli, local
+from app import local
+from app.cli import main as cli
 from app.errors import LridError, public_errors
 from app.families.store import families, list_releases, read_manifest, release_folder
 from app.http.schemas import Options

@@ -131,7 +131,7 @@ def breakable(take: Callable, folder: Path) -> Callable:
 
 
 def main() -> None:
-    from app.cli import main as lrid
+    from app.cli.main import main as lrid
     from app.serving.engine import Engine
     from app.serving.queue import WindowQueue
 

@@ -55,6 +55,7 @@ def test_without_rights_and_without_a_disk(tiny_store: Path, tmp_path: Path, wor
         command = ["unshare", "--mount", "sh", "-c", CONFINE, "sh", *serve]
         process = subprocess.Popen(command, env=environment, stderr=log)
     try:
+
         def ready() -> bool:
             return all(_ready(port) for _ in range(12))  # whichever process is asked
 

@@ -72,9 +72,7 @@ def test_a_poisoned_window_fails_alone(faulty: Faulty, undisturbed: list[dict], 
     assert [without_times(reply) for reply in replies] == expected
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on(
-    tiny_store: Path, tmp_path: Path, undisturbed: list[dict]
-) -> None:
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny_store: Path, tmp_path: Path, undisturbed: list[dict]) -> None:
     live, device = start(tiny_store, tmp_path, max_batch_size=8)
     with live:
         live.wait_until_ready()

@@ -90,6 +90,7 @@ def test_who_obeys_retry_after_is_served(slow: Slow) -> None:
 def test_metadata_does_not_wait_for_songs(slow: Slow) -> None:
     live, device = slow
     device.hold()  # songs wait for ever
+
     async def run() -> tuple[list[Reply], float]:
         connections = Connections(live.port)
         songs = [asyncio.create_task(connections.exchange(audio_post(clip(0.3)))) for _ in range(QUEUE_ITEMS)]

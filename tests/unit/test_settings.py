@@ -7,7 +7,7 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from app.server import export, unknown_settings
+from app.server.run import export, unknown_settings
 from app.settings import Settings
 
 

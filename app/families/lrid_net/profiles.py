@@ -114,10 +114,6 @@ class Profiles:
 
 def _can_occur(ngram: str) -> bool:
     """Whether langdetect ever looks the n-gram up: none starts anew at a space, none ends within a run of capitals."""
-    if (
-        not 1 <= len(ngram) <= NGram.N_GRAM
-        or ngram in (" ", "  ")
-        or (ngram[1:2] == " " and len(ngram) == NGram.N_GRAM)
-    ):
+    if not 1 <= len(ngram) <= NGram.N_GRAM or ngram in (" ", "  ") or (ngram[1:2] == " " and len(ngram) == NGram.N_GRAM):
         return False
     return not (ngram[-1].isupper() and ngram[-2:-1].isupper())

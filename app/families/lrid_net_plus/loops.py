@@ -71,9 +71,7 @@ def fill_slots(keys: IndexArray, rows: SlotRows, new: IndexArray) -> None:
 
 
 @compiled
-def explain(
-    codes: IndexArray, keys: IndexArray, rows: SlotRows, logarithms: FloatArray, total: FloatArray
-) -> int:
+def explain(codes: IndexArray, keys: IndexArray, rows: SlotRows, logarithms: FloatArray, total: FloatArray) -> int:
     """Adds the logarithms of the probabilities of all known n-grams to `total`, (n_languages,); returns how many.
 
     `codes` (n,): of a text as `Explanations.spelled` gives it. Its first two are the spaces before.

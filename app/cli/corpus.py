@@ -1,0 +1,141 @@
+"""`lrid corpus`: look at a training manifest, split it, or make one of Music4All."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    from app.lab.corpus.check import CorpusCheck
+
+corpus = typer.Typer(no_args_is_help=True, help="Manifests to train on: check them, split them, make one of Music4All.")
+
+Manifest = Annotated[
+    Path, typer.Argument(help="CSV, TSV or Parquet with any of path, artist, album, title, language (or label), split.")
+]
+Output = Annotated[Path, typer.Option(help="The manifest to write: .csv, .tsv or .parquet.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace --output if it exists.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+SHOWN = 20  # findings of each kind; --json has them all
+
+
+@corpus.command()
+def check(
+    manifest: Manifest,
+    audio: Annotated[bool, typer.Option(help="Decode every file; without, only look whether it is there.")] = True,
+    jobs: Annotated[int, typer.Option(min=1, help="Files decoded at once.")] = os.cpu_count() or 1,
+    as_json: AsJson = False,
+) -> None:
+    """Count rows by split and class, and name every row that cannot or should not be trained on.
+
+    Missing files, unreadable audio, duplicates, empty rows, unknown labels, artists in two splits, classes with one item.
+    Exit code 1 when there are any.
+    """
+    from app.families.lrid_net.config import ListenConfig
+    from app.lab.corpus.check import check_corpus
+    from app.lab.training.data import Decoder
+    from app.lab.training.labels import PAPER_LABELS
+
+    codes = [label.code for label in PAPER_LABELS]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("listening", total=_rows(manifest))
+        found = check_corpus(
+            manifest,
+            codes,
+            decode=Decoder(ListenConfig()) if audio else None,
+            jobs=jobs,
+            progress=lambda n: progress.advance(task, n),
+        )
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), ensure_ascii=False))
+    else:
+        _print_check(found)
+    if found.findings:
+        raise SystemExit(1)
+
+
+def _rows(manifest: Path) -> int:
+    from app.lab.corpus.tables import read_table
+
+    return sum(bool(record.get("path")) for _, record in read_table(manifest).records)
+
+
+def _print_check(found: CorpusCheck) -> None:
+    from app.lab.corpus.check import FINDINGS
+
+    console = Console(highlight=False)
+    _print_counts(console, found.counts)
+    console.print(f"{found.rows:,} rows: {found.with_audio:,} with audio, {found.with_metadata:,} with metadata")
+    for kind, number in found.found.items():
+        console.print(f"\n[bold red]{FINDINGS[kind]}: {number:,}[/]")
+        own = [finding for finding in found.findings if finding.kind == kind]
+        for finding in own[:SHOWN]:
+            console.print(f"  {escape(str(finding))}", soft_wrap=True)
+        if number > SHOWN:
+            console.print(f"  … and {number - SHOWN:,} more: --json lists them all")
+    if not found.findings:
+        console.print("[green]nothing wrong[/]")
+
+
+def _print_counts(console: Console, counts: dict[str, dict[str, int]]) -> None:
+    """Rows by class, a column a split, and the share of validation among what is trained and validated."""
+    table = Table("class", *(Column(split, justify="right") for split in counts))
+    for code in next(iter(counts.values())):
+        table.add_row(code, *(f"{by_class[code]:,}" for by_class in counts.values()))
+    table.add_section()
+    table.add_row("all", *(f"{sum(by_class.values()):,}" for by_class in counts.values()))
+    console.print(table)
+
+
+@corpus.command()
+def split(
+    manifest: Manifest,
+    output: Output,
+    valid_share: Annotated[float, typer.Option(min=0.02, max=0.5, help="Of the rows.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 0,
+    force: Force = False,
+) -> None:
+    """Split into train and valid as the paper does: 80:20, stratified by language, every artist in one of them only.
+
+    Rows with split=test stay there. All columns are kept; relative paths are made to hold from the new place.
+    """
+    from app.lab.corpus.split import split_corpus
+
+    report = split_corpus(manifest, output, valid_share=valid_share, seed=seed, force=force)
+    _print_counts(Console(highlight=False), report.counts)
+    typer.echo(f"{report.output}: seed {seed}; `lrid corpus check` looks at every row")
+
+
+@corpus.command()
+def music4all(
+    folder: Annotated[Path, typer.Argument(help="With id_information.csv, id_lang.csv, audios/, and split lists if any.")],
+    output: Output,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, where there are no lists.")] = 0,
+    force: Force = False,
+) -> None:
+    """Make a manifest of Music4All: instrumentals dropped, languages mapped to the paper's eleven classes.
+
+    Split lists are train.txt, valid.txt and test.txt with one id a line, or one row number of id_lang.csv as
+    music4all_contrib has them. Without a valid.txt, test.txt is the validation split, as in the paper. Without any
+    list the rows are split here.
+    """
+    from app.lab.corpus.music4all import read_music4all
+    from app.lab.training.labels import PAPER_LABELS
+
+    report = read_music4all(folder, output, [label.code for label in PAPER_LABELS], seed=seed, force=force)
+    _print_counts(Console(highlight=False), report.counts)
+    typer.echo(
+        f"left out: {report.instrumental:,} instrumental, {report.unlabelled:,} without a language, "
+        f"{report.unlisted:,} in no split list; without audio: {report.without_audio:,}"
+    )
+    by = f"by {', '.join(report.lists)}" if report.lists else f"here, 80:20 by artist, seed {seed}"
+    typer.echo(f"{report.output}: split {by}")

@@ -1,0 +1,173 @@
+"""`lrid corpus check`: everything that is wrong with a corpus, row by row, before a training finds it one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.domain import FloatArray
+from app.lab.corpus.manifest import SPLITS, Finding, Row, artists_in_two_splits, parse
+from app.lab.corpus.tables import read_table
+
+Decode = Callable[[Path], FloatArray]  # file → mono float32 samples; raises what it likes
+Progress = Callable[[int], None]
+
+FINDINGS = {
+    "empty_row": "rows with neither audio nor metadata",
+    "unknown_label": "unknown labels",
+    "unknown_split": "unknown splits",
+    "missing_audio": "missing files",
+    "unreadable_audio": "unreadable audio",
+    "duplicate": "duplicates",
+    "contradiction": "duplicates with another label",
+    "track_in_two_splits": "tracks in two splits",
+    "artist_in_two_splits": "artists in two splits",
+    "class_with_one_item": "classes with one item",
+    "class_never_trained": "classes to validate that are never trained",
+}
+FATAL = {"artist_in_two_splits", "track_in_two_splits"}  # a training on such rows would measure what it has seen
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusCheck:
+    """What a manifest holds, and what is wrong with it."""
+
+    counts: dict[str, dict[str, int]]  # rows by split and class
+    with_audio: int
+    with_metadata: int
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """That can be used."""
+        return sum(sum(by_class.values()) for by_class in self.counts.values())
+
+    @property
+    def found(self) -> dict[str, int]:
+        """How many findings of each kind, of those that there are."""
+        kinds = [finding.kind for finding in self.findings]
+        return {kind: kinds.count(kind) for kind in FINDINGS if kind in kinds}
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "with_audio": self.with_audio,
+            "with_metadata": self.with_metadata,
+            "counts": self.counts,
+            "found": self.found,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def check_corpus(
+    path: Path, codes: Sequence[str], *, decode: Decode | None, jobs: int = 1, progress: Progress = lambda n: None
+) -> CorpusCheck:
+    """Reads all of a manifest and, with `decode`, all of its audio. Raises CorpusError if it is no manifest."""
+    table = read_table(path)
+    rows: list[Row] = []
+    findings: list[Finding] = []
+    for row in parse(path, table, codes):
+        if isinstance(row, Finding):
+            findings.append(row)
+        else:
+            rows.append(row)
+    findings += _audio_findings(rows, table.unit, decode, jobs, progress)
+    findings += check_rows(rows, codes, table.unit)
+    counts = {
+        split: {code: sum(row.label == i for row in rows if row.split == split) for i, code in enumerate(codes)}
+        for split in SPLITS
+    }
+    audio, text = sum(row.path is not None for row in rows), sum(bool(row.metadata.fields) for row in rows)
+    return CorpusCheck(counts, audio, text, findings)
+
+
+def check_rows(rows: Sequence[Row], codes: Sequence[str], unit: str = "line") -> list[Finding]:
+    """What can be told without opening a file."""
+    return [*_duplicates(rows, codes, unit), *artists_in_two_splits(rows, unit), *_rare_classes(rows, codes, unit)]
+
+
+def _key(row: Row) -> object:
+    """The same for rows of the same track: the file where there is one, else what is written; None for a title alone."""
+    if row.path is not None:
+        return row.path
+    if row.metadata.fields == ("title",):
+        return None  # many songs have one title
+    return tuple(" ".join((given or "").split()).casefold() for given in (
+        row.metadata.artist, row.metadata.album, row.metadata.title
+    ))  # fmt: skip
+
+
+def _duplicates(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Iterator[Finding]:
+    seen: dict[object, Row] = {}
+    for row in rows:
+        key = _key(row)
+        first = row if key is None else seen.setdefault(key, row)
+        if first is not row:
+            yield _duplicate(first, row, codes, unit)
+
+
+def _duplicate(first: Row, row: Row, codes: Sequence[str], unit: str) -> Finding:
+    where, again = f"{unit} {row.line}", f"the same track as {unit} {first.line}"
+    if row.label != first.label:
+        what = f"{again}, but labelled {codes[row.label]!r} and {codes[first.label]!r}"
+        return Finding("contradiction", where, what, "Find out which is right and drop the other row")
+    if row.split != first.split:
+        what = f"{again}, in split {row.split} and {first.split}"
+        return Finding("track_in_two_splits", where, what, "Drop one of the rows")
+    return Finding("duplicate", where, again, "Drop one of the rows; it counts twice in training")
+
+
+def _rare_classes(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Iterator[Finding]:
+    for i, code in enumerate(codes):
+        own = [row for row in rows if row.label == i]
+        trained = [row for row in own if row.split == "train"]
+        if len(trained) == 1:
+            what = f"the only row to train class {code!r}"
+            yield Finding("class_with_one_item", f"{unit} {trained[0].line}", what, "Add rows of it, or map it to others")
+        elif own and not trained:
+            what = f"class {code!r} has {len(own)} rows in {own[0].split}, and none to train"
+            remedy = "Add some, map it to others, or split again"
+            yield Finding("class_never_trained", f"{unit} {own[0].line}", what, remedy)
+
+
+def _audio_findings(
+    rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, progress: Progress
+) -> Iterator[Finding]:
+    """Missing, unreadable, and files with the same bytes under two names."""
+    heard: dict[bytes, Row] = {}
+    with ThreadPoolExecutor(jobs) as pool:  # decoders and hashes leave the interpreter's lock
+        work = [(row, pool.submit(_listen, row.path, decode)) for row in rows if row.path is not None]
+        for row, result in work:
+            found = result.result()
+            progress(1)
+            where = f"{unit} {row.line}"
+            if isinstance(found, str):
+                kind = "missing_audio" if found.startswith("no file") else "unreadable_audio"
+                remedy = "Correct the path, or drop the row" if kind == "missing_audio" else "Repair it, or drop the row"
+                yield Finding(kind, where, found, remedy)
+            elif found and (first := heard.setdefault(found, row)).path != row.path:
+                what = f"{row.path} holds the same bytes as {first.path} ({unit} {first.line})"
+                kind = "contradiction" if first.label != row.label else "duplicate"
+                kind = "track_in_two_splits" if first.split != row.split else kind
+                yield Finding(kind, where, what, "Drop one of the rows")
+
+
+def _listen(path: Path, decode: Decode | None) -> bytes | str:
+    """SHA-256 of the file (b"" if it was not opened), or what is wrong with it."""
+    if not path.is_file():
+        return f"no file at {path}"
+    if decode is None:
+        return b""
+    try:
+        samples = decode(path)
+        if not len(samples) or not np.isfinite(samples).all():
+            return f"{path} holds no finite samples"
+        return hashlib.sha256(path.read_bytes()).digest()
+    except Exception as error:  # a decoder may raise anything, and this is what is being looked for
+        return f"{path} cannot be decoded ({error})"

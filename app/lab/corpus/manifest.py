@@ -1,0 +1,128 @@
+"""A manifest: one row a track, with any of audio, artist, album and title, and its language.
+
+CSV, TSV or Parquet (told by the suffix). Columns: `label` or `language`; any of `path` (relative to the manifest),
+`artist`, `album`, `title`; optionally `split` (train, valid, test; default train), `strength` (how the label came about,
+free text) and `domain` (a kind of audio that not every class has, such as `human` beside `synthetic`: in training its rows
+compete only among the classes it has, so that the kind itself tells no language). Other columns are ignored. In a TSV a
+quote is a sign like any other; in a CSV cells may be quoted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.domain import METADATA_FIELDS, Metadata
+from app.lab.corpus.errors import CorpusError
+from app.lab.corpus.tables import Table, read_table
+
+SPLITS = ("train", "valid", "test")
+LABEL_COLUMNS = ("label", "language")  # the first that a row fills
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One track of a manifest."""
+
+    line: int  # in the file, whose header is line 1; in a Parquet file the number of the row, from 1
+    path: Path | None  # of the audio
+    metadata: Metadata
+    label: int  # index among the labels it was read with
+    split: str
+    strength: str  # "" when the manifest does not say
+    domain: str = ""  # the same
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with a corpus, and what to do about it."""
+
+    kind: str  # of FINDINGS in `app.lab.corpus.check`
+    where: str  # such as "line 12"
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}. {self.remedy}"
+
+
+def read_manifest(path: Path, codes: Sequence[str], *, exclude_strength: Collection[str] = ()) -> list[Row]:
+    """Rows in file order. Raises CorpusError naming the first row that cannot be used, and the remedy."""
+    rows = []
+    for row in parse(path, read_table(path), codes):
+        if isinstance(row, Finding):
+            raise CorpusError(f"{path.name}, {row}")
+        if row.strength not in exclude_strength:
+            rows.append(row)
+    if not rows:
+        raise CorpusError(f"{path} holds no rows; a manifest needs a header and one row a track")
+    return rows
+
+
+def parse(path: Path, table: Table, codes: Sequence[str]) -> Iterator[Row | Finding]:
+    """Each record of the manifest at `path` as a row, or what is wrong with it. Raises CorpusError about its columns."""
+    check_columns(path, set(table.columns))
+    index = {code: i for i, code in enumerate(codes)}
+    for line, record in table.records:
+        yield _row(path.parent, f"{table.unit} {line}", line, record, index)
+
+
+def check_columns(path: Path, columns: set[str]) -> None:
+    """Raises CorpusError unless a manifest can be made of them."""
+    if not columns & set(LABEL_COLUMNS):
+        raise CorpusError(f"{path}: no column 'label' or 'language'; found {sorted(columns)}")
+    if not columns & {"path", *METADATA_FIELDS}:
+        raise CorpusError(f"{path}: needs at least one of the columns path, artist, album, title")
+
+
+def label_of(record: dict[str, str]) -> str:
+    """The code of a record's language, "" where there is none."""
+    return next((value for column in LABEL_COLUMNS if (value := record.get(column, "").strip())), "")
+
+
+def _row(folder: Path, where: str, line: int, record: dict[str, str], index: dict[str, int]) -> Row | Finding:
+    metadata = Metadata(**{name: record.get(name) or None for name in METADATA_FIELDS})
+    given = record.get("path", "").strip()
+    code = label_of(record)
+    split = record.get("split", "").strip() or "train"
+    if not given and not metadata.fields:
+        what = "neither audio nor metadata"
+        return Finding("empty_row", where, what, "Fill path, artist, album or title, or drop the row")
+    if code not in index:
+        remedy = f"Known: {', '.join(index)}. Map it to one of these, or drop the row"
+        return Finding("unknown_label", where, f"unknown label {code!r}" if code else "no label", remedy)
+    if split not in SPLITS:
+        return Finding("unknown_split", where, f"split is {split!r}", f"Write one of {', '.join(SPLITS)}")
+    strength, domain = (record.get(name, "").strip() for name in ("strength", "domain"))
+    return Row(line, folder / given if given else None, metadata, index[code], split, strength, domain)
+
+
+def artist_key(artist: str | None) -> str:
+    """Spellings of one artist have one key; "" stands for none."""
+    return " ".join((artist or "").split()).casefold()
+
+
+def check_artists(rows: Sequence[Row]) -> None:
+    """Raises CorpusError if an artist stands in two splits (paper §4.1: every artist in one side only)."""
+    for finding in artists_in_two_splits(rows):
+        raise CorpusError(str(finding))
+
+
+def artists_in_two_splits(rows: Sequence[Row], unit: str = "line") -> Iterator[Finding]:
+    """One finding for each artist and further split, at the first row of it."""
+    seen: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        artist = artist_key(row.metadata.artist)
+        if not artist:
+            continue
+        splits = seen.setdefault(artist, {row.split: row})
+        if row.split not in splits:
+            first = next(iter(splits.values()))
+            splits[row.split] = row
+            yield Finding(
+                "artist_in_two_splits",
+                f"{unit} {row.line}",
+                f"artist {row.metadata.artist!r} is in split {row.split}, and in {first.split} on {unit} {first.line}",
+                "Keep every artist in one split: `lrid corpus split` does",
+            )

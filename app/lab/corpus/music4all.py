@@ -1,0 +1,122 @@
+"""`lrid corpus music4all`: the data set of the paper (Santana et al. 2020) in its own layout, as a manifest.
+
+    DIR/id_information.csv   tab-separated: id, artist, song, album_name
+    DIR/id_lang.csv          tab-separated: id, lang; `INTRUMENTAL`, sic, where nobody sings
+    DIR/audios/<id>.mp3      30 s each
+    DIR/train.txt test.txt   optional split lists (also valid.txt): one id a line, or one number of a row of
+                             id_lang.csv, counted from 0, as music4all_contrib publishes them
+
+The paper calls the second part of music4all_contrib's 80:20 split validation. So `test.txt` becomes split `valid` where
+there is no `valid.txt`. Without lists the split is made here, in the same manner.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.lab.corpus.errors import CorpusError
+from app.lab.corpus.split import assign, count
+from app.lab.corpus.tables import Record, write_table
+
+COLUMNS = ("path", "artist", "album", "title", "language", "label", "split", "id")
+INSTRUMENTAL = {"intrumental", "instrumental"}
+REST = "others"
+LISTS = {"train": ("train.txt",), "valid": ("valid.txt", "val.txt", "validation.txt"), "test": ("test.txt",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Music4AllReport:
+    """What became of the tracks."""
+
+    output: Path
+    counts: dict[str, dict[str, int]]  # rows by split and label
+    instrumental: int  # left out
+    unlabelled: int  # left out: no language
+    unlisted: int  # left out: in none of the split lists
+    without_audio: int  # kept, with metadata alone
+    lists: tuple[str, ...]  # names of the split lists; none: split here
+
+
+def read_music4all(
+    folder: Path, output: Path, codes: Sequence[str], *, seed: int = 0, force: bool = False
+) -> Music4AllReport:
+    """Writes a manifest of the tracks that are sung, languages that are no class mapped to `others`. Raises CorpusError."""
+    if output.exists() and not force:
+        raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
+    about = {record["id"]: record for record in _read(folder / "id_information.csv", ("id", "artist", "song", "album_name"))}
+    languages = _read(folder / "id_lang.csv", ("id", "lang"))
+    if lost := next((record["id"] for record in languages if record["id"] not in about), None):
+        raise CorpusError(f"{folder}: id {lost!r} of id_lang.csv is not in id_information.csv; take both of one version")
+    splits, lists = _split_lists(folder, [record["id"] for record in languages])
+    sung = [record for record in languages if record["lang"].strip().casefold() not in INSTRUMENTAL]
+    labelled = [record for record in sung if record["lang"].strip()]
+    kept = [record for record in labelled if not splits or record["id"] in splits]
+    rows = [_row(folder, output, record, about[record["id"]], codes) for record in kept]
+    if not rows:
+        raise CorpusError(f"{folder}: no track is left; are the split lists of another version?")
+    for row in rows:
+        row["split"] = splits.get(row["id"], "")
+    if not splits:
+        assign(rows, 0.2, seed)
+    write_table(output, COLUMNS, rows)
+    return Music4AllReport(
+        output,
+        count(rows),
+        instrumental=len(languages) - len(sung),
+        unlabelled=len(sung) - len(labelled),
+        unlisted=len(labelled) - len(kept),
+        without_audio=sum(not row["path"] for row in rows),
+        lists=lists,
+    )
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[Record]:
+    """Tab-separated though its name says CSV. Raises CorpusError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t", restval="")
+            if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
+                found = ", ".join(reader.fieldnames or ()) or "nothing"
+                raise CorpusError(f"{path}: no column {', '.join(missing)}; found {found}. Expected Music4All's own file")
+            return [{column: record[column] for column in columns} for record in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{path} cannot be read ({error}); expected the folder of Music4All") from error
+
+
+def _row(folder: Path, output: Path, language: Record, about: Record, codes: Sequence[str]) -> Record:
+    audio = folder / "audios" / f"{language['id']}.mp3"
+    code = language["lang"].strip().casefold()
+    return {
+        "path": os.path.relpath(audio.resolve(), output.parent.resolve()) if audio.is_file() else "",
+        "artist": about["artist"],
+        "album": about["album_name"],
+        "title": about["song"],
+        "language": code,
+        "label": code if code in codes else REST,
+        "id": language["id"],
+    }
+
+
+def _split_lists(folder: Path, ids: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Split by id, and the names of the lists. Raises CorpusError if a line fits no track, or a track two lists."""
+    paths = {split: next((folder / n for n in names if (folder / n).is_file()), None) for split, names in LISTS.items()}
+    known, used = set(ids), []
+    found: dict[str, str] = {}
+    for split, path in paths.items():
+        if path is None:
+            continue
+        used.append(path.name)
+        into = "valid" if split == "test" and paths["valid"] is None else split
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split(), start=1):
+            track = line
+            if line not in known:
+                if not line.isdecimal() or int(line) >= len(ids):
+                    raise CorpusError(f"{path.name}, line {number}: no track {line!r}; take lists of the same version")
+                track = ids[int(line)]
+            if found.setdefault(track, into) != into:
+                raise CorpusError(f"{path.name}, line {number}: {line} is in split {found[track]} too; keep it in one list")
+    return found, tuple(used)

@@ -1,0 +1,117 @@
+"""`lrid corpus split`: train and validation rows as the paper has them (§4.1): 80:20, stratified, no artist in both."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app.lab.corpus.errors import CorpusError
+from app.lab.corpus.manifest import artist_key, check_columns, label_of
+from app.lab.corpus.tables import Record, read_table, write_table
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """Rows by split and label."""
+
+    output: Path
+    counts: dict[str, dict[str, int]]
+
+
+def split_corpus(
+    manifest: Path, output: Path, *, valid_share: float = 0.2, seed: int = 0, force: bool = False
+) -> SplitReport:
+    """Writes the manifest's rows with a new `split` to `output`; rows of `test` stay there. Raises CorpusError."""
+    if output.exists() and not force:
+        raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
+    table = read_table(manifest)
+    check_columns(manifest, set(table.columns))
+    records = []
+    for number, record in table.records:
+        if not label_of(record):
+            raise CorpusError(f"{manifest.name}, {table.unit} {number}: no label. Label it, or drop the row")
+        records.append(record)
+    if not records:
+        raise CorpusError(f"{manifest} holds no rows; a manifest needs a header and one row a track")
+    open_rows = [record for record in records if record.get("split", "").strip() != "test"]
+    _check_test(manifest, records, open_rows)
+    assign(open_rows, valid_share, seed)
+    columns = table.columns if "split" in table.columns else [*table.columns, "split"]
+    write_table(output, columns, [moved(record, manifest, output) for record in records])
+    return SplitReport(output, count(records))
+
+
+def assign(records: Sequence[Record], valid_share: float, seed: int) -> None:
+    """Sets `split` of each record to train or valid. Raises CorpusError if there are too few artists."""
+    groups = [_group(i, record) for i, record in enumerate(records)]
+    valid = valid_rows([label_of(record) for record in records], groups, valid_share, seed)
+    for i, record in enumerate(records):
+        record["split"] = "valid" if i in valid else "train"
+
+
+def valid_rows(labels: Sequence[str], groups: Sequence[str], share: float, seed: int) -> set[int]:
+    """The fold of scikit-learn's StratifiedGroupKFold whose classes come nearest to their share of the rows."""
+    try:
+        from sklearn.model_selection import StratifiedGroupKFold
+    except ImportError as error:
+        raise CorpusError("Splitting needs scikit-learn: python -m pip install -e '.[train]'") from error
+    n_folds, wanted = round(1 / share), f"{1 - share:.0%}:{share:.0%}"
+    if len(set(groups)) < n_folds:
+        raise CorpusError(f"{len(set(groups))} artists cannot be split {wanted}; add rows, or split by hand")
+    codes = np.unique(labels, return_inverse=True)[1]
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds: the report shows it
+            found = [fold for _, fold in folds.split(codes, codes, groups)]
+    except ValueError as error:  # every class has fewer rows than there are folds
+        raise CorpusError(f"too few rows to split {wanted} ({error}); add rows, or split by hand") from error
+    return set(min(found, key=lambda fold: _distance(codes, fold, share)).tolist())
+
+
+def _distance(codes: npt.NDArray[np.intp], fold: npt.NDArray[np.intp], share: float) -> float:
+    """Of the classes' shares in a fold from the share wanted, summed. A class with one artist had better be trained."""
+    whole, part = np.bincount(codes), np.bincount(codes[fold], minlength=codes.max() + 1)
+    return float(np.abs(part / whole - share).sum())
+
+
+def _group(number: int, record: Record) -> str:
+    """Rows that have to stay together: an artist's; without one, those of one file or one title."""
+    artist = artist_key(record.get("artist"))
+    if artist:
+        return f"artist {artist}"
+    return f"path {record['path']}" if record.get("path") else f"row {number}"
+
+
+def _check_test(manifest: Path, records: Sequence[Record], open_rows: Sequence[Record]) -> None:
+    """Raises CorpusError if an artist of the test rows has others too."""
+    ours = {artist_key(record.get("artist")) for record in open_rows} - {""}
+    for record in records:
+        if record.get("split", "").strip() == "test" and artist_key(record.get("artist")) in ours:
+            raise CorpusError(
+                f"{manifest.name}: artist {record['artist']!r} is in split test and in another; rows of test stay where "
+                "they are: move the others there too, or empty the column split"
+            )
+
+
+def moved(record: Record, manifest: Path, output: Path) -> Record:
+    """A record whose relative path holds from the folder of another manifest."""
+    given = record.get("path", "").strip()
+    if not given or Path(given).is_absolute() or manifest.parent.resolve() == output.parent.resolve():
+        return record
+    return record | {"path": os.path.relpath(manifest.parent.resolve() / given, output.parent.resolve())}
+
+
+def count(records: Sequence[Record]) -> dict[str, dict[str, int]]:
+    """Rows by split and label, the most frequent label first."""
+    labels = [label for label, _ in Counter(map(label_of, records)).most_common()]
+    pairs = Counter((record["split"], label_of(record)) for record in records)
+    splits = [split for split in ("train", "valid", "test") if any(s == split for s, _ in pairs)]
+    return {split: {label: pairs[split, label] for label in labels} for split in splits}

@@ -1,0 +1,121 @@
+"""Tables of text cells: CSV, TSV and Parquet, read and written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from app.lab.corpus.errors import CorpusError
+
+TSV_SUFFIXES = {".tsv", ".tab"}
+SUFFIXES = {".csv", ".parquet", *TSV_SUFFIXES}
+Record = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column names, and records with where they stand. Cells that are missing are ""."""
+
+    columns: list[str]
+    records: Iterable[tuple[int, Record]]  # may be gone through once; raises CorpusError on the way
+    unit: Literal["line", "row"]  # what the number of a record counts: lines of the file, or rows from 1
+
+
+def read_table(path: Path) -> Table:
+    """Raises CorpusError if it is no table."""
+    if path.suffix not in SUFFIXES:
+        raise CorpusError(f"{path}: unknown kind of table; expected one of {', '.join(sorted(SUFFIXES))}")
+    return _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
+
+
+def write_table(path: Path, columns: Sequence[str], records: Iterable[Record]) -> None:
+    """Replaces `path`; of a failed try nothing stays. Raises CorpusError."""
+    if path.suffix not in SUFFIXES:
+        raise CorpusError(f"{path}: unknown kind of table; expected one of {', '.join(sorted(SUFFIXES))}")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".parquet":
+            rows = list(records)
+            arrow = _pyarrow()
+            arrow.parquet.write_table(arrow.table({name: [row.get(name, "") for row in rows] for name in columns}), part)
+        else:
+            _write_text(part, path.suffix in TSV_SUFFIXES, columns, records)
+        part.replace(path)
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be written ({error}); free some disk or choose another place") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _read_text(path: Path) -> Table:
+    """UTF-8 with a header."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            columns: list[str] = next(_reader(path, file), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+    return Table(columns, _text_records(path, columns), "line")
+
+
+def _text_records(path: Path, columns: list[str]) -> Iterator[tuple[int, Record]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = _reader(path, file)
+            next(reader, None)
+            for cells in reader:
+                if not cells:
+                    continue  # an empty line
+                if len(cells) > len(columns):
+                    raise CorpusError(
+                        f"{path.name}, line {reader.line_num}: {len(cells)} cells, but the header has {len(columns)}. "
+                        "A cell with the separator in it needs quotes (CSV) or has to lose it (TSV)"
+                    )
+                yield reader.line_num, dict(zip(columns, cells, strict=False))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _reader(path: Path, lines: Iterable[str]) -> Any:
+    if path.suffix in TSV_SUFFIXES:
+        return csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return csv.reader(lines)
+
+
+def _unreadable(path: Path, error: Exception) -> CorpusError:
+    return CorpusError(f"{path} cannot be read: {error}; expected UTF-8 CSV or TSV with a header, or Parquet")
+
+
+def _write_text(path: Path, tabs: bool, columns: Sequence[str], records: Iterable[Record]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if not tabs:
+            plain = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
+            plain.writeheader()
+            plain.writerows(records)
+            return
+        file.write("\t".join(columns) + "\n")
+        for record in records:  # a tab or a line break inside a cell becomes a space: a TSV has no quotes
+            file.write("\t".join(" ".join(record.get(name, "").split()) for name in columns) + "\n")
+
+
+def _read_parquet(path: Path) -> Table:
+    arrow = _pyarrow()
+    try:
+        table = arrow.parquet.read_table(path)
+    except (OSError, arrow.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    rows = ({k: "" if v is None else str(v) for k, v in row.items()} for row in table.to_pylist())
+    return Table(list(table.column_names), enumerate(rows, start=1), "row")
+
+
+def _pyarrow() -> ModuleType:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise CorpusError("Parquet needs pyarrow: python -m pip install -e '.[train]', or write CSV or TSV") from error
+    return pyarrow  # type: ignore[no-any-return]

@@ -1,0 +1,165 @@
+"""The pictures of an evaluation, as PNGs. Needs matplotlib (extra `train`)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+
+from app.families.contract import Mode
+from app.lab.evaluation.report import MODES, TITLES, LabelReport, Measured
+
+COLOURS: dict[Mode, str] = {"both": "#1f6f78", "audio_only": "#d9822b", "text_only": "#6c5b9e"}
+GREY, INK = "#9aa5ab", "#26323a"
+WANTED_PRECISION = 0.95
+LEAST_ANSWERED = 20  # rows; precision on fewer is noise and is not drawn
+SIGNS_PER_INCH = 17  # of the small print
+SCORES = ("precision", "recall", "f1")
+SHADES = (0.35, 0.6, 1.0)  # opacity of precision, recall, F1
+STYLE: dict[Any, Any] = {
+    "font.size": 10.5, "axes.titlesize": 11.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": INK,
+    "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "axes.grid.axis": "y",
+    "grid.color": "#e3e8ea", "axes.axisbelow": True, "legend.frameon": False, "figure.dpi": 150,
+}  # fmt: skip
+
+
+def draw(measured: Measured, folder: Path) -> list[Path]:
+    """Writes averages, classes, reliability, coverage and one confusion a case; none where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return []
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pictures = {"averages": _averages, "classes": _classes, "reliability": _reliability, "coverage": _coverage}
+    written = []
+    with pyplot.rc_context(STYLE):
+        figures = {name: make(pyplot, measured) for name, make in pictures.items()}
+        figures |= {f"confusion_{mode}": _confusion(pyplot, measured, mode) for mode in measured.cases}
+        for name, figure in figures.items():
+            source = fill(f"{measured.release} on {measured.data}", round(SIGNS_PER_INCH * figure.get_figwidth()))
+            figure.text(0.005, -0.01, source, fontsize=7, color=GREY, va="top")
+            figure.savefig(folder / f"{name}.png", bbox_inches="tight", pad_inches=0.15)
+            pyplot.close(figure)
+            written.append(folder / f"{name}.png")
+    return written
+
+
+def _averages(pyplot: Any, measured: Measured) -> Any:
+    """Macro and weighted precision, recall and F1 of each case, and of langdetect alone."""
+    bars: list[tuple[str, LabelReport, str]] = [(TITLES[mode], case, COLOURS[mode]) for mode, case in measured.cases.items()]
+    bars += [(f"langdetect,\n{name}", report, GREY) for name, report in measured.baselines.items()]
+    figure, axes = pyplot.subplots(1, 2, figsize=(max(8.0, 1.9 * len(bars)), 3.6), sharey=True, layout="constrained")
+    for axis, average in zip(axes, ("macro", "weighted"), strict=True):
+        for i, (_, report, colour) in enumerate(bars):
+            values = [getattr(getattr(report, average), score) for score in SCORES]
+            _grouped(axis, i, values, colour)
+        axis.set_xticks(range(len(bars)), [title for title, *_ in bars], fontsize=9)
+        axis.set_title(f"{average} average")
+        axis.set_ylim(0, 1)
+    _score_legend(figure)
+    return figure
+
+
+def _grouped(axis: Any, place: float, values: Sequence[float], colour: str, labels: bool = True) -> None:
+    """Three bars side by side: precision, recall, F1."""
+    for k, (value, shade) in enumerate(zip(values, SHADES, strict=True)):
+        x = place + (k - 1) * 0.27
+        axis.bar(x, value, 0.25, color=colour, alpha=shade)
+        if labels:
+            axis.text(x, value + 0.012, f"{value:.2f}".removeprefix("0"), ha="center", fontsize=7.5)
+
+
+def _score_legend(figure: Any) -> None:
+    from matplotlib.patches import Patch
+
+    named = zip(("precision", "recall", "F1"), SHADES, strict=True)
+    patches = [Patch(color=INK, alpha=shade, label=name) for name, shade in named]
+    figure.legend(handles=patches, loc="outside upper right", ncols=3, fontsize=9)
+
+
+def _classes(pyplot: Any, measured: Measured) -> Any:
+    """Precision, recall and F1 of each class, the most frequent first: a row a case (the paper's figures 3 and 4)."""
+    n = len(measured.cases)
+    figure, axes = pyplot.subplots(n, 1, figsize=(10, 2.5 * n + 0.4), squeeze=False, layout="constrained")
+    for axis, (mode, case) in zip(axes[:, 0], measured.cases.items(), strict=True):
+        for i, code in enumerate(case.by_support):
+            _grouped(axis, i, [getattr(case, score)[code] for score in SCORES], COLOURS[mode], labels=False)
+        axis.set_xticks(range(len(case.support)), [f"{code}\n{case.support[code]:,}" for code in case.by_support])
+        axis.set_ylim(0, 1)
+        axis.set_title(f"{TITLES[mode]}: by support")
+    _score_legend(figure)
+    return figure
+
+
+def _confusion(pyplot: Any, measured: Measured, mode: Mode) -> Any:
+    """Counts as log10(x + 1), the most frequent class first (the paper's figures 2 and 5)."""
+    case = measured.cases[mode]
+    matrix = np.array(case.confusion)
+    codes = [*case.by_support, *(code for code in measured.codes if code not in case.support)]
+    order = [measured.codes.index(code) for code in codes]
+    counts = matrix[np.ix_(order, order)]
+    shown = np.log10(counts + 1)
+    figure, axis = pyplot.subplots(figsize=(7.2, 6.2), layout="constrained")
+    image = axis.imshow(shown, cmap="GnBu", vmin=0)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            light = shown[row, column] > 0.6 * shown.max()
+            axis.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color="white" if light else INK)
+    axis.set_xticks(range(len(codes)), codes)
+    axis.set_yticks(range(len(codes)), codes)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.set_title(f"Confusion, {TITLES[mode]}: rows of each true class")
+    axis.grid(visible=False)
+    figure.colorbar(image, ax=axis, shrink=0.8, label="log₁₀(rows + 1)")
+    return figure
+
+
+def _reliability(pyplot: Any, measured: Measured) -> Any:
+    """Accuracy against confidence, and how many rows have it."""
+    n = len(measured.cases)
+    figure, axes = pyplot.subplots(
+        2, n, figsize=(3.9 * n, 4.6), squeeze=False, sharex=True, height_ratios=(3, 1), layout="constrained"
+    )
+    for (above, below), (mode, case) in zip(axes.T, measured.cases.items(), strict=True):
+        confidence, accuracy, rows = (np.array([b[k] for b in case.reliability]) for k in ("confidence", "accuracy", "rows"))
+        above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+        above.vlines(confidence, confidence, accuracy, color=COLOURS[mode], alpha=0.35, linewidth=2)
+        above.plot(confidence, accuracy, color=COLOURS[mode], marker="o", markersize=4.5, linewidth=1.6)
+        above.set_title(f"{TITLES[mode]}: ECE {case.ece:.3f}")
+        above.set_ylim(0, 1)
+        below.bar(confidence, rows / rows.sum(), 0.05, color=COLOURS[mode])
+        below.set_xlim(0, 1.02)
+        below.set_xlabel("confidence")
+    axes[0, 0].set_ylabel("share that is right")
+    axes[1, 0].set_ylabel("share of rows")
+    return figure
+
+
+def _coverage(pyplot: Any, measured: Measured) -> Any:
+    """What precision costs: one curve a case, a dot where the release's own threshold stands."""
+    figure, axis = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
+    for mode in (mode for mode in MODES if mode in measured.cases):
+        case = measured.cases[mode]
+        points = [p for p in case.curve if p["coverage"] * case.rows >= LEAST_ANSWERED] or case.curve[-1:]
+        coverage, precision = [p["coverage"] for p in points], [p["precision"] for p in points]
+        axis.plot(coverage, precision, color=COLOURS[mode], linewidth=1.8, label=TITLES[mode])
+        point = case.answered
+        if point.coverage:
+            axis.plot(point.coverage, point.precision, "o", color=COLOURS[mode], markersize=8, markeredgecolor="white")
+    axis.axhline(WANTED_PRECISION, color=GREY, linewidth=1, linestyle="--")
+    axis.text(1.0, WANTED_PRECISION + 0.01, "95 % wanted", ha="right", fontsize=8.5, color=GREY)
+    axis.set_xlim(0, 1.02)
+    axis.set_ylim(0, 1.04)
+    axis.set_xlabel("coverage: share of tracks answered, the rest is und")
+    axis.set_ylabel("precision of the answers")
+    axis.set_title("Coverage against precision; dots: the release's thresholds")
+    axis.legend(loc="lower left")
+    return figure

@@ -1,0 +1,208 @@
+"""The figures of one set of rows in the paper's three cases, and how people read them (Choi & Wang 2021, §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain import FloatArray
+from app.families.contract import Mode
+from app.lab.evaluation import metrics
+
+MODES: tuple[Mode, ...] = ("both", "audio_only", "text_only")
+TITLES: dict[Mode, str] = {"both": "both", "audio_only": "audio only", "text_only": "text only"}
+CURVE_POINTS = 201  # of coverage against precision, kept in reports
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReport:
+    """What predictions alone tell."""
+
+    rows: int
+    accuracy: float
+    balanced_accuracy: float
+    macro: metrics.Average  # over the classes that occur in truth or answers
+    weighted: metrics.Average
+    precision: dict[str, float]  # by code, of classes that occur; so are the next three
+    recall: dict[str, float]
+    f1: dict[str, float]
+    support: dict[str, int]
+    confusion: list[list[int]]  # truth in rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain objects, for JSON."""
+        return asdict(self)
+
+    @property
+    def held_macro_f1(self) -> float:
+        """Macro F1 over the classes that the rows hold: others that are answered cost recall, but are not averaged."""
+        held = [self.f1[code] for code, n in self.support.items() if n]
+        return sum(held) / len(held)
+
+    @property
+    def by_support(self) -> list[str]:
+        """Codes, the most frequent class first."""
+        return sorted(self.support, key=lambda code: -self.support[code])
+
+
+@dataclass(frozen=True, slots=True)
+class CaseReport(LabelReport):
+    """What probabilities tell beyond that."""
+
+    ece: float
+    nll: float  # nats
+    answered: metrics.OperatingPoint  # at the release's threshold
+    reliability: list[dict[str, float]]  # of each bin that holds rows: confidence, accuracy, rows
+    curve: list[dict[str, float]]  # operating points by falling threshold: threshold, precision, coverage
+
+    def summary(self) -> dict[str, Any]:
+        """The part that goes into a manifest."""
+        return {
+            "rows": self.rows,
+            "accuracy": round(self.accuracy, 4),
+            "balanced_accuracy": round(self.balanced_accuracy, 4),
+            "macro_f1": round(self.macro.f1, 4),
+            "held_macro_f1": round(self.held_macro_f1, 4),
+            "weighted_f1": round(self.weighted.f1, 4),
+            "ece": round(self.ece, 4),
+            "precision_answered": round(self.answered.precision, 4),
+            "coverage": round(self.answered.coverage, 4),
+        }
+
+
+Evaluation = dict[Mode, CaseReport]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A release on a set of rows, with what langdetect alone says of them."""
+
+    name: str  # of the rows
+    data: str  # what they are: manifest, split, what is synthetic
+    release: str  # which weights, which seed
+    codes: list[str]
+    cases: Evaluation
+    baselines: Mapping[str, LabelReport]  # by field, and "all joined"
+
+
+def label_report(labels: npt.NDArray[np.int64], predictions: npt.NDArray[np.int64], codes: Sequence[str]) -> LabelReport:
+    """(n,) true and predicted classes → their figures. Raises ValueError if there is nothing to measure."""
+    matrix = metrics.confusion(labels, predictions, len(codes))
+    scores = metrics.per_class(matrix)
+    occurring = [i for i in range(len(codes)) if scores.support[i]]
+    return LabelReport(
+        rows=len(labels),
+        accuracy=metrics.accuracy(matrix),
+        balanced_accuracy=metrics.balanced_accuracy(matrix),
+        macro=metrics.macro(matrix),
+        weighted=metrics.weighted(matrix),
+        precision={codes[i]: float(scores.precision[i]) for i in occurring},
+        recall={codes[i]: float(scores.recall[i]) for i in occurring},
+        f1={codes[i]: float(scores.f1[i]) for i in occurring},
+        support={codes[i]: int(scores.support[i]) for i in occurring},
+        confusion=matrix.tolist(),
+    )
+
+
+def case_report(
+    labels: npt.NDArray[np.int64],
+    probabilities: FloatArray,
+    codes: Sequence[str],
+    threshold: float,
+    by_language: Mapping[str, float] | None = None,
+) -> CaseReport:
+    """(n,) true classes and (n, n_classes) probabilities → their figures; the thresholds are the release's own."""
+    plain = label_report(labels, probabilities.argmax(axis=1), codes)
+    bins, curve = metrics.reliability(labels, probabilities), metrics.coverage_curve(labels, probabilities)
+    kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
+    return CaseReport(
+        **{field.name: getattr(plain, field.name) for field in fields(plain)},
+        ece=metrics.expected_calibration_error(labels, probabilities),
+        nll=metrics.negative_log_likelihood(labels, probabilities),
+        answered=metrics.at_threshold(labels, probabilities, threshold, _by_number(codes, by_language or {})),
+        reliability=_points(confidence=bins.confidence, accuracy=bins.accuracy, rows=bins.rows),
+        curve=_points(threshold=curve.threshold[kept], precision=curve.precision[kept], coverage=curve.coverage[kept]),
+    )
+
+
+def _by_number(codes: Sequence[str], by_language: Mapping[str, float]) -> dict[int, float]:
+    return {number: by_language[code] for number, code in enumerate(codes) if code in by_language}
+
+
+def _points(**columns: npt.NDArray[Any]) -> list[dict[str, float]]:
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, (round(float(value), 5) for value in row), strict=True)) for row in rows]
+
+
+def markdown(evaluation: Evaluation) -> str:
+    """Two tables: the averages of each case, and F1 by class, most frequent first."""
+    lines = [
+        "| case | rows | macro P / R / F1 | held F1 | weighted P / R / F1 | accuracy | balanced | ECE | precision "
+        "| coverage |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for mode, case in evaluation.items():
+        lines.append(
+            f"| {TITLES[mode]} | {case.rows} | {triple(case.macro)} | {case.held_macro_f1:.3f} | {triple(case.weighted)} | "
+            f"{case.accuracy:.3f} | {case.balanced_accuracy:.3f} | {case.ece:.3f} | {case.answered.precision:.3f} | "
+            f"{case.answered.coverage:.3f} |"
+        )
+    support: dict[str, int] = {}
+    for case in evaluation.values():
+        support = {code: max(n, support.get(code, 0)) for code, n in (support | case.support).items()}
+    codes = sorted(support, key=lambda code: -support[code])
+    lines += ["", "| F1 | " + " | ".join(codes) + " |", "|---" * (len(codes) + 1) + "|"]
+    for mode, case in evaluation.items():
+        cells = " | ".join(f"{case.f1[code]:.2f} ({case.support[code]})" if code in case.f1 else "" for code in codes)
+        lines.append(f"| {TITLES[mode]} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def triple(average: metrics.Average) -> str:
+    """Precision, recall and F1 as the paper prints them."""
+    return f"{average.precision:.3f} / {average.recall:.3f} / {average.f1:.3f}"
+
+
+def class_table(report: LabelReport) -> str:
+    """Precision, recall and F1 of each class, by support (the paper's table 3)."""
+    lines = ["| language | precision | recall | F1 | support |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {code} | {report.precision[code]:.3f} | {report.recall[code]:.3f} | {report.f1[code]:.3f} | "
+        f"{report.support[code]:,} |"
+        for code in report.by_support
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def baseline_table(baselines: Mapping[str, LabelReport]) -> str:
+    """langdetect alone by what it is given (the paper's tables 1 and 2)."""
+    lines = ["| langdetect on | rows | macro P / R / F1 | weighted P / R / F1 | accuracy |", "|---|---|---|---|---|"]
+    for name, r in baselines.items():
+        lines.append(f"| {name} | {r.rows} | {triple(r.macro)} | {triple(r.weighted)} | {r.accuracy:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def as_page(measured: Measured, note: str) -> str:
+    """evaluation.md: everything, with the pictures that lie beside it."""
+    parts = [
+        f"# {measured.release.split(' (')[0]} on {measured.name}",
+        f"Data: {measured.data}{f' {note}' if note else ''}  \nRelease: {measured.release}",
+        "P / R / F1: macro over the classes that occur in truth or answers, and weighted by support; *held F1*: macro over "
+        "the classes that the rows hold. ECE over 15 bins. *Precision* (of what is answered) and *coverage* are "
+        "at the release's thresholds; below them the answer is `und`.",
+        markdown(measured.cases),
+        *(f"## {TITLES[mode].capitalize()}, by support\n\n{class_table(case)}" for mode, case in measured.cases.items()),
+    ]
+    if measured.baselines:
+        parts.append(
+            "## langdetect alone\n\nThe first guess, seed 0; languages that are no class and texts without a guess count as "
+            f"`others`.\n\n{baseline_table(measured.baselines)}"
+        )
+    pictures = {"Averages": "averages", "By class": "classes", "Reliability": "reliability", "Coverage": "coverage"}
+    pictures |= {f"Confusion, {TITLES[mode]}": f"confusion_{mode}" for mode in measured.cases}
+    parts.append("\n".join(f"![{title}]({name}.png)" for title, name in pictures.items()))
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"

@@ -1,0 +1,72 @@
+"""The tables of Choi & Wang 2021, each on any rows, beside what the paper printed (Music4All, its validation split).
+
+1, 2   langdetect by artist, album, title and all joined: macro, weighted
+3      langdetect on all joined, by language
+4      one release by language, both inputs (the paper's figures 3 and 4 as a table)
+5      releases of all variants in the three cases: both inputs, audio missing, text missing (figures 6, 7, 8)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.lab.evaluation.baselines import JOINED, SEED
+from app.lab.evaluation.metrics import Average
+from app.lab.evaluation.report import MODES, TITLES, LabelReport, Measured, class_table, triple
+
+NUMBERS = (1, 2, 3, 4, 5)
+NEEDS_RELEASE = (4, 5)
+PRINTED: Mapping[str, Mapping[str, Average]] = {  # of tables 1 and 2: macro, weighted
+    "artist": {"macro": Average(0.323, 0.221, 0.149), "weighted": Average(0.600, 0.368, 0.456)},
+    "album": {"macro": Average(0.399, 0.378, 0.284), "weighted": Average(0.750, 0.576, 0.652)},
+    "title": {"macro": Average(0.450, 0.444, 0.317), "weighted": Average(0.766, 0.573, 0.656)},
+    JOINED: {"macro": Average(0.510, 0.569, 0.429), "weighted": Average(0.922, 0.819, 0.857)},
+}
+PRINTED_JOINED = {  # of table 3; the last is the paper's "Slovakian", which is `sv` in its data
+    "en": Average(0.969, 0.859, 0.911), "pt": Average(0.897, 0.695, 0.783), "es": Average(0.676, 0.620, 0.647),
+    "ko": Average(0.444, 0.003, 0.007), "others": Average(0.092, 0.700, 0.162), "fr": Average(0.367, 0.585, 0.452),
+    "ja": Average(0.895, 0.153, 0.261), "de": Average(0.093, 0.773, 0.166), "pl": Average(0.695, 0.572, 0.627),
+    "it": Average(0.229, 0.748, 0.350), "sv": Average(0.252, 0.554, 0.347),
+}  # fmt: skip
+PRINTED_MODELS = (
+    "The paper, on Music4All: TO .526 / .415 / .422 macro, .896 / .914 / .900 weighted; AO .387 / .248 / .275 and "
+    ".852 / .884 / .857; Main, both inputs, .688 / .435 / .504 and .911 / .922 / .911. It gives the variants with dropout "
+    "as bars: with both inputs they are level with Main; with audio missing TO leads by .051 macro F1; with text missing "
+    "ATDr-Main gains .086 and .101 F1 over Main, and AO stays ahead."
+)
+
+
+def baseline_page(number: int, baselines: Mapping[str, LabelReport], data: str) -> str:
+    """Table 1, 2 or 3 as Markdown."""
+    head = f"## Table {number} of Choi & Wang 2021\n\nData: {data} langdetect with seed {SEED}.\n"
+    if number == 3:
+        report = baselines[JOINED]
+        lines = ["| language | P / R / F1 | paper | support |", "|---|---|---|---|"]
+        for code in report.by_support:
+            ours = Average(report.precision[code], report.recall[code], report.f1[code])
+            printed = triple(PRINTED_JOINED[code]) if code in PRINTED_JOINED else ""
+            lines.append(f"| {code} | {triple(ours)} | {printed} | {report.support[code]:,} |")
+        return "\n".join([head, *lines]) + "\n"
+    average = "macro" if number == 1 else "weighted"
+    lines = [f"| langdetect on | rows | {average} P / R / F1 | paper |", "|---|---|---|---|"]
+    for name, report in baselines.items():
+        lines.append(f"| {name} | {report.rows} | {triple(getattr(report, average))} | {triple(PRINTED[name][average])} |")
+    return "\n".join([head, *lines]) + "\n"
+
+
+def release_page(number: int, measured: Sequence[Measured]) -> str:
+    """Table 4 of one release or 5 of several, on the same rows, as Markdown."""
+    releases = "  \n".join(f"Release: {m.release}" for m in measured)
+    head = f"## Table {number}, after Choi & Wang 2021\n\nData: {measured[0].data}  \n{releases}\n\n{PRINTED_MODELS}\n"
+    if number == 4:
+        cases = (f"### {TITLES[mode].capitalize()}\n\n{class_table(case)}" for mode, case in measured[0].cases.items())
+        return "\n".join([head, *cases])
+    parts = [head]
+    for mode in MODES:
+        lines = ["| release | rows | macro P / R / F1 | weighted P / R / F1 |", "|---|---|---|---|"]
+        for m in measured:
+            if case := m.cases.get(mode):
+                name = m.release.split(", training")[0]  # family/release (variant
+                lines.append(f"| {name}) | {case.rows} | {triple(case.macro)} | {triple(case.weighted)} |")
+        parts += [f"### {TITLES[mode].capitalize()}\n", *lines, ""] if len(lines) > 2 else []
+    return "\n".join(parts)

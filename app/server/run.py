@@ -1,0 +1,122 @@
+"""uvicorn with this service's manners: the port opens at once, and SIGTERM ends in exit code 0."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import uvicorn
+
+from app.logs import log_config
+from app.server.connections import BoundedProtocol, raise_file_limit
+from app.settings import Settings
+from app.workers import Supervisor
+
+log = logging.getLogger("lrid.server")
+
+STARTUP_FAILURE = 3  # exit code, as uvicorn's
+_FAREWELL_SECONDS = 10.0  # for what a process does after draining
+
+
+class Server(uvicorn.Server):
+    """The first SIGTERM or SIGINT makes it leave, a second one ends it at once. Both count as a clean exit.
+
+    Leaving: not ready, but accepting, for `drain_delay_seconds`, in which balancers notice; then no socket listens, and
+    what was accepted is finished.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain_delay_seconds: float) -> None:
+        super().__init__(config)
+        self._drain_delay_seconds = drain_delay_seconds
+        self._drains_at: float | None = None  # time.monotonic()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn would raise the signal again after shutting down, and the exit status would not be 0
+        if self._drains_at is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._drains_at = time.monotonic() + self._drain_delay_seconds
+        app = getattr(self.config, "loaded_app", None)
+        if app is not None:
+            app.state.service.leave()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called every 0.1 s until it returns True."""
+        if self._drains_at is not None and time.monotonic() >= self._drains_at:
+            self.config.loaded_app.state.service.drain()
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def serve(settings: Settings) -> None:
+    """Run until a signal ends it."""
+    logging.config.dictConfig(log_config(settings.log_level))
+    if unknown := unknown_settings(os.environ):
+        log.warning("no such setting, ignored: %s", ", ".join(unknown))
+    export(settings)
+    let_threads_sleep()
+    raise_file_limit()
+    config = configure(settings, "app.main:create_app")
+    if settings.workers == 1:
+        server = Server(config, settings.drain_delay_seconds)
+        server.run()
+        finish(server)
+    listening = config.bind_socket()
+    listening.listen(config.backlog)  # from here on nobody is turned away
+    patience_seconds = settings.drain_delay_seconds + settings.drain_timeout_seconds + _FAREWELL_SECONDS
+    with tempfile.TemporaryDirectory(prefix="lrid-") as folder:
+        Supervisor(listening, settings.workers, Path(folder), patience_seconds).run()
+
+
+def let_threads_sleep() -> None:
+    """OpenMP's threads would wait for each other by spinning for long, on cores that decoders want: half as much CPU time
+    again for a lone window. Some 20 us are worth it: most waits within a pass are shorter than a sleep.
+
+    Read when torch is loaded, which is later; what the operator has set stays.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+
+
+def configure(settings: Settings, app: str | Callable[..., Any]) -> uvicorn.Config:
+    """uvicorn's configuration; `app` makes the application."""
+    return uvicorn.Config(
+        app,
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        log_config=log_config(settings.log_level),
+        http=BoundedProtocol,
+        ws="none",
+        backlog=4096,
+        access_log=False,  # the middleware logs requests, with their id
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_seconds)),
+    )
+
+
+def finish(server: Server) -> NoReturn:
+    """End the process. A thread that is still inside torch would delay or crash the interpreter's own end."""
+    logging.shutdown()
+    os._exit(0 if server.started else STARTUP_FAILURE)
+
+
+def unknown_settings(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: most likely misspelt ones."""
+    known = {f"LRID_{name.upper()}" for name in Settings.model_fields} | {"LRID_DATA"}  # that one is training's
+    return sorted(name for name in environ if name.upper().startswith("LRID_") and name.upper() not in known)
+
+
+def export(settings: Settings) -> None:
+    """Settings become environment variables, from which every server process makes its own. Keys are there already."""
+    keys = {"api_keys", "admin_keys"}
+    for name, value in settings.model_dump(mode="json", exclude_unset=True, exclude=keys).items():
+        os.environ[f"LRID_{name.upper()}"] = str(value)

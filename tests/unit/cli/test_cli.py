@@ -1,0 +1,214 @@
+"""The command line: answers in a table and as JSON, errors with a remedy and exit code 1, help that teaches."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import mutagen.flac
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from app import local
+from app.cli import main as cli
+from app.domain import Metadata
+from app.errors import UploadTooLarge
+from app.http.schemas import IdentifyResponse
+from app.settings import Settings
+from tests.audio_samples import flac, mp3, song, wav
+from tests.releases import CODES, edit_manifest
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tiny_store: Path):
+    for name, value in {
+        "LRID_MODEL_STORE": str(tiny_store),
+        "LRID_MODEL": "lrid_net/1",
+        "LRID_DEVICE": "cpu",
+        "LRID_PRECISION": "fp32",
+        "LRID_DECODE_WORKERS": "1",
+        "COLUMNS": "200",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """One MP3 without tags, one FLAC with tags, one that is no audio, one that is not there."""
+    paths = {name: tmp_path / name for name in ("plain.mp3", "tagged.flac", "text.wav", "missing.wav")}
+    paths["plain.mp3"].write_bytes(mp3())
+    paths["tagged.flac"].write_bytes(flac())
+    tags = mutagen.flac.FLAC(paths["tagged.flac"])
+    tags["artist"], tags["title"] = "Édith Piaf", "La vie en rose"
+    tags.save()
+    paths["text.wav"].write_text("this is no audio")
+    return paths
+
+
+def identify(*arguments: Any) -> list[dict[str, Any]]:
+    """The JSON lines of `lrid identify`; the exit code must be 0."""
+    result = runner.invoke(cli.app, ["identify", "--json", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_json_is_the_body_of_the_service_and_the_file(files):
+    (answer,) = identify(files["plain.mp3"])
+    assert answer.pop("file") == str(files["plain.mp3"])
+    body = IdentifyResponse.model_validate(answer)
+    assert sum(entry.probability for entry in body.languages) == pytest.approx(1, abs=1e-4)
+    assert {entry.code for entry in body.languages} == set(CODES)
+    assert body.modalities.audio.windows == 1
+    assert body.modalities.text.reason == "not_given"
+
+
+def test_tags_are_read_unless_metadata_is_given(files):
+    tagged = identify(files["tagged.flac"])[0]["modalities"]["text"]
+    assert tagged == {"used": True, "fields": ["artist", "title"], "reason": None}
+    given = identify(files["tagged.flac"], "--album", "Greatest Hits of the World")[0]["modalities"]["text"]
+    assert given["fields"] == ["album"]
+
+
+def test_several_files_are_answered_in_order(files, tmp_path):
+    names = [tmp_path / f"{i}.wav" for i in range(3)]
+    for i, path in enumerate(names):
+        path.write_bytes(wav(song(1.0, seed=i)))
+    assert [Path(answer["file"]) for answer in identify(*names)] == names
+
+
+def test_options_reach_the_answer(files, tmp_path):
+    long = tmp_path / "long.wav"
+    long.write_bytes(wav(song(70.0, rate_hz=8000), rate_hz=8000))
+    command = (long, "--artist", "Nena", "--windows", 2, "--languages", "de,en", "--timeline", "--explain")
+    (answer,) = identify(*command)
+    assert len(answer["timeline"]) == answer["modalities"]["audio"]["windows"] == 2
+    assert {entry["code"] for entry in answer["languages"]} == {"de", "en"}
+    assert answer["explanation"]["audio_only"]
+    assert answer["explanation"]["text_only"]
+
+
+def test_a_table_by_default(files):
+    result = runner.invoke(cli.app, ["identify", str(files["plain.mp3"]), str(files["tagged.flac"])])
+    assert result.exit_code == 0, result.output
+    rows = {name: next(line for line in result.stdout.splitlines() if name in line) for name in ("plain.mp3", "tagged.flac")}
+    assert "audio, artist, title" in rows["tagged.flac"]
+    assert not rows["plain.mp3"].count("artist")
+    _, _, language, probability, *_ = (cell.strip() for cell in rows["plain.mp3"].split("│"))
+    assert language in {*CODES, "und"}
+    assert 1 / len(CODES) <= float(probability) <= 1
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_bad_file_costs_only_itself(files, form):
+    paths = [str(files[name]) for name in ("missing.wav", "plain.mp3", "text.wav")]
+    result = runner.invoke(cli.app, ["identify", *form, *paths])
+    assert result.exit_code == 1
+    assert "file_unreadable" in result.stdout
+    assert "audio_unknown_format" in result.stdout
+    if form:
+        missing, good, text = (json.loads(line) for line in result.stdout.splitlines())
+        assert (missing["code"], text["code"]) == ("file_unreadable", "audio_unknown_format")
+        assert "permissions" in missing["remedy"]
+        assert good["language"] in {*CODES, "und"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["serve", "--port", "70000"], "port"),
+        (["serve", "--device", "tpu"], "device"),
+        (["identify", "x.wav", "--windows", "0"], "--windows"),
+        (["identify"], "FILES"),
+        (["sing"], "sing"),
+    ],
+)
+def test_wrong_arguments_are_exit_code_2(arguments, told):
+    result = runner.invoke(cli.app, arguments)
+    assert result.exit_code == 2
+    assert told.lower() in result.stderr.lower()
+
+
+def test_errors_end_in_a_remedy_and_no_traceback(tmp_path, files, monkeypatch, capsys):
+    monkeypatch.setenv("LRID_MODEL_STORE", str(tmp_path / "nothing here"))
+    monkeypatch.setattr(sys, "argv", ["lrid", "identify", str(files["plain.mp3"])])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("release_refused: no release 'lrid_net/1'")
+    assert "lrid releases verify" in shown
+    assert "Traceback" not in shown
+
+
+@pytest.fixture(scope="module")
+def broken_store(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Release 1 is good, 2 has other weights than its hash says, 3 expects other answers, 4 has an unknown key."""
+    store = tmp_path_factory.mktemp("broken")
+    shutil.copytree(tiny_store / "lrid_net", store / "lrid_net")
+    folders = {}
+    for release in ("2", "3", "4"):
+        folders[release] = Path(shutil.copytree(tiny_store / "lrid_net/1", store / "lrid_net" / release))
+        edit_manifest(folders[release], lambda fields, release=release: fields.update(release=release))
+    (folders["2"] / "weights.safetensors").write_bytes(b"other weights")
+    golden = json.loads((folders["3"] / "golden.json").read_text())
+    golden["cases"][0]["probabilities"].reverse()
+    (folders["3"] / "golden.json").write_text(json.dumps(golden))
+    edit_manifest(folders["4"], lambda fields: fields.update(mood="blue"))
+    return store
+
+
+def test_releases_verify_names_what_is_wrong(broken_store, monkeypatch):
+    monkeypatch.setenv("LRID_MODEL_STORE", str(broken_store))
+    result = runner.invoke(cli.app, ["releases", "verify"])
+    lines = dict(line.split(": ", 1) for line in result.stdout.splitlines() if line.startswith("lrid_net/"))
+    assert result.exit_code == 1
+    assert lines["lrid_net/1"] == "good"
+    assert "sha256" in lines["lrid_net/2"]
+    assert "does not reproduce its own answers" in lines["lrid_net/3"]
+    assert "mood" in result.stdout
+    assert runner.invoke(cli.app, ["releases", "verify", "lrid_net/1"]).exit_code == 0
+
+
+def test_releases_list_shows_the_good_and_the_broken(broken_store, monkeypatch):
+    monkeypatch.setenv("LRID_MODEL_STORE", str(broken_store))
+    table = runner.invoke(cli.app, ["releases", "list"])
+    assert table.exit_code == 0
+    assert "refused" in next(line for line in table.stdout.splitlines() if "lrid_net/4" in line)
+    found = [json.loads(line) for line in runner.invoke(cli.app, ["releases", "list", "--json"]).stdout.splitlines()]
+    assert [entry["release"] for entry in found] == ["1", "2", "3", "lrid_net/4"]
+    assert "mood" in found[3]["refused"]
+
+
+def every_command(group: typer.Typer = cli.app, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    names = [command.name or command.callback.__name__ for command in group.registered_commands]
+    found = [(*path, name) for name in names]
+    for inner in group.registered_groups:
+        found += every_command(inner.typer_instance, (*path, inner.name))
+    return found
+
+
+@pytest.mark.parametrize("command", [(), *every_command()], ids=" ".join)
+def test_help_teaches(command):
+    result = runner.invoke(cli.app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert len(result.stdout.split("Usage:")[1]) > 300
+
+
+def test_help_shows_a_first_request():
+    assert "curl -F audio=@song.mp3" in runner.invoke(cli.app, ["serve", "--help"]).stdout
+    assert "lrid identify album/*.flac" in runner.invoke(cli.app, ["identify", "--help"]).stdout
+
+
+def test_the_upload_limit_holds_for_files_too(files):
+    with pytest.raises(UploadTooLarge, match=r"0\.001 MB"):
+        local._read(files["plain.mp3"], Settings(max_upload_mb=0.001))
+
+
+def test_files_that_cannot_be_tagged_have_no_tags(files):
+    assert [local.read_tags(files[name]) for name in ("plain.mp3", "text.wav", "missing.wav")] == [Metadata()] * 3

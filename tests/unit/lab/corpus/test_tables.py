@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from app.lab.corpus.errors import CorpusError
+from app.lab.corpus.manifest import read_manifest
+from app.lab.corpus.tables import read_table, write_table
+
+COLUMNS = ["path", "artist", "title", "language", "split"]
+RECORDS = [
+    {"path": "a.mp3", "artist": "Earth, Wind", "title": 'say "hi"', "language": "en", "split": "train"},
+    {"path": "", "artist": "花", "title": "so\tmany\nlines", "language": "ja", "split": "valid"},
+]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new folder" / f"manifest{suffix}"
+    write_table(path, COLUMNS, RECORDS)
+    table = read_table(path)
+    assert table.columns == COLUMNS
+    first, second = (record for _, record in table.records)
+    assert first == RECORDS[0]
+    assert second["title"] == ("so many lines" if suffix == ".tsv" else "so\tmany\nlines")
+    assert [row.metadata.artist for row in read_manifest(path, ["en", "ja"])] == ["Earth, Wind", "花"]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_parquet_with_missing_and_other_cells(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    columns = {"title": ["a", None, "c"], "artist": [None, "x", ""], "language": ["en", "ja", "??"], "year": [1999, None, 3]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(CorpusError, match=r"m\.parquet, row 3: unknown label '\?\?'.*drop the row"):
+        read_manifest(path, ["en", "ja"])
+    pyarrow.parquet.write_table(pyarrow.table(columns).slice(0, 2), path)
+    first, second = read_manifest(path, ["en", "ja"])
+    assert (first.line, first.metadata.title, first.metadata.artist) == (1, "a", None)
+    assert (second.metadata.title, second.metadata.artist) == (None, "x")
+
+
+def test_lines_are_those_an_editor_shows(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text('title,label\n\n"two\nlines",en\nc,xx\n', encoding="utf-8")
+    with pytest.raises(CorpusError, match="line 5: unknown label 'xx'"):
+        read_manifest(path, ["en"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("m.xlsx", b"", r"unknown kind of table; expected one of \.csv, \.parquet"),
+        ("m.parquet", b"no parquet at all", "cannot be read"),
+        ("m.tsv", b"title\tlabel\na\tb\ten\n", "line 2: 3 cells, but the header has 2"),
+        ("m.csv", b"", "no column 'label' or 'language'; found"),
+    ],
+)
+def test_what_is_no_table(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match=says):
+        read_manifest(path, ["en"])
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    write_table(path, COLUMNS, RECORDS)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(CorpusError, match=r"cannot be written .*free some disk"):
+            write_table(path, COLUMNS, RECORDS * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["m.csv"]

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.domain import Metadata
+from app.lab.training.corpus import (
+    Row,
+    check_artists,
+    class_mix,
+    classes_of_domains,
+    count,
+    read_manifest,
+    row_probabilities,
+    select,
+)
+from app.lab.training.errors import CorpusError
+
+CODES = ["en", "fr", "ja"]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_rows_of_a_tsv_keep_quotes_and_resolve_paths(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "m.tsv", 'path\ttitle\tlabel\tsplit\na/b.wav\tsay "hi\ten\tvalid\n\tOui\tfr\t\n')
+    first, second = read_manifest(manifest, CODES)
+    assert first == Row(2, tmp_path / "a/b.wav", Metadata(title='say "hi'), 0, "valid", "")
+    assert second.path is None
+    assert second.split == "train"
+    assert second.label == 1
+
+
+def test_a_csv_may_say_language_and_quote_commas(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "m.csv", 'artist,title,language\n"Earth, Wind",x,ja\n')
+    (row,) = read_manifest(manifest, CODES)
+    assert row.metadata.artist == "Earth, Wind"
+    assert row.label == 2
+
+
+def test_strengths_can_be_left_out(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "m.csv", "title,label,strength\na,en,strong\nb,ja,script\n")
+    assert [row.line for row in read_manifest(manifest, CODES, exclude_strength=("script",))] == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("title,label\nx,xx\n", "line 2: unknown label 'xx'"),
+        ("title,label,split\nx,en,dev\n", "line 2: split is 'dev'"),
+        ("title,label\na,en\n,fr\n", "line 3: neither audio nor metadata"),
+        ("title\nx\n", "no column 'label' or 'language'"),
+        ("label\nen\n", "at least one of the columns"),
+        ("title,label\n", "holds no rows"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(CorpusError, match=says):
+        read_manifest(write(tmp_path / "m.csv", text), CODES)
+
+
+def test_a_missing_or_binary_manifest_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"none\.csv cannot be read"):
+        read_manifest(tmp_path / "none.csv", CODES)
+    (tmp_path / "b.csv").write_bytes(b"title,label\n\xff\xfe\xfa,en\n")
+    with pytest.raises(CorpusError, match="cannot be read"):
+        read_manifest(tmp_path / "b.csv", CODES)
+
+
+def test_an_artist_in_two_splits_is_refused(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "m.csv", "artist,label,split\nAbba,en,train\nabba ,en,valid\n")
+    with pytest.raises(CorpusError, match=r"line 3: artist 'abba .* on line 2"):
+        check_artists(read_manifest(manifest, CODES))
+
+
+def test_select_tells_audio_from_metadata_only(tmp_path: Path) -> None:
+    rows = read_manifest(write(tmp_path / "m.csv", "path,title,label\na.wav,x,en\n,y,fr\n"), CODES)
+    assert [row.line for row in select(rows, "train", audio=True)] == [2]
+    assert [row.line for row in select(rows, "train", audio=False)] == [3]
+
+
+def test_rows_compete_among_the_classes_of_their_domain(tmp_path: Path) -> None:
+    text = "title,label,domain\na,en,human\nb,en,\nc,fr,\nd,ja,synthetic\ne,fr,human\n"
+    rows = read_manifest(write(tmp_path / "m.csv", text), ["en", "fr", "ja"])
+    expected = [[1, 1, 0], [1, 1, 1], [1, 1, 1], [0, 0, 1], [1, 1, 0]]
+    np.testing.assert_array_equal(classes_of_domains(rows, 3), np.array(expected, bool))
+
+
+def test_class_mix_goes_from_natural_to_uniform() -> None:
+    counts = np.array([90, 10, 0])
+    np.testing.assert_allclose(class_mix(counts, 1.0), [0.9, 0.1, 0.0])
+    np.testing.assert_allclose(class_mix(counts, 0.5), [0.75, 0.25, 0.0])
+    np.testing.assert_allclose(class_mix(counts, 0.0), [0.5, 0.5, 0.0])
+
+
+def test_rows_are_drawn_by_class_then_by_weight(tmp_path: Path) -> None:
+    text = "title,label,strength\na,en,strong\nb,en,weak-x\nc,fr,strong\n"
+    rows = read_manifest(write(tmp_path / "m.csv", text), CODES)
+    mix = class_mix(count(rows, 3), 0.0)
+    drawn = row_probabilities(rows, mix, lambda row: 0.5 if row.strength.startswith("weak") else 1.0)
+    np.testing.assert_allclose(drawn, [1 / 3, 1 / 6, 1 / 2])

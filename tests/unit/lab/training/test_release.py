@@ -1,0 +1,233 @@
+"""Checkpoint → release → served: everything real but the size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from app.errors import ReleaseError
+from app.families.golden import load_golden
+from app.families.golden import replay as replay_golden
+from app.families.prior import under_prior
+from app.families.store import list_releases, load_model
+from app.lab.evaluation.evaluate import EvaluationSet, Hearer, answer, evaluate, hear
+from app.lab.evaluation.metrics import expected_calibration_error
+from app.lab.training import checkpoint
+from app.lab.training.errors import CheckpointError, CorpusError
+from app.lab.training.publish import verify
+from app.lab.training.release import ReleaseConfig, make_release
+from app.lab.training.train import train
+from tests.corpora import LABELS, LISTEN, NETWORK, write_corpus
+
+
+@pytest.fixture(scope="module")
+def release_config(tmp_path_factory: pytest.TempPathFactory) -> ReleaseConfig:
+    from app.lab.training.config import TrainConfig
+
+    folder = tmp_path_factory.mktemp("release")
+    manifest = write_corpus(folder, train=4, valid=8)
+    best = train(
+        TrainConfig(
+            manifest=manifest,
+            output=folder / "run",
+            epochs=3,
+            batch_size=6,
+            steps_per_epoch=4,
+            crop_seconds=0.5,
+            precision="fp32",
+            device="cpu",
+            threads=1,
+            labels=LABELS,
+            listen=LISTEN,
+            network=NETWORK,
+        )
+    )
+    return ReleaseConfig(
+        checkpoint=best,
+        store=folder / "store",
+        release="1",
+        calibration=[EvaluationSet("tones", "Synthetic tones, validation.", manifest, ("valid",))],
+        figures=[EvaluationSet("kept apart", "Synthetic tones, test.", manifest)],
+        data="Tones of three pitches.",
+        limits="Anything that is not a tone.",
+        bf16=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(release_config: ReleaseConfig) -> Path:
+    return make_release(release_config)
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "store" / "lrid_net" / "1"))
+
+
+def edit(folder: Path, name: str, **changes: object) -> None:
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    (folder / name).write_text(json.dumps(content | changes), encoding="utf-8")
+
+
+def test_a_release_verifies_loads_and_replays(made: Path) -> None:
+    assert sorted(path.name for path in made.iterdir()) == [
+        "CARD.md",
+        "golden.json",
+        "manifest.json",
+        "weights.safetensors",
+    ]
+    verified = verify(made)
+    assert verified.reference == "lrid_net/1"
+    assert verified.worst_difference < 1e-5
+    model = load_model(made)
+    golden = load_golden(made / "golden.json")
+    assert len(golden.cases) >= 4
+    assert replay_golden(model, golden, Hearer(model, bf16=False).windows, "fp32") < 1e-5
+    store = made.parent.parent
+    assert list_releases(store) == ["lrid_net/1"]
+    assert not list(store.glob(".making-*"))
+
+
+def test_golden_covers_every_mix_of_modalities(made: Path) -> None:
+    cases = load_golden(made / "golden.json").cases
+    mixes = {(case.audio is not None, bool(case.metadata.fields)) for case in cases}
+    assert mixes == {(True, True), (True, False), (False, True)}
+    assert all(abs(sum(case.probabilities) - 1) < 1e-4 for case in cases)
+
+
+def test_weights_are_half_precision_but_for_norms(made: Path) -> None:
+    tensors = load_file(made / "weights.safetensors")
+    assert {tensor.dtype for name, tensor in tensors.items() if tensor.dim() > 1} == {torch.float16}
+    assert {tensor.dtype for name, tensor in tensors.items() if "running" in name} == {torch.float32}
+    assert not [name for name in tensors if "num_batches" in name]
+
+
+def test_the_manifest_says_how_it_was_made(made: Path) -> None:
+    manifest = load_model(made).manifest
+    assert [label.code for label in manifest.labels] == ["en", "fr", "ja"]
+    assert manifest.training["variant"] == "atdr"
+    assert sum(manifest.training["class_prior"].values()) == pytest.approx(1, abs=1e-3)
+    assert set(manifest.metrics) == {"both", "audio_only", "text_only"}
+    assert manifest.metrics["both"]["kept apart"]["rows"] == 6
+    assert manifest.training["settings"]["network"]["base_channels"] == 4
+    assert str(made.parents[3]) not in (made / "manifest.json").read_text()  # no paths of the machine it was made on
+
+
+def test_the_card_carries_figures_and_limits(made: Path) -> None:
+    card = (made / "CARD.md").read_text(encoding="utf-8")
+    for words in ("Tones of three pitches.", "Anything that is not a tone.", "### kept apart", "| audio only |"):
+        assert words in card
+
+
+def test_rows_of_another_class_mix_are_measured_as_they_would_be_served(
+    release_config: ReleaseConfig, made: Path, tmp_path: Path
+) -> None:
+    """`catalog_prior` is what LRID_CATALOG_PRIOR is to serving: the same code, the same answers."""
+    mix = tmp_path / "mix.json"
+    mix.write_text(json.dumps({"en": 1, "fr": 1, "ja": 98}), encoding="utf-8")
+    rows = replace(release_config.figures[0], catalog_prior=str(mix))
+    found = evaluate(made, rows, tmp_path / "measured")["audio_only"]
+    plain = load_model(made)
+    heard = hear(plain, rows.rows(["en", "fr", "ja"]), Hearer(plain, bf16=False))
+    served = answer(under_prior(plain, str(mix)), heard)["audio_only"]
+    assert found.ece == pytest.approx(expected_calibration_error(served.labels, served.probabilities), abs=1e-4)
+    assert found.recall["ja"] == 1
+    own = answer(plain, heard)["audio_only"]
+    assert not np.allclose(own.probabilities, served.probabilities, atol=0.05), "the mix says something"
+    written = json.loads((tmp_path / "measured/evaluation.json").read_text(encoding="utf-8"))
+    assert written["catalog_prior"] == str(mix)
+    assert "under the class mix" in (tmp_path / "measured/evaluation.md").read_text(encoding="utf-8")
+    with pytest.raises(ReleaseError, match="give training, uniform, music4all or a JSON file"):
+        evaluate(made, replace(rows, catalog_prior="unifrom"), tmp_path / "measured")
+
+
+def test_what_was_published_is_never_overwritten(release_config: ReleaseConfig, made: Path) -> None:
+    before = (made / "weights.safetensors").read_bytes()
+    with pytest.raises(ReleaseError, match="releases never change"):
+        make_release(release_config)
+    assert (made / "weights.safetensors").read_bytes() == before
+
+
+def test_a_failed_making_leaves_nothing_behind(release_config: ReleaseConfig, tmp_path: Path) -> None:
+    broken = replace(
+        release_config,
+        store=tmp_path / "store",
+        calibration=[replace(release_config.calibration[0], splits=("nowhere",))],
+    )
+    with pytest.raises(CorpusError, match="no rows of split nowhere"):
+        make_release(broken)
+    assert not list((tmp_path / "store").rglob("*")) if (tmp_path / "store").exists() else True
+
+
+def test_a_checkpoint_of_another_variant_is_refused(release_config: ReleaseConfig) -> None:
+    with pytest.raises(CheckpointError, match="variant 'atdr', expected 'ao'; say --variant atdr"):
+        make_release(replace(release_config, release="2", variant="ao"))
+
+
+def test_a_checkpoint_with_nan_is_refused(release_config: ReleaseConfig, tmp_path: Path) -> None:
+    stored = checkpoint.load(release_config.checkpoint)
+    stored["network"]["g.0.0.weight"][0, 0] = float("nan")
+    checkpoint.save(tmp_path / "nan.pt", stored)
+    with pytest.raises(ReleaseError, match=r"'g\.0\.0\.weight' holds NaN"):
+        make_release(replace(release_config, release="2", checkpoint=tmp_path / "nan.pt"))
+
+
+def test_changed_weights_are_refused(copy: Path) -> None:
+    path = copy / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ReleaseError, match="sha256"):
+        verify(copy)
+
+
+def test_weights_that_do_not_reproduce_golden_are_refused(copy: Path) -> None:
+    import hashlib
+
+    path = copy / "weights.safetensors"
+    tensors = load_file(path)
+    tensors["h.1.bias"] += torch.tensor([1.0, 0.0, -1.0])
+    save_file(tensors, path)
+    edit(copy, "manifest.json", sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(ReleaseError, match=r"golden\.json: case 0 differs"):
+        verify(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("manifest.json", {"surprise": 1}, "surprise"),
+        ("manifest.json", {"release": "7"}, "its folder says otherwise"),
+        ("manifest.json", {"labels": []}, "labels"),
+        ("golden.json", {"cases": []}, "cases"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(copy: Path, name: str, changes: dict, says: str) -> None:
+    edit(copy, name, **changes)
+    with pytest.raises(ReleaseError, match=says):
+        verify(copy)
+
+
+def test_a_release_without_a_card_is_refused(copy: Path) -> None:
+    (copy / "CARD.md").unlink()
+    with pytest.raises(ReleaseError, match=r"CARD\.md is missing"):
+        verify(copy)
+
+
+def test_evaluate_writes_json_and_markdown(made: Path, release_config: ReleaseConfig, tmp_path: Path) -> None:
+    evaluation = evaluate(made, release_config.figures[0], tmp_path / "out")
+    assert {mode: case.rows for mode, case in evaluation.items()} == {"both": 6, "audio_only": 6, "text_only": 6}
+    said = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
+    assert said["cases"]["both"]["accuracy"] == pytest.approx(evaluation["both"].accuracy)
+    assert np.sum(said["cases"]["both"]["confusion"]) == 6
+    text = (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8")
+    assert "| text only | 6 |" in text
+    manifest = load_model(made).manifest
+    assert manifest.metrics["both"]["kept apart"]["accuracy"] == pytest.approx(evaluation["both"].accuracy, abs=1e-4)

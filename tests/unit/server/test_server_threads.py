@@ -1,0 +1,31 @@
+"""The threads of a pass sleep while they wait for each other: the variable must be there before torch is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.server.run import let_threads_sleep
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def test_an_operator_s_choice_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    let_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in os.environ  # it would count for more
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    let_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert int(os.environ["GOMP_SPINCOUNT"]) > 0
+
+
+def test_torch_is_loaded_later() -> None:
+    command = [sys.executable, "-c", "import app.cli.main, app.server.run, sys; sys.exit('torch' in sys.modules)"]
+    assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == 0
