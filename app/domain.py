@@ -62,7 +62,16 @@ class Window:
 
     start_seconds: float
     seconds: float  # how much of the track it covers; shorter than the window when the track is
-    samples: FloatArray  # (window_samples,) mono at the release's rate, repeated end to end if the track is short
+    samples: FloatArray  # (window_samples,) mono at the release's rate, padded if the track is short
+
+
+@dataclass(frozen=True, slots=True)
+class AudioWarning:
+    """What is wrong with a file that can be heard nevertheless."""
+
+    code: Literal["truncated", "damaged"]
+    detail: str  # what was expected and what came; never content of the file
+    at_seconds: float | None = None  # where in the track, if known
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,12 @@ class Recording:
     """What the audio workers make of an encoded file."""
 
     seconds: float  # length of the whole track
-    windows: tuple[Window, ...]  # empty when everything that was looked at is silent
+    windows: tuple[Window, ...]  # in plan order; empty when everything that was looked at is silent
     format: str  # for logs and metrics only, e.g. "MP3"
+    warnings: tuple[AudioWarning, ...] = ()
+    tags: Metadata | None = None  # None: not asked for
+    next_index: int = 0  # index in plan order of the first window that was not looked at
+    planned: int = 0  # number of windows in the plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from app.audio.decode import load_recording
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.domain import Metadata
 from app.serving.loading import load_release
 from app.settings import Settings
@@ -123,9 +123,9 @@ def delays(port: int, settings: Settings, repeats: int) -> Delays:
     loaded = load_release(settings, settings.model)
     model, engine = loaded.model, loaded.engine
     clip = encoded(30.0, 0, "MP3")
-    spec = WindowSpec(model.sample_rate_hz, model.window_samples, settings.max_windows)
+    request = WindowRequest(WindowSpec(model.sample_rate_hz, model.window_samples), settings.max_windows)
     limits = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
-    windows = [window.samples for window in load_recording(clip, spec, limits).windows]
+    windows = [window.samples for window in load_recording(clip, request, limits).windows]
     tracks = [Metadata(artist=artist, title=title) for artist, title in TRACKS]
     texts = [json_request("/identify", {"artist": artist, "title": title}) for artist, title in TRACKS]
     turns: dict[str, tuple[Callable[[int], object], list[float]]] = {
@@ -133,7 +133,7 @@ def delays(port: int, settings: Settings, repeats: int) -> Delays:
         "text_bare": (lambda number: model.identify(None, model.read(tracks[number % len(tracks)])), []),
         "clip_http": (lambda _: _http_seconds(port, audio_request("/identify", clip)), []),
         "clip_bare": (lambda _: model.identify(engine.listen(windows), None), []),
-        "clip_decode": (lambda _: load_recording(clip, spec, limits), []),
+        "clip_decode": (lambda _: load_recording(clip, request, limits), []),
     }
     for number in range(repeats + 3):
         for call, seconds in turns.values():

@@ -21,7 +21,7 @@ from app.audio.mpeg import inspect_adts, inspect_mp3
 from app.audio.sndfile_source import SoundFileSource
 from app.audio.sniff import Container, sniff, strip_id3
 from app.audio.source import Source
-from app.audio.spec import MIN_AUDIO_SECONDS, DecodeLimits, WindowSpec
+from app.audio.spec import MIN_AUDIO_SECONDS, DecodeLimits, WindowRequest, WindowSpec
 from app.audio.windows import Span, first_sound, fit_window, last_sound, plan_windows
 from app.domain import FloatArray, Recording, Window
 from app.errors import AudioEmpty, AudioNotFinite, AudioTooLong, DecoderMemory
@@ -42,7 +42,7 @@ _INSPECTORS: Mapping[Container, Callable[[bytes], Claim]] = {
 }
 
 
-def load_recording(data: bytes | Path, spec: WindowSpec, limits: DecodeLimits) -> Recording:
+def load_recording(data: bytes | Path, request: WindowRequest, limits: DecodeLimits) -> Recording:
     """Cut the windows that `app.audio.windows` plans; the samples are those of the mean of the channels.
 
     `data`: an encoded file, or the path of one. Raises the subclasses of AudioError.
@@ -51,7 +51,7 @@ def load_recording(data: bytes | Path, spec: WindowSpec, limits: DecodeLimits) -
     if not encoded:
         raise AudioEmpty("Expected an audio file; 0 bytes came.")
     try:
-        return _load(strip_id3(encoded), spec, limits)
+        return _load(strip_id3(encoded), request, limits)
     except MemoryError:
         raise DecoderMemory() from None
 
@@ -71,20 +71,20 @@ def _open(data: bytes, container: Container, claim: Claim, limits: DecodeLimits)
     return SoundFileSource(data, claim)
 
 
-def _load(data: bytes, spec: WindowSpec, limits: DecodeLimits) -> Recording:
+def _load(data: bytes, request: WindowRequest, limits: DecodeLimits) -> Recording:
     container = sniff(data)
     claim = inspect(data, container, limits)
     check_claim(claim, limits)
     with _open(data, container, claim, limits) as source:
         check_claim(Claim(claim.format, source.sample_rate_hz, source.channels, source.seconds), limits)
-        if source.seconds is None or source.seconds <= spec.max_windows * spec.window_seconds:
-            return _load_whole(source, claim, spec, limits)
-        return _load_parts(source, source.seconds, claim, spec, limits)
+        if source.seconds is None or source.seconds <= request.max_windows * request.spec.window_seconds:
+            return _load_whole(source, claim, request, limits)
+        return _load_parts(source, source.seconds, claim, request, limits)
 
 
-def _load_whole(source: Source, claim: Claim, spec: WindowSpec, limits: DecodeLimits) -> Recording:
+def _load_whole(source: Source, claim: Claim, request: WindowRequest, limits: DecodeLimits) -> Recording:
     """Decode once, then cut."""
-    bound = limits.max_audio_seconds
+    spec, bound = request.spec, limits.max_audio_seconds
     mono = _read(source, Span(0.0, bound + MIN_AUDIO_SECONDS), spec)
     seconds = mono.size / spec.sample_rate_hz
     if seconds > bound:
@@ -95,30 +95,43 @@ def _load_whole(source: Source, claim: Claim, spec: WindowSpec, limits: DecodeLi
     if first is None or last is None:
         return Recording(seconds, (), claim.format)
     rate = spec.sample_rate_hz
-    windows = []
-    for part in plan_windows(Span(first / rate, (last + 1) / rate), spec.window_seconds, spec.max_windows):
+
+    def cut(part: Span) -> FloatArray:
         start = round(part.start_seconds * rate)
-        samples = mono[start : start + min(round(part.seconds * rate), spec.window_samples)]
-        windows.append((part, samples))
-    return Recording(seconds, _finish(windows, spec, limits), claim.format)
+        return mono[start : start + min(round(part.seconds * rate), spec.window_samples)]
+
+    plan = plan_windows(Span(first / rate, (last + 1) / rate), request)
+    windows, next_index = _sounding(plan, request, limits, cut)
+    return Recording(seconds, windows, claim.format, next_index=next_index, planned=len(plan))
 
 
-def _load_parts(source: Source, seconds: float, claim: Claim, spec: WindowSpec, limits: DecodeLimits) -> Recording:
+def _load_parts(source: Source, seconds: float, claim: Claim, request: WindowRequest, limits: DecodeLimits) -> Recording:
     """Seek to the edges and to the windows."""
     span = Span(_leading_edge(source, seconds, limits), _trailing_edge(source, seconds, limits))
-    windows = []
-    for part in plan_windows(span, spec.window_seconds, spec.max_windows):
-        mono = _read(source, Span(part.start_seconds, part.stop_seconds + _MARGIN_SECONDS), spec)
-        windows.append((part, mono[: max(round(part.seconds * spec.sample_rate_hz), 1)]))
-    return Recording(seconds, _finish(windows, spec, limits), claim.format)
+
+    def cut(part: Span) -> FloatArray:
+        mono = _read(source, Span(part.start_seconds, part.stop_seconds + _MARGIN_SECONDS), request.spec)
+        return mono[: max(round(part.seconds * request.spec.sample_rate_hz), 1)]
+
+    plan = plan_windows(span, request)
+    windows, next_index = _sounding(plan, request, limits, cut)
+    return Recording(seconds, windows, claim.format, next_index=next_index, planned=len(plan))
 
 
-def _finish(parts: list[tuple[Span, FloatArray]], spec: WindowSpec, limits: DecodeLimits) -> tuple[Window, ...]:
-    return tuple(
-        Window(part.start_seconds, part.seconds, fit_window(samples, spec.window_samples))
-        for part, samples in parts
-        if first_sound(samples, limits.silence_peak) is not None
-    )
+def _sounding(
+    plan: tuple[Span, ...], request: WindowRequest, limits: DecodeLimits, cut: Callable[[Span], FloatArray]
+) -> tuple[tuple[Window, ...], int]:
+    """The windows asked for that are not silent, and the index of the first that was not looked at."""
+    windows: list[Window] = []
+    wanted = len(plan) if request.take is None else request.take
+    index = request.skip
+    while index < len(plan) and len(windows) < wanted:
+        samples = cut(plan[index])
+        if first_sound(samples, limits.silence_peak) is not None:
+            fitted = fit_window(samples, request.spec.window_samples, request.spec.padding)
+            windows.append(Window(plan[index].start_seconds, plan[index].seconds, fitted))
+        index += 1
+    return tuple(windows), index
 
 
 def _leading_edge(source: Source, seconds: float, limits: DecodeLimits) -> float:

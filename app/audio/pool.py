@@ -18,7 +18,7 @@ import time
 from concurrent.futures import Future
 
 from app.audio.process import AbandonedError, DecoderProcess, Job, StuckError, WorkerGoneError
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio.spec import DecodeLimits, WindowRequest
 from app.domain import Recording
 from app.errors import AudioError, DecoderCrashed, InternalError, LridError, NotReady
 
@@ -41,7 +41,7 @@ class DecodePool:
         memory_mb: int,
         loader: str = "app.audio.decode:load_recording",
     ) -> None:
-        """`loader`: `module:function`, called in the processes with (bytes, WindowSpec, DecodeLimits)."""
+        """`loader`: `module:function`, called in the processes with (bytes, WindowRequest, DecodeLimits)."""
         self._workers = workers
         self._timeout_seconds = timeout_seconds
         self._memory_mb = memory_mb
@@ -85,14 +85,14 @@ class DecodePool:
         """Jobs that no process has taken yet."""
         return self._jobs.qsize()
 
-    async def load(self, data: bytes, spec: WindowSpec, limits: DecodeLimits) -> Recording:
+    async def load(self, data: bytes, request: WindowRequest, limits: DecodeLimits) -> Recording:
         """`load_recording` in a process. Raises AudioError; NotReady after `close`.
 
         Cancelling the caller drops a waiting job, and within 0.75 s kills the process of a running one.
         The queue is not bounded here: who calls bounds what it accepts.
         """
         self.start()
-        job = Job(data, spec, limits, Future(), threading.Event())
+        job = Job(data, request, limits, Future(), threading.Event())
         with self._lock:
             if self._closed.is_set():
                 raise NotReady("The audio decoders have been stopped.")

@@ -11,15 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
-from itertools import chain
+from dataclasses import dataclass
 
 import numpy as np
 
 from app import errors
-from app.audio import wire
-from app.audio.spec import DecodeLimits, WindowSpec
-from app.domain import Recording, Window
+from app.audio import message, wire
+from app.audio.spec import DecodeLimits, WindowRequest
+from app.domain import Recording
 from app.errors import AudioError, DecoderCrashed, DecoderTimeout
 
 _START_SECONDS = 30.0
@@ -48,7 +47,7 @@ class Job:
     """One file to decode."""
 
     data: bytes
-    spec: WindowSpec
+    request: WindowRequest
     limits: DecodeLimits
     future: Future[Recording]
     abandoned: threading.Event
@@ -140,25 +139,17 @@ class DecoderProcess:
             raise
 
     def _exchange(self, job: Job, check: Callable[[], None]) -> Recording:
-        request = {"bytes": len(job.data), "spec": asdict(job.spec), "limits": asdict(job.limits)}
-        wire.send(self._connection, request, check=check)
+        wire.send(self._connection, message.question(len(job.data), job.request, job.limits), check=check)
         self._wait_until_taken(check)
         wire.send_body(self._connection, job.data, check)
         header = wire.receive_header(self._connection, check)
         if "error" in header:
             self.cause = str(header.get("cause", ""))
             raise _audio_error(header)
-        try:
-            times = [(float(start), float(seconds)) for start, seconds in header["windows"]]
-            seconds, name = float(header["seconds"]), str(header["format"])
-            if len(times) > job.spec.max_windows or not all(map(math.isfinite, (seconds, *chain(*times)))):
-                raise wire.PeerGoneError
-        except (KeyError, TypeError, ValueError) as error:
-            raise wire.PeerGoneError from error
-        samples = np.empty((len(times), job.spec.window_samples), np.float32)
-        wire.receive_into(self._connection, samples.data.cast("B") if times else memoryview(b""), check)
-        windows = tuple(Window(*time_, row) for time_, row in zip(times, samples, strict=True))
-        return Recording(seconds, windows, name)
+        count = message.count_windows(header, job.request)
+        samples = np.empty((count, job.request.spec.window_samples), np.float32)
+        wire.receive_into(self._connection, samples.data.cast("B") if count else memoryview(b""), check)
+        return message.read_answer(header, samples)
 
     def _wait_until_taken(self, check: Callable[[], None]) -> None:
         gives_up_at = time.monotonic() + _TAKE_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8_000, 192_000
 MAX_CHANNELS = 8
@@ -11,15 +12,29 @@ MIN_AUDIO_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """The windows a release listens to; the numbers come from its manifest and from the request."""
+    """The windows that a family's audio branch listens to; the values come from the release's manifest."""
 
     sample_rate_hz: int
     window_samples: int
-    max_windows: int
+    padding: Literal["repeat", "silence"] = "repeat"  # a track shorter than a window: repeated, or followed by zeros
+    order: Literal["time", "middle_first"] = "time"  # middle_first: from the middle of the track outward, alternately
+    spread: float = 1.0  # centred share of the track that planned windows are spread over, when they do not cover it
 
     @property
     def window_seconds(self) -> float:
         return self.window_samples / self.sample_rate_hz
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRequest:
+    """Which windows of the plan one call decodes. Further ones: the same bytes again, `skip=recording.next_index`."""
+
+    spec: WindowSpec
+    max_windows: int  # how many the plan may hold
+    skip: int = 0  # index in plan order of the first to decode
+    take: int | None = None  # at most so many windows with sound; None: all; 0: length, tags and warnings only
+    whole: bool = False  # plan over the whole track in order of time, for a timeline
+    read_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,23 @@
-"""Which 30 s of a track are listened to.
+"""Which windows of a track are listened to, and in which order.
 
-The plan. Leading and trailing silence are skipped; what lies between is the *span*.
-- A span shorter than a window gives one window: the samples repeated end to end until it is full (`fit_window`).
+The plan. Leading and trailing silence are skipped where they are known; what lies between is the *span*.
+- A span shorter than a window gives one window, filled up by repetition or with silence (`fit_window`).
 - A longer span gives `n = ceil((span - SLACK_SECONDS) / window)` windows, at most `max_windows`. Their starts are
   spread evenly from the first possible start to the last, so that they overlap a little, cover the span when `n` was
-  not cut down to `max_windows`, and sample it evenly when it was. A single window sits in the middle.
-- A window that is silent from end to end is dropped. A track that is silent has no windows.
+  not cut down to `max_windows`, and sample its centred share `spread` when it was. A single window sits in the middle.
+- The order is that of time, or begins in the middle and goes outward. A timeline (`whole`) is always in order of time.
+- A window that is silent from end to end is replaced by the next of the plan. A track that is silent has no windows.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from app.audio.spec import WindowRequest
 from app.domain import FloatArray
 
 # Encoders pad the end by up to 0.1 s: a 30 s clip must not cost two windows for that.
@@ -33,28 +36,39 @@ class Span:
     def seconds(self) -> float:
         return self.stop_seconds - self.start_seconds
 
+    def centred(self, seconds: float) -> Span:
+        """The middle `seconds` of it."""
+        middle = (self.start_seconds + self.stop_seconds) / 2
+        return Span(middle - seconds / 2, middle + seconds / 2)
 
-def fit_window(samples: FloatArray, window_samples: int) -> FloatArray:
-    """(n,) → (window_samples,): repeated end to end when short, cut when long. Training and serving share it."""
+
+def fit_window(samples: FloatArray, window_samples: int, padding: Literal["repeat", "silence"] = "repeat") -> FloatArray:
+    """(n,) → (window_samples,): padded when short, cut when long. Training and serving share it."""
     if samples.ndim != 1 or samples.size == 0:
         raise ValueError(f"expected a non-empty vector of samples, got shape {samples.shape}")
     if samples.size >= window_samples:
         return samples[:window_samples]
-    return np.resize(samples, window_samples)
+    if padding == "repeat":
+        return np.resize(samples, window_samples)
+    return np.pad(samples, (0, window_samples - samples.size))
 
 
-def plan_windows(span: Span, window_seconds: float, max_windows: int) -> tuple[Span, ...]:
-    """The windows to cut from a sounding span, in order of time; `window.seconds` is shorter only for a short span."""
+def plan_windows(span: Span, request: WindowRequest) -> tuple[Span, ...]:
+    """The windows to cut from a sounding span, in plan order; `window.seconds` is shorter only for a short span."""
+    spec, window_seconds = request.spec, request.spec.window_seconds
     if span.seconds <= 0:
         return ()
     if span.seconds <= window_seconds:
         return (span,)
-    count = min(max(math.ceil((span.seconds - SLACK_SECONDS) / window_seconds), 1), max_windows)
+    needed = max(math.ceil((span.seconds - SLACK_SECONDS) / window_seconds), 1)
+    count = min(needed, request.max_windows)
+    if count < needed and spec.spread < 1 and not request.whole:
+        span = span.centred(max(spec.spread * span.seconds, count * window_seconds))
     room = span.seconds - window_seconds
-    if count == 1:
-        starts = [span.start_seconds + room / 2]
-    else:
-        starts = [span.start_seconds + room * index / (count - 1) for index in range(count)]
+    shares = [index / (count - 1) for index in range(count)] if count > 1 else [0.5]
+    if spec.order == "middle_first" and not request.whole:
+        shares.sort(key=lambda share: (abs(share - 0.5), share))
+    starts = [span.start_seconds + room * share for share in shares]
     return tuple(Span(start, start + window_seconds) for start in starts)
 
 

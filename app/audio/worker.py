@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from app.audio import wire
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio import message, wire
+from app.audio.spec import DecodeLimits, WindowRequest
 from app.domain import Recording
 from app.errors import AudioError
 
-Loader = Callable[[bytes, WindowSpec, DecodeLimits], Recording]
+Loader = Callable[[bytes, WindowRequest, DecodeLimits], Recording]
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 # Behind the event loop, which needs a core for moments only. Not behind the trunk, which gets most done when windows wait.
@@ -82,9 +82,8 @@ def _answer(connection: socket.socket, load: Loader) -> None:
         wire.send(connection, {"error": "decoder_memory", "detail": ""})
         return
     try:
-        recording = load(data, WindowSpec(**header["spec"]), DecodeLimits(**header["limits"]))
-        windows = [(window.start_seconds, window.seconds) for window in recording.windows]
-        reply = {"seconds": recording.seconds, "format": recording.format, "windows": windows}
+        recording = load(data, *message.read_question(header))
+        reply = message.answer(recording)
         bodies = [np.ascontiguousarray(window.samples, np.float32).data for window in recording.windows]
     except AudioError as error:
         reply = {"error": error.code, "detail": error.detail}

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from app.audio.pool import DecodePool
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.domain import FloatArray, Identification, Modality, Probabilities, Reading, Recording, Track
 from app.errors import AudioError, DeadlineExceeded, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import Model, mode_of
@@ -103,13 +103,14 @@ class Identifier:
         return reading
 
     async def _decode(self, audio: bytes, ask: Ask, seconds: dict[str, float]) -> Recording:
-        spec = WindowSpec(self.model.sample_rate_hz, self.model.window_samples, ask.max_windows)
+        spec = WindowSpec(self.model.sample_rate_hz, self.model.window_samples)
+        request = WindowRequest(spec, ask.max_windows)
         started = time.perf_counter()
         self.check_room(ask.deadline)  # many may have come through the door at once, and met here
         self._count_decoding(+1)
         try:
             async with asyncio.timeout_at(ask.deadline):
-                recording = await self._pool.load(audio, spec, self._limits.decode)
+                recording = await self._pool.load(audio, request, self._limits.decode)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the audio was being decoded") from None
         except AudioError as error:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from app.audio.decode import load_recording
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.domain import FloatArray, Reading, Recording
 from app.errors import AudioError
 from app.families.contract import Manifest, Mode, Model
@@ -85,7 +85,7 @@ class Hearer:
 
     def __init__(self, model: Model, *, bf16: bool, max_windows: int = MAX_WINDOWS) -> None:
         self._listener = model.listener.eval()
-        self._spec = WindowSpec(model.sample_rate_hz, model.window_samples, max_windows)
+        self._request = WindowRequest(WindowSpec(model.sample_rate_hz, model.window_samples), max_windows)
         self._bf16 = bf16
 
     def windows(self, windows: Sequence[FloatArray]) -> FloatArray:
@@ -106,7 +106,7 @@ class Hearer:
     def _load(self, row: Row) -> Recording:
         assert row.path is not None
         try:
-            return load_recording(row.path, self._spec, LIMITS)
+            return load_recording(row.path, self._request, LIMITS)
         except (OSError, AudioError) as error:
             raise CorpusError(f"line {row.line}: {row.path}: {error}; repair or drop the row") from error
 

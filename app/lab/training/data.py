@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rich.progress import Progress
 
 from app.audio.decode import load_recording
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.audio.windows import fit_window
 from app.domain import FloatArray
 from app.families.lrid_net.config import ListenConfig
@@ -65,11 +65,11 @@ class Decoder:
     """File → the sounding part of a track, as serving would hear it: one stretch, or windows spread over a long one."""
 
     def __init__(self, listen: ListenConfig) -> None:
-        self._spec = WindowSpec(listen.sample_rate_hz, listen.window_samples, MAX_WINDOWS)
+        self._spec = WindowSpec(listen.sample_rate_hz, listen.window_samples)
 
     def __call__(self, path: Path) -> FloatArray:
         """(n,) mono float32. Raises AudioError, and CorpusError when all of it is silent."""
-        windows = load_recording(path, self._spec, LIMITS).windows
+        windows = load_recording(path, WindowRequest(self._spec, MAX_WINDOWS), LIMITS).windows
         if not windows:
             raise CorpusError("it is silent")
         rate = self._spec.sample_rate_hz

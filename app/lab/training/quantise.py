@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from app.audio.decode import load_recording
-from app.audio.spec import WindowSpec
+from app.audio.spec import WindowRequest, WindowSpec
 from app.domain import FloatArray
 from app.errors import AudioError, ReleaseError
 from app.families.contract import LEAST_TOP1, MOST_MEAN_ABS_DP, Agreement, Int8, Model
@@ -159,8 +159,9 @@ def _rows(manifest: Path, model: Model, split: str, wanted: int) -> list[Row]:
 def _window(row: Row, model: Model, progress: Progress) -> FloatArray:
     """The recording's only window, or its middle one, (window_samples,)."""
     assert row.path is not None
+    request = WindowRequest(WindowSpec(model.sample_rate_hz, model.window_samples), max_windows=1)
     try:
-        recording = load_recording(row.path, WindowSpec(model.sample_rate_hz, model.window_samples, 1), LIMITS)
+        recording = load_recording(row.path, request, LIMITS)
     except (OSError, AudioError) as error:
         raise CorpusError(f"line {row.line}: {row.path}: {error}; repair or drop the row") from error
     if not recording.windows:

@@ -16,7 +16,7 @@ import torch
 from torchaudio.transforms import Resample
 
 from app.audio.decode import load_recording
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.domain import FloatArray
 from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.model import LridNetModel
@@ -106,8 +106,8 @@ class OursAndDecoding(Ours):
 
     def __init__(self, model: Network, settings: Settings) -> None:
         super().__init__(model, settings)
-        self._spec = WindowSpec(model.sample_rate_hz, model.window_samples, max_windows=1)
+        self._request = WindowRequest(WindowSpec(model.sample_rate_hz, model.window_samples), max_windows=1)
         self._limits = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
 
     def decode(self, audio: bytes) -> FloatArray:
-        return load_recording(audio, self._spec, self._limits).windows[0].samples
+        return load_recording(audio, self._request, self._limits).windows[0].samples

@@ -7,12 +7,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # so that `tests.audio_samples` imports, here and in workers
 
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 
 
 @pytest.fixture
 def spec() -> WindowSpec:
-    return WindowSpec(sample_rate_hz=22_050, window_samples=661_500, max_windows=8)
+    return WindowSpec(sample_rate_hz=22_050, window_samples=661_500)
+
+
+@pytest.fixture
+def request_8(spec: WindowSpec) -> WindowRequest:
+    return WindowRequest(spec, max_windows=8)
 
 
 @pytest.fixture

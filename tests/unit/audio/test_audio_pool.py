@@ -18,7 +18,7 @@ import pytest
 
 from app.audio.decode import load_recording
 from app.audio.pool import DecodePool
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.domain import Recording
 from app.errors import (
     AudioCorrupt,
@@ -31,7 +31,7 @@ from app.errors import (
 )
 from tests import audio_samples as samples_of
 
-SPEC = WindowSpec(22_050, 22_050 * 5, 3)
+REQUEST = WindowRequest(WindowSpec(22_050, 22_050 * 5), 3)
 LIMITS = DecodeLimits(max_audio_seconds=1800.0, silence_dbfs=-60.0)
 LOADER = "tests.unit.audio.faulty_loaders:load"
 
@@ -57,13 +57,13 @@ def decoders() -> list[psutil.Process]:
 
 
 def ask(pool: DecodePool, data: bytes) -> Recording:
-    recording: Recording = run(pool.load(data, SPEC, LIMITS))
+    recording: Recording = run(pool.load(data, REQUEST, LIMITS))
     return recording
 
 
 def assert_works(pool: DecodePool) -> None:
     data = samples_of.wav(samples_of.song(7))
-    got, expected = ask(pool, data), load_recording(data, SPEC, LIMITS)
+    got, expected = ask(pool, data), load_recording(data, REQUEST, LIMITS)
     assert (got.seconds, got.format, len(got.windows)) == (expected.seconds, expected.format, 2)
     for a, b in zip(got.windows, expected.windows, strict=True):
         assert (a.start_seconds, a.seconds) == (b.start_seconds, b.seconds)
@@ -75,7 +75,7 @@ def test_same_answer_as_in_process(name: str) -> None:
     pool = DecodePool(workers=1, timeout_seconds=10.0, memory_mb=1024)
     try:
         data = samples_of.WHOLE[name]()
-        got, expected = ask(pool, data), load_recording(data, SPEC, LIMITS)
+        got, expected = ask(pool, data), load_recording(data, REQUEST, LIMITS)
         assert np.array_equal(got.windows[0].samples, expected.windows[0].samples)
     finally:
         pool.close()
@@ -139,7 +139,7 @@ def test_a_hang_is_killed_in_time(word: bytes) -> None:
 
 def test_decoders_run_in_parallel(shared_pool: DecodePool) -> None:
     async def both() -> list[Recording]:
-        return await asyncio.gather(*(shared_pool.load(b"sleep 0.5", SPEC, LIMITS) for _ in range(2)))
+        return await asyncio.gather(*(shared_pool.load(b"sleep 0.5", REQUEST, LIMITS) for _ in range(2)))
 
     first, second = run(both())
     assert first.format != second.format  # process ids
@@ -147,8 +147,8 @@ def test_decoders_run_in_parallel(shared_pool: DecodePool) -> None:
 
 def test_many_at_once_are_not_mixed_up(shared_pool: DecodePool) -> None:
     async def storm() -> list[Any]:
-        jobs = [shared_pool.load(samples_of.wav(samples_of.tone(hz=100.0 + 10 * i)), SPEC, LIMITS) for i in range(20)]
-        jobs += [shared_pool.load(b"kill", SPEC, LIMITS) for _ in range(4)]
+        jobs = [shared_pool.load(samples_of.wav(samples_of.tone(hz=100.0 + 10 * i)), REQUEST, LIMITS) for i in range(20)]
+        jobs += [shared_pool.load(b"kill", REQUEST, LIMITS) for _ in range(4)]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     *whole, a, b, c, d = run(storm())
@@ -162,16 +162,16 @@ def test_cancelling_frees_the_decoder() -> None:
     pool = DecodePool(workers=1, timeout_seconds=60.0, memory_mb=512, loader=LOADER)
 
     async def scenario() -> Recording:
-        await pool.load(b"pid", SPEC, LIMITS)  # started
-        running = asyncio.create_task(pool.load(b"hang", SPEC, LIMITS))
-        waiting = asyncio.create_task(pool.load(b"hang", SPEC, LIMITS))
+        await pool.load(b"pid", REQUEST, LIMITS)  # started
+        running = asyncio.create_task(pool.load(b"hang", REQUEST, LIMITS))
+        waiting = asyncio.create_task(pool.load(b"hang", REQUEST, LIMITS))
         await asyncio.sleep(0.5)
         assert pool.waiting == 1
         for task in (running, waiting):
             task.cancel()
         await asyncio.gather(running, waiting, return_exceptions=True)
         assert running.cancelled()
-        return await asyncio.wait_for(pool.load(b"pid", SPEC, LIMITS), 10)
+        return await asyncio.wait_for(pool.load(b"pid", REQUEST, LIMITS), 10)
 
     try:
         assert run(scenario()).seconds == 1.0
@@ -184,12 +184,12 @@ def test_a_quick_job_survives_its_callers_leaving() -> None:
     pool = DecodePool(workers=1, timeout_seconds=60.0, memory_mb=512, loader=LOADER)
 
     async def scenario() -> tuple[str, str]:
-        before = (await pool.load(b"pid", SPEC, LIMITS)).format
-        leaving = asyncio.create_task(pool.load(b"sleep 0.15", SPEC, LIMITS))
+        before = (await pool.load(b"pid", REQUEST, LIMITS)).format
+        leaving = asyncio.create_task(pool.load(b"sleep 0.15", REQUEST, LIMITS))
         await asyncio.sleep(0.1)  # the decoder is at work, and all but done
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
-        return before, (await pool.load(b"pid", SPEC, LIMITS)).format
+        return before, (await pool.load(b"pid", REQUEST, LIMITS)).format
 
     try:  # the grace is 0.2 s, which a busy machine may miss once, but not always
         assert any(before == after for before, after in (run(scenario()) for _ in range(5)))
@@ -277,11 +277,11 @@ def test_decoders_ignore_the_signals_meant_for_the_service(shared_pool: DecodePo
 def test_decoders_die_with_a_service_that_is_killed() -> None:
     code = (
         "import asyncio, os, signal, sys\n"
-        "from app.audio.pool import DecodePool\nfrom app.audio.spec import DecodeLimits, WindowSpec\n"
+        "from app.audio.pool import DecodePool\nfrom app.audio.spec import DecodeLimits, WindowRequest, WindowSpec\n"
         "if __name__ == '__main__':\n"
         f"    pool = DecodePool(workers=2, timeout_seconds=100.0, memory_mb=512, loader={LOADER!r})\n"
         "    async def main():\n"
-        "        args = (WindowSpec(22050, 100, 1), DecodeLimits(1800.0, -60.0))\n"
+        "        args = (WindowRequest(WindowSpec(22050, 100), 1), DecodeLimits(1800.0, -60.0))\n"
         "        print((await pool.load(b'pid', *args)).format, flush=True)\n"
         "        await pool.load(b'hang', *args)\n"
         "    asyncio.run(main())\n"
@@ -313,7 +313,7 @@ def test_closing_ends_everything_and_keeps_nobody_waiting() -> None:
     pool = DecodePool(workers=1, timeout_seconds=60.0, memory_mb=512, loader=LOADER)
 
     async def scenario() -> list[Any]:
-        jobs = [asyncio.create_task(pool.load(b"hang", SPEC, LIMITS)) for _ in range(3)]
+        jobs = [asyncio.create_task(pool.load(b"hang", REQUEST, LIMITS)) for _ in range(3)]
         await asyncio.sleep(0.5)
         await asyncio.to_thread(pool.close)
         return await asyncio.gather(*jobs, return_exceptions=True)

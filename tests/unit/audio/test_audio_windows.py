@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.audio.spec import WindowRequest, WindowSpec
 from app.audio.windows import SLACK_SECONDS, Span, first_sound, fit_window, last_sound, plan_windows
 
 seconds = st.floats(0.1, 7200.0)
@@ -18,10 +19,14 @@ counts = st.integers(1, 300)
 WINDOW = 30.0
 
 
+def planned(span: Span, max_windows: int) -> tuple[Span, ...]:
+    return plan_windows(span, WindowRequest(WindowSpec(100, 3000), max_windows))
+
+
 @given(start=starts, length=seconds, most=counts)
 def test_windows_lie_within_the_span_in_order(start: float, length: float, most: int) -> None:
     span = Span(start, start + length)
-    windows = plan_windows(span, WINDOW, most)
+    windows = planned(span, most)
     assert 1 <= len(windows) <= most
     assert [w.start_seconds for w in windows] == sorted({w.start_seconds for w in windows})
     for window in windows:
@@ -33,7 +38,7 @@ def test_windows_lie_within_the_span_in_order(start: float, length: float, most:
 @given(start=starts, length=st.floats(WINDOW + SLACK_SECONDS + 0.001, 7200.0))
 def test_windows_cover_the_span_when_there_are_enough(start: float, length: float) -> None:
     span = Span(start, start + length)
-    windows = plan_windows(span, WINDOW, 10_000)
+    windows = planned(span, 10_000)
     assert windows[0].start_seconds == span.start_seconds
     assert windows[-1].stop_seconds == pytest.approx(span.stop_seconds)
     gaps = [b.start_seconds - a.stop_seconds for a, b in itertools.pairwise(windows)]
@@ -43,23 +48,44 @@ def test_windows_cover_the_span_when_there_are_enough(start: float, length: floa
 
 @given(length=st.floats(300.0, 7200.0), most=st.integers(2, 8))
 def test_too_few_windows_are_spread_evenly(length: float, most: int) -> None:
-    windows = plan_windows(Span(5.0, 5.0 + length), WINDOW, most)
+    windows = planned(Span(5.0, 5.0 + length), most)
     assert len(windows) == most
     steps = np.diff([w.start_seconds for w in windows])
     assert steps == pytest.approx(np.full(most - 1, (length - WINDOW) / (most - 1)))
 
 
 def test_a_single_window_of_a_long_span_sits_in_the_middle() -> None:
-    assert plan_windows(Span(10.0, 110.0), WINDOW, 1) == (Span(45.0, 75.0),)
+    assert planned(Span(10.0, 110.0), 1) == (Span(45.0, 75.0),)
 
 
 def test_encoder_padding_does_not_cost_a_second_window() -> None:
-    assert len(plan_windows(Span(0.0, 30.1), WINDOW, 8)) == 1
-    assert len(plan_windows(Span(0.0, 31.0), WINDOW, 8)) == 2
+    assert len(planned(Span(0.0, 30.1), 8)) == 1
+    assert len(planned(Span(0.0, 31.0), 8)) == 2
+
+
+def test_middle_first_goes_outward_over_the_centred_share() -> None:
+    spec = WindowSpec(100, 1000, order="middle_first", spread=0.5)
+    windows = plan_windows(Span(0.0, 200.0), WindowRequest(spec, 5))
+    assert [window.start_seconds for window in windows] == pytest.approx([95.0, 72.5, 117.5, 50.0, 140.0])
+    assert {round(window.seconds, 6) for window in windows} == {10.0}
+
+
+def test_what_the_windows_cover_is_covered_whatever_the_spread() -> None:
+    spec = WindowSpec(100, 1000, order="middle_first", spread=0.5)
+    windows = plan_windows(Span(0.0, 30.0), WindowRequest(spec, 5))
+    assert [window.start_seconds for window in windows] == [10.0, 0.0, 20.0]
+    narrow = plan_windows(Span(0.0, 60.0), WindowRequest(spec, 5))  # half of it would make five windows overlap
+    assert sorted(window.start_seconds for window in narrow) == pytest.approx([5.0, 15.0, 25.0, 35.0, 45.0])
+
+
+def test_a_timeline_covers_the_whole_span_in_order_of_time() -> None:
+    spec = WindowSpec(100, 1000, order="middle_first", spread=0.5)
+    windows = plan_windows(Span(0.0, 200.0), WindowRequest(spec, 5, whole=True))
+    assert [window.start_seconds for window in windows] == pytest.approx([0.0, 47.5, 95.0, 142.5, 190.0])
 
 
 def test_an_empty_span_has_no_windows() -> None:
-    assert plan_windows(Span(3.0, 3.0), WINDOW, 8) == ()
+    assert planned(Span(3.0, 3.0), 8) == ()
 
 
 @given(size=st.integers(1, 500), window=st.integers(1, 500))
@@ -69,6 +95,8 @@ def test_fit_window_repeats_end_to_end(size: int, window: int) -> None:
     assert fitted.shape == (window,)
     assert fitted.dtype == np.float32
     assert np.array_equal(fitted, np.arange(window) % size)
+    followed = fit_window(samples, window, "silence")
+    assert np.array_equal(followed, np.where(np.arange(window) < size, np.arange(window), 0))
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 2)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.audio.spec import DecodeLimits, WindowSpec
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.domain import Identification, Metadata, Recording, Track, Window
 from app.errors import AudioCorrupt, DeadlineExceeded, NothingGiven, NothingUsable, QueueFull
 from app.families.golden import Tone
@@ -41,14 +41,15 @@ class Decoder:
 
     def __init__(self, model: LridNetModel) -> None:
         self._model = model
-        self.asked: list[WindowSpec] = []
+        self.asked: list[WindowRequest] = []
 
-    async def load(self, data: bytes, spec: WindowSpec, limits: DecodeLimits) -> Recording:
-        self.asked.append(spec)
+    async def load(self, data: bytes, request: WindowRequest, limits: DecodeLimits) -> Recording:
+        self.asked.append(request)
         if data == b"corrupt":
             raise AudioCorrupt("damaged")
         if data == b"slow":
             await asyncio.sleep(60)
+        spec = request.spec
         windows = tuple(
             Window(3.0 * i, 3.0, Tone(pitch_hz=100.0 * (i + 1)).samples(spec.window_samples, spec.sample_rate_hz))
             for i in range(int(data))
@@ -209,7 +210,7 @@ def test_the_decoder_is_told_what_the_release_listens_to(model: LridNetModel) ->
     async def scenario() -> None:
         async with identifying(model) as identifier:
             await identify_with(identifier, b"1", TITLE)
-            assert identifier._pool.asked == [WindowSpec(22_050, 66_150, 8)]
+            assert identifier._pool.asked == [WindowRequest(WindowSpec(22_050, 66_150), 8)]
 
     asyncio.run(scenario())
 
