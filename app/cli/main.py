@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -18,13 +18,8 @@ from rich.table import Column, Table
 from app.cli import corpus as cli_corpus
 from app.cli import training as cli_training
 from app.domain import Metadata
-from app.errors import LridError, ReleaseError
+from app.errors import LridError
 from app.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from app.families.golden import Listen
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -222,56 +217,9 @@ def verify(
         raise SystemExit(1)
 
 
-@releases.command()
-def quantise(
-    release: Annotated[str, typer.Argument(help="`family/release`.")],
-    manifest: cli_training.Manifest,
-    calibration_windows: Annotated[int, typer.Option(min=1, help="Of split=train, for the ranges.")] = 64,
-    compared_windows: Annotated[int, typer.Option(min=1, help="Of split=valid, to compare answers on.")] = 200,
-    store: cli_training.Store = None,
-) -> None:
-    """Make a release servable in 8 bits (LRID_PRECISION=int8), if its answers stay those of fp32.
-
-    Needs the extra `openvino`. Measures the range of each convolution's input on training windows,
-    compares answers on validation windows, and writes both into manifest.json. Nothing is written
-    unless the best class is the same for 99 % of them, and the mean |dp| at most .01, from the
-    audio alone and from both.
-    """
-    from app.families.store import release_folder
-    from app.lab.training.quantise import QuantiseConfig
-    from app.lab.training.quantise import quantise as run
-
-    config = QuantiseConfig(
-        folder=release_folder(store or make_settings().model_store, release),
-        manifest=manifest,
-        calibration_windows=calibration_windows,
-        compared_windows=compared_windows,
-    )
-    with cli_training.counting("listening") as advance:
-        found = run(config, _engine, advance)
-    for mode, difference in found.items():
-        typer.echo(f"{mode}: {difference}")
-    typer.echo(f"{config.folder / 'manifest.json'}: int8 written")
-
-
-def _engine(listener: nn.Module, precision: Literal["fp32", "int8"]) -> Listen:
-    """As a CPU serves it: fp32 by PyTorch, int8 by OpenVINO."""
-    from app.serving.engine import Engine, choose
-
-    backend = "torch" if precision == "fp32" else "openvino"
-    try:
-        choice = choose(device="cpu", precision=precision, threads=0, backend=backend)
-    except ValueError as error:
-        raise ReleaseError(str(error)) from error
-    return Engine(listener, choice).listen
-
-
 # Last, so that the help begins with what everybody needs.
 for _command in (
-    cli_training.synthesize,
     cli_training.train,
-    cli_training.pack,
-    cli_training.grow,
     cli_training.evaluate,
     cli_training.table,
 ):

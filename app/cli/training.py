@@ -1,4 +1,4 @@
-"""What makes releases: `lrid synthesize`, `lrid train`, `lrid pack`, `lrid releases make`, `lrid evaluate`."""
+"""What makes releases: `lrid train`, `lrid releases make`, `lrid evaluate`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.settings import REPOSITORY
-
 if TYPE_CHECKING:
     from app.lab.evaluation.evaluate import EvaluationSet
 
 Manifest = Annotated[Path, typer.Argument(help="CSV or TSV with any of path, artist, album, title, language/label, split.")]
 Store = Annotated[Path | None, typer.Option(help="Model store. \\[default: LRID_MODEL_STORE]")]
-
-
-def data_folder() -> Path:
-    """Where metadata.tsv and the recordings lie: LRID_DATA, or shared/data beside the project."""
-    return Path(os.environ.get("LRID_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
 @contextmanager
@@ -34,33 +27,6 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda n: progress.advance(task, n)
-
-
-def synthesize(
-    output: Annotated[Path, typer.Argument(help="Folder for clips and manifest.tsv; clips that exist are kept.")],
-    clips_per_class: Annotated[int, typer.Option(min=1, help="Training clips of each language class.")] = 360,
-    metadata: Annotated[Path | None, typer.Option(help="Real names. \\[default: LRID_DATA/metadata.tsv]")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same clips.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
-    speech: Annotated[Path | None, typer.Option(help="CSV of recordings of real voices: they sing, not espeak-ng.")] = None,
-    hold_out: Annotated[list[str] | None, typer.Option(help="Source of --speech kept for validation; repeat.")] = None,
-) -> None:
-    """Make singing to train on: espeak-ng sings random melodies with accompaniment; each clip gets real metadata.
-
-    About 0.3 CPU-seconds a clip. Stop it at any time; the same command goes on where it stopped.
-    """
-    from app.lab.training.synthesis import synthesize_corpus
-
-    report = synthesize_corpus(
-        output,
-        metadata=metadata or data_folder() / "metadata.tsv",
-        clips_per_class=clips_per_class,
-        seed=seed,
-        jobs=jobs,
-        speech=speech,
-        held_out_sources=hold_out or (),
-    )
-    typer.echo(f"{report.manifest}: {report.made} clips made, {report.found} were there")
 
 
 def train(
@@ -78,8 +44,7 @@ def train(
     steps_per_epoch: Annotated[int, typer.Option(min=0, help="0: one pass over the rows with audio.")] = 0,
     patience_epochs: Annotated[int, typer.Option(min=1, help="Stop after so many without a better validation.")] = 20,
     audio_loss_weight: Annotated[float, typer.Option(min=0.0, help="Of a training-only classifier on f alone.")] = 0.0,
-    phoneme_loss_weight: Annotated[float, typer.Option(min=0.0, help="Of a training-only phoneme recogniser on f.")] = 0.0,
-    base_channels: Annotated[int, typer.Option(min=1, help="Of f; a narrow one can be grown with `lrid grow`.")] = 64,
+    base_channels: Annotated[int, typer.Option(min=1, help="Of f; the paper's is 64.")] = 64,
     threads: Annotated[int, typer.Option(min=0, help="Of torch on the CPU; 0: all. On a shared machine 1 is best.")] = 0,
     precision: Annotated[str, typer.Option(help="Of f: auto (bf16, on CPU and GPU), bf16 or fp32.")] = "auto",
     cache: Annotated[Path | None, typer.Option(help="Of decoded audio, to share. \\[default: OUTPUT/cache]")] = None,
@@ -119,7 +84,6 @@ def train(
         steps_per_epoch=steps_per_epoch,
         patience_epochs=patience_epochs,
         audio_loss_weight=audio_loss_weight,
-        phoneme_loss_weight=phoneme_loss_weight,
         network=NetworkConfig(base_channels=base_channels),
         threads=threads,
         precision=cast(Literal["auto", "fp32", "bf16"], precision),
@@ -143,38 +107,6 @@ def train(
     typer.echo(f"best checkpoint: {best}")
     if release is not None:
         make(best, release, calibration=manifest, data=f"Rows of {manifest.name} with split=train.", variant=variant)
-
-
-def pack(
-    output: Annotated[Path, typer.Argument(help="The archive to write, .tar.gz.")],
-    metadata: Annotated[Path | None, typer.Option(help="Real names. \\[default: LRID_DATA/metadata.tsv]")] = None,
-    synthesis: Annotated[bool, typer.Option(help="With espeak-ng and what else `lrid synthesize` needs.")] = True,
-    limit_mb: Annotated[float, typer.Option(min=0.0, help="Refuse to make a larger one, in 10^6 bytes.")] = 60.0,
-) -> None:
-    """Put what synthesis and training need into one archive, for a machine without network that has torch and numpy.
-
-    There: tar xf ARCHIVE, lrid-pack/lrid synthesize clips, lrid-pack/lrid train clips/manifest.tsv
-    """
-    from app.lab.training.pack import PackConfig
-    from app.lab.training.pack import pack as run
-
-    names = metadata or data_folder() / "metadata.tsv"
-    config = PackConfig(output=output, metadata=names, synthesis=synthesis, limit_mb=limit_mb)
-    with counting("packing") as advance:
-        size_bytes = run(config, advance)
-    typer.echo(f"{output}: {size_bytes / 1e6:.1f} MB")
-
-
-def grow(
-    checkpoint: Annotated[Path, typer.Argument(help="best.pt of a training with few --base-channels.")],
-    output: Annotated[Path, typer.Argument(help="The grown checkpoint, for `lrid train --init-from`.")],
-    base_channels: Annotated[int, typer.Option(min=1, help="A multiple of the checkpoint's; the paper's is 64.")] = 64,
-    noise: Annotated[float, typer.Option(min=0.0, help="Relative, so that further training tells copies apart.")] = 0.02,
-) -> None:
-    """Copy the channels of a narrow network until it has the paper's width; it computes the same (Net2Net)."""
-    from app.lab.training.grow import grow_checkpoint
-
-    typer.echo(f"grown: {grow_checkpoint(checkpoint, output, base_channels=base_channels, noise=noise)}")
 
 
 def make(

@@ -59,7 +59,6 @@ class TrainConfig:
     schedule: Literal["constant", "cosine"] = "constant"
     dropout_rate: float = 0.2  # paper §3.4
     audio_loss_weight: float = 0.0  # of a training-only classifier on s_audio alone; 0 is the paper's
-    phoneme_loss_weight: float = 0.0  # of a training-only head that hears phonemes; needs a corpus of `lrid synthesize`
     augment: bool = False
     init_from: Path | None = None  # checkpoint whose weights to start from
     fresh_heads: bool = False  # of `init_from` take f only; g and h begin anew

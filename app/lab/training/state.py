@@ -19,7 +19,6 @@ from app.lab.training import checkpoint
 from app.lab.training.config import VARIANTS, TrainConfig
 from app.lab.training.data import Data
 from app.lab.training.errors import CheckpointError, TrainingError
-from app.lab.training.phonemes import PhonemeHead
 
 COUNTERS = ("epoch", "step", "loss_sum", "best", "best_epoch")
 MAY_CHANGE = {  # between a training and its --resume, without changing the result
@@ -34,7 +33,6 @@ class State:
 
     network: LridNet
     audio_head: nn.Linear  # training only: s_audio → classes, for `audio_loss_weight`
-    phonemes: PhonemeHead | None  # training only too, for `phoneme_loss_weight`
     optimizer: torch.optim.Optimizer
     epoch: int = 0  # the one being trained
     step: int = 0  # done in this epoch
@@ -47,10 +45,10 @@ class State:
     @property
     def modules(self) -> list[nn.Module]:
         """All that is learnt."""
-        return [self.network, self.audio_head, *([self.phonemes] if self.phonemes else [])]
+        return [self.network, self.audio_head]
 
 
-def start(config: TrainConfig, n_phonemes: int = 0, processes: int = 1) -> State:
+def start(config: TrainConfig, processes: int = 1) -> State:
     """A new network, one that begins with the weights of `init_from`, or with `resume` the state of last.pt."""
     device = pick_device(config)
     network = build(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -59,10 +57,8 @@ def start(config: TrainConfig, n_phonemes: int = 0, processes: int = 1) -> State
         network.f.conv1.weight -= network.f.conv1.weight.mean(dim=(2, 3), keepdim=True)
     if config.freeze_listener:
         network.f.requires_grad_(False)
-    phonemes = PhonemeHead(network.f, config.network.base_channels * 8, n_phonemes).to(device) if n_phonemes else None
-    parts = [network, audio_head, *([phonemes] if phonemes else [])]
-    learnt = [p for part in parts for p in part.parameters() if p.requires_grad]
-    state = State(network, audio_head, phonemes, torch.optim.Adam(learnt, lr=config.learning_rate), processes=processes)
+    learnt = [p for part in (network, audio_head) for p in part.parameters() if p.requires_grad]
+    state = State(network, audio_head, torch.optim.Adam(learnt, lr=config.learning_rate), processes=processes)
     if config.init_from is not None and not config.resume:
         stored = read_checkpoint(config.init_from, config, same_variant=False)
         prefixes = ("f.",) if config.fresh_heads else ("f.", "g.", "h.")
@@ -84,8 +80,6 @@ def _go_on(state: State, config: TrainConfig) -> None:
         raise CheckpointError(f"{path}: trained by {theirs} processes, not {state.processes}; start as many")
     state.network.load_state_dict(stored["network"])
     state.audio_head.load_state_dict(stored["audio_head"])
-    if state.phonemes is not None:
-        state.phonemes.load_state_dict(stored["phonemes"])
     state.optimizer.load_state_dict(stored["optimizer"])
     for name in (*COUNTERS, "history"):
         setattr(state, name, stored[name])
@@ -211,7 +205,6 @@ def as_dict(config: TrainConfig, data: Data, state: State) -> dict[str, Any]:
         "processes": state.processes,
         "network": state.network.state_dict(),
         "audio_head": state.audio_head.state_dict(),
-        "phonemes": state.phonemes.state_dict() if state.phonemes else None,
         "optimizer": state.optimizer.state_dict(),
         **{name: getattr(state, name) for name in COUNTERS},
     }

@@ -31,7 +31,6 @@ from app.lab.training.config import VARIANTS, TrainConfig
 from app.lab.training.data import Crops, Data, crops, prepare
 from app.lab.training.errors import TrainingError
 from app.lab.training.journal import Journal
-from app.lab.training.phonemes import PhonemeScores
 from app.lab.training.state import State, broken_down, build, check_data, pick_device, read_checkpoint, save, start
 from app.lab.training.team import Team, gather
 from app.lab.training.validate import Ear, validate
@@ -68,8 +67,7 @@ def _train(config: TrainConfig, team: Team) -> Path:
         check_team(config, data, team)
         for finding in data.findings:
             console.print(f"{config.manifest.name}, {finding}", style="yellow", markup=False, highlight=False)
-        scores = PhonemeScores(data.train.rows, config.listen) if config.phoneme_loss_weight else None
-        state = start(config, len(scores.inventory) if scores else 0, team.size)
+        state = start(config, team.size)
         if config.resume:
             check_data(last, config, data)
         journal = Journal(config, state.epoch) if team.leads else None
@@ -80,7 +78,7 @@ def _train(config: TrainConfig, team: Team) -> Path:
         try:
             while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience_epochs:
                 task = progress.add_task(f"epoch {state.epoch}", total=steps, completed=state.step)
-                _one_epoch(config, data, state, ear, scores, steps, lambda: progress.advance(task))  # noqa: B023 - at once
+                _one_epoch(config, data, state, ear, steps, lambda: progress.advance(task))  # noqa: B023 - at once
                 report = validate(config, data, state.network, ear)
                 if journal:
                     rate = learning_rate(config, steps, state.epoch, 0)
@@ -118,9 +116,7 @@ def check_team(config: TrainConfig, data: Data, team: Team) -> None:
         )
 
 
-def _one_epoch(
-    config: TrainConfig, data: Data, state: State, ear: Ear, scores: PhonemeScores | None, steps: int, advance: Any
-) -> None:
+def _one_epoch(config: TrainConfig, data: Data, state: State, ear: Ear, steps: int, advance: Any) -> None:
     """The rest of an epoch, from `state.step` on."""
     saved, team = time.monotonic(), ear.team
     state.network.train()
@@ -134,7 +130,7 @@ def _one_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(config, steps, state.epoch, step)
         own = Batch(team.share(batch.audio), team.share(batch.text))
-        loss = batch_loss(config, data, state, ear, own, rng, scores)
+        loss = batch_loss(config, data, state, ear, own, rng)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         loss = team.average(state.modules, loss)
@@ -185,18 +181,14 @@ def batch_loss(
     ear: Ear,
     batch: Batch,
     rng: np.random.Generator,
-    scores: PhonemeScores | None = None,
 ) -> Tensor:
     """Cross-entropy of a batch, a scalar."""
     network, device, train = state.network, ear.device, data.train
-    phoneme_loss = None
     if config.freeze_listener:
         heard, silent = ear.remembered(batch.audio), ear.silent_features
     else:
         made = crops(data, [train.rows[i] for i in batch.audio], config, rng) if VARIANTS[config.variant].audio else None
         heard, silent = _listen(config, network, ear, made, rng)
-        if state.phonemes is not None and scores is not None and made is not None:
-            phoneme_loss = state.phonemes.loss(scores.targets(batch.audio, made))
     table = torch.cat([heard, silent])  # (A + 1, 2048); without the last row where no audio is ever missing
     kept = network.drop_audio(torch.ones(len(batch.audio), 1))[:, 0] > 0  # (A,) ModalityDropout on whole items
     row_of = torch.where(kept, torch.arange(len(batch.audio)), len(heard))  # (A,) the last row stands for silence
@@ -215,8 +207,6 @@ def batch_loss(
     if config.audio_loss_weight and len(heard):
         own = cross_entropy(state.audio_head(heard).masked_fill(elsewhere, -math.inf), labels[: len(heard)])
         loss = loss + config.audio_loss_weight * own
-    if phoneme_loss is not None:
-        loss = loss + config.phoneme_loss_weight * phoneme_loss
     return loss
 
 
