@@ -14,7 +14,7 @@ from app.errors import AudioError, LridError, UploadTooLarge
 from app.http.answer import Ranking, build_response
 from app.http.schemas import IdentifyResponse, Options
 from app.main import MEGABYTE, build_identifier, build_pool
-from app.serving.identifier import Ask, Identifier
+from app.serving.identifier import Identifier, IdentifyOptions
 from app.serving.metrics import Metrics
 from app.settings import Settings
 
@@ -78,8 +78,8 @@ async def _identify(identifier: Identifier, settings: Settings, path: Path, requ
     try:
         ranking = Ranking(identifier.model.manifest, request.options)
         track = Track(_read(path, settings), metadata)
-        ask = Ask(request.options.windows or settings.max_windows, request.options.explain, deadline)
-        found = await identifier.identify(track, ask)
+        options = IdentifyOptions(request.options.windows or settings.max_windows, request.options.explain, deadline)
+        found = await identifier.identify(track, options)
         response = build_response(found, metadata, identifier.model.manifest, request.options, ranking)
     except LridError as error:
         return FileAnswer(path, None, error)

@@ -18,10 +18,10 @@ from app.http.answer import Json, Ranking, build_response
 from app.http.body import BodyReader
 from app.http.gate import AudioGate, UploadAccount
 from app.http.schemas import IdentifyRequest
-from app.serving.identifier import Ask, Identifier
+from app.serving.identifier import Identifier, IdentifyOptions
 from app.serving.metrics import Metrics
+from app.serving.scheduling import yield_to_others
 from app.serving.service import Service
-from app.serving.step import in_step
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -90,14 +90,14 @@ class IdentifyEndpoint:
     async def _identify(self, request: Request, identifier: Identifier, asked: IdentifyRequest, deadline: float) -> Json:
         manifest = identifier.model.manifest
         ranking = Ranking(manifest, asked.options)
-        work = identifier.identify(asked.track, Ask(self._windows(asked), asked.options.explain, deadline))
+        work = identifier.identify(asked.track, IdentifyOptions(self._windows(asked), asked.options.explain, deadline))
         if asked.track.audio is None:
             identified = await work  # over at once: not worth watching whether the client leaves
         else:
             identified = await unless_client_leaves(request.receive, work)
         self._metrics.observe_stages(identified.seconds_by_stage)
         answer = build_response(identified, asked.track.metadata, manifest, asked.options, ranking)
-        await in_step()  # the next thing is to send it
+        await yield_to_others()  # the next thing is to send it
         return answer
 
     def _windows(self, asked: IdentifyRequest) -> int:

@@ -20,7 +20,7 @@ from app.errors import DeadlineExceeded, Draining, ModelFailed, NotReady, QueueF
 from app.serving.device import DeviceThread
 from app.serving.metrics import Metrics
 from app.serving.queue import Item, WindowQueue
-from app.serving.turns import Turns
+from app.serving.retry_after import RetryAfter
 
 log = logging.getLogger("lrid.batcher")
 
@@ -49,7 +49,7 @@ class WindowShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class WindowFeatures:
     """What became of the windows of one request."""
 
     features: FloatArray  # (n, n_audio_features), rows in the order given
@@ -73,7 +73,7 @@ class Batcher:
         self._queue = WindowQueue(
             max_items=limits.max_items, max_audio_seconds=limits.max_audio_seconds, on_load=metrics.set_queue_load
         )
-        self._turns = Turns(4 * limits.max_items)  # several bursts of what fits
+        self._retry_after = RetryAfter(4 * limits.max_items)  # room for several bursts
         self._arrived = asyncio.Event()
         self._device = DeviceThread()
         self._task: asyncio.Task[None] | None = None
@@ -127,9 +127,9 @@ class Batcher:
 
     def retry_after_seconds(self, n_items: float) -> float:
         """For a request of `n_items` windows that is refused now: when its own turn comes, behind others refused."""
-        return max(1.0, self._turns.take(n_items, self.seconds_per_window, asyncio.get_running_loop().time()))
+        return max(1.0, self._retry_after.take(n_items, self.seconds_per_window, asyncio.get_running_loop().time()))
 
-    async def listen(self, windows: Sequence[Window], deadline: float) -> Heard:
+    async def listen(self, windows: Sequence[Window], deadline: float) -> WindowFeatures:
         """Features of every window, by one or more batches. Cancelling the caller takes its windows off the line.
 
         Raises QueueFull, DeadlineExceeded, ModelFailed, NotReady (the device was lost).
@@ -150,7 +150,9 @@ class Batcher:
             for item in items:
                 item.future.cancel()
         starts = [item.started_at for item in items]
-        return Heard(features=np.stack(rows), queue_seconds=max(starts) - now, model_seconds=loop.time() - min(starts))
+        return WindowFeatures(
+            features=np.stack(rows), queue_seconds=max(starts) - now, model_seconds=loop.time() - min(starts)
+        )
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from app.domain import FloatArray
-from app.serving.lanes import Lanes
 from app.serving.pipeline import SIZES, Pipeline, fastest
-from app.serving.priority import step_back
+from app.serving.scheduling import lower_thread_priority
+from app.serving.thread_pool import ThreadPool
 
 log = logging.getLogger("lrid.engine")
 
@@ -56,7 +56,7 @@ class Engine:
         self._threads = torch.get_num_threads()  # of a lone window
         self._listener, self._lane_listener = _listeners(listener, choice, self._threads)
         listen_in_lane = partial(_listen_to_one, self._lane_listener, 1)
-        self._lanes = Lanes[FloatArray, FloatArray](self._threads, listen_in_lane)
+        self._pool = ThreadPool[FloatArray, FloatArray](self._threads, listen_in_lane)
         self._pipeline: Pipeline | None = None
 
     @property
@@ -73,7 +73,7 @@ class Engine:
         if len(windows) == 1:
             listener = self._lane_listener if self._threads == 1 else self._listener
             return _listen_to_one(listener, self._threads, windows[0])
-        return np.concatenate(self._lanes.map(windows))
+        return np.concatenate(self._pool.map(windows))
 
     def settle(self, n_samples: int) -> None:
         """Before the first window is listened to for anyone.
@@ -104,7 +104,7 @@ class Engine:
 @torch.inference_mode()
 def _listen_to_one(listener: nn.Module, threads: int, window: FloatArray) -> FloatArray:
     """(samples,) → (1, features), on so many threads: their number and priority belong to the calling thread."""
-    step_back()
+    lower_thread_priority()
     torch.set_num_threads(threads)
     features: Tensor = listener(torch.from_numpy(window)[None])
     return features.numpy()
@@ -121,7 +121,7 @@ def _listeners(listener: nn.Module, choice: EngineChoice, threads: int) -> tuple
     """For a lone window or a whole batch; and, on a CPU, for one window on one thread."""
     device = torch.device(choice.device)
     if choice.backend == "openvino" and hasattr(listener, "by_openvino"):
-        step_back()  # it starts threads of its own, which inherit the priority
+        lower_thread_priority()  # it starts threads of its own, which inherit the priority
         alone, in_lane = _prepare(listener, device, torch.float32).by_openvino(choice.precision, threads)  # type: ignore[operator]
         return alone, in_lane
     folded = _prepare(listener, device, DTYPES[choice.precision])

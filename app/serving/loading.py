@@ -14,7 +14,7 @@ from app.families.golden import load_golden, replay
 from app.families.prior import under_prior
 from app.families.store import GOLDEN, load_model, release_folder
 from app.serving.engine import Engine, EngineChoice, choose
-from app.serving.memory import give_back
+from app.serving.memory import release_memory
 from app.settings import Settings
 
 log = logging.getLogger("lrid.loading")
@@ -70,7 +70,7 @@ def load_release(settings: Settings, reference: str) -> Loaded:
         "seconds": round(time.perf_counter() - started, 2),
     }
     log.info("release loaded", extra={"fields": fields})
-    give_back()
+    release_memory()
     return Loaded(served, engine)
 
 

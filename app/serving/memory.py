@@ -8,7 +8,7 @@ import gc
 import sys
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """After a release was loaded or dropped, whose objects refer to each other. Blocking, 0.1 s.
 
     What is alive then stays, so the collector leaves it alone from now on: to walk over a release and torch's 300,000

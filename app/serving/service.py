@@ -13,7 +13,7 @@ from app.errors import Draining, LridError, NotReady, SwapInProgress
 from app.serving.board import ReleaseBoard
 from app.serving.health import Health
 from app.serving.identifier import Identifier
-from app.serving.memory import give_back, trim
+from app.serving.memory import release_memory, trim
 
 log = logging.getLogger("lrid.service")
 
@@ -181,7 +181,7 @@ async def _retire(old: Identifier) -> None:
     del old
     for _ in range(LETTING_GO_TRIES):
         await asyncio.sleep(LETTING_GO_SECONDS)
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(release_memory)
         if held() is None:
             return
     log.error("a replaced release is still in memory after %g s", LETTING_GO_TRIES * LETTING_GO_SECONDS)

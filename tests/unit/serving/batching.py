@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from app.domain import FloatArray, Window
-from app.serving.batcher import Batcher, BatchLimits, Heard, WindowShape
+from app.serving.batcher import Batcher, BatchLimits, WindowFeatures, WindowShape
 from app.serving.metrics import Metrics
 
 T = TypeVar("T")
@@ -110,13 +110,13 @@ async def batching(device: Callable[[list[FloatArray]], FloatArray], **limits: A
         await batcher.stop()
 
 
-def ask(batcher: Batcher, *numbers: int, seconds: float = 1000.0) -> asyncio.Task[Heard]:
+def ask(batcher: Batcher, *numbers: int, seconds: float = 1000.0) -> asyncio.Task[WindowFeatures]:
     """One request of these windows, on its way."""
     deadline = asyncio.get_running_loop().time() + seconds
     return asyncio.create_task(batcher.listen([window(number) for number in numbers], deadline))
 
 
-async def ask_while_busy(batcher: Batcher, device: Device, numbers: Iterable[int]) -> list[asyncio.Task[Heard]]:
+async def ask_while_busy(batcher: Batcher, device: Device, numbers: Iterable[int]) -> list[asyncio.Task[WindowFeatures]]:
     """One request a number, all waiting for a device that is held by window 99, the first of the tasks."""
     device.hold()
     first = ask(batcher, 99)

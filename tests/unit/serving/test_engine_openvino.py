@@ -19,7 +19,7 @@ from app.families.store import load_model
 from app.serving import engine
 from app.serving.engine import Engine, EngineChoice, choose
 from app.serving.loading import load_release
-from app.serving.memory import give_back
+from app.serving.memory import release_memory
 from app.settings import Settings
 from tests.releases import TINY, edit_manifest, golden_for, listen_with, tiny_model, write_release
 
@@ -144,7 +144,7 @@ def test_a_replaced_engine_leaves_no_memory_behind() -> None:
     at_rest_mb = []
     for _ in range(8):
         Engine(model.listener, EngineChoice("cpu", "fp32", 2, "openvino")).listen(windows)
-        give_back()
+        release_memory()
         at_rest_mb.append(psutil.Process().memory_info().rss / 1e6)
     assert at_rest_mb[-1] - at_rest_mb[2] < 25, "of five engines"
 

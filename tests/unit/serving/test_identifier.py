@@ -17,7 +17,7 @@ from app.families.golden import Tone
 from app.families.lrid_net.model import LridNetModel
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
 from app.serving.engine import Engine, EngineChoice
-from app.serving.identifier import Ask, Identifier, IdentifierLimits
+from app.serving.identifier import Identifier, IdentifierLimits, IdentifyOptions
 from app.serving.metrics import Metrics
 from tests.releases import tiny_model
 
@@ -77,7 +77,7 @@ async def identify_with(
     identifier: Identifier, audio: bytes | None, metadata: Metadata, *, explain: bool = False, seconds: float = 60
 ) -> Identification:
     deadline = asyncio.get_running_loop().time() + seconds
-    return await identifier.identify(Track(audio, metadata), Ask(8, explain, deadline))
+    return await identifier.identify(Track(audio, metadata), IdentifyOptions(8, explain, deadline))
 
 
 def identify(model: LridNetModel, audio: bytes | None, metadata: Metadata = NOTHING, **options: object) -> Identification:

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from app.serving.memory import give_back, trim
+from app.serving.memory import release_memory, trim
 
 PROGRAM = """
 import psutil
@@ -28,7 +28,7 @@ print(before_mb - resident_mb())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
-@pytest.mark.parametrize("name", [trim.__name__, give_back.__name__])
+@pytest.mark.parametrize("name", [trim.__name__, release_memory.__name__])
 def test_pages_between_used_ones_go_back(name: str) -> None:
     """In a process of its own, whose heap is its own."""
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(name=name)], capture_output=True, text=True, check=True)
@@ -38,14 +38,14 @@ def test_pages_between_used_ones_go_back(name: str) -> None:
 def test_what_stays_is_not_walked_over_again_but_what_went_is_found() -> None:
     kept: list[object] = [{"a": []} for _ in range(1000)]
     try:
-        give_back()
+        release_memory()
         assert gc.get_freeze_count() >= 1000
         gone = Link()
         gone.other = gone
         seen = weakref.ref(gone)
-        give_back()  # frozen while it is alive
+        release_memory()  # frozen while it is alive
         del gone
-        give_back()
+        release_memory()
         assert seen() is None
     finally:
         gc.unfreeze()

@@ -107,7 +107,7 @@ def test_replaced_under_load(store: Path, caplog: pytest.LogCaptureFixture) -> N
                 await gone(held)  # while the load goes on
             ended.set()
             await asyncio.gather(*load)
-            await until(lambda: len(own_threads() - others) <= 3)  # the device's and two lanes
+            await until(lambda: len(own_threads() - others) <= 3)  # the device's and two of the pool
         return statuses
 
     with caplog.at_level(logging.WARNING, "lrid.service"):

@@ -1,4 +1,4 @@
-"""The line of windows, and the line of those who were sent away."""
+"""The queue of windows: its load, and what leaves it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.serving.queue import Item, WindowQueue
-from app.serving.turns import Turns
 
 LOADS = st.lists(st.tuples(st.sampled_from(["put", "take", "abandon", "clear"]), st.integers(0, 5)), max_size=40)
 
@@ -63,15 +62,3 @@ def test_what_nobody_waits_for_is_passed_over_and_its_samples_are_freed() -> Non
         assert queue.take(2, now=10.0) == ([wanted], [late, gone])
 
     asyncio.run(scenario())
-
-
-def test_turns_are_handed_out_one_after_another() -> None:
-    turns = Turns(100)
-    assert [turns.take(4, 0.5, now=0.0) for _ in range(3)] == [2.0, 4.0, 6.0]
-    assert turns.take(4, 0.5, now=3.0) == 5.0  # six windows have had their turn meanwhile
-    assert turns.take(4, 0.5, now=1000.0) == 2.0
-
-
-def test_the_line_of_turns_is_bounded() -> None:
-    turns = Turns(10)
-    assert max(turns.take(4, 0.5, now=0.0) for _ in range(50)) == 5.0

@@ -1,4 +1,4 @@
-"""Lanes: side by side, in order, an error for the caller, and no threads left behind."""
+"""ThreadPool: side by side, in order, an error for the caller, and no threads left behind."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from app.serving.lanes import Lanes
+from app.serving.thread_pool import ThreadPool
 
 
 def lane_threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("lrid-lane")}
+    return {thread for thread in threading.enumerate() if thread.name.startswith("lrid-model")}
 
 
 def test_side_by_side_and_in_order() -> None:
@@ -24,11 +24,11 @@ def test_side_by_side_and_in_order() -> None:
         together.wait()
         return item * item
 
-    assert Lanes[int, int](3, work).map([3, 1, 2]) == [9, 1, 4]
+    assert ThreadPool[int, int](3, work).map([3, 1, 2]) == [9, 1, 4]
 
 
-def test_more_items_than_lanes() -> None:
-    assert Lanes[int, int](2, lambda item: -item).map(list(range(9))) == [-item for item in range(9)]
+def test_more_items_than_threads() -> None:
+    assert ThreadPool[int, int](2, lambda item: -item).map(list(range(9))) == [-item for item in range(9)]
 
 
 def test_an_error_comes_out_after_all_have_ended_and_the_next_call_works() -> None:
@@ -41,11 +41,11 @@ def test_an_error_comes_out_after_all_have_ended_and_the_next_call_works() -> No
         ended.append(item)
         return item
 
-    lanes = Lanes[int, int](2, work)
+    pool = ThreadPool[int, int](2, work)
     with pytest.raises(ValueError, match="zero"):
-        lanes.map([0, 1])
+        pool.map([0, 1])
     assert ended == [1]
-    assert lanes.map([2, 3]) == [2, 3]
+    assert pool.map([2, 3]) == [2, 3]
 
 
 def test_what_would_end_a_lane_reaches_the_caller_and_the_lane_stays() -> None:
@@ -54,20 +54,20 @@ def test_what_would_end_a_lane_reaches_the_caller_and_the_lane_stays() -> None:
             raise SystemExit
         return item
 
-    lanes = Lanes[int, int](1, work)
+    pool = ThreadPool[int, int](1, work)
     with pytest.raises(SystemExit):
-        lanes.map([0, 1])
-    assert lanes.map([2]) == [2]
+        pool.map([0, 1])
+    assert pool.map([2]) == [2]
 
 
 def test_threads_start_with_the_first_call_and_end_with_the_object() -> None:
     others = lane_threads()
-    lanes = Lanes[int, int](2, abs)
+    pool = ThreadPool[int, int](2, abs)
     assert not lane_threads() - others
-    lanes.map([-1])
+    pool.map([-1])
     own = lane_threads() - others
     assert len(own) == 2
-    del lanes
+    del pool
     gc.collect()
     for thread in own:
         thread.join(timeout=20)
@@ -79,13 +79,13 @@ import atexit, threading, time
 
 def look() -> None:
     time.sleep(0.3)
-    print(sum(thread.name.startswith("lrid-lane") for thread in threading.enumerate()))
+    print(sum(thread.name.startswith("lrid-model") for thread in threading.enumerate()))
 
 atexit.register(look)  # the first to be registered is the last to be called
 
-from app.serving.lanes import Lanes
-lanes = Lanes(2, abs)
-lanes.map([1, 2])
+from app.serving.thread_pool import ThreadPool
+pool = ThreadPool(2, abs)
+pool.map([1, 2])
 """
 
 

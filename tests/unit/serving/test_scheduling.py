@@ -1,4 +1,4 @@
-"""Threads that compute step back behind the event loop, without rights and without harm where that is forbidden."""
+"""Threads that compute run at a lower priority than the event loop; without privileges, no error where forbidden."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.serving.engine import Engine, EngineChoice
-from app.serving.priority import STEPS, step_back
+from app.serving.scheduling import NICE_INCREMENT, lower_thread_priority
 from tests.releases import tiny_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
@@ -32,17 +32,17 @@ def in_a_thread(work: Callable[[], object]) -> int:
 
 
 def behind() -> int:
-    return min(nice() + STEPS, 19)
+    return min(nice() + NICE_INCREMENT, 19)
 
 
 def test_a_thread_steps_back_once() -> None:
-    assert in_a_thread(step_back) == behind()
-    assert in_a_thread(lambda: (step_back(), step_back())) == behind()
+    assert in_a_thread(lower_thread_priority) == behind()
+    assert in_a_thread(lambda: (lower_thread_priority(), lower_thread_priority())) == behind()
 
 
 def test_the_main_thread_stays_where_it_is() -> None:
     before = nice()
-    step_back()
+    lower_thread_priority()
     assert nice() == before
 
 
@@ -51,11 +51,11 @@ def test_where_it_is_forbidden_nothing_happens(monkeypatch: pytest.MonkeyPatch) 
         raise PermissionError
 
     monkeypatch.setattr(os, "setpriority", forbidden)
-    assert in_a_thread(step_back) == nice()
+    assert in_a_thread(lower_thread_priority) == nice()
 
 
 @pytest.mark.parametrize("n_windows", [1, 3])
-def test_whoever_listens_steps_back(n_windows: int) -> None:
+def test_threads_that_listen_lower_their_priority(n_windows: int) -> None:
     model = tiny_model()
     engine = Engine(model.listener, EngineChoice("cpu", "fp32", batch_size=2))
     windows = [np.zeros(model.window_samples, np.float32)] * n_windows
@@ -64,6 +64,6 @@ def test_whoever_listens_steps_back(n_windows: int) -> None:
         assert in_a_thread(lambda: engine.listen(windows)) == behind()
     else:
         engine.listen(windows)
-        lanes = [thread for thread in threading.enumerate() if thread.name.startswith("lrid-lane")]
-        assert behind() in {os.getpriority(os.PRIO_PROCESS, lane.native_id or 0) for lane in lanes}
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("lrid-model")]
+        assert behind() in {os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in threads}
     assert nice() == before

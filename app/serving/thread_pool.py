@@ -14,7 +14,7 @@ R = TypeVar("R")
 _Call = Callable[[], None]
 
 
-class Lanes(Generic[T, R]):
+class ThreadPool(Generic[T, R]):
     """Applies one function to several items at once. The threads start with the first call and end with the object."""
 
     def __init__(self, n: int, function: Callable[[T], R]) -> None:
@@ -39,7 +39,7 @@ class Lanes(Generic[T, R]):
             return
         self._started = True
         for number in range(self._n):
-            threading.Thread(target=_work, args=(self._calls,), name=f"lrid-lane-{number}", daemon=True).start()
+            threading.Thread(target=_work, args=(self._calls,), name=f"lrid-model-{number}", daemon=True).start()
         # At exit they are left asleep: what each keeps, a request of OpenVINO's, crashes if it is freed while Python ends.
         weakref.finalize(self, _end, self._calls, self._n).atexit = False
 
@@ -48,7 +48,7 @@ def _call(function: Callable[[T], R], item: T, future: Future[R]) -> _Call:
     def call() -> None:
         try:
             future.set_result(function(item))
-        except BaseException as error:  # also what ends a thread: the caller must hear of it, and the lane stays
+        except BaseException as error:  # also what ends a thread: the caller must hear of it, and the thread stays
             future.set_exception(error)
 
     return call
@@ -57,7 +57,7 @@ def _call(function: Callable[[T], R], item: T, future: Future[R]) -> _Call:
 def _work(calls: queue.SimpleQueue[_Call | None]) -> None:
     while (call := calls.get()) is not None:
         call()
-        del call  # it holds the owner of the lanes, which may be dropped while this waits
+        del call  # it refers to the owner of the pool, which may be dropped while this waits
 
 
 def _end(calls: queue.SimpleQueue[_Call | None], n: int) -> None:

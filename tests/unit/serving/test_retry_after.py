@@ -1,0 +1,40 @@
+"""Throughput and the staggered Retry-After times computed from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.serving.retry_after import MAX_RETRY_AFTER_SECONDS, RetryAfter, Throughput
+
+
+def test_throughput_ignores_pauses() -> None:
+    throughput = Throughput()
+    assert throughput.seconds == 0
+    throughput.begin(10.0)
+    throughput.done(10.4)
+    assert throughput.seconds == pytest.approx(0.4)
+    throughput.begin(100.0)  # idle for a long while
+    for number in range(1, 40):
+        throughput.done(100.0 + 0.2 * number)
+    assert throughput.seconds == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_wait_is_bounded_in_seconds() -> None:
+    retry_after = RetryAfter(1000)
+    assert max(retry_after.take(10, 2.0, now=0.0) for _ in range(50)) == MAX_RETRY_AFTER_SECONDS
+
+
+def test_no_wait_before_anything_was_measured() -> None:
+    assert RetryAfter(8).take(1, 0.0, now=1.0) == 0.0
+
+
+def test_waits_are_staggered() -> None:
+    retry_after = RetryAfter(100)
+    assert [retry_after.take(4, 0.5, now=0.0) for _ in range(3)] == [2.0, 4.0, 6.0]
+    assert retry_after.take(4, 0.5, now=3.0) == 5.0  # six pieces were done meanwhile
+    assert retry_after.take(4, 0.5, now=1000.0) == 2.0
+
+
+def test_the_virtual_line_is_bounded() -> None:
+    retry_after = RetryAfter(10)
+    assert max(retry_after.take(4, 0.5, now=0.0) for _ in range(50)) == 5.0
