@@ -17,7 +17,12 @@ FloatArray = npt.NDArray[np.float32]
 MetadataField = Literal["artist", "album", "title"]
 METADATA_FIELDS: tuple[MetadataField, ...] = ("artist", "album", "title")  # the paper's joining order, §3.2
 
-UNDETERMINED = "und"  # ISO 639-3 code for "undetermined": the answer when confidence is under the threshold
+UNDETERMINED = "und"  # ISO 639-2 code for "undetermined": the answer when the probability is under the threshold
+NOTHING_SUNG = "zxx"  # ISO 639-2 code for "no linguistic content"
+MULTIPLE = "mul"  # ISO 639-2 code for "multiple languages"
+
+AUDIO, TEXT = "audio", "text"  # modalities that every family has; others are named by the family
+Mode = frozenset[str]  # the modalities that count in an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Language:
     """One class of a release."""
 
     code: str  # ISO 639-1 where there is one, else "others"
-    iso639_3: str
+    iso639_3: str | None  # None for a class that is no single language
     name: str  # in English
 
 
@@ -50,10 +55,23 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """What one request sent: encoded audio bytes, metadata, or both."""
+    """What one request sent: encoded audio bytes, metadata, or both, and what further modalities of a family read."""
 
     audio: bytes | None
     metadata: Metadata
+    further: Mapping[str, object] = field(default_factory=dict)  # by modality, such as "lyrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a track, in track time."""
+
+    start_seconds: float
+    stop_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        return self.stop_seconds - self.start_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,38 +107,52 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Metadata as the network sees it."""
+    """A modality that is read on the CPU, as the identifying part sees it."""
 
-    vector: FloatArray  # (n_text_features,)
-    informative: bool  # False when the text carries no language information (blank, digits only, ...)
-
-
-@dataclass(frozen=True, slots=True)
-class Probabilities:
-    """Calibrated probabilities over the classes of a release, in logit order."""
-
-    windows: FloatArray  # (n_windows, n_classes); one row for a track without audio
-    mean: FloatArray  # (n_classes,) the answer: mean over the windows
+    vector: FloatArray  # (n_features,)
+    informative: bool  # False when it says nothing about the language (blank, digits only, ...)
 
 
 @dataclass(frozen=True, slots=True)
-class Modality:
-    """Whether a modality reached the network, and if not, why."""
+class Scores:
+    """What the modalities say together: calibrated probabilities over the classes of a release, in label order."""
+
+    probabilities: FloatArray  # (n_classes,) of the track
+    windows: FloatArray  # (n_windows, n_classes); no rows without audio
+    unsung: float = 0.0  # probability that nothing is sung
+    windows_unsung: FloatArray | None = None  # (n_windows,); None: the release cannot tell
+    shares: FloatArray | None = None  # (n_classes,) of what is sung, by windows; None: the release cannot tell
+
+
+Reason = Literal["not_given", "not_trusted", "no_text_features", "silent"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityUse:
+    """Whether a modality reached the answer, and if not, why."""
 
     used: bool
-    reason: Literal["not_given", "no_text_features", "silent"] | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was listened to of a recording."""
+
+    seconds: float  # length of the whole track
+    windows: tuple[Span, ...]  # in the order of listening, as the rows of `Scores.windows`
+    warnings: tuple[AudioWarning, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Identification:
     """One answer, before it is put into JSON."""
 
-    probabilities: Probabilities
-    audio_only: FloatArray | None  # (n_classes,) filled when an explanation was asked for
-    text_only: FloatArray | None
-    audio: Modality
-    text: Modality
-    recording: Recording | None
-    threshold: float  # the release's own for this mix of modalities
-    seconds_by_stage: dict[str, float]  # decode, read, queue, model, total
-    language_thresholds: Mapping[str, float] = field(default_factory=dict)  # of languages with one of their own
+    scores: Scores
+    mode: Mode
+    alone: Mapping[str, FloatArray]  # (n_classes,) by modality; filled when an explanation was asked for
+    modalities: Mapping[str, ModalityUse]
+    heard: Heard | None
+    metadata: Metadata  # what was read, wherever it came from
+    text_source: Literal["request", "tags"] | None
+    seconds_by_stage: Mapping[str, float]  # decode, read, queue, model, total

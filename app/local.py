@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import mutagen
-
-from app.domain import METADATA_FIELDS, Metadata, Track
+from app.domain import Metadata, Track
 from app.errors import AudioError, LridError, UploadTooLarge
-from app.http.answer import Ranking, build_response
+from app.http.answer import build_response, identify_options, view_of
 from app.http.schemas import IdentifyResponse, Options
 from app.main import MEGABYTE, build_identifier, build_pool
-from app.serving.identifier import Identifier, IdentifyOptions
+from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.settings import Settings
 
@@ -34,18 +32,6 @@ class FileRequest:
 
     metadata: Metadata  # given by hand; if it is empty, the files' own tags are read
     options: Options
-
-
-def read_tags(path: Path) -> Metadata:
-    """Artist, album and title from the file's tags; empty where there are none or they cannot be read."""
-    try:
-        tags = mutagen.File(path, easy=True)
-    except (mutagen.MutagenError, OSError):
-        return Metadata()
-    if tags is None or not tags.tags:
-        return Metadata()
-    first = {name: (tags.get(name) or [None])[0] for name in METADATA_FIELDS}
-    return Metadata(**{name: value for name, value in first.items() if isinstance(value, str)})
 
 
 async def identify_files(
@@ -68,19 +54,18 @@ async def identify_files(
         return await asyncio.gather(*(one(path) for path in paths))
     finally:
         if identifier is not None:
-            await identifier.batcher.stop()
+            await identifier.stop()
         await asyncio.to_thread(pool.close)
 
 
 async def _identify(identifier: Identifier, settings: Settings, path: Path, request: FileRequest) -> FileAnswer:
-    metadata = request.metadata if request.metadata.fields else read_tags(path)
     deadline = asyncio.get_running_loop().time() + settings.request_timeout_seconds
+    model = identifier.model
     try:
-        ranking = Ranking(identifier.model.manifest, request.options)
-        track = Track(_read(path, settings), metadata)
-        options = IdentifyOptions(request.options.windows or settings.max_windows, request.options.explain, deadline)
-        found = await identifier.identify(track, options)
-        response = build_response(found, metadata, identifier.model.manifest, request.options, ranking)
+        model.task.check(view_of(request.options))
+        track = Track(_read(path, settings), request.metadata)
+        found = await identifier.identify(track, identify_options(request.options, deadline))
+        response = build_response(found, model, request.options)
     except LridError as error:
         return FileAnswer(path, None, error)
     return FileAnswer(path, IdentifyResponse.model_validate(response), None)

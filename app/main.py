@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.audio.pool import DecodePool
 from app.audio.spec import DecodeLimits
 from app.errors import InvalidOption, LridError, MethodNotAllowed, NotFound
+from app.families.contract import Target
 from app.http.access import Access, AccessRules, digest
 from app.http.body import BodyReader
 from app.http.gate import UploadAccount
@@ -29,12 +31,16 @@ from app.http.routes import IDENTIFY_PATH, build_router
 from app.http.shortcut import Shortcut
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
 from app.serving.board import ReleaseBoard
+from app.serving.decoding import Decoding
 from app.serving.device import DeviceThread
 from app.serving.health import Health
-from app.serving.identifier import Identifier, IdentifierLimits
+from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.service import Service
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.serving.loading import Loaded
 
 MEGABYTE = 1_000_000  # bytes
 
@@ -129,22 +135,30 @@ async def build_identifier(settings: Settings, pool: DecodePool, metrics: Metric
         loaded = await thread.call(load)
     finally:
         thread.close()
-    model, choice = loaded.model, loaded.engine.choice
+    decode = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
+    decoding = Decoding(pool, decode, settings.decode_queue_max, metrics)
+    manifest, engine = loaded.model.manifest, loaded.engine
+    target = engine.choice.target if engine is not None else Target("cpu", "fp32")
+    metrics.name_release(manifest.family, manifest.release, manifest.sha256, target.device, target.precision)
+    return Identifier(loaded.model, decoding, _batcher(settings, loaded, metrics), settings.max_windows)
+
+
+def _batcher(settings: Settings, loaded: Loaded, metrics: Metrics) -> Batcher | None:
+    """Started; None for a release that does not listen."""
+    audio, engine = loaded.model.audio, loaded.engine
+    if audio is None or engine is None:
+        return None
     limits = BatchLimits(
-        max_batch_size=settings.max_batch_size or choice.batch_size,
+        max_batch_size=settings.max_batch_size or engine.choice.batch_size,
         wait_seconds=settings.batch_wait_ms / 1000,
         max_items=settings.queue_max_items,
         max_audio_seconds=settings.queue_max_audio_seconds,
         device_timeout_seconds=settings.device_timeout_seconds,
     )
-    shape = WindowShape(n_samples=model.window_samples, n_features=model.n_audio_features)
-    batcher = Batcher(loaded.engine.listen, shape, limits, metrics)
+    shape = WindowShape(n_samples=audio.window.window_samples, n_features=audio.listener.n_features)
+    batcher = Batcher(engine.listen, shape, limits, metrics)
     batcher.start()
-    manifest = model.manifest
-    metrics.name_release(manifest.family, manifest.release, manifest.sha256, choice.device, choice.precision)
-    decode = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
-    identifier_limits = IdentifierLimits(decode=decode, max_decoding=settings.decode_queue_max)
-    return Identifier(model, pool, batcher, identifier_limits, metrics)
+    return batcher
 
 
 def _access_rules(settings: Settings) -> AccessRules:

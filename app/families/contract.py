@@ -1,27 +1,32 @@
-"""What every family of models is to the rest of the service: a manifest, a reader, a listener, and an identifier.
+"""What every family of models is to the rest of the service. README.md beside this file says how to add one.
 
-The listener is the only part that runs on the device. The reader and `identify` are small enough for the CPU, run once
-a request, and therefore cannot depend on what else is being served.
+A model has branches, one for each modality. The audio branch runs on the device: windows go in, features come out. All
+others run once per request on the event loop, so each must take less than a millisecond. `combine` joins what is there;
+the task turns scores into an answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.domain import FloatArray, Language, Metadata, Probabilities, Reading
+from app.audio.spec import WindowSpec
+from app.domain import AUDIO, TEXT, FloatArray, Language, Mode, Reading, Scores, Track
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor
 
-Mode = Literal["both", "audio_only", "text_only"]
+    from app.families.tasks import Task
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]  # no separators: names become paths
 Probability = Annotated[float, Field(ge=0, le=1)]
-LEAST_TOP1, MOST_MEAN_ABS_DP = 0.99, 0.01  # of 8 bits against fp32
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Backend = Literal["torch", "openvino"]
 
 
 class Strict(BaseModel):
@@ -31,55 +36,11 @@ class Strict(BaseModel):
 
 
 class Label(Strict):
-    """One class, in logit order."""
+    """One class, in the order of the scores."""
 
     code: Name
-    iso639_3: str = Field(pattern=r"^[a-z]{3}$")
+    iso639_3: str | None = Field(None, pattern=r"^[a-z]{3}$")  # None for a class that is no single language
     name: str
-
-
-class Temperatures(Strict):
-    """Logits are divided by these before softmax, for each mix of modalities."""
-
-    both: float = Field(1.0, gt=0)
-    audio_only: float = Field(1.0, gt=0)
-    text_only: float = Field(1.0, gt=0)
-
-
-class Thresholds(Strict):
-    """The best probability must reach these, or the answer is `und`."""
-
-    both: Probability = 0.0
-    audio_only: Probability = 0.0
-    text_only: Probability = 0.0
-    by_language: dict[Name, Probability] = Field(default_factory=dict)  # where text was read, instead of its mode's
-
-    def of_languages(self, mode: Mode) -> Mapping[str, float]:
-        """Those that count instead of the mode's, by code."""
-        return {} if mode == "audio_only" else self.by_language
-
-
-class Agreement(Strict):
-    """How near 8 bits come to fp32 on windows that were not calibrated on. Less than this is not shipped."""
-
-    windows: int = Field(ge=1)
-    top1: float = Field(ge=LEAST_TOP1, le=1)  # share of windows with the same best class
-    mean_abs_dp: float = Field(ge=0, le=MOST_MEAN_ABS_DP)  # mean |Δp| over windows and classes
-
-
-class Int8(Strict):
-    """What it takes to run the trunk in 8 bits: ranges of what is rounded. What is not named stays in floats."""
-
-    ranges: dict[str, tuple[float, float]] = Field(min_length=1)  # least and largest, by the layer's name
-    calibration: str  # what the ranges were measured on, in words
-    compared_on: str  # what the agreement was measured on, in words
-    agreement: dict[Literal["audio_only", "both"], Agreement] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _ranges_have_a_width(self) -> Int8:
-        if wrong := sorted(name for name, (low, high) in self.ranges.items() if not low < high):
-            raise ValueError(f"int8: the range of {wrong[0]!r} is empty")
-        return self
 
 
 class Manifest(Strict):
@@ -91,10 +52,7 @@ class Manifest(Strict):
     labels: list[Label] = Field(min_length=2)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of weights.safetensors
     training: dict[str, Any]  # data, settings, seeds, class prior: what it was trained on
-    metrics: dict[Mode, dict[str, Any]]
-    temperature: Temperatures
-    thresholds: Thresholds
-    int8: Int8 | None = None  # made by `lrid releases quantise`
+    metrics: dict[str, dict[str, Any]]  # by the name of the mode
 
     @model_validator(mode="after")
     def _codes_are_distinct(self) -> Self:
@@ -105,15 +63,58 @@ class Manifest(Strict):
 
     @cached_property
     def languages(self) -> tuple[Language, ...]:
-        """The classes in logit order."""
+        """The classes in the order of the scores."""
         return tuple(Language(label.code, label.iso639_3, label.name) for label in self.labels)
 
 
-def mode_of(has_audio: bool, reading: Reading | None) -> Mode:
-    """Which calibration applies. Text without language information is read, but does not count as text."""
-    if not has_audio:
-        return "text_only"
-    return "both" if reading is not None and reading.informative else "audio_only"
+def mode_name(mode: Mode) -> str:
+    """How manifests, reports and the API name a mode: `audio_only`, `text_only`, `both`, and `audio+lyrics` and so on."""
+    if mode == {AUDIO, TEXT}:
+        return "both"
+    return f"{next(iter(mode))}_only" if len(mode) == 1 else "+".join(sorted(mode))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where and how a listener runs."""
+
+    device: Literal["cpu", "cuda"]
+    precision: Precision
+    backend: Backend = "torch"
+    threads: int = 1  # that share one window; CPU only
+
+
+Listen = Callable[["Tensor"], "Tensor"]  # (n, window_samples) float32 → (n, n_features) float32, on the target's device
+
+
+class Listener(Protocol):
+    """The part of an audio branch that runs on the device."""
+
+    @property
+    def n_features(self) -> int: ...
+
+    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
+        """What it may run in on a CPU, most wanted first; `fp32` is among them."""
+
+    def prepare(self, target: Target) -> Listen:
+        """Build what runs there; the listener itself stays as it is. Raises ReleaseError where it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBranch:
+    """How a release listens."""
+
+    window: WindowSpec
+    listener: Listener
+    first_windows: int | None = None  # decoded and listened to before `Model.enough` is asked; None: all
+    most_windows: int | None = None  # of a track, unless the client asks for another number; None: the setting's
+
+
+class InputBranch(Protocol):
+    """A modality other than audio: read once per request on the event loop."""
+
+    def read(self, track: Track) -> Reading | None:
+        """None if the track does not have it. Deterministic, thread-safe, under a millisecond."""
 
 
 class Model(Protocol):
@@ -123,20 +124,22 @@ class Model(Protocol):
     def manifest(self) -> Manifest: ...
 
     @property
-    def sample_rate_hz(self) -> int: ...
+    def audio(self) -> AudioBranch | None:
+        """None: the release does not listen, so no audio is decoded for it."""
 
     @property
-    def window_samples(self) -> int: ...
+    def inputs(self) -> Mapping[str, InputBranch]:
+        """By modality; `text` is artist, album and title."""
 
     @property
-    def n_audio_features(self) -> int: ...
+    def task(self) -> Task:
+        """Turns scores into an answer."""
 
-    @property
-    def listener(self) -> nn.Module:
-        """(n, window_samples) float32 → (n, n_audio_features) float32, in evaluation mode, on the CPU in fp32."""
+    def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
+        """Features by modality, `audio` as (n_windows, n_features), the others as (n_features,); a missing one is zeros.
 
-    def read(self, metadata: Metadata) -> Reading:
-        """Metadata → text features. Deterministic and thread-safe."""
+        `mode` holds the modalities that count: those with features, less those that are not informative.
+        """
 
-    def identify(self, features: FloatArray | None, reading: Reading | None) -> Probabilities:
-        """(n, n_audio_features) and/or a reading → probabilities. `None` is a missing modality: zeros are fed."""
+    def enough(self, scores: Scores, mode: Mode) -> bool:
+        """Whether further windows would hardly change the answer."""

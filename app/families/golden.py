@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, ValidationError
 
-from app.domain import FloatArray, Metadata
+from app.domain import AUDIO, TEXT, FloatArray, Metadata, Track
 from app.errors import ReleaseError
-from app.families.contract import Model, Strict
+from app.families.contract import Model, Precision, Strict
 
 Listen = Callable[[list[FloatArray]], FloatArray]  # windows, each (window_samples,) → (n, n_audio_features)
 
-TOLERANCE = {"fp32": 1e-3, "bf16": 3e-2, "fp16": 1e-2, "int8": 3e-2}  # largest |Δp|, by precision of the trunk
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 3e-2, "fp16": 1e-2, "int8": 3e-2}  # largest |Δp|, by precision of the trunk
 
 
 class Tone(Strict):
@@ -61,16 +61,21 @@ def load_golden(path: Path) -> Golden:
         raise ReleaseError(f"golden.json cannot be used: {error}") from error
 
 
-def answer(model: Model, case: GoldenCase, listen: Listen) -> FloatArray:
+def answer(model: Model, case: GoldenCase, listen: Listen | None) -> FloatArray:
     """The model's probabilities for a case, (n_classes,)."""
-    features = None
-    if case.audio is not None:
-        features = listen([case.audio.samples(model.window_samples, model.sample_rate_hz)])
-    reading = model.read(case.metadata) if case.metadata.fields else None
-    return model.identify(features, reading).mean
+    features: dict[str, FloatArray] = {}
+    if case.audio is not None and model.audio is not None and listen is not None:
+        window = model.audio.window
+        features[AUDIO] = listen([case.audio.samples(window.window_samples, window.sample_rate_hz)])
+    mode = set(features)
+    reading = model.inputs[TEXT].read(Track(None, case.metadata))
+    if reading is not None:
+        features[TEXT] = reading.vector
+        mode |= {TEXT} if reading.informative else set()
+    return model.combine(features, frozenset(mode)).probabilities
 
 
-def replay(model: Model, golden: Golden, listen: Listen, precision: str) -> float:
+def replay(model: Model, golden: Golden, listen: Listen | None, precision: Precision) -> float:
     """Largest |Δp| over all cases. Raises ReleaseError when it is over the tolerance of the precision."""
     worst = 0.0
     for number, case in enumerate(golden.cases):

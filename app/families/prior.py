@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.domain import FloatArray, Metadata, Probabilities, Reading
+from app.domain import FloatArray, Mode, Scores
 from app.errors import ReleaseError
-from app.families.contract import Manifest, Model
-
-if TYPE_CHECKING:
-    from torch import nn
+from app.families.contract import Model
 
 # Tracks by language in Music4All, instrumentals left out (Choi & Wang 2021, §4.1)
 MUSIC4ALL: Mapping[str, int] = {
@@ -53,40 +50,25 @@ def corrected(probabilities: FloatArray, ratio: FloatArray) -> FloatArray:
 
 
 class UnderPrior:
-    """A model whose answers are corrected to another class mix; implements `families.contract.Model`."""
+    """A model whose scores are corrected to another class mix; implements `contract.Model`."""
 
     def __init__(self, model: Model, ratio: FloatArray) -> None:
         """`ratio`: (n_classes,), of `prior_ratio`."""
         self._model = model
         self._ratio = ratio
+        self.manifest = model.manifest
+        self.audio = model.audio
+        self.inputs = model.inputs
+        self.task = model.task
 
-    @property
-    def manifest(self) -> Manifest:
-        return self._model.manifest
+    def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
+        """Every window is corrected, and the track too. Thresholds apply to what comes out."""
+        scores = self._model.combine(features, mode)
+        windows = corrected(scores.windows, self._ratio)
+        return replace(scores, windows=windows, probabilities=corrected(scores.probabilities, self._ratio))
 
-    @property
-    def sample_rate_hz(self) -> int:
-        return self._model.sample_rate_hz
-
-    @property
-    def window_samples(self) -> int:
-        return self._model.window_samples
-
-    @property
-    def n_audio_features(self) -> int:
-        return self._model.n_audio_features
-
-    @property
-    def listener(self) -> nn.Module:
-        return self._model.listener
-
-    def read(self, metadata: Metadata) -> Reading:
-        return self._model.read(metadata)
-
-    def identify(self, features: FloatArray | None, reading: Reading | None) -> Probabilities:
-        """Every window's answer is corrected, and the answer stays their mean. Thresholds apply to what comes out."""
-        windows = corrected(self._model.identify(features, reading).windows, self._ratio)
-        return Probabilities(windows=windows, mean=windows.mean(axis=0))
+    def enough(self, scores: Scores, mode: Mode) -> bool:
+        return self._model.enough(scores, mode)
 
 
 def under_prior(model: Model, catalogue: str) -> Model:

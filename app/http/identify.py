@@ -14,14 +14,15 @@ from starlette.types import Receive
 
 from app.domain import Track
 from app.errors import ClientGone, DeadlineExceeded, InvalidOption, LridError
-from app.http.answer import Json, Ranking, build_response
+from app.families.tasks import Json
+from app.http.answer import build_response, identify_options, view_of
 from app.http.body import BodyReader
 from app.http.gate import AudioGate, UploadAccount
-from app.http.schemas import IdentifyRequest
+from app.http.schemas import IdentifyRequest, Options
 from app.serving.identifier import Identifier, IdentifyOptions
 from app.serving.metrics import Metrics
-from app.serving.scheduling import yield_to_others
 from app.serving.service import Service
+from app.serving.scheduling import yield_to_others
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -88,23 +89,23 @@ class IdentifyEndpoint:
             raise DeadlineExceeded("the deadline passed during the upload") from None
 
     async def _identify(self, request: Request, identifier: Identifier, asked: IdentifyRequest, deadline: float) -> Json:
-        manifest = identifier.model.manifest
-        ranking = Ranking(manifest, asked.options)
-        work = identifier.identify(asked.track, IdentifyOptions(self._windows(asked), asked.options.explain, deadline))
+        model = identifier.model
+        model.task.check(view_of(asked.options))
+        work = identifier.identify(asked.track, self._options(asked.options, deadline))
         if asked.track.audio is None:
             identified = await work  # over at once: not worth watching whether the client leaves
         else:
             identified = await unless_client_leaves(request.receive, work)
         self._metrics.observe_stages(identified.seconds_by_stage)
-        answer = build_response(identified, asked.track.metadata, manifest, asked.options, ranking)
+        answer = build_response(identified, model, asked.options)
         await yield_to_others()  # the next thing is to send it
         return answer
 
-    def _windows(self, asked: IdentifyRequest) -> int:
+    def _options(self, options: Options, deadline: float) -> IdentifyOptions:
         most = self._settings.max_windows
-        if asked.options.windows is not None and asked.options.windows > most:
-            raise InvalidOption(f"windows: at most {most} are listened to, got {asked.options.windows}")
-        return asked.options.windows or most
+        if options.windows is not None and options.windows > most:
+            raise InvalidOption(f"windows: at most {most} are listened to, got {options.windows}")
+        return identify_options(options, deadline)
 
 
 async def unless_client_leaves(receive: Receive, work: Coroutine[None, None, T]) -> T:

@@ -38,9 +38,12 @@ class Options(BaseModel):
     languages: Annotated[tuple[str, ...] | None, BeforeValidator(_split)] = Field(
         None, min_length=1, description="Candidates, such as `en,fr`: the others get no probability."
     )
-    windows: Count | None = Field(None, description="How many 30 s windows at most; default covers the song.")
-    timeline: bool = Field(False, description="Also answer for each window.")
+    windows: Count | None = Field(
+        None, description="Listen to so many windows, if the track has them; default: until the answer is sure."
+    )
+    timeline: bool = Field(False, description="Listen to the whole track, and answer for each window as well.")
     explain: bool = Field(False, description="Also answer from the audio alone and from the text alone.")
+    tags: bool = Field(True, description="Read the file's own tags when no metadata is given.")
 
 
 DEFAULT_OPTIONS = Options()
@@ -50,26 +53,44 @@ FIELD_NAMES = OPTION_NAMES | frozenset(METADATA_FIELDS)
 
 class LanguageProbability(BaseModel):
     code: str = Field(description="Class of the release: ISO 639-1, or `others`.")
-    iso639_3: str
+    iso639_3: str | None = Field(description="null for a class that is no single language.")
     name: str
     probability: float = Field(description="Sums to 1 over the candidates.")
     raw_probability: float = Field(description="Before the restriction to candidates; sums to 1 over all classes.")
+
+
+class Warned(BaseModel):
+    code: Literal["truncated", "damaged"]
+    detail: str
+    at_seconds: float | None = Field(description="Where in the track, if known.")
 
 
 class AudioUse(BaseModel):
     used: bool
     seconds: float | None = Field(description="Length of the track.")
     windows: int = Field(description="How many windows were listened to.")
-    reason: Literal["not_given", "silent"] | None = Field(description="Why it was not used.")
+    warnings: list[Warned] = Field(description="What is wrong with the file, though it can be heard.")
+    reason: Literal["not_given", "not_trusted", "silent"] | None = Field(description="Why it was not used.")
 
 
 class TextUse(BaseModel):
     used: bool
     fields: list[str] = Field(description="Which fields held text.")
+    source: Literal["request", "tags"] | None = Field(description="Where they came from.")
     reason: Literal["not_given", "no_text_features"] | None = Field(description="Why it was not used.")
 
 
+class InputUse(BaseModel):
+    used: bool
+    reason: Literal["not_given", "no_text_features"] | None
+
+
 class Modalities(BaseModel):
+    """By modality; a family may add some of its own, each as InputUse."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, InputUse]
+
     audio: AudioUse
     text: TextUse
 
@@ -86,6 +107,9 @@ class Moment(BaseModel):
 
 class Explanation(BaseModel):
     """The answer from each modality alone; null where the modality was not used."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, list[LanguageProbability] | None]
 
     audio_only: list[LanguageProbability] | None
     text_only: list[LanguageProbability] | None
@@ -107,12 +131,21 @@ class Timing(BaseModel):
     total: float
 
 
+class Share(BaseModel):
+    code: str
+    share: float = Field(description="Of what is sung, by windows.")
+
+
 class IdentifyResponse(BaseModel):
     """The answer about one track."""
 
-    language: str = Field(description="The best class, or `und` when it stays under the release's threshold.")
-    probability: float = Field(description="Of the best class.")
+    language: str = Field(
+        description="The best class; `und` when it stays under the release's threshold, `zxx` when nothing is sung, `mul` "
+        "when several languages are."
+    )
+    probability: float = Field(description="Of the best class; with `zxx`, that nothing is sung.")
     languages: list[LanguageProbability] = Field(description="Best first.")
+    sung: list[Share] | None = Field(description="The languages of `mul`, largest share first; else null.")
     modalities: Modalities
     timeline: list[Moment] | None
     explanation: Explanation | None
@@ -142,7 +175,7 @@ class SwapRequest(BaseModel):
 
 class LanguageEntry(BaseModel):
     code: str
-    iso639_3: str
+    iso639_3: str | None
     name: str
 
 

@@ -1,19 +1,36 @@
-"""One request on one screen: prepare, listen, identify. Only preparing may blame the client."""
+"""One request on one screen: prepare, listen until sure, identify. Only preparing may blame the client."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from app.audio.pool import DecodePool
-from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
-from app.domain import FloatArray, Identification, Modality, Probabilities, Reading, Recording, Track
-from app.errors import AudioError, DeadlineExceeded, NothingGiven, NothingUsable, QueueFull
-from app.families.contract import Model, mode_of
-from app.serving.batcher import Batcher, WindowFeatures
-from app.serving.metrics import Metrics
-from app.serving.retry_after import RetryAfter, Throughput
+import numpy as np
+
+from app.audio.spec import WindowRequest, WindowSpec
+from app.domain import (
+    AUDIO,
+    TEXT,
+    AudioWarning,
+    FloatArray,
+    Heard,
+    Identification,
+    ModalityUse,
+    Mode,
+    Reading,
+    Recording,
+    Scores,
+    Span,
+    Track,
+    Window,
+)
+from app.errors import NothingGiven, NothingUsable
+from app.families.contract import AudioBranch, Model
+from app.serving.batcher import Batcher
+from app.serving.decoding import Decoding
 from app.serving.scheduling import yield_to_others
 
 
@@ -21,161 +38,231 @@ from app.serving.scheduling import yield_to_others
 class IdentifyOptions:
     """How one track shall be identified."""
 
-    max_windows: int
-    explain: bool
     deadline: float  # loop.time()
+    max_windows: int | None = None  # listen to so many, and do not stop before; None: until sure
+    whole: bool = False  # listen to the whole track in order of time, for a timeline
+    explain: bool = False
+    read_tags: bool = True  # of the file, when no metadata is given
 
-
-@dataclass(frozen=True, slots=True)
-class IdentifierLimits:
-    decode: DecodeLimits
-    max_decoding: int  # files being decoded or waiting for a decoder
+    @property
+    def listens_to_all(self) -> bool:
+        """Whether every planned window is listened to, however sure the first ones are."""
+        return self.whole or self.max_windows is not None
 
 
 class Identifier:
     """Track → Identification. Metadata never waits for the device: a track without audio does not enter the queue."""
 
-    def __init__(self, model: Model, pool: DecodePool, batcher: Batcher, limits: IdentifierLimits, metrics: Metrics) -> None:
+    def __init__(self, model: Model, decoding: Decoding, batcher: Batcher | None, max_windows: int) -> None:
+        """`batcher` is None for a release that does not listen. `max_windows`: of one track, whatever a client asks."""
         self.model = model
         self.batcher = batcher
-        self._pool = pool
-        self._limits = limits
-        self._metrics = metrics
-        self._decoding = 0
+        self._decoding = decoding
+        self._max_windows = max_windows
         self.leases = 0  # requests that may still use this identifier
         self.returned = asyncio.Event()  # set whenever a lease ends
         self._windows_per_track = 4.0  # smoothed: what a file in decoding will add to the queue; a guess until one has
         self._tracks = 0
-        self._decode_throughput = Throughput()
-        self._decode_retry_after = RetryAfter(4 * limits.max_decoding)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the device answers, if the release listens at all."""
+        return self.batcher is None or self.batcher.healthy
+
+    async def stop(self) -> None:
+        """Reject whatever still waits for the device."""
+        if self.batcher is not None:
+            await self.batcher.stop()
 
     def check_room(self, deadline: float) -> None:
         """At the door, before the audio of a request is read, and again when it has been. Raises QueueFull."""
-        decoded_at = asyncio.get_running_loop().time() + self._decoding * self._decode_throughput.seconds
-        if self._decoding >= self._limits.max_decoding or (self._decoding and decoded_at > deadline):
-            raise QueueFull(
-                f"{self._decoding} files wait for a decoder: as many as may, or too many for the deadline",
-                retry_after_seconds=self.retry_after_seconds(),
-            )
-        self.batcher.check_room(1, 0.0, deadline, promised=self._decoding * self._windows_per_track)
+        self._decoding.check_room(deadline, self.retry_after_seconds())
+        if self.batcher is not None:
+            self.batcher.check_room(1, 0.0, deadline, promised=self._decoding.files * self._windows_per_track)
 
     def retry_after_seconds(self) -> float:
-        """For a track that is refused now: when its own turn comes, by the slower of decoders and device."""
-        turn = self._decode_retry_after.take(1, self._decode_throughput.seconds, asyncio.get_running_loop().time())
-        return max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
+        """For a track that is rejected now: when its own turn comes, by the slower of decoders and device."""
+        turn = self._decoding.turn_seconds()
+        return turn if self.batcher is None else max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
 
     async def identify(self, track: Track, options: IdentifyOptions) -> Identification:
         """Raises NothingGiven, NothingUsable, AudioError, QueueFull, DeadlineExceeded, ModelFailed, NotReady."""
         started = time.perf_counter()
-        seconds: dict[str, float] = {}
-        if track.audio is None and not track.metadata.fields:
+        if track.audio is None and not track.metadata.fields and not track.further:
             raise NothingGiven("no audio, title, album or artist holds anything")
+        work = _Work(track, options)
         await yield_to_others()
-        reading = self._read(track, seconds)
+        self._read(work)
         await yield_to_others()
-        recording = await self._decode(track.audio, options, seconds) if track.audio is not None else None
-        heard = await self._listen(recording, options, seconds)
-        features = None if heard is None else heard.features
-        if features is None and (reading is None or not reading.informative):
-            raise NothingUsable(_why_unusable(recording, reading))
-        answer = self._identify(features, reading, options, seconds)
+        if track.audio is not None:
+            await self._listen(work, track.audio)
+        if not work.informative:
+            raise NothingUsable(_why_unusable(work))
+        scores = self._combine(work)
         await yield_to_others()
-        seconds["total"] = time.perf_counter() - started
-        mode, thresholds = mode_of(features is not None, reading), self.model.manifest.thresholds
-        return Identification(
-            probabilities=answer.both,
-            audio_only=answer.audio_only,
-            text_only=answer.text_only,
-            audio=_audio_modality(track, recording),
-            text=_text_modality(reading),
-            recording=recording,
-            threshold=getattr(thresholds, mode),
-            seconds_by_stage=seconds,
-            language_thresholds=thresholds.of_languages(mode),
-        )
+        work.seconds["total"] = time.perf_counter() - started
+        return work.identified(scores, self._explained(work), self.model)
 
-    def _read(self, track: Track, seconds: dict[str, float]) -> Reading | None:
-        if not track.metadata.fields:
-            return None
+    def _read(self, work: _Work) -> None:
+        """Read every modality that needs no device."""
         started = time.perf_counter()
-        reading = self.model.read(track.metadata)
-        seconds["read"] = time.perf_counter() - started
-        return reading
+        for modality, branch in self.model.inputs.items():
+            reading = branch.read(work.track)
+            if reading is not None:
+                work.readings[modality] = reading
+        if work.readings:
+            work.seconds["read"] = work.seconds.get("read", 0.0) + time.perf_counter() - started
 
-    async def _decode(self, audio: bytes, options: IdentifyOptions, seconds: dict[str, float]) -> Recording:
-        spec = WindowSpec(self.model.sample_rate_hz, self.model.window_samples)
-        request = WindowRequest(spec, options.max_windows)
-        started = time.perf_counter()
-        self.check_room(options.deadline)  # many may have come through the door at once, and met here
-        self._count_decoding(+1)
-        try:
-            async with asyncio.timeout_at(options.deadline):
-                recording = await self._pool.load(audio, request, self._limits.decode)
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed while the audio was being decoded") from None
-        except AudioError as error:
-            self._metrics.decode_failures.labels(error.code).inc()
-            raise
-        finally:
-            self._count_decoding(-1)
-        seconds["decode"] = time.perf_counter() - started
+    async def _listen(self, work: _Work, audio: bytes) -> None:
+        """Decode and listen, a few windows at a time, until the answer is sure or every planned window was heard."""
+        branch, batcher = self.model.audio, self.batcher
+        wants_tags = work.options.read_tags and not work.track.metadata.fields
+        if branch is None or batcher is None:
+            if wants_tags:
+                self._take_tags(work, await self._decode(work, audio, _no_windows()))
+            return
+        request = self._window_request(branch, work.options, wants_tags)
+        while True:
+            recording = await self._decode(work, audio, request)
+            self._take_tags(work, recording)
+            sure = await self._listen_to(work, recording.windows, batcher, until_sure=request.take is not None)
+            if sure or recording.next_index >= recording.planned:
+                break
+            request = replace(request, skip=recording.next_index, read_tags=False)
         self._tracks += 1
-        self._windows_per_track += max(0.05, 1 / self._tracks) * (len(recording.windows) - self._windows_per_track)
+        self._windows_per_track += max(0.05, 1 / self._tracks) * (len(work.windows) - self._windows_per_track)
+
+    async def _listen_to(self, work: _Work, windows: tuple[Window, ...], batcher: Batcher, *, until_sure: bool) -> bool:
+        """Listen to these windows; with `until_sure` one at a time, and True once further ones would hardly matter.
+
+        One at a time, so that the answer does not depend on how many were decoded together.
+        """
+        step = 1 if until_sure else max(1, len(windows))
+        for first in range(0, len(windows), step):
+            some = windows[first : first + step]
+            found = await batcher.listen(some, work.options.deadline)
+            work.hear(some, found.features, found.queue_seconds, found.model_seconds)
+            if until_sure and self.model.enough(self._combine(work), work.mode):
+                return True
+        return False
+
+    def _window_request(self, branch: AudioBranch, options: IdentifyOptions, read_tags: bool) -> WindowRequest:
+        usual = branch.most_windows or self._max_windows
+        most = options.max_windows or (self._max_windows if options.whole else min(usual, self._max_windows))
+        first = None if options.listens_to_all else branch.first_windows
+        return WindowRequest(branch.window, most, take=first, whole=options.whole, read_tags=read_tags)
+
+    async def _decode(self, work: _Work, audio: bytes, request: WindowRequest) -> Recording:
+        started = time.perf_counter()
+        if not work.windows:
+            self.check_room(work.options.deadline)  # many may have come through the door at once, and met here
+        recording = await self._decoding.load(audio, request, work.options.deadline)
+        work.seconds["decode"] = work.seconds.get("decode", 0.0) + time.perf_counter() - started
+        work.recording = recording
+        work.warnings |= dict.fromkeys(recording.warnings)
         return recording
 
-    def _count_decoding(self, change: int) -> None:
-        now = asyncio.get_running_loop().time()
-        if change < 0:
-            self._decode_throughput.done(now)
-        elif not self._decoding:
-            self._decode_throughput.begin(now)
-        self._decoding += change
-        self._metrics.decoding.set(self._decoding)
+    def _take_tags(self, work: _Work, recording: Recording) -> None:
+        if recording.tags is not None and recording.tags.fields:
+            work.track = replace(work.track, metadata=recording.tags)
+            work.text_source = "tags"
+            self._read(work)
 
-    async def _listen(
-        self, recording: Recording | None, options: IdentifyOptions, seconds: dict[str, float]
-    ) -> WindowFeatures | None:
-        if recording is None or not recording.windows:
-            return None
-        heard = await self.batcher.listen(recording.windows, options.deadline)
-        seconds["queue"] = heard.queue_seconds
-        seconds["model"] = heard.model_seconds
-        return heard
-
-    def _identify(
-        self, features: FloatArray | None, reading: Reading | None, options: IdentifyOptions, seconds: dict[str, float]
-    ) -> _Answer:
+    def _combine(self, work: _Work) -> Scores:
         started = time.perf_counter()
-        both = self.model.identify(features, reading)
-        audio_only = text_only = None
-        if options.explain and features is not None:
-            audio_only = self.model.identify(features, None).mean
-        if options.explain and reading is not None and reading.informative:
-            text_only = self.model.identify(None, reading).mean
-        seconds["model"] = seconds.get("model", 0.0) + time.perf_counter() - started
-        return _Answer(both, audio_only, text_only)
+        scores = self.model.combine(work.features, work.mode)
+        work.seconds["model"] = work.seconds.get("model", 0.0) + time.perf_counter() - started
+        return scores
+
+    def _explained(self, work: _Work) -> Mapping[str, FloatArray]:
+        if not work.options.explain:
+            return {}
+        features = work.features
+        return {
+            modality: self.model.combine({modality: features[modality]}, frozenset({modality})).probabilities
+            for modality in work.mode
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    both: Probabilities
-    audio_only: FloatArray | None
-    text_only: FloatArray | None
+def _no_windows() -> WindowRequest:
+    """Tags, length and warnings only."""
+    return WindowRequest(WindowSpec(16_000, 16_000), max_windows=1, take=0, read_tags=True)
 
 
-def _audio_modality(track: Track, recording: Recording | None) -> Modality:
-    if track.audio is None or recording is None:
-        return Modality(False, "not_given")
-    return Modality(True) if recording.windows else Modality(False, "silent")
+@dataclass(slots=True)
+class _Work:
+    """What is known of one track so far."""
+
+    track: Track
+    options: IdentifyOptions
+    readings: dict[str, Reading] = field(default_factory=dict)
+    recording: Recording | None = None
+    windows: list[Window] = field(default_factory=list)
+    rows: list[FloatArray] = field(default_factory=list)  # features, (n, n_features) each
+    warnings: dict[AudioWarning, None] = field(default_factory=dict)
+    text_source: Literal["request", "tags"] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def hear(self, windows: tuple[Window, ...], features: FloatArray, queue_seconds: float, model_seconds: float) -> None:
+        self.windows.extend(windows)
+        self.rows.append(features)
+        self.seconds["queue"] = self.seconds.get("queue", 0.0) + queue_seconds
+        self.seconds["model"] = self.seconds.get("model", 0.0) + model_seconds
+
+    @property
+    def features(self) -> dict[str, FloatArray]:
+        """By modality, as `Model.combine` wants them."""
+        found = {modality: reading.vector for modality, reading in self.readings.items()}
+        if self.rows:
+            found[AUDIO] = self.rows[0] if len(self.rows) == 1 else np.concatenate(self.rows)
+        return found
+
+    @property
+    def mode(self) -> Mode:
+        """The modalities that say something."""
+        informative = {modality for modality, reading in self.readings.items() if reading.informative}
+        return frozenset(informative | {AUDIO} if self.rows else informative)
+
+    @property
+    def informative(self) -> bool:
+        return bool(self.mode)
+
+    def identified(self, scores: Scores, alone: Mapping[str, FloatArray], model: Model) -> Identification:
+        has_text = bool(self.track.metadata.fields)
+        return Identification(
+            scores=scores,
+            mode=self.mode,
+            alone=alone,
+            modalities={AUDIO: self._audio_use(model)} | {name: self._input_use(name) for name in model.inputs},
+            heard=self._heard(),
+            metadata=self.track.metadata,
+            text_source=(self.text_source or "request") if has_text else None,
+            seconds_by_stage=self.seconds,
+        )
+
+    def _heard(self) -> Heard | None:
+        if self.recording is None:
+            return None
+        spans = tuple(Span(window.start_seconds, window.start_seconds + window.seconds) for window in self.windows)
+        return Heard(self.recording.seconds, spans, tuple(self.warnings))
+
+    def _audio_use(self, model: Model) -> ModalityUse:
+        if self.track.audio is None:
+            return ModalityUse(False, "not_given")
+        if model.audio is None:
+            return ModalityUse(False, "not_trusted")
+        return ModalityUse(True) if self.rows else ModalityUse(False, "silent")
+
+    def _input_use(self, modality: str) -> ModalityUse:
+        reading = self.readings.get(modality)
+        if reading is None:
+            return ModalityUse(False, "not_given")
+        return ModalityUse(True) if reading.informative else ModalityUse(False, "no_text_features")
 
 
-def _text_modality(reading: Reading | None) -> Modality:
-    if reading is None:
-        return Modality(False, "not_given")
-    return Modality(True) if reading.informative else Modality(False, "no_text_features")
-
-
-def _why_unusable(recording: Recording | None, reading: Reading | None) -> str:
-    audio = "the audio is silent" if recording is not None else "no audio was given"
-    text = "the metadata holds no text features" if reading is not None else "no metadata was given"
+def _why_unusable(work: _Work) -> str:
+    audio = "no audio was given"
+    if work.track.audio is not None:
+        audio = "the audio is silent" if work.recording is not None else "this release does not listen to audio"
+    text = "the metadata holds no text features" if TEXT in work.readings else "no metadata was given"
     return f"{audio}, and {text}"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from app.errors import ReleaseError
-from app.families.contract import Model
-from app.families.golden import load_golden, replay
+from app.families.contract import AudioBranch, Model, Precision
+from app.families.golden import Golden, load_golden, replay
 from app.families.prior import under_prior
 from app.families.store import GOLDEN, load_model, release_folder
-from app.serving.engine import Engine, EngineChoice, choose
+from app.serving.engine import Engine, choose
 from app.serving.memory import release_memory
 from app.settings import Settings
 
@@ -22,10 +22,10 @@ log = logging.getLogger("lrid.loading")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model and the engine that listens for it, golden.json replayed."""
+    """A model and the engine that listens for it, golden.json replayed; no engine if the release does not listen."""
 
     model: Model
-    engine: Engine
+    engine: Engine | None
 
 
 def load_release(settings: Settings, reference: str) -> Loaded:
@@ -42,29 +42,20 @@ def load_release(settings: Settings, reference: str) -> Loaded:
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder)
     served = under_prior(model, settings.catalog_prior)  # first, since it is quick to refuse
+    engine = _engine(model.audio, settings) if model.audio is not None else None
     try:
-        choice = choose(
-            device=settings.device,
-            precision=settings.precision,
-            threads=settings.torch_threads,
-            backend=settings.engine,
-        )
-    except ValueError as error:
-        raise ReleaseError(str(error)) from error
-    engine = _engine(model, choice)
-    try:
-        worst = replay(model, golden, engine.listen, choice.precision)
+        worst = _replayed(model, golden, engine)
     except ReleaseError:
-        if settings.precision != "auto" or choice.precision == "fp32":
+        if settings.precision != "auto" or model.audio is None or engine is None or _precision(engine) == "fp32":
             raise
-        log.warning("%s does not reproduce golden.json; serving in fp32", choice.precision)
-        engine = _engine(model, EngineChoice(choice.device, "fp32", choice.batch_size))
-        worst = replay(model, golden, engine.listen, "fp32")
+        log.warning("%s does not reproduce golden.json; serving in fp32", _precision(engine))
+        engine = _engine(model.audio, settings.model_copy(update={"precision": "fp32"}))
+        worst = _replayed(model, golden, engine)
     fields = {
         "model": "/".join(folder.parts[-2:]),
-        "device": engine.choice.device,
-        "precision": engine.choice.precision,
-        "engine": engine.choice.backend,
+        "device": "none" if engine is None else engine.choice.target.device,
+        "precision": _precision(engine),
+        "engine": "none" if engine is None else engine.choice.target.backend,
         "catalog_prior": settings.catalog_prior,
         "golden_max_difference": round(worst, 6),
         "seconds": round(time.perf_counter() - started, 2),
@@ -74,7 +65,25 @@ def load_release(settings: Settings, reference: str) -> Loaded:
     return Loaded(served, engine)
 
 
-def _engine(model: Model, choice: EngineChoice) -> Engine:
-    engine = Engine(model.listener, choice)
-    engine.settle(model.window_samples)
+def _replayed(model: Model, golden: Golden, engine: Engine | None) -> float:
+    return replay(model, golden, None if engine is None else engine.listen, _precision(engine))
+
+
+def _precision(engine: Engine | None) -> Precision:
+    return "fp32" if engine is None else engine.choice.target.precision
+
+
+def _engine(audio: AudioBranch, settings: Settings) -> Engine:
+    try:
+        choice = choose(
+            audio.listener,
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.torch_threads,
+            backend=settings.engine,
+        )
+    except ValueError as error:
+        raise ReleaseError(str(error)) from error
+    engine = Engine(audio.listener, choice)
+    engine.settle(audio.window.window_samples)
     return engine

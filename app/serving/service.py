@@ -65,7 +65,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._identifier is not None:
-            await self._identifier.batcher.stop()
+            await self._identifier.stop()
         await asyncio.to_thread(self._pool.close)
 
     @contextmanager
@@ -85,7 +85,7 @@ class Service:
         if self._identifier is None:
             reason = self.health.status().reason or "the model is loading"
             raise NotReady(reason, retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
-        if not self._identifier.batcher.healthy:
+        if not self._identifier.healthy:
             raise NotReady("the device is being restarted", retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
         return self._identifier
 
@@ -145,7 +145,7 @@ class Service:
             log.exception("loading failed")
             self.health.set_failed("loading failed; the log says why")
         else:
-            self.health.add_check("batcher", lambda: self._identifier is not None and self._identifier.batcher.healthy)
+            self.health.add_check("batcher", lambda: self._identifier is not None and self._identifier.healthy)
             self.health.add_check("decoders", lambda: self._pool.healthy)
             if self._board.shared:
                 self._board.take_seat()
@@ -176,7 +176,7 @@ async def _retire(old: Identifier) -> None:
     while old.leases:
         old.returned.clear()
         await old.returned.wait()
-    await old.batcher.stop()
+    await old.stop()
     held = weakref.ref(old)
     del old
     for _ in range(LETTING_GO_TRIES):

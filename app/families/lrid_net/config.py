@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
-from app.families.contract import Manifest, Strict
+from app.audio.spec import WindowSpec
+from app.domain import AUDIO, TEXT, Mode
+from app.families.contract import Manifest, Name, Probability, Strict
+from app.families.tasks import Bounds
 
 
 class ListenConfig(Strict):
@@ -25,6 +29,11 @@ class ListenConfig(Strict):
     @property
     def window_samples(self) -> int:
         return round(self.window_seconds * self.sample_rate_hz)  # 661,500 for 30 s
+
+    @property
+    def window(self) -> WindowSpec:
+        """Short clips are repeated; windows are spread over the whole track, in order of time."""
+        return WindowSpec(self.sample_rate_hz, self.window_samples)
 
     @property
     def window_frames(self) -> int:
@@ -57,11 +66,46 @@ class NetworkConfig(Strict):
         return self.base_channels * 8 * 4  # four stages double the width thrice; bottlenecks expand by 4: 2,048
 
 
+MODES: Mapping[str, Mode] = {
+    "both": frozenset({AUDIO, TEXT}),
+    "audio_only": frozenset({AUDIO}),
+    "text_only": frozenset({TEXT}),
+}
+
+
+class Temperatures(Strict):
+    """Logits are divided by these before softmax, by mode."""
+
+    both: float = Field(1.0, gt=0)
+    audio_only: float = Field(1.0, gt=0)
+    text_only: float = Field(1.0, gt=0)
+
+    @property
+    def by_mode(self) -> Mapping[Mode, float]:
+        return {mode: getattr(self, name) for name, mode in MODES.items()}
+
+
+class Thresholds(Strict):
+    """The best probability must reach these, or the answer is `und`."""
+
+    both: Probability = 0.0
+    audio_only: Probability = 0.0
+    text_only: Probability = 0.0
+    by_language: dict[Name, Probability] = Field(default_factory=dict)  # where text was read, instead of its mode's
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds({mode: getattr(self, name) for name, mode in MODES.items()}, self.by_language)
+
+
 class NetworkManifest(Manifest):
     """What `manifest.json` says of every LRID-Net, however it reads."""
 
     listen: ListenConfig
     network: NetworkConfig
+    temperature: Temperatures
+    thresholds: Thresholds
+    int8: dict[str, Any] | None = None  # read so that earlier releases load; nothing uses it
 
     @property
     def n_text_features(self) -> int:

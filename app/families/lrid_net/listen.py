@@ -6,20 +6,17 @@ exchanged and the two compared (tests/parity).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchaudio.functional import melscale_fbanks
 
-from app.errors import ReleaseError
+from app.families.contract import Backend, Listen, Precision, Target
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
 
-if TYPE_CHECKING:
-    from app.families.contract import Int8
-    from app.families.lrid_net.fused import FusedResNet
-    from app.families.lrid_net.openvino_trunk import OpenVinoTrunk
-
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CACHED_FRAMES = 516  # a block whose spectrum stays in a CPU's cache; a fifth of a window
 EXPANSION = 4  # a bottleneck's output has four times its inner width (He et al. 2016)
 
@@ -112,6 +109,7 @@ class ResNet(nn.Module):
                 channels = width * EXPANSION
             stages.append(nn.Sequential(*layers))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self._n_features = channels  # 2,048
         self._initialise()
 
     def _initialise(self) -> None:
@@ -125,6 +123,10 @@ class ResNet(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.conv1.weight.dtype
 
+    @property
+    def n_features(self) -> int:
+        return self._n_features
+
     def feature_map(self, x: Tensor) -> Tensor:
         """(n, 1, 128, 2580) → (n, 2048, 4, 81)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (n, 64, 32, 645)
@@ -136,45 +138,41 @@ class ResNet(nn.Module):
 
 
 class Listener(nn.Module):
-    """Waveform to s_audio in one module: what the engine runs on the device."""
+    """Waveform to s_audio in one module; implements `contract.Listener`."""
 
-    def __init__(self, log_mel: LogMel, trunk: ResNet | FusedResNet | OpenVinoTrunk, int8: Int8 | None = None) -> None:
+    def __init__(self, log_mel: LogMel, trunk: ResNet) -> None:
         super().__init__()
         self.log_mel = log_mel
         self.trunk = trunk
-        self.int8_ranges = None if int8 is None else int8.ranges
 
-    def fused(self) -> Listener:
-        """After folding: the same with the fused convolutions of its device, or itself where there are none."""
-        from app.families.lrid_net.fused import fused
+    @property
+    def n_features(self) -> int:
+        return self.trunk.n_features
 
-        c = self.log_mel.config
-        trunk = fused(self.trunk, (1, 1, c.mel_bands, c.window_frames)) if isinstance(self.trunk, ResNet) else None
-        return self if trunk is None else Listener(self.log_mel, trunk)
+    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
+        return ("bf16", "fp32")
 
-    def by_openvino(self, precision: str, threads: int) -> list[Listener]:
-        """For the CPU, after folding, in fp32: for a lone window on all threads, and for one window on each thread.
-
-        Raises ReleaseError for int8 without ranges, or with ranges of another network.
-        """
-        from app.families.lrid_net.openvino_trunk import compile_trunk
-        from app.families.lrid_net.quantised import quantised
-
-        assert isinstance(self.trunk, ResNet)
-        trunk = self.trunk
-        if precision == "int8":
-            if self.int8_ranges is None:
-                raise ReleaseError(
-                    "precision=int8 was asked for, and this release was not quantised; use auto, fp32 or bf16, or run "
-                    "`lrid releases quantise` on it"
-                )
-            trunk = quantised(trunk, self.int8_ranges)
-        c = self.log_mel.config
-        trunks = compile_trunk(trunk, (1, 1, c.mel_bands, c.window_frames), precision, threads)
-        return [Listener(self.log_mel, trunk) for trunk in trunks]
+    def prepare(self, target: Target) -> Listen:
+        """Fold BatchNorm into the convolutions and lay the weights out for the target."""
+        trunk = fold_batch_norm(copy.deepcopy(self.trunk)).eval()
+        device = torch.device(target.device)
+        trunk = trunk.to(device, DTYPES[target.precision]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return Listener(copy.deepcopy(self.log_mel).to(device), trunk).eval()
 
     def forward(self, samples: Tensor) -> Tensor:
         """(n, window_samples) float32 → (n, 2048) float32; the trunk runs in the type of its weights."""
         x = self.log_mel(samples).unsqueeze(1)  # (n, 1, 128, 2580)
         x = x.to(self.trunk.dtype, memory_format=torch.channels_last)
         return self.trunk(x).float()  # type: ignore[no-any-return]
+
+
+def fold_batch_norm(trunk: ResNet) -> ResNet:
+    """Fold every BatchNorm into the convolution before it, in place."""
+    for block in trunk.modules():
+        pairs = [("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")] if isinstance(block, Bottleneck) else []
+        for conv, norm in [("conv1", "bn1")] if block is trunk else pairs:
+            setattr(block, conv, fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm)))
+            setattr(block, norm, nn.Identity())
+        if isinstance(block, Bottleneck) and block.downsample is not None:
+            block.downsample = fuse_conv_bn_eval(block.downsample[0], block.downsample[1])  # type: ignore[index]
+    return trunk

@@ -1,29 +1,40 @@
-"""A release, loaded: reader, listener and head."""
+"""A release of the paper's network, loaded: listener, reader and head joined."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from app.domain import FloatArray, Metadata, Probabilities, Reading
+from app.domain import AUDIO, TEXT, FloatArray, Metadata, Mode, Reading, Scores, Track
 from app.errors import ReleaseError
 from app.families.compiled import compiled
-from app.families.contract import mode_of
+from app.families.contract import AudioBranch, InputBranch
 from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkManifest
 from app.families.lrid_net.head import Head
 from app.families.lrid_net.listen import Listener, LogMel
 from app.families.lrid_net.network import LridNet
 from app.families.lrid_net.read import LangdetectReader
+from app.families.tasks import LanguageTask
 
 M = TypeVar("M", bound=NetworkManifest)
 
 
+class NamesBranch:
+    """Artist, album and title; implements `contract.InputBranch`."""
+
+    def __init__(self, reader: Callable[[Metadata], Reading]) -> None:
+        self._reader = reader
+
+    def read(self, track: Track) -> Reading | None:
+        return self._reader(track.metadata) if track.metadata.fields else None
+
+
 class NetworkModel(Generic[M]):
-    """Implements `families.contract.Model`: what all that have an LRID-Net do, however they read."""
+    """Implements `contract.Model`: what all that have an LRID-Net do, however they read."""
 
     def __init__(self, manifest: M, reader: Callable[[Metadata], Reading], weights: dict[str, Tensor]) -> None:
         """Raises ReleaseError if weights and manifest do not fit each other."""
@@ -34,31 +45,24 @@ class NetworkModel(Generic[M]):
         load_weights(network, weights)
         network.eval()
         self.network = network
-        self.listener = Listener(LogMel(manifest.listen), network.f, manifest.int8)
+        self.audio: AudioBranch | None = None
+        if manifest.training.get("listens", True):
+            self.audio = AudioBranch(manifest.listen.window, Listener(LogMel(manifest.listen), network.f))
+        self.inputs: Mapping[str, InputBranch] = {TEXT: NamesBranch(reader)}
+        self.task = LanguageTask(manifest.languages, manifest.thresholds.bounds)
+        self._temperatures = manifest.temperature.by_mode
         self._head = Head(network, listen_to_zeros(network, manifest.listen))
 
-    @property
-    def sample_rate_hz(self) -> int:
-        return self.manifest.listen.sample_rate_hz
+    def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
+        """Mean over the windows of softmax(logits / temperature); a missing modality is zeros."""
+        logits = self._head(features.get(AUDIO), features.get(TEXT))  # (n, classes)
+        rows = softmax(logits / np.float32(self._temperatures.get(mode, 1.0)))
+        mean = rows[0] if len(rows) == 1 else rows.mean(axis=0)
+        return Scores(mean, rows if AUDIO in features else rows[:0])
 
-    @property
-    def window_samples(self) -> int:
-        return self.manifest.listen.window_samples
-
-    @property
-    def n_audio_features(self) -> int:
-        return self.manifest.network.n_audio_features
-
-    def read(self, metadata: Metadata) -> Reading:
-        """Metadata → x_lang (n_text_features,)."""
-        return self.reader(metadata)
-
-    def identify(self, features: FloatArray | None, reading: Reading | None) -> Probabilities:
-        """Mean over the windows of softmax(logits / temperature); `None` is a missing modality."""
-        logits = self._head(features, None if reading is None else reading.vector)  # (n, classes)
-        temperature = getattr(self.manifest.temperature, mode_of(features is not None, reading))
-        windows = softmax(logits / np.float32(temperature))
-        return Probabilities(windows=windows, mean=windows[0] if len(windows) == 1 else windows.mean(axis=0))
+    def enough(self, scores: Scores, mode: Mode) -> bool:
+        """The paper's network listens to all windows."""
+        return False
 
 
 class LridNetModel(NetworkModel[LridNetManifest]):

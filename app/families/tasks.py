@@ -1,0 +1,136 @@
+"""What a release is asked: which language a song is sung in. A task owns ranking and decision.
+
+An answer is made of plain dicts: pydantic models cost ten times as much. Its form is `app.http.schemas.IdentifyResponse`
+all the same: a test validates answers of every kind against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from app.domain import MULTIPLE, NOTHING_SUNG, UNDETERMINED, FloatArray, Language, Mode, Scores
+from app.errors import UnknownLanguage
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which part of an answer the client wants."""
+
+    top_k: int | None = None  # best classes that are listed; None: all
+    candidates: tuple[str, ...] | None = None  # classes that are possible; None: all
+
+
+class Task(Protocol):
+    """Turns scores into the public answer."""
+
+    def check(self, view: View) -> None:
+        """Raises UnknownLanguage when a candidate is not a class of the release."""
+
+    def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
+        """The members of the answer that say what was found, `language` and `probability` among them."""
+
+    def moments(self, scores: Scores, mode: Mode, view: View) -> list[Json]:
+        """The same for each window, without its time."""
+
+    def ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
+        """(n_classes,) → the classes listed, best first, as LanguageProbability."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """When the best class is the answer; all in probability or share."""
+
+    least: Mapping[Mode, float]  # or the answer is `und`; a mode that is not named has 0
+    least_by_language: Mapping[str, float]  # instead, where text was read
+    most_unsung: float = 1.0  # above, nothing is sung
+    least_share: float = 1.0  # of each of two or more languages, for `mul`; 1: never
+
+
+class LanguageTask:
+    """Single label: the best class, or `und` (not sure), `zxx` (nothing is sung), `mul` (several languages)."""
+
+    def __init__(self, languages: Sequence[Language], bounds: Bounds) -> None:
+        self._languages = tuple(languages)
+        self._bounds = bounds
+        self._rows = {language.code: row for row, language in enumerate(languages)}
+        self._all = range(len(self._languages))
+
+    def check(self, view: View) -> None:
+        """Raises UnknownLanguage when a candidate is not a class of the release."""
+        if unknown := [code for code in view.candidates or () if code not in self._rows]:
+            raise UnknownLanguage(f"{unknown[0][:40]!r} is not among {', '.join(self._rows)}")
+
+    def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
+        """`language`, `probability`, `languages`, and `sung`: shares of the languages where windows tell several."""
+        ranked = self._ranked(scores.probabilities, view)
+        language, probability = self._decide(ranked, scores.unsung, mode)
+        sung = self._several(scores, view)
+        if sung and language not in {NOTHING_SUNG, UNDETERMINED}:
+            language, probability = MULTIPLE, ranked[0]["probability"]
+        return {
+            "language": language,
+            "probability": probability,
+            "languages": ranked[: view.top_k],
+            "sung": sung if language == MULTIPLE else None,
+        }
+
+    def moments(self, scores: Scores, mode: Mode, view: View) -> list[Json]:
+        """The same for each window, without its time."""
+        unsung = np.zeros(len(scores.windows)) if scores.windows_unsung is None else scores.windows_unsung
+        moments = []
+        for row, not_sung in zip(scores.windows, unsung.tolist(), strict=True):
+            ranked = self._ranked(row, view)
+            language, probability = self._decide(ranked, not_sung, mode)
+            moments.append({"language": language, "probability": probability, "languages": ranked[: view.top_k]})
+        return moments
+
+    def ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
+        """(n_classes,) → the classes listed, best first, as LanguageProbability."""
+        return self._ranked(probabilities, view)[: view.top_k]
+
+    def _ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
+        """Candidates best first, renormalised over the candidates."""
+        raw: list[float] = probabilities.tolist()
+        rows = self._candidates(view)
+        total = sum([raw[i] for i in rows])
+        return [
+            {
+                "code": language.code,
+                "iso639_3": language.iso639_3,
+                "name": language.name,
+                "probability": round(raw[i] / total if total > 0 else 1 / len(rows), 6),
+                "raw_probability": round(raw[i], 6),
+            }
+            for i in sorted(rows, key=raw.__getitem__, reverse=True)  # stable: ties in the release's order
+            for language in (self._languages[i],)
+        ]
+
+    def _candidates(self, view: View) -> Sequence[int]:
+        wanted = view.candidates
+        return self._all if wanted is None else [i for i in self._all if self._languages[i].code in wanted]
+
+    def _decide(self, ranked: list[Json], unsung: float, mode: Mode) -> tuple[str, float]:
+        if unsung > self._bounds.most_unsung:
+            return NOTHING_SUNG, round(unsung, 6)
+        code, probability = ranked[0]["code"], ranked[0]["probability"]
+        least = self._bounds.least.get(mode, 0.0)
+        if "text" in mode:
+            least = self._bounds.least_by_language.get(code, least)
+        return (code if probability >= least else UNDETERMINED), probability
+
+    def _several(self, scores: Scores, view: View) -> list[Json]:
+        """The languages that are each over the stated share, largest first; empty unless there are two."""
+        if scores.shares is None:
+            return []
+        shares: list[float] = scores.shares.tolist()
+        over = [i for i in self._candidates(view) if shares[i] >= self._bounds.least_share]
+        if len(over) < 2:
+            return []
+        over.sort(key=shares.__getitem__, reverse=True)
+        return [{"code": self._languages[i].code, "share": round(shares[i], 4)} for i in over]

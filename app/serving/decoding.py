@@ -1,0 +1,61 @@
+"""Access to the decoding processes: bounded, measured, under the request's deadline."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.audio.pool import DecodePool
+from app.audio.spec import DecodeLimits, WindowRequest
+from app.domain import Recording
+from app.errors import AudioError, DeadlineExceeded, QueueFull
+from app.serving.metrics import Metrics
+from app.serving.retry_after import RetryAfter, Throughput
+
+
+class Decoding:
+    """Files being decoded or waiting for a decoder, at most `max_files`."""
+
+    def __init__(self, pool: DecodePool, limits: DecodeLimits, max_files: int, metrics: Metrics) -> None:
+        self.files = 0
+        self._pool = pool
+        self._limits = limits
+        self._max_files = max_files
+        self._metrics = metrics
+        self._throughput = Throughput()
+        self._retry_after = RetryAfter(4 * max_files)
+
+    def check_room(self, deadline: float, retry_after_seconds: float) -> None:
+        """Raises QueueFull if one more file would not be decoded in time."""
+        decoded_at = asyncio.get_running_loop().time() + self.files * self._throughput.seconds
+        if self.files >= self._max_files or (self.files and decoded_at > deadline):
+            raise QueueFull(
+                f"{self.files} files wait for a decoder: as many as may, or too many for the deadline",
+                retry_after_seconds=retry_after_seconds,
+            )
+
+    def turn_seconds(self) -> float:
+        """For a track that is rejected now: when its own turn comes."""
+        return self._retry_after.take(1, self._throughput.seconds, asyncio.get_running_loop().time())
+
+    async def load(self, audio: bytes, request: WindowRequest, deadline: float) -> Recording:
+        """Raises AudioError, DeadlineExceeded, NotReady."""
+        self._count(+1)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._pool.load(audio, request, self._limits)
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed while the audio was being decoded") from None
+        except AudioError as error:
+            self._metrics.decode_failures.labels(error.code).inc()
+            raise
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if change < 0:
+            self._throughput.done(now)
+        elif not self.files:
+            self._throughput.begin(now)
+        self.files += change
+        self._metrics.decoding.set(self.files)
