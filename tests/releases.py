@@ -19,7 +19,7 @@ from app.families.lrid_net.config import LridNetManifest
 from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.model import LridNetModel, build_network
 from app.families.lrid_net.network import LridNet
-from app.families.lrid_net.read import langdetect_languages
+from app.families.lrid_net.profiles import langdetect_languages
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS
 
 LABELS = (
@@ -112,7 +112,7 @@ def listen_with(model: LridNetModel) -> Callable[[list[FloatArray]], FloatArray]
 
     def listen(windows: list[FloatArray]) -> FloatArray:
         with torch.inference_mode():
-            return model.listener(torch.from_numpy(np.stack(windows))).numpy()
+            return model.audio.listener(torch.from_numpy(np.stack(windows))).numpy()
 
     return listen
 

@@ -19,7 +19,12 @@ from app.families.contract import Model, Precision, Strict
 
 Listen = Callable[[list[FloatArray]], FloatArray]  # windows, each (window_samples,) → (n, n_audio_features)
 
-TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 3e-2, "fp16": 1e-2, "int8": 3e-2}  # largest |Δp|, by precision of the trunk
+TOLERANCE: dict[Precision, float] = {
+    "fp32": 1e-3,
+    "bf16": 3e-2,
+    "fp16": 1e-2,
+    "int8": 3e-2,
+}  # largest |Δp|
 
 
 class Tone(Strict):
@@ -79,6 +84,8 @@ def replay(model: Model, golden: Golden, listen: Listen | None, precision: Preci
     """Largest |Δp| over all cases. Raises ReleaseError when it is over the tolerance of the precision."""
     worst = 0.0
     for number, case in enumerate(golden.cases):
+        if case.audio is not None and model.audio is None:
+            continue  # made before the release stopped listening
         given = answer(model, case, listen)
         if given.shape != (len(case.probabilities),) or not np.isfinite(given).all():
             raise ReleaseError(f"golden.json: case {number} expects {len(case.probabilities)} finite probabilities")

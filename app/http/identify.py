@@ -21,8 +21,8 @@ from app.http.gate import AudioGate, UploadAccount
 from app.http.schemas import IdentifyRequest, Options
 from app.serving.identifier import Identifier, IdentifyOptions
 from app.serving.metrics import Metrics
-from app.serving.service import Service
 from app.serving.scheduling import yield_to_others
+from app.serving.service import Service
 from app.settings import Settings
 
 T = TypeVar("T")

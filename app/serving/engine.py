@@ -19,8 +19,8 @@ import torch
 
 from app.domain import FloatArray
 from app.families.contract import Backend, Listen, Listener, Precision, Target
-from app.serving.thread_pool import ThreadPool
 from app.serving.scheduling import lower_thread_priority
+from app.serving.thread_pool import ThreadPool
 
 log = logging.getLogger("lrid.engine")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -77,7 +78,7 @@ class Metrics:
         self._by_language: dict[str, Counter] = {}
         self._release: tuple[str, ...] | None = None  # labels of the one that model_info names
 
-    def observe_stages(self, seconds_by_stage: dict[str, float]) -> None:
+    def observe_stages(self, seconds_by_stage: Mapping[str, float]) -> None:
         """Count the stages of one answered request."""
         for stage, seconds in seconds_by_stage.items():
             self._by_stage[stage].observe(seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable
 
@@ -16,9 +15,8 @@ from langdetect.detector_factory import DetectorFactory
 from langdetect.lang_detect_exception import LangDetectException
 from langdetect.utils.ngram import NGram
 
-from app.families.lrid_net import read
-from app.families.lrid_net.profiles import PROFILES, Float64Array, Profiles, cleaned
-from app.families.lrid_net.read import LangdetectReader, langdetect_languages
+from app.families.lrid_net.profiles import PROFILES, Float64Array, Profiles, cleaned, langdetect_languages
+from app.families.lrid_net.read import LangdetectReader
 
 SEED = 7
 TOLERANCE = 1e-9
@@ -89,11 +87,9 @@ def varied_texts() -> list[str]:
 TEXTS = varied_texts()
 
 
-@pytest.fixture(scope="module", params=["numba", "numpy"])
-def reader(request: pytest.FixtureRequest) -> LangdetectReader:
-    reader = LangdetectReader(LANGUAGES, seed=SEED, compiled=request.param == "numba")
-    assert reader._compiled == (request.param == "numba")
-    return reader
+@pytest.fixture(scope="module")
+def reader() -> LangdetectReader:
+    return LangdetectReader(LANGUAGES, seed=SEED)
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +100,6 @@ def reference() -> Reference:
 @pytest.fixture(scope="module")
 def profiles() -> Profiles:
     return Profiles(LANGUAGES)
-
-
-@pytest.fixture(scope="module")
-def numpy_reader() -> LangdetectReader:
-    return LangdetectReader(LANGUAGES, seed=SEED, compiled=False)
 
 
 def same(found: Float64Array, expected: Float64Array, text: str) -> None:
@@ -165,46 +156,3 @@ def test_cleaning_and_ngrams(reference: Reference, profiles: Profiles) -> None:
 
 def test_no_character_outside_of_the_table_is_normalised() -> None:
     assert all(NGram.normalize(char) == char for char in map(chr, range(0x10000, 0x110000, 17)))
-
-
-def test_no_single_ngram_decides(profiles: Profiles) -> None:
-    """The first draw needs no look: with the least smoothing a deviate can make, nothing is over the threshold."""
-    least = (Detector.ALPHA_DEFAULT - 8.6 * Detector.ALPHA_WIDTH) / Detector.BASE_FREQ
-    smoothed = profiles.scaled[:, :-1] + least * profiles.scale[:, None]
-    assert (smoothed.max(axis=1) / smoothed.sum(axis=1)).max() < Detector.CONV_THRESHOLD - 1e-6
-
-
-def test_smoothed_probabilities_stay_under_one(profiles: Profiles) -> None:
-    most = (Detector.ALPHA_DEFAULT + 8.6 * Detector.ALPHA_WIDTH) / Detector.BASE_FREQ
-    assert (profiles.scaled + most * profiles.scale[:, None]).max() < 1
-
-
-def test_when_rounding_decides_langdetect_does(
-    reader: LangdetectReader, reference: Reference, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With every comparison called too close, each text takes that way; its answer is then equal to the last digit."""
-    monkeypatch.setattr(read, "ROUNDING", 1.0)
-    handed_over = []
-    own = reader._by_langdetect
-    monkeypatch.setattr(reader, "_by_langdetect", lambda text: handed_over.append(text) or own(text), raising=True)
-    for text in TEXTS[:100]:
-        np.testing.assert_array_equal(reader.vector_of(text), reference.vector_of(text), err_msg=text)
-    assert len(handed_over) > 50
-
-
-@pytest.mark.parametrize("smallest", [1e220, 1e100])
-def test_products_that_get_too_small_start_anew(
-    numpy_reader: LangdetectReader, reference: Reference, monkeypatch: pytest.MonkeyPatch, smallest: float
-) -> None:
-    monkeypatch.setattr(read, "SMALLEST", smallest)
-    for text in itertools.islice(TEXTS, 0, None, 5):
-        same(numpy_reader.vector_of(text), reference.vector_of(text), text)
-
-
-def test_few_and_many_ngrams_are_read_alike(
-    numpy_reader: LangdetectReader, reference: Reference, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for many in (0, 10**6):
-        monkeypatch.setattr(read, "MANY_NGRAMS", many)
-        for text in TEXTS[::6]:
-            same(numpy_reader.vector_of(text), reference.vector_of(text), text)

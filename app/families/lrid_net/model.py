@@ -56,7 +56,7 @@ class NetworkModel(Generic[M]):
     def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
         """Mean over the windows of softmax(logits / temperature); a missing modality is zeros."""
         logits = self._head(features.get(AUDIO), features.get(TEXT))  # (n, classes)
-        rows = softmax(logits / np.float32(self._temperatures.get(mode, 1.0)))
+        rows = softmax(logits / np.float32(self._temperatures[mode or frozenset({TEXT})]))
         mean = rows[0] if len(rows) == 1 else rows.mean(axis=0)
         return Scores(mean, rows if AUDIO in features else rows[:0])
 

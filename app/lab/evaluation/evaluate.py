@@ -16,10 +16,12 @@ import numpy.typing as npt
 import torch
 
 from app.audio.decode import load_recording
-from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
-from app.domain import FloatArray, Reading, Recording
+from app.audio.spec import DecodeLimits, WindowRequest
+from app.domain import FloatArray, Reading, Recording, Track
 from app.errors import AudioError
-from app.families.contract import Manifest, Mode, Model
+from app.families.contract import Manifest, Model
+from app.families.lrid_net.config import ModeName as Mode
+from app.families.lrid_net.config import Thresholds
 from app.families.prior import under_prior
 from app.families.store import load_model
 from app.lab.corpus.errors import CorpusError
@@ -84,8 +86,9 @@ class Hearer:
     """Files → features, with a release's listener. bf16 is what a CPU that multiplies it serves with."""
 
     def __init__(self, model: Model, *, bf16: bool, max_windows: int = MAX_WINDOWS) -> None:
-        self._listener = model.listener.eval()
-        self._request = WindowRequest(WindowSpec(model.sample_rate_hz, model.window_samples), max_windows)
+        assert model.audio is not None
+        self._listener = model.audio.listener
+        self._request = WindowRequest(model.audio.window, max_windows)
         self._bf16 = bf16
 
     def windows(self, windows: Sequence[FloatArray]) -> FloatArray:
@@ -94,7 +97,7 @@ class Hearer:
         for i in range(0, len(windows), WINDOWS_AT_ONCE):
             samples = torch.from_numpy(np.stack(windows[i : i + WINDOWS_AT_ONCE]))
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-                parts.append(self._listener(samples).numpy())
+                parts.append(self._listener(samples).numpy())  # type: ignore[operator]
         return np.concatenate(parts)
 
     def row(self, row: Row) -> FloatArray | None:
@@ -116,7 +119,7 @@ def hear(model: Model, rows: Sequence[Row], hearer: Hearer, progress: Progress =
     heard = []
     for row in rows:
         features = hearer.row(row) if row.path is not None else None
-        heard.append(Heard(row.label, features, model.read(row.metadata) if row.metadata.fields else None))
+        heard.append(Heard(row.label, features, model.inputs["text"].read(Track(None, row.metadata))))
         progress(1)
     return heard
 
@@ -126,11 +129,11 @@ def answer(model: Model, heard: Sequence[Heard]) -> dict[Mode, Answers]:
     found: dict[Mode, list[tuple[int, FloatArray]]] = {mode: [] for mode in MODES}
     for row in heard:
         if row.features is not None and row.reading is not None:
-            found["both"].append((row.label, model.identify(row.features, row.reading).mean))
+            found["both"].append((row.label, _answer(model, row.features, row.reading)))
         if row.features is not None:
-            found["audio_only"].append((row.label, model.identify(row.features, None).mean))
+            found["audio_only"].append((row.label, _answer(model, row.features, None)))
         if row.reading is not None:
-            found["text_only"].append((row.label, model.identify(None, row.reading).mean))
+            found["text_only"].append((row.label, _answer(model, None, row.reading)))
     return {
         mode: Answers(np.array([label for label, _ in given], np.int64), np.stack([p for _, p in given]))
         for mode, given in found.items()
@@ -138,14 +141,25 @@ def answer(model: Model, heard: Sequence[Heard]) -> dict[Mode, Answers]:
     }
 
 
+def _answer(model: Model, features: FloatArray | None, reading: Reading | None) -> FloatArray:
+    given = {} if features is None else {"audio": features}
+    given |= {} if reading is None else {"text": reading.vector}
+    mode = frozenset(given if reading is None or reading.informative else given.keys() - {"text"})
+    return model.combine(given, mode).probabilities
+
+
 def report(model: Model, answers: dict[Mode, Answers]) -> Evaluation:
     """The figures of each case."""
     codes = [label.code for label in model.manifest.labels]
-    thresholds = model.manifest.thresholds
+    least = getattr(model.manifest, "thresholds", Thresholds())
     return {
-        mode: case_report(given.labels, given.probabilities, codes, getattr(thresholds, mode), thresholds.of_languages(mode))
+        mode: case_report(given.labels, given.probabilities, codes, getattr(least, mode), _by_language(least, mode))
         for mode, given in answers.items()
     }
+
+
+def _by_language(thresholds: Thresholds, mode: Mode) -> dict[str, float]:
+    return {} if mode == "audio_only" else thresholds.by_language
 
 
 def evaluate(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from app.families.contract import Mode
+from app.families.lrid_net.config import ModeName as Mode
 from app.lab.evaluation.report import MODES, TITLES, LabelReport, Measured
 
 COLOURS: dict[Mode, str] = {"both": "#1f6f78", "audio_only": "#d9822b", "text_only": "#6c5b9e"}

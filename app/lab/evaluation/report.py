@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain import FloatArray
-from app.families.contract import Mode
+from app.families.lrid_net.config import ModeName as Mode
 from app.lab.evaluation import metrics
 
 MODES: tuple[Mode, ...] = ("both", "audio_only", "text_only")

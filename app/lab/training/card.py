@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from app.families.contract import Mode
 from app.families.lrid_net.config import LridNetManifest
+from app.families.lrid_net.config import ModeName as Mode
 from app.lab.evaluation.calibrate import WANTED_PRECISION, Calibration
 from app.lab.evaluation.evaluate import TITLES, Evaluation, markdown
 

@@ -16,7 +16,8 @@ from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.audio.windows import fit_window
 from app.domain import FloatArray
 from app.families.lrid_net.config import ListenConfig
-from app.families.lrid_net.read import LangdetectReader, langdetect_languages
+from app.families.lrid_net.profiles import langdetect_languages
+from app.families.lrid_net.read import LangdetectReader
 from app.lab.corpus.check import FATAL, check_rows
 from app.lab.corpus.manifest import Finding
 from app.lab.training import augment

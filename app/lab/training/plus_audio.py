@@ -67,7 +67,7 @@ def hear_corpus(model: Trunk, rows: Sequence[Row], cache: Path, progress: Progre
         key = str(row.path)
         if key not in known:
             heard = hearer.row(row)
-            known[key] = np.zeros((0, model.n_audio_features), np.float32) if heard is None else heard
+            known[key] = np.zeros((0, model.network.f.n_features), np.float32) if heard is None else heard
             fresh += 1
             if fresh % SAVE_EVERY == 0:
                 _store(path, known)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.families.contract import Mode
+from app.families.lrid_net.config import ModeName as Mode
 from app.lab.evaluation.calibrate import LEAST_ANSWERED, TEMPERATURES, UNREACHABLE, Calibration, calibrate, softmax
 from app.lab.evaluation.metrics import coverage_at_precision, expected_calibration_error
 from app.lab.training.plus_data import Float64

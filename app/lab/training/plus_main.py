@@ -71,7 +71,7 @@ def make(recipe: Recipe) -> Path:
         n_text_rows=networks[0][1],
         trunk=trunk,
         trunk_tensors=read_weights(folder, read_release(folder)),
-        audio_weight=torch.zeros(n_units, trunk.n_audio_features),  # not listened to: see plus_audio
+        audio_weight=torch.zeros(n_units, trunk.network.f.n_features),  # not listened to: see plus_audio
     )
     release = PlusReleaseConfig(
         store=recipe.store,

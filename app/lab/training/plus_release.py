@@ -19,9 +19,10 @@ from torch import Tensor
 
 from app.domain import METADATA_FIELDS, FloatArray, Metadata
 from app.errors import ReleaseError
-from app.families.contract import Mode, Temperatures, Thresholds
 from app.families.golden import Golden, GoldenCase, Tone
 from app.families.golden import answer as golden_answer
+from app.families.lrid_net.config import ModeName as Mode
+from app.families.lrid_net.config import Temperatures, Thresholds
 from app.families.lrid_net.model import listen_to_zeros
 from app.families.lrid_net_plus.config import LridNetPlusManifest
 from app.families.lrid_net_plus.model import TABLE, LridNetPlusModel
@@ -86,7 +87,9 @@ def make_plus_release(config: PlusReleaseConfig, trained: PlusConfig, parts: Par
     if parts.listens:
         calibration.modes.update(_calibrations_with_audio(config, trained, plain))
     else:
-        nothing = plain.identify(np.zeros((1, plain.n_audio_features), np.float32), None).mean
+        nothing = plain.combine(
+            {"audio": np.zeros((1, plain.network.f.n_features), np.float32)}, frozenset({"audio"})
+        ).probabilities
         alone = replace(calibration.modes["audio_only"], temperature=temperature_of_nothing(nothing, mix))
         calibration.modes["audio_only"] = alone
     manifest = draft.model_copy(

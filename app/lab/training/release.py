@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from app.errors import ReleaseError
-from app.families.contract import Label, Mode, Temperatures, Thresholds
+from app.families.contract import Label
 from app.families.golden import Golden, GoldenCase, Tone
 from app.families.golden import answer as golden_answer
-from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
+from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig, Temperatures, Thresholds
+from app.families.lrid_net.config import ModeName as Mode
 from app.families.lrid_net.model import LridNetModel
-from app.families.lrid_net.read import langdetect_languages
+from app.families.lrid_net.profiles import langdetect_languages
 from app.lab.evaluation.calibrate import Calibration, calibrate
 from app.lab.evaluation.evaluate import Evaluation, EvaluationSet, Heard, Hearer, Progress, answer, hear, report
 from app.lab.training import card, checkpoint

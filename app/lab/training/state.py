@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from app.families.lrid_net.network import LridNet
-from app.families.lrid_net.read import langdetect_languages
+from app.families.lrid_net.profiles import langdetect_languages
 from app.lab.training import checkpoint
 from app.lab.training.config import VARIANTS, TrainConfig
 from app.lab.training.data import Data

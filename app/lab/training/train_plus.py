@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy, dropout, embedding_bag, linear, r
 from app.families.contract import Label
 from app.families.lrid_net.config import NetworkConfig
 from app.families.lrid_net.network import LridNet
-from app.families.lrid_net.read import langdetect_languages
+from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net_plus.config import N_FIELDS, PlusReadConfig
 from app.families.lrid_net_plus.read import FieldReader
 from app.families.prior import MUSIC4ALL

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from app.families.contract import Mode
+from app.families.lrid_net.config import ModeName as Mode
 from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.network import LridNet
 from app.lab.training.config import VARIANTS, TrainConfig

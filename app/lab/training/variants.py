@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from app.families.contract import Mode
+from app.families.lrid_net.config import ModeName as Mode
 from app.lab.evaluation import metrics
 from app.lab.training.config import TrainConfig, VariantName
 from app.lab.training.data import prepare

@@ -15,8 +15,8 @@ import pytest
 
 from app.domain import Metadata
 from app.errors import ReleaseError
-from app.families.lrid_net.draws import Choices, WordStream
-from app.families.lrid_net.read import LangdetectReader, langdetect_languages
+from app.families.lrid_net.profiles import langdetect_languages
+from app.families.lrid_net.read import LangdetectReader
 
 REPOSITORY = Path(__file__).parents[4]
 TEXTS = (
@@ -119,7 +119,8 @@ def test_every_process_gets_the_same_answer(reader: LangdetectReader) -> None:
     """A fresh interpreter with other string hashes; which also shows that reading needs no torch."""
     script = (
         "import json, sys\n"
-        "from app.families.lrid_net.read import LangdetectReader, langdetect_languages\n"
+        "from app.families.lrid_net.profiles import langdetect_languages\n"
+        "from app.families.lrid_net.read import LangdetectReader\n"
         "reader = LangdetectReader(langdetect_languages(), seed=0)\n"
         "vectors = [reader.vector_of(text).tobytes().hex() for text in json.load(sys.stdin)]\n"
         "json.dump({'vectors': vectors, 'torch': 'torch' in sys.modules}, sys.stdout)\n"
@@ -137,21 +138,3 @@ def test_every_process_gets_the_same_answer(reader: LangdetectReader) -> None:
         found = json.loads(done.stdout)
         assert found["vectors"] == [reader.vector_of(text).tobytes().hex() for text in TEXTS]
         assert not found["torch"]
-
-
-@pytest.mark.parametrize("seed", [0, 1, 20210909, -3, 2**70])
-@pytest.mark.parametrize("n", [1, 2, 3, 37, 64, 1000, 30_000])
-def test_choices_and_deviates_are_those_of_random(seed: int, n: int) -> None:
-    """Trials as langdetect has them: a deviate each, then choices; the second deviate of a pair needs no words."""
-    generator = random.Random(seed)
-    choices = Choices(stream := WordStream(seed, n_choices=7 * 1001), n)
-    place = 0
-    for trial in range(7):
-        if trial % 2 == 0:
-            pair = stream.normal_pair(place)
-            place += 4
-        assert pair[trial % 2] == generator.gauss(0.0, 1.0)
-        first = choices.first_from(place)
-        expected = [generator.choice(range(n)) for _ in range(1001)]
-        assert choices.take(first, 1001).tolist() == expected
-        place = choices.place_after(first + 1000)

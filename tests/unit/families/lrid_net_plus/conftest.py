@@ -10,7 +10,7 @@ from torch import Tensor
 from app.families.contract import Label, Temperatures, Thresholds
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
 from app.families.lrid_net.network import LridNet
-from app.families.lrid_net.read import langdetect_languages
+from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net_plus.config import LridNetPlusManifest, PlusReadConfig
 from app.families.lrid_net_plus.model import TABLE
 from app.families.lrid_net_plus.read import PlusReader

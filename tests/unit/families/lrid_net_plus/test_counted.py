@@ -8,8 +8,7 @@ from langdetect.detector import Detector
 from langdetect.detector_factory import DetectorFactory
 
 from app.domain import FloatArray
-from app.families.lrid_net.profiles import PROFILES, Profiles
-from app.families.lrid_net.read import langdetect_languages
+from app.families.lrid_net.profiles import PROFILES, Profiles, langdetect_languages
 from app.families.lrid_net_plus.config import default_scripts
 from app.families.lrid_net_plus.counted import Explanations, ngram_keys, owners
 from app.families.lrid_net_plus.loops import explain, share_scripts, weigh

@@ -9,7 +9,7 @@ import pytest
 
 from app.families.contract import Label
 from app.families.lrid_net.config import NetworkConfig
-from app.families.lrid_net.read import langdetect_languages
+from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net_plus.config import PlusReadConfig
 from app.families.lrid_net_plus.read import FieldReader
 from app.lab.training.corpus import Row, read_manifest

@@ -16,7 +16,7 @@ from app.families.contract import Temperatures, Thresholds
 from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
 from app.families.lrid_net.model import LridNetModel
 from app.families.lrid_net.network import LridNet
-from app.families.lrid_net.read import langdetect_languages
+from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net_plus.model import LridNetPlusModel
 from app.families.store import load_model
 from app.lab.evaluation.calibrate import UNREACHABLE
