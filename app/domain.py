@@ -121,7 +121,8 @@ class Scores:
     windows: FloatArray  # (n_windows, n_classes); no rows without audio
     unsung: float = 0.0  # probability that nothing is sung
     windows_unsung: FloatArray | None = None  # (n_windows,); None: the release cannot tell
-    shares: FloatArray | None = None  # (n_classes,) of what is sung, by windows; None: the release cannot tell
+    shares: FloatArray | None = None  # (n_classes,) of what is sung, where that is surely several languages
+    enough: bool = False  # further windows would hardly change the answer
 
 
 Reason = Literal["not_given", "not_trusted", "no_text_features", "silent"]

@@ -106,7 +106,7 @@ class AudioBranch:
 
     window: WindowSpec
     listener: Listener
-    first_windows: int | None = None  # decoded and listened to before `Model.enough` is asked; None: all
+    first_windows: int | None = None  # decoded and listened to before `Scores.enough` is asked; None: all
     most_windows: int | None = None  # of a track, unless the client asks for another number; None: the setting's
 
 
@@ -140,6 +140,3 @@ class Model(Protocol):
 
         `mode` holds the modalities that count: those with features, less those that are not informative.
         """
-
-    def enough(self, scores: Scores, mode: Mode) -> bool:
-        """Whether further windows would hardly change the answer."""

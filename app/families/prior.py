@@ -67,9 +67,6 @@ class UnderPrior:
         windows = corrected(scores.windows, self._ratio)
         return replace(scores, windows=windows, probabilities=corrected(scores.probabilities, self._ratio))
 
-    def enough(self, scores: Scores, mode: Mode) -> bool:
-        return self._model.enough(scores, mode)
-
 
 def under_prior(model: Model, catalogue: str) -> Model:
     """The model as a catalogue's class mix wants it; itself under `training`. Raises ReleaseError."""

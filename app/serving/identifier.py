@@ -142,7 +142,7 @@ class Identifier:
             some = windows[first : first + step]
             found = await batcher.listen(some, work.options.deadline)
             work.hear(some, found.features, found.queue_seconds, found.model_seconds)
-            if until_sure and self.model.enough(self._combine(work), work.mode):
+            if until_sure and self._combine(work).enough:
                 return True
         return False
 

@@ -60,10 +60,6 @@ class NetworkModel(Generic[M]):
         mean = rows[0] if len(rows) == 1 else rows.mean(axis=0)
         return Scores(mean, rows if AUDIO in features else rows[:0])
 
-    def enough(self, scores: Scores, mode: Mode) -> bool:
-        """The paper's network listens to all windows."""
-        return False
-
 
 class LridNetModel(NetworkModel[LridNetManifest]):
     """A release of the family `lrid_net`."""
