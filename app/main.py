@@ -30,7 +30,6 @@ from app.http.problem import on_lrid_error
 from app.http.routes import IDENTIFY_PATH, build_router
 from app.http.shortcut import Shortcut
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
-from app.serving.board import ReleaseBoard
 from app.serving.decoding import Decoding
 from app.serving.device import DeviceThread
 from app.serving.health import Health
@@ -58,19 +57,16 @@ class Application(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def create_app(
-    settings: Settings | None = None, *, board: ReleaseBoard | None = None, opens_when_ready: bool = False
-) -> FastAPI:
-    """A whole server. Nothing is shared between two of them; nothing is started before its lifespan begins.
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build a whole server. Two servers share nothing; nothing starts before the lifespan begins.
 
-    `board`: where several processes agree on the release. `opens_when_ready`: the lifespan begins with loading, and fails
-    if that does; else the port opens at once, and readiness tells.
+    The port opens at once, while the release is loading; readiness turns true when it has proven itself.
     """
     settings = settings or Settings()
     metrics = Metrics()
     health = Health()
     pool = build_pool(settings)
-    service = Service(health, pool, partial(build_identifier, settings, pool, metrics), settings.model, board)
+    service = Service(health, pool, partial(build_identifier, settings, pool, metrics), settings.model)
     body = BodyReader(
         max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
         max_metadata_characters=settings.max_metadata_characters,
@@ -80,16 +76,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = service.start()
-        if opens_when_ready:
-            await loading
-            if service.loaded is None:
-                raise RuntimeError(service.health.status().reason)
+        service.start()
         with contextlib.suppress(RuntimeError, ValueError):  # signals exist in the main thread only
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
-        watching = asyncio.create_task(_publish_readiness(health, metrics))
         yield
-        watching.cancel()
         await service.stop()
 
     app = Application(title="LRID Serve", summary="Which language is this song sung in?", lifespan=lifespan)
@@ -101,13 +91,6 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     return app
-
-
-async def _publish_readiness(health: Health, metrics: Metrics) -> None:
-    """So that /metrics is right about this process also when another one answers it."""
-    while True:
-        metrics.ready.set(health.status().ready)
-        await asyncio.sleep(1.0)
 
 
 def build_pool(settings: Settings) -> DecodePool:

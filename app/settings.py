@@ -19,7 +19,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one.")
-    workers: int = Field(1, ge=1, le=64, description="Server processes, each with its own model. Keep 1 on a GPU.")
+    workers: int = Field(1, ge=1, description="Always 1: a server is one process. For more, run replicas behind a balancer.")
     model_store: Path = Field(REPOSITORY / "model_store", description="Folder with `<family>/<release>/`.")
     model: str = Field("lrid_net_plus/3", description="Release to serve: `family/release`, or `family` for its newest.")
     catalog_prior: str = Field(
@@ -76,6 +76,16 @@ class Settings(BaseSettings):
     requests_per_minute: float = Field(0.0, ge=0, description="Rate limit of each key; 0 = none.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
+
+    @field_validator("workers")
+    @classmethod
+    def _one_process(cls, workers: int) -> int:
+        if workers > 1:
+            raise ValueError(
+                f"LRID_WORKERS={workers} is not supported: a server is one process for all cores. Run replicas behind a "
+                "load balancer instead: several containers (compose), `replicas` (Kubernetes, see app/ops), or Ray Serve"
+            )
+        return workers
 
     @field_validator("api_keys", "admin_keys", mode="before")
     @classmethod

@@ -77,7 +77,7 @@ def serve(
     model: Model = None,
     device: Device = None,
     precision: Annotated[str | None, typer.Option(help="`auto`, `fp32`, `bf16`, `fp16` or `int8`.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Server processes, each with its own model.")] = None,
+    workers: Annotated[int | None, typer.Option(hidden=True, help="Always 1; more gets an error that says how.")] = None,
     decode_workers: Annotated[int | None, typer.Option(help="Processes that decode audio.")] = None,
     log_level: Annotated[str | None, typer.Option(help="`debug`, `info`, `warning` or `error`.")] = None,
 ) -> None:

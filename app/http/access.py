@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import mmap
-import os
 import time
-from array import array
-from collections.abc import Iterable, MutableSequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import RateLimited, Unauthorized
 from app.http.problem import on_lrid_error
-from app.serving.metrics import MULTIPROCESS_FOLDER
 
 ADMIN_PREFIX = "/admin/"
 
@@ -33,36 +27,23 @@ def digest(key: str) -> bytes:
 
 
 class TokenBucket:
-    """`per_minute` requests a minute, in bursts of up to that many."""
+    """Allows `per_minute` requests per minute, in bursts of up to that many."""
 
-    def __init__(self, per_minute: float, state: MutableSequence[float] | None = None) -> None:
-        """`state`: tokens, and time.monotonic() when they were counted; zeros at first. Processes may share it."""
-        self._capacity = max(per_minute, 1.0)  # less than one a minute must still add up to one
+    def __init__(self, per_minute: float) -> None:
+        self._capacity = max(per_minute, 1.0)  # rates below one per minute must still add up to one request
         self._per_second = per_minute / 60
-        self._state = array("d", (0, 0)) if state is None else state
+        self._tokens = self._capacity
+        self._counted_at = time.monotonic()
 
     def take(self) -> float:
         """0 if a request may pass; else seconds until the next one may."""
         now = time.monotonic()
-        tokens, counted_at = self._state
-        tokens = min(self._capacity, tokens + (now - counted_at) * self._per_second) if counted_at else self._capacity
-        passes = tokens >= 1
-        self._state[0], self._state[1] = tokens - passes, now
-        return 0.0 if passes else (1 - tokens) / self._per_second
-
-
-def _states(n: int) -> list[MutableSequence[float]]:
-    """Of n buckets. Where several processes serve, in a file that they share.
-
-    Without a lock: two that count in the same microsecond let one request too many pass, but a process that is stopped
-    holds up nobody.
-    """
-    if MULTIPROCESS_FOLDER not in os.environ:
-        return [array("d", (0, 0)) for _ in range(n)]
-    with (Path(os.environ[MULTIPROCESS_FOLDER]) / "rates").open("a+b") as file:
-        file.truncate(16 * n)
-        shared = memoryview(mmap.mmap(file.fileno(), 16 * n)).cast("d")
-    return [cast("MutableSequence[float]", shared[2 * i : 2 * i + 2]) for i in range(n)]
+        self._tokens = min(self._capacity, self._tokens + (now - self._counted_at) * self._per_second)
+        self._counted_at = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._per_second
+        self._tokens -= 1
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +62,8 @@ class Access:
     def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
         self.app = app
         self._rules = rules
-        self._buckets: dict[bytes, TokenBucket] = {}
-        if rules.requests_per_minute and rules.api_keys:
-            states = zip(rules.api_keys, _states(len(rules.api_keys)), strict=True)
-            self._buckets = {key: TokenBucket(rules.requests_per_minute, state) for key, state in states}
+        keys = rules.api_keys if rules.requests_per_minute else ()
+        self._buckets = {key: TokenBucket(rules.requests_per_minute) for key in keys}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -70,7 +70,7 @@ def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics,
     @router.post("/admin/releases", responses=_problems())
     async def swap(release: SwapRequest) -> ReleaseName:
         """Load another release, prove it, and serve it. Needs an admin key. Nothing in flight is disturbed."""
-        return release_name((await service.swap_everywhere(release.model)).model.manifest)
+        return release_name((await service.swap(release.model)).model.manifest)
 
     _add_health(router, service)
     return router

@@ -5,24 +5,22 @@ from __future__ import annotations
 import logging
 import logging.config
 import os
-import tempfile
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from functools import partial
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import uvicorn
 
 from app.logs import log_config
+from app.main import create_app
 from app.server.connections import BoundedProtocol, raise_file_limit
 from app.settings import Settings
-from app.workers import Supervisor
 
 log = logging.getLogger("lrid.server")
 
 STARTUP_FAILURE = 3  # exit code, as uvicorn's
-_FAREWELL_SECONDS = 10.0  # for what a process does after draining
 
 
 class Server(uvicorn.Server):
@@ -60,19 +58,11 @@ def serve(settings: Settings) -> None:
     logging.config.dictConfig(log_config(settings.log_level))
     if unknown := unknown_settings(os.environ):
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
-    export(settings)
     let_threads_sleep()
     raise_file_limit()
-    config = configure(settings, "app.main:create_app")
-    if settings.workers == 1:
-        server = Server(config, settings.drain_delay_seconds)
-        server.run()
-        finish(server)
-    listening = config.bind_socket()
-    listening.listen(config.backlog)  # from here on nobody is turned away
-    patience_seconds = settings.drain_delay_seconds + settings.drain_timeout_seconds + _FAREWELL_SECONDS
-    with tempfile.TemporaryDirectory(prefix="lrid-") as folder:
-        Supervisor(listening, settings.workers, Path(folder), patience_seconds).run()
+    server = Server(configure(settings), settings.drain_delay_seconds)
+    server.run()
+    finish(server)
 
 
 def let_threads_sleep() -> None:
@@ -85,10 +75,10 @@ def let_threads_sleep() -> None:
         os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 
 
-def configure(settings: Settings, app: str | Callable[..., Any]) -> uvicorn.Config:
-    """uvicorn's configuration; `app` makes the application."""
+def configure(settings: Settings) -> uvicorn.Config:
+    """uvicorn's configuration for this service."""
     return uvicorn.Config(
-        app,
+        partial(create_app, settings),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -113,10 +103,3 @@ def unknown_settings(environ: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: most likely misspelt ones."""
     known = {f"LRID_{name.upper()}" for name in Settings.model_fields} | {"LRID_DATA"}  # that one is training's
     return sorted(name for name in environ if name.upper().startswith("LRID_") and name.upper() not in known)
-
-
-def export(settings: Settings) -> None:
-    """Settings become environment variables, from which every server process makes its own. Keys are there already."""
-    keys = {"api_keys", "admin_keys"}
-    for name, value in settings.model_dump(mode="json", exclude_unset=True, exclude=keys).items():
-        os.environ[f"LRID_{name.upper()}"] = str(value)

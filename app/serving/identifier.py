@@ -59,8 +59,6 @@ class Identifier:
         self.batcher = batcher
         self._decoding = decoding
         self._max_windows = max_windows
-        self.leases = 0  # requests that may still use this identifier
-        self.returned = asyncio.Event()  # set whenever a lease ends
         self._windows_per_track = 4.0  # smoothed: what a file in decoding will add to the queue; a guess until one has
         self._tracks = 0
 

@@ -1,16 +1,10 @@
-"""Every number an operator can watch. One registry a server, so that two servers can live in one process (tests do)."""
+"""Every number an operator can watch. One registry per server, so that two servers can live in one process, as in tests."""
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-
-MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own variable; set when there are several workers
 
 STAGES = ("decode", "read", "queue", "model", "total")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -37,11 +31,13 @@ class Metrics:
         self.batch_size = Histogram(
             "lrid_batch_size", "Windows in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=r
         )
-        self.queue_items = _gauge("lrid_queue_items", "Windows waiting for the device.", r)
-        self.queue_audio_seconds = _gauge("lrid_queue_audio_seconds", "Seconds of audio waiting for the device.", r)
-        self.in_flight = _gauge("lrid_in_flight_requests", "Requests to /identify being worked on.", r)
-        self.upload_bytes = _gauge("lrid_upload_bytes", "Bytes of audio that requests hold, from upload to answer.", r)
-        self.decoding = _gauge("lrid_decoding_requests", "Files being decoded or waiting for a decoder.", r)
+        self.queue_items = Gauge("lrid_queue_items", "Windows waiting for the device.", registry=r)
+        self.queue_audio_seconds = Gauge("lrid_queue_audio_seconds", "Seconds of audio waiting for the device.", registry=r)
+        self.in_flight = Gauge("lrid_in_flight_requests", "Requests to /identify being worked on.", registry=r)
+        self.upload_bytes = Gauge(
+            "lrid_upload_bytes", "Bytes of audio that requests hold, from upload to answer.", registry=r
+        )
+        self.decoding = Gauge("lrid_decoding_requests", "Files being decoded or waiting for a decoder.", registry=r)
         self.decode_failures = Counter(
             "lrid_decode_failures_total", "Audio that could not be used, by error code.", ["reason"], registry=r
         )
@@ -67,12 +63,9 @@ class Metrics:
             "Always 1; the labels name the release being served.",
             ["family", "release", "sha256", "device", "precision"],
             registry=r,
-            multiprocess_mode="livemax",
         )
-        self.ready = Gauge(
-            "lrid_ready", "1 while every server process accepts work, else 0.", registry=r, multiprocess_mode="livemin"
-        )
-        # labels() is dear: children that were asked for once are kept.
+        self.ready = Gauge("lrid_ready", "1 while the server accepts work, else 0.", registry=r)
+        # labels() is slow: keep each child after its first use.
         self._by_stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
         self._by_outcome: dict[tuple[str, str], Counter] = {}
         self._by_language: dict[str, Counter] = {}
@@ -101,9 +94,7 @@ class Metrics:
     def name_release(self, *labels: str) -> None:
         """The release that is served from now on, by the labels of `model_info`."""
         if self._release not in (None, labels):
-            self.model_info.labels(*self._release).set(0)
-            if MULTIPROCESS_FOLDER not in os.environ:  # there nothing can be taken back; `exposition` leaves zeros out
-                self.model_info.remove(*self._release)
+            self.model_info.remove(*self._release)
         self._release = labels
         self.model_info.labels(*labels).set(1)
 
@@ -113,24 +104,5 @@ class Metrics:
         self.queue_audio_seconds.set(audio_seconds)
 
     def exposition(self) -> bytes:
-        """Prometheus text format; the sum over all server processes when there are several."""
-        folder = os.environ.get(MULTIPROCESS_FOLDER)
-        if folder is None:
-            return generate_latest(self.registry)
-        _forget_the_dead(Path(folder))
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-        lines = generate_latest(registry).splitlines(keepends=True)
-        return b"".join(line for line in lines if not (line.startswith(b"lrid_model_info{") and line.endswith(b" 0.0\n")))
-
-
-def _gauge(name: str, help_text: str, registry: CollectorRegistry) -> Gauge:
-    return Gauge(name, help_text, registry=registry, multiprocess_mode="livesum")
-
-
-def _forget_the_dead(folder: Path) -> None:
-    """Gauges of processes that ended without goodbye would count for ever; counters are kept."""
-    for path in folder.glob("gauge_live*_*.db"):
-        found = re.search(r"_(\d+)\.db$", path.name)
-        if found and not Path(f"/proc/{found[1]}").exists():
-            mark_process_dead(int(found[1]), path=str(folder))  # type: ignore[no-untyped-call]
+        """All metrics in Prometheus text format."""
+        return generate_latest(self.registry)

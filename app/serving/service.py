@@ -1,4 +1,4 @@
-"""The life of the server behind the port: loading, serving, draining."""
+"""The life of the server behind the port: loading, serving, swapping releases, draining."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 from app.audio.pool import DecodePool
 from app.errors import Draining, LridError, NotReady, SwapInProgress
-from app.serving.board import ReleaseBoard
 from app.serving.health import Health
 from app.serving.identifier import Identifier
 from app.serving.memory import release_memory, trim
@@ -18,126 +17,131 @@ from app.serving.memory import release_memory, trim
 log = logging.getLogger("lrid.service")
 
 RETRY_WHILE_LOADING_SECONDS = 3.0
-LETTING_GO_SECONDS = 1.0  # until the threads of a replaced release have ended; before that its memory is not free
-LETTING_GO_TRIES = 10  # then somebody holds it, and the log says so
+RELEASE_WAIT_SECONDS = 1.0  # for the threads of a replaced release to end; before that its memory is not free
+RELEASE_TRIES = 10  # after that, a reference to it has leaked, and an error is logged
 TRIM_SECONDS = 60.0
 
 
-class Service:
-    """Owns what must be started and stopped. `build` makes the identifier of a release, its batcher running."""
+class ServedRelease:
+    """The identifier of one release, and the number of requests that use it."""
 
-    def __init__(
-        self,
-        health: Health,
-        pool: DecodePool,
-        build: Callable[[str], Awaitable[Identifier]],
-        model: str,
-        board: ReleaseBoard | None = None,
-    ) -> None:
-        """`model` is the release to serve first, as the settings name it; what is on the board goes before it."""
+    def __init__(self, identifier: Identifier) -> None:
+        self.identifier = identifier
+        self._leases = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @contextmanager
+    def lease(self) -> Iterator[Identifier]:
+        """Keep the identifier running until the block ends."""
+        self._leases += 1
+        self._unused.clear()
+        try:
+            yield self.identifier
+        finally:
+            self._leases -= 1
+            if not self._leases:
+                self._unused.set()
+
+    async def retire(self) -> None:
+        """Stop the identifier once its last request is answered."""
+        await self._unused.wait()
+        await self.identifier.stop()
+
+
+class Service:
+    """Owns what must be started and stopped."""
+
+    def __init__(self, health: Health, pool: DecodePool, build: Callable[[str], Awaitable[Identifier]], model: str) -> None:
+        """`build` makes the running identifier of a release; `model` names the release to serve first."""
         self.health = health
         self._pool = pool
         self._build = build
         self._model = model
-        self._board = board or ReleaseBoard()
-        self._identifier: Identifier | None = None
+        self._served: ServedRelease | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._swapping = False
         self._refusing = False
 
-    def start(self) -> asyncio.Task[None]:
-        """Begin to load in the background. The task ends when that is over, for better or worse."""
-        self._in_background(_trim_now_and_then())
-        return self._in_background(self._load())
+    def start(self) -> None:
+        """Begin to load in the background."""
+        self._in_background(_trim_regularly())
+        self._in_background(self._load())
 
     def leave(self) -> None:
-        """From now on readiness is false, so that balancers look elsewhere; what comes nevertheless is answered."""
+        """Turn readiness off, so that balancers send traffic elsewhere. Requests are still answered."""
         self.health.set_draining()
 
     def drain(self) -> None:
-        """From now on nothing new is accepted; what was accepted is finished."""
+        """Reject new requests; finish those that were accepted."""
         self.leave()
         self._refusing = True
 
     async def stop(self) -> None:
+        """Drain, and stop everything that was started."""
         self.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._identifier is not None:
-            await self._identifier.stop()
+        if self._served is not None:
+            await self._served.identifier.stop()
         await asyncio.to_thread(self._pool.close)
 
     @contextmanager
     def lease(self) -> Iterator[Identifier]:
-        """The identifier that serves a new request, to its end. Raises Draining or NotReady."""
-        identifier = self._current()
-        identifier.leases += 1
-        try:
-            yield identifier
-        finally:
-            identifier.leases -= 1
-            identifier.returned.set()
-
-    def _current(self) -> Identifier:
+        """The identifier that serves a new request to its end. Raises Draining or NotReady."""
         if self._refusing:
             raise Draining("no new requests are accepted", retry_after_seconds=1.0)
-        if self._identifier is None:
+        if self._served is None:
             reason = self.health.status().reason or "the model is loading"
             raise NotReady(reason, retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
-        if not self._identifier.healthy:
+        if not self._served.identifier.healthy:
             raise NotReady("the device is being restarted", retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
-        return self._identifier
+        with self._served.lease() as identifier:
+            yield identifier
 
     @property
     def loaded(self) -> Identifier | None:
-        """The identifier whatever the state, for pages that only describe."""
-        return self._identifier
+        """The current identifier in any state, for pages that only describe it."""
+        return None if self._served is None else self._served.identifier
 
     # --- swapping releases --------------------------------------------------------------------------------------------
 
     async def swap(self, model: str) -> Identifier:
-        """Load another release beside the one that serves, prove it, then let new requests go to it.
+        """Load another release beside the current one, prove it, then send new requests to it.
 
-        Requests that began with the old release end with it. Raises ReleaseError (the old one goes on), SwapInProgress.
+        Requests that began with the old release end with it. Raises ReleaseError (the old release stays), SwapInProgress.
         """
-        if self._swapping or self._identifier is None:
+        if self._swapping or self._served is None:
             raise SwapInProgress("a release is being loaded already")
         self._swapping = True
         try:
-            old, self._identifier = self._identifier, await self._build(model)
+            old, self._served = self._served, ServedRelease(await self._build(model))
         finally:
             self._swapping = False
         self._model = model
         log.info("now serving another release", extra={"fields": {"model": model}})
         self._in_background(_retire(old))
-        return self._identifier
-
-    async def swap_everywhere(self, model: str) -> Identifier:
-        """`swap`, then have the other processes of this service do the same."""
-        identifier = await self.swap(model)
-        self._board.write(_reference(identifier))
-        return identifier
+        return self._served.identifier
 
     def reload(self) -> None:
-        """SIGHUP: resolve the name of the release again (a family's newest may be another now) and swap to it."""
+        """SIGHUP: resolve the name of the release again (a family may have a newer one now) and swap to it."""
         self._in_background(self._reload())
 
     async def _reload(self) -> None:
-        model = self._board.read() or self._model
-        if self._identifier is not None and model == _reference(self._identifier):
+        if self.loaded is not None and self._model == _reference(self.loaded):
             return  # releases never change
         try:
-            await self.swap(model)
+            await self.swap(self._model)
         except LridError as error:
-            log.error("reload refused, the old release goes on: %s", error.detail)
+            log.error("reload rejected, the old release stays: %s", error.detail)
         except Exception:
-            log.exception("reload failed, the old release goes on")
+            log.exception("reload failed, the old release stays")
 
     async def _load(self) -> None:
         try:
             await asyncio.to_thread(self._pool.start)
-            self._identifier = await self._build(self._board.read() or self._model)
+            self._served = ServedRelease(await self._build(self._model))
         except LridError as error:
             log.error("the release cannot be served: %s", error.detail)
             self.health.set_failed(error.detail)
@@ -145,18 +149,14 @@ class Service:
             log.exception("loading failed")
             self.health.set_failed("loading failed; the log says why")
         else:
-            self.health.add_check("batcher", lambda: self._identifier is not None and self._identifier.healthy)
+            self.health.add_check("batcher", lambda: self.loaded is not None and self.loaded.healthy)
             self.health.add_check("decoders", lambda: self._pool.healthy)
-            if self._board.shared:
-                self._board.take_seat()
-                self.health.add_check("all_processes", lambda: self._board.complete)
             self.health.set_ready()
 
-    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def _reference(identifier: Identifier) -> str:
@@ -164,24 +164,21 @@ def _reference(identifier: Identifier) -> str:
     return f"{manifest.family}/{manifest.release}"
 
 
-async def _trim_now_and_then() -> None:
-    """What fragments stays bounded, and a server that has nothing to do any more is small again."""
+async def _trim_regularly() -> None:
+    """Bound memory fragmentation, and shrink an idle server."""
     while True:
         await asyncio.sleep(TRIM_SECONDS)
         await asyncio.to_thread(trim)
 
 
-async def _retire(old: Identifier) -> None:
-    """Stop a replaced identifier once its last request is answered."""
-    while old.leases:
-        old.returned.clear()
-        await old.returned.wait()
-    await old.stop()
-    held = weakref.ref(old)
+async def _retire(old: ServedRelease) -> None:
+    """Stop a replaced release and check that its memory is freed."""
+    await old.retire()
+    held = weakref.ref(old.identifier)
     del old
-    for _ in range(LETTING_GO_TRIES):
-        await asyncio.sleep(LETTING_GO_SECONDS)
+    for _ in range(RELEASE_TRIES):
+        await asyncio.sleep(RELEASE_WAIT_SECONDS)
         await asyncio.to_thread(release_memory)
         if held() is None:
             return
-    log.error("a replaced release is still in memory after %g s", LETTING_GO_TRIES * LETTING_GO_SECONDS)
+    log.error("a replaced release is still in memory after %g s", RELEASE_TRIES * RELEASE_WAIT_SECONDS)

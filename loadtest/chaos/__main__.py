@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from app.server.connections import raise_file_limit
-from loadtest.chaos import ending, faults, hostile, overload, several, shipped
+from loadtest.chaos import ending, faults, hostile, overload, shipped
 from loadtest.chaos.rows import Bench, Row
 from tests.releases import write_release
 
@@ -40,10 +40,6 @@ SCENARIOS: dict[str, Callable[[Bench], list[Row]]] = {
     "odd": hostile.odd,
     "bombs": hostile.bombs,
     "sigterm": ending.sigterm,
-    "rolling": ending.rolling,
-    "swap": several.swap,
-    "workers": several.workers,
-    "same": several.same,
 }
 
 
@@ -51,7 +47,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=SCENARIOS, help="may be given several times")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each overload")
-    parser.add_argument("--workers", type=int, default=4, help="processes in the scenario of that name")
     parser.add_argument("--json", type=Path, help="where to save everything that was measured")
     parser.add_argument("--list", action="store_true", help="names of the scenarios")
     options = parser.parse_args()
@@ -66,7 +61,7 @@ def main() -> None:
             write_release(store, release=str(number), seed=number)
         for name in options.only or SCENARIOS:
             print(f"{name} ...", file=sys.stderr, flush=True)
-            found = SCENARIOS[name](Bench(store, Path(folder) / name, options.seconds, options.workers))
+            found = SCENARIOS[name](Bench(store, Path(folder) / name, options.seconds))
             print("\n".join(row.markdown for row in found), file=sys.stderr, flush=True)
             rows += found
     if options.json:

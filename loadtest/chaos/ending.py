@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 
-from loadtest.balancer import Balancer
 from loadtest.chaos.rows import Bench, Row
-from loadtest.openloop import Connections, Reply, Request, audio_post, json_post, open_loop
+from loadtest.openloop import Connections, Reply, audio_post
 from tests.service.faulty import clip
 from tests.service.live import LiveServer, wait_until
 
 SECONDS_PER_WINDOW = 0.05
 IN_FLIGHT = 120
-GOOD = {"title": "La vie en rose", "artist": "Édith Piaf"}
-DELAY_SECONDS = 3.0
 
 
 def sigterm(bench: Bench) -> list[Row]:
@@ -72,48 +68,3 @@ async def _end_under_load(live: LiveServer, again_after_seconds: float = 0.0) ->
     replies = await asyncio.gather(*tasks)
     await connections.close()
     return replies, seconds, code
-
-
-def rolling(bench: Bench) -> list[Row]:
-    """Two servers behind a balancer are replaced by two others, one after the other."""
-    requests = [audio_post(clip(0.3), None, "Connection: close"), *[json_post(GOOD, "Connection: close")] * 4]
-
-    def make(number: int) -> Request:
-        return Request("any", requests[number % len(requests)])
-
-    async def run(stack: contextlib.ExitStack) -> Counter[int]:
-        def server(name: str) -> LiveServer:
-            return stack.enter_context(bench.server(name, drain_delay_seconds=DELAY_SECONDS))[0]
-
-        first = [server(f"old-{i}") for i in range(2)]
-        async with Balancer([live.port for live in first]) as balancer:
-            ends = asyncio.Event()
-
-            async def load() -> Counter[int]:
-                outcomes: Counter[int] = Counter()
-                while not ends.is_set():
-                    sent = await open_loop(balancer.port, make, per_second=25, seconds=1)
-                    outcomes.update(one.status for one in sent)
-                return outcomes
-
-            loading = asyncio.create_task(load())
-            for i, old in enumerate(first):
-                balancer.add((await asyncio.to_thread(server, f"new-{i}")).port)
-                old.terminate()
-                await asyncio.to_thread(old.exit_code)
-                balancer.remove(old.port)
-            await asyncio.sleep(1)
-            ends.set()
-            return await loading
-
-    with contextlib.ExitStack() as stack:
-        outcomes = asyncio.run(run(stack))
-    failed = sum(n for status, n in outcomes.items() if status != 200)
-    return [
-        Row(
-            f"rolling restart of two servers behind a balancer (LRID_DRAIN_DELAY_SECONDS={DELAY_SECONDS:g})",
-            f"{failed} of {outcomes.total()} requests failed",
-            "0",
-            failed == 0,
-        )
-    ]

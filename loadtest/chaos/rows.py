@@ -37,7 +37,6 @@ class Bench:
     store: Path
     folder: Path
     seconds: float
-    n_workers: int
 
     @contextlib.contextmanager
     def server(

@@ -23,9 +23,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "http": BASE | {"settings", "audio", "families", "serving"},
     "main": BASE | {"settings", "audio", "families", "serving", "http"},
     "local": BASE | {"settings", "serving", "http", "main"},
-    "workers": BASE | {"serving"},
-    "server": BASE | {"settings", "logs", "serving", "main", "http", "workers"},
-    "worker": BASE | {"settings", "serving", "main", "server", "workers"},
+    "server": BASE | {"settings", "logs", "serving", "main", "http"},
     "lab": BASE | {"audio", "families", "settings"},  # training, evaluation, corpora: the rest never imports it
     "cli": None,  # everything
 }

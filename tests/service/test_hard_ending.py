@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from loadtest.balancer import Balancer
 from loadtest.openloop import Request, audio_post, json_post, open_loop
+from tests.service.balancer import Balancer
 from tests.service.faulty import clip
 from tests.service.live import LiveServer, wait_until
 

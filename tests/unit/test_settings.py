@@ -7,7 +7,7 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from app.server.run import export, unknown_settings
+from app.server.run import unknown_settings
 from app.settings import Settings
 
 
@@ -89,15 +89,7 @@ def test_misspelt_settings_are_noticed():
     assert unknown_settings(environ) == ["LRID_MAX_UPLOD_MB"]
 
 
-def test_server_processes_get_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path):
-    """What was given on the command line reaches other processes through the environment; what was not, does not."""
-    environ: dict[str, str] = {}
-    monkeypatch.setattr(os, "environ", environ)
-    given = Settings(model_store=tmp_path, max_windows=5, batch_wait_ms=2.5, device="cpu")
-    export(given)
-    assert environ == {
-        "LRID_MODEL_STORE": str(tmp_path),
-        "LRID_MAX_WINDOWS": "5",
-        "LRID_BATCH_WAIT_MS": "2.5",
-        "LRID_DEVICE": "cpu",
-    }
+def test_more_than_one_process_is_rejected_with_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRID_WORKERS", "2")
+    with pytest.raises(ValidationError, match=r"LRID_WORKERS=2 is not supported.*Run replicas behind a load balancer"):
+        Settings()
