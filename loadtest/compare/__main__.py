@@ -135,14 +135,11 @@ def _environment(part: Contender, folder: Path) -> Environment:
 
 
 def _trunk_per_second(store: Path) -> float:
-    """The bare trunk's best rate, in a process of its own; see loadtest/trunk.py, which has no 8 bits: then in bf16."""
-    asked = Settings().precision
-    command = [sys.executable, "-m", "loadtest.trunk", "--model-store", str(store), "--seconds", "3", "--rate-only"]
-    command += ["--precision", asked if asked in ("fp32", "bf16") else "auto"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
+    """Rate of the bare engine, in a process of its own."""
+    command = [sys.executable, "-m", "loadtest.engine", "--model-store", str(store), "--seconds", "3", "--json"]
+    found = json.loads(subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout)
     rate: float = found["windows_per_second"]
-    _say(f"bare trunk in {found['precision']}: {rate:.2f} windows/s")
+    _say(f"bare engine in {found['precision']}: {rate:.2f} windows/s")
     return rate
 
 

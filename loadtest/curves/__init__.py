@@ -1,1 +1,0 @@
-"""Cost as work grows: `python -m loadtest.curves --help`."""
