@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with the bounds it leaves to a proxy: on header time, header size, and unread bodies.
+"""uvicorn's HTTP protocol with bounds on header time, header size, and unread bodies.
 
-Deadlines of requests are the application's; a connection that never becomes a request is bounded here.
+The application bounds requests; this module bounds connections that never become a request.
 """
 
 from __future__ import annotations
@@ -17,24 +17,45 @@ from app.http.problem import problem_response
 
 HEADER_SECONDS = 10.0  # from the first byte (or the connection) to the end of a request's headers
 MAX_HEADER_BYTES = 65_536
+LINGER_SECONDS = 10.0  # for which the rest of a rejected body is read and discarded, so that the client sees the answer
+UNREAD_SECONDS = 10.0  # for which an answer waits for a client that does not read it
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
-LINGER_SECONDS = 10.0  # how long the rest of a refused body is read and thrown away, so that the client sees the answer
-UNREAD_SECONDS = 10.0  # how long an answer may wait for a client who does not read it
+
+# What BoundedProtocol uses of uvicorn beyond its documentation; the minor version of uvicorn is bounded for this, and a test
+# checks that the names exist. Of these, `_start_asgi_task` is private.
+UVICORN_METHODS = (
+    "connection_made",
+    "connection_lost",
+    "data_received",
+    "on_message_begin",
+    "on_url",
+    "on_header",
+    "on_headers_complete",
+    "on_body",
+    "on_message_complete",
+    "on_response_complete",
+    "timeout_keep_alive_handler",
+    "pause_writing",
+    "resume_writing",
+    "_start_asgi_task",
+)
+UVICORN_STATE = ("cycle", "flow", "loop", "pipeline", "timeout_keep_alive", "timeout_keep_alive_task", "transport")
+UVICORN_CYCLE = ("disconnected", "message_event", "response_complete")
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes what dawdles. Each timer is one `call_later`, cancelled in time by every ordinary request."""
+    """Closes slow connections. Each timer is one `call_later`, which an ordinary request cancels in time."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None  # closes
-        self._abort_timer: asyncio.TimerHandle | None = None  # for where closing would wait for the client
-        self._barren_bytes = 0  # that came since the last byte of a body or the last end of headers or of a message
-        self._header_bytes = 0  # of the request line and the headers of the message at hand
-        self._refused = False
+        self._abort_timer: asyncio.TimerHandle | None = None  # aborts where closing would wait for the client
+        self._idle_bytes = 0  # received since the last byte of a body or the last end of headers or of a message
+        self._header_bytes = 0  # of the request line and the headers of the current message
+        self._rejected = False
         self._in_headers = True  # a new connection owes headers
         self._in_body = False
-        self._answering: RequestResponseCycle | None = None  # of pipelined requests the one that runs; `cycle` is the last
+        self._answering: RequestResponseCycle | None = None  # the pipelined request that runs; `cycle` is the last one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -45,16 +66,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._cancel_abort()
         super().connection_lost(exc)
         if self._answering is not None and not self._answering.response_complete:
-            self._answering.disconnected = True  # uvicorn tells only the last of pipelined requests
+            self._answering.disconnected = True  # uvicorn notifies only the last of pipelined requests
             self._answering.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        self._barren_bytes += len(data)
+        self._idle_bytes += len(data)
         super().data_received(data if self._in_body else _without_upgrade(data))
-        if self._barren_bytes > MAX_HEADER_BYTES:  # headers, trailers or chunk extensions without end
-            self._refuse(HeadersTooLarge(f"more than {MAX_HEADER_BYTES} bytes came"))
+        if self._idle_bytes > MAX_HEADER_BYTES:  # headers, trailers or chunk extensions without end
+            self._reject(HeadersTooLarge(f"more than {MAX_HEADER_BYTES} bytes came"))
         if self._is_idle and self._timer is None and self.timeout_keep_alive_task is None:
-            self._close_after(self.timeout_keep_alive)  # line ends between requests, the end of a refused body: no life
+            self._close_after(self.timeout_keep_alive)  # line ends between requests, the end of a rejected body
 
     def on_message_begin(self) -> None:
         self._in_headers = True
@@ -72,27 +93,29 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(HeadersTooLarge(f"they have {self._header_bytes} bytes"))
-        if self._refused:
+            self._reject(HeadersTooLarge(f"they have {self._header_bytes} bytes"))
+        if self._rejected:
             return
         self._in_headers = False
         self._in_body = True
-        self._barren_bytes = 0
+        self._idle_bytes = 0
         self._cancel_timer()
         super().on_headers_complete()
-        if len(self.pipeline) == 1:  # uvicorn reads nothing while a request waits for another one's answer, not even the end
+        if (
+            len(self.pipeline) == 1
+        ):  # uvicorn would read nothing, not even a disconnect, while a request waits for an earlier answer
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
-        self._barren_bytes = 0
-        if not self._refused:
+        self._idle_bytes = 0
+        if not self._rejected:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._in_body = False
-        self._barren_bytes = 0
+        self._idle_bytes = 0
         self._cancel_timer()
-        if not self._refused:
+        if not self._rejected:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -127,13 +150,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _refuse(self, error: LridError) -> None:
-        """Close; with an answer where there is no request yet that it could be taken for the answer of."""
-        self._refused = True
+    def _reject(self, error: LridError) -> None:
+        """Close the connection. Send the error only if no request is in progress; it would pass for its answer."""
+        self._rejected = True
         if self.transport.is_closing():
             return
         if self._in_headers and not self._is_answering:
-            self.transport.write(_refusal(error))
+            self.transport.write(_rejection(error))
         self._close()
 
     def _close_after(self, seconds: float) -> None:
@@ -146,7 +169,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._abort_later()
 
     def _abort_later(self) -> None:
-        """A closed connection lives on until the client has read what is left, and a paused one until it reads."""
+        """Abort in a while: a closed connection stays open until the client has read what is left."""
         if self._abort_timer is None:
             self._abort_timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
@@ -162,15 +185,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """Renames the header that asks for another protocol: a server may pass over it (RFC 9110 §7.8), as browsers and Java
-    clients expect, but the parser would take all that follows the headers, the body too, for the other protocol.
+    """Rename the Upgrade header. A server may ignore it (RFC 9110 §7.8), as browsers and Java clients expect, but the parser
+    would take everything after the headers, including the body, for the other protocol.
     """
     found = _UPGRADE.search(data, 0, data.find(b"\r\n\r\n") if b"\r\n\r\n" in data else len(data))
     return data if found is None else data[: found.start() + 2] + b"X-" + data[found.start() + 2 :]
 
 
-def _refusal(error: LridError) -> bytes:
-    """A whole response, for where there is no request yet."""
+def _rejection(error: LridError) -> bytes:
+    """A complete response, for a connection without a request."""
     response = problem_response(error, request_id="")
     head = [f"HTTP/1.1 {error.status} {error.title}".encode(), b"connection: close"]
     head += [name + b": " + value for name, value in response.raw_headers]
@@ -178,6 +201,6 @@ def _refusal(error: LridError) -> bytes:
 
 
 def raise_file_limit() -> None:
-    """As many open sockets as the system allows this process: the default soft limit is often 1,024."""
+    """Allow as many open sockets as the system permits: the default soft limit is often 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

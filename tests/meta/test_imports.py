@@ -1,15 +1,18 @@
-"""Imports point one way, and the port does not wait for torch."""
+"""Imports point one way and never in a circle, and the port does not wait for torch."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-APP = Path(__file__).resolve().parents[2] / "app"
+ROOT = Path(__file__).resolve().parents[2]
+APP = ROOT / "app"
 
 BASE = {"domain", "errors"}
 MAY_IMPORT: dict[str, set[str] | None] = {
@@ -20,6 +23,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "audio": BASE,
     "families": BASE | {"audio"},
     "serving": BASE | {"settings", "audio", "families"},
+    "catalogue": BASE | {"settings", "audio", "families", "serving"},
     "http": BASE | {"settings", "audio", "families", "serving"},
     "main": BASE | {"settings", "audio", "families", "serving", "http"},
     "local": BASE | {"settings", "serving", "http", "main"},
@@ -29,35 +33,76 @@ MAY_IMPORT: dict[str, set[str] | None] = {
 }
 
 
-def room(path: Path) -> str:
-    """The first name under app/: a folder or a file."""
-    return path.relative_to(APP).parts[0].removesuffix(".py")
-
-
-def imported_rooms(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Modules that a file imports, dotted, and whether it does so while it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    late = {id(node) for outer in ast.walk(tree) if _is_late(outer) for node in ast.walk(outer)}
+    for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module == "app":
-            names = [f"app.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = [node.module or ""]
-        found |= {name.split(".")[1] for name in names if name.startswith("app.")}
-    return found
+            names = [_module(node.module or "", alias.name) for alias in node.names]
+        yield from ((name, id(node) not in late) for name in names)
 
 
-@pytest.mark.parametrize("path", sorted(APP.rglob("*.py")), ids=lambda path: str(path.relative_to(APP)))
+def _is_late(node: ast.AST) -> bool:
+    """Run after the import: the body of a function, and what only type checkers see."""
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
+        isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    )
+
+
+def _module(package: str, name: str) -> str:
+    """`from package import name`: a module of that name, or else the package."""
+    below = ROOT / package.replace(".", "/") / name
+    return f"{package}.{name}" if below.is_dir() or below.with_suffix(".py").exists() else package
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def top_level_folder(module: str) -> str:
+    """The first name under app: a folder or a file."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+FILES = sorted(APP.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(APP)))
 def test_imports_point_one_way(path: Path) -> None:
-    here = room(path)
+    here = top_level_folder(dotted(path))
     if here == "__init__":
         return
-    assert here in MAY_IMPORT, f"{here} is a new room: say what it may import"
+    assert here in MAY_IMPORT, f"{here} is new: say what it may import"
     allowed = MAY_IMPORT[here]
     if allowed is not None:
-        assert imported_rooms(path) - {here} <= allowed
+        assert {top_level_folder(name) for name, _ in imports(path) if name.startswith("app.")} - {here} <= allowed
+
+
+def test_no_import_circles() -> None:
+    """Not even between modules of one folder, whatever is imported first."""
+    graph = {
+        dotted(path): {name for name, at_once in imports(path) if at_once and name.startswith("app.")} for path in FILES
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+@pytest.mark.parametrize(("folder", "other"), [("app", "loadtest"), ("app", "tests")])
+def test_top_level_folders_are_apart(folder: str, other: str) -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / folder).rglob("*.py")
+        for name, _ in imports(path)
+        if name.split(".")[0] == other
+    }
+    assert found == set()
 
 
 def test_the_server_starts_without_torch() -> None:

@@ -1,0 +1,43 @@
+"""uvicorn still has the names that the subclasses of app.server rely on, some of which are private."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from app.server.connections import UVICORN_CYCLE, UVICORN_METHODS, UVICORN_STATE, BoundedProtocol
+from app.server.run import Server
+
+PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+
+
+def overridden(ours: type, theirs: type) -> set[str]:
+    return {name for name, member in vars(ours).items() if inspect.isfunction(member) and name in dir(theirs)}
+
+
+def test_every_overridden_method_exists() -> None:
+    assert overridden(BoundedProtocol, HttpToolsProtocol) - {"__init__"} == set(UVICORN_METHODS)
+    assert overridden(Server, uvicorn.Server) - {"__init__"} == {"handle_exit", "on_tick"}
+
+
+def test_every_attribute_exists() -> None:
+    async def protocol() -> HttpToolsProtocol:
+        return HttpToolsProtocol(uvicorn.Config(Starlette()), ServerState(), {})
+
+    assert [name for name in UVICORN_STATE if not hasattr(asyncio.run(protocol()), name)] == []
+    source = inspect.getsource(RequestResponseCycle.__init__)
+    assert [name for name in UVICORN_CYCLE if f"self.{name} = " not in source] == []
+
+
+def test_the_minor_version_is_bounded() -> None:
+    (requirement,) = [each for each in PROJECT["project"]["dependencies"] if each.startswith("uvicorn")]
+    major, minor, *_ = version("uvicorn").split(".")
+    assert requirement == f"uvicorn[standard]>={major}.{minor},<{major}.{int(minor) + 1}"
