@@ -70,9 +70,17 @@ class MalformedMultipart(LridError):
     remedy = "Send multipart/form-data with a boundary, complete to the closing boundary; e.g. curl -F audio=@song.mp3."
 
 
+class MalformedEncoding(LridError):
+    status, code, title = 400, "malformed_encoding", "The compressed body cannot be inflated"
+    remedy = "Send one complete gzip stream with Content-Encoding: gzip, or the body uncompressed."
+
+
 class UnsupportedContentType(LridError):
-    status, code, title = 415, "unsupported_content_type", "This content type is not accepted"
-    remedy = "Send multipart/form-data (audio and metadata) or application/json (metadata only)."
+    status, code, title = 415, "unsupported_content_type", "This content type or encoding is not accepted"
+    remedy = (
+        "Send multipart/form-data (audio and metadata) or application/json (metadata only), uncompressed or with "
+        "Content-Encoding: gzip."
+    )
 
 
 class UploadTooLarge(LridError):

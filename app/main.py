@@ -8,11 +8,13 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,8 +26,10 @@ from app.families.contract import Target
 from app.http.access import Access, AccessRules, digest
 from app.http.body import BodyReader
 from app.http.gate import UploadAccount
+from app.http.head import HeadAsGet
 from app.http.identify import IdentifyEndpoint
 from app.http.middleware import RequestContext
+from app.http.openapi import describe
 from app.http.problem import on_lrid_error
 from app.http.routes import IDENTIFY_PATH, build_router
 from app.http.shortcut import Shortcut
@@ -42,6 +46,15 @@ if TYPE_CHECKING:
     from app.serving.loading import Loaded
 
 MEGABYTE = 1_000_000  # bytes
+CORS_HEADERS = (
+    "Authorization",
+    "Content-Encoding",
+    "Content-Type",
+    "traceparent",
+    "X-API-Key",
+    "X-Request-Id",
+    "X-Request-Timeout",
+)
 
 
 class Application(FastAPI):
@@ -82,11 +95,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         await service.stop()
 
-    app = Application(title="LRID Serve", summary="Which language is this song sung in?", lifespan=lifespan)
+    app = Application(
+        title="LRID Serve",
+        summary="Which language is this song sung in?",
+        version=version("lrid-serve"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    describe(app)
     app.state.service = service
     app.include_router(build_router(service, endpoint, metrics, settings.model_store))
     access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
-    app.front = RequestContext(access, is_leaving=lambda: health.draining)
+    app.front = RequestContext(_with_cors(HeadAsGet(access), settings), is_leaving=lambda: health.draining)
     app.add_exception_handler(LridError, on_lrid_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -150,6 +171,20 @@ def _access_rules(settings: Settings) -> AccessRules:
         admin_keys=tuple(digest(key.get_secret_value()) for key in settings.admin_keys),
         public_prefixes=tuple(settings.public_paths.split(",")),
         requests_per_minute=settings.requests_per_minute,
+    )
+
+
+def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Answers the preflights of pages from other origins, which carry no key; where the operator has named origins."""
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=CORS_HEADERS,
+        expose_headers=["Retry-After", "X-Request-Id"],
     )
 
 

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         "/health,/metrics,/,/docs,/openapi.json", description="Paths that need no key even when there are keys."
     )
     requests_per_minute: float = Field(0.0, ge=0, description="Rate limit of each key; 0 = none.")
+    cors_origins: str = Field(
+        "", description="Origins whose pages may ask, such as `https://example.org`, separated by commas; `*`: all."
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +17,13 @@ from app.errors import (
     UnsupportedContentType,
     UploadTooLarge,
 )
-from app.http.multipart import BYTES_PER_CHARACTER, FormLimits, Gate, read_form
+from app.http.encoding import body_chunks
+from app.http.multipart import BYTES_PER_CHARACTER, NOT_GIVEN, FormLimits, Gate, read_form
 from app.http.schemas import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
 
 ESCAPED_BYTES_PER_CHARACTER = 12  # a JSON surrogate pair, \uXXXX\uXXXX
 JSON_OVERHEAD_BYTES = 65_536  # names, options and white space
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8; some Windows programs write it
 
 
 class BodyReader:
@@ -41,7 +44,7 @@ class BodyReader:
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
             self._check_length(request)
-            form = await read_form(request.stream(), content_type, self._form_limits, FIELD_NAMES, gate)
+            form = await read_form(body_chunks(request), content_type, self._form_limits, FIELD_NAMES, gate)
             options = {name: _ascii(name, value) for name, value in form.fields.items() if name in OPTION_NAMES}
             return build_request(_merged(form.fields | options, query), form.audio, self._max_characters)
         if kind == "application/json":
@@ -55,17 +58,34 @@ class BodyReader:
 
     async def _read_json(self, request: Request) -> dict[str, Any]:
         body = bytearray()
-        async for chunk in request.stream():
+        async for chunk in body_chunks(request):
             body += chunk
             if len(body) > self._max_json_bytes:
                 raise MetadataTooLong(f"a JSON body may have {self._max_json_bytes} bytes")
-        try:
-            fields = from_json(bytes(body), allow_inf_nan=False)
-        except ValueError as error:
-            raise MalformedJson(f"the body is not valid JSON: {error}") from None
-        if not isinstance(fields, dict):
-            raise MalformedJson(f"expected a JSON object, got {type(fields).__name__}")
-        return fields
+        return json_object(bytes(body))
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Raises MalformedJson, or DuplicatePart where an object has two members of one name."""
+    body = body.removeprefix(BYTE_ORDER_MARK)
+    try:
+        fields = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise MalformedJson(f"the body is not valid JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise MalformedJson(f"expected a JSON object, got {type(fields).__name__}")
+    if body.count(b":") != len(
+        fields
+    ):  # from_json keeps the last of several members; as many colons as members: all distinct
+        json.loads(body, object_pairs_hook=_check_names)
+    return fields
+
+
+def _check_names(members: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in members]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DuplicatePart(f"the member {twice[:40]!r} was sent more than once")
 
 
 def _query_options(request: Request) -> dict[str, str]:
@@ -79,6 +99,7 @@ def _query_options(request: Request) -> dict[str, str]:
         if name in options:
             raise DuplicatePart(f"the option '{name}' was sent more than once")
         options[name] = value
+    options = {name: value for name, value in options.items() if value.encode() not in NOT_GIVEN}
     build_options(options)  # fails before a body is read
     return options
 

@@ -14,9 +14,11 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import DuplicatePart, InvalidOption, MalformedMultipart, MetadataTooLong, UploadTooLarge
+from app.http.delimiters import Delimiters
 
 MAX_PARTS = 32  # there are fewer names than that
 BYTES_PER_CHARACTER = 4  # the longest UTF-8 encoding of one character
+NOT_GIVEN = frozenset({b"", b"null", b"undefined"})  # what browsers and scripts send for a field that was left empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Gate(Protocol):
     """Decides whether audio may come in."""
 
     def open(self) -> None:
-        """The audio part begins. May raise to refuse it."""
+        """The first byte of audio has come. May raise to refuse it."""
 
     def take(self, n_bytes: int) -> None:
         """So many bytes of it came. May raise to refuse the rest."""
@@ -56,6 +58,7 @@ class _FormReader:
         self._header_value = b""
         self._disposition = b""
         self._name = ""
+        self._is_file = False
         self._chunks: list[bytes] = []
         self._size = 0
         self._seen: set[str] = set()
@@ -89,20 +92,23 @@ class _FormReader:
             raise MalformedMultipart(f"more than {MAX_PARTS} parts")
         self._seen.add(name)
         self._name = name
-        if name == "audio":
-            self._gate.open()
+        self._is_file = bool(options.get(b"filename"))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._size += end - start
         if self._name == "audio":
+            if not self._size:
+                self._gate.open()
             self._gate.take(end - start)
-        elif self._size > self._limits.max_field:
+        self._size += end - start
+        if self._name != "audio" and self._size > self._limits.max_field:
             raise MetadataTooLong(f"'{self._name}' is longer than {self._limits.max_field} bytes")
         self._chunks.append(data[start:end])
 
     def on_part_end(self) -> None:
         value = b"".join(self._chunks)
         self._chunks = []
+        if value in NOT_GIVEN and not self._is_file:
+            return
         if self._name == "audio":
             self.form.audio = value
         else:
@@ -131,12 +137,13 @@ async def read_form(
     names = [name for name in dir(reader) if name.startswith("on_")]
     try:
         parser = MultipartParser(boundary, {name: getattr(reader, name) for name in names})  # type: ignore[arg-type]
+        delimiters = Delimiters(boundary)
         received = 0
         async for chunk in chunks:
             received += len(chunk)
             if received > limits.max_body:
                 raise UploadTooLarge(f"the body is larger than {limits.max_body} bytes")
-            parser.write(chunk)
+            parser.write(delimiters.feed(chunk))
         parser.finalize()
     except FormParserError as error:
         raise MalformedMultipart(f"the body is not valid multipart/form-data: {error}") from error

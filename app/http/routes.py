@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.errors import LridError, NotReady, public_errors
+from app.errors import LridError, NotReady
 from app.families.store import list_releases, read_manifest, release_folder
+from app.http import openapi
 from app.http.answer import release_name
 from app.http.identify import IdentifyEndpoint
 from app.http.schemas import (
@@ -21,8 +21,6 @@ from app.http.schemas import (
     LanguagesResponse,
     ModelEntry,
     ModelsResponse,
-    Options,
-    Problem,
     ReleaseName,
     SwapRequest,
 )
@@ -30,14 +28,17 @@ from app.serving.metrics import Metrics
 from app.serving.service import Service
 
 IDENTIFY_PATH = "/identify"
-PAGE = Path(__file__).resolve().parent.parent / "web" / "index.html"
+WEB = Path(__file__).resolve().parent.parent / "web"
 
 
 def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics, store: Path) -> APIRouter:
     """All routes of one server."""
     router = APIRouter()
 
-    @router.post(IDENTIFY_PATH, response_model=IdentifyResponse, responses=_problems(), openapi_extra=_identify_body())
+    @router.post(f"{IDENTIFY_PATH}/", include_in_schema=False)
+    @router.post(
+        IDENTIFY_PATH, response_model=IdentifyResponse, responses=openapi.problems(), openapi_extra=openapi.identify()
+    )
     async def identify(request: Request) -> Response:
         """The probability of each language a track may be sung in, from its audio, its metadata, or both."""
         return await endpoint(request)
@@ -65,9 +66,13 @@ def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics,
 
     @router.get("/", include_in_schema=False)
     async def page() -> FileResponse:
-        return FileResponse(PAGE, media_type="text/html")
+        return FileResponse(WEB / "index.html", media_type="text/html")
 
-    @router.post("/admin/releases", responses=_problems())
+    @router.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(WEB / "docs.html", media_type="text/html")
+
+    @router.post("/admin/releases", responses=openapi.problems())
     async def swap(release: SwapRequest) -> ReleaseName:
         """Load another release, prove it, and serve it. Needs an admin key. Nothing in flight is disturbed."""
         return release_name((await service.swap(release.model)).model.manifest)
@@ -130,32 +135,3 @@ def _models(store: Path, served_sha256: str | None) -> ModelsResponse:
             )
         )
     return ModelsResponse(models=entries)
-
-
-def _problems() -> dict[int | str, dict[str, Any]]:
-    """For the OpenAPI document: every error status with its codes."""
-    by_status: dict[int, list[str]] = {}
-    for error in public_errors().values():
-        by_status.setdefault(error.status, []).append(error.code)
-    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-    return {
-        status: {"description": "Codes: " + ", ".join(sorted(codes)), "content": content}
-        for status, codes in sorted(by_status.items())
-        if status not in (404, 405, 499)
-    }
-
-
-def _identify_body() -> dict[str, Any]:
-    """For the OpenAPI document: the two forms of the request body."""
-    text = {name: {"type": "string", "description": f"The track's {name}."} for name in ("title", "album", "artist")}
-    options = Options.model_json_schema()["properties"]
-    audio = {"audio": {"type": "string", "format": "binary", "description": "An audio file."}}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {"schema": {"type": "object", "properties": audio | text | options}},
-                "application/json": {"schema": {"type": "object", "properties": text | options}},
-            },
-        }
-    }

@@ -170,7 +170,9 @@ class SwapRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(max_length=130, description="`family/release`, or `family` for its newest release.")
+    model: str = Field(
+        max_length=130, description="`family/release`, or `family` for its newest release.", examples=["lrid_net_plus/3"]
+    )
 
 
 class LanguageEntry(BaseModel):
@@ -229,7 +231,7 @@ def build_request(fields: Mapping[str, Any], audio: bytes | None, max_characters
 
 def build_options(fields: Mapping[str, Any]) -> Options:
     """Raises InvalidOption naming the option, its bounds and what came."""
-    given = {name: value for name, value in fields.items() if name in OPTION_NAMES and value != ""}
+    given = {name: value for name, value in fields.items() if name in OPTION_NAMES and value is not None and value != ""}
     if not given:
         return DEFAULT_OPTIONS
     try:

@@ -20,6 +20,7 @@ from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HTTP = (ROOT / "app/http/README.md").read_text(encoding="utf-8")
 COMMANDS = ("python -m pip install -e . && lrid serve", "python -m pip install -e '.[test]' && pytest")
 OTHER_VARIABLES = {"LRID_DATA"}  # read by training, no setting of the server
 
@@ -105,11 +106,11 @@ def test_every_command_and_none_that_does_not_exist():
 
 def test_every_endpoint(tmp_path: Path):
     paths = create_app(Settings(model_store=tmp_path)).openapi()["paths"]
-    assert [path for path in paths if f"{path}`" not in README] == []
+    assert [path for path in paths if f"{path}`" not in HTTP] == []
 
 
 def test_every_option_of_a_request():
-    assert [name for name in Options.model_fields if f"| `{name}` |" not in section("Ask")] == []
+    assert [name for name in Options.model_fields if f"| `{name}` |" not in HTTP] == []
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:app|tests|loadtest|model_store|\.ci)/[\w./]*)`", README))))

@@ -81,7 +81,7 @@ def test_the_same_form_however_it_is_cut(cuts: list[int]) -> None:
 @given(value=st.binary(max_size=300), cut=st.integers(0, 400))
 def test_any_bytes_are_audio(value: bytes, cut: int) -> None:
     """But for the boundary itself."""
-    form = read(part("audio", value) + END, [cut]) if b"\r\n--B" not in b"\r\n" + value else None
+    form = read(part("audio", value, b"; filename=a") + END, [cut]) if b"\r\n--B" not in b"\r\n" + value else None
     assert form is None or form.audio == value
 
 
@@ -134,6 +134,29 @@ def test_the_gate_is_asked_before_audio_and_while_it_comes() -> None:
     with pytest.raises(QueueFull):
         read(part("audio", b"x" * 1000) + END, list(range(0, 1000, 10)), door)
     assert door.taken <= 20 + 10
+
+
+@pytest.mark.parametrize("value", [b"", b"null", b"undefined"])
+def test_a_field_left_empty_is_not_given(value: bytes) -> None:
+    """As browsers send a file input without a file, and scripts a variable that is not set."""
+    door = Door(room=10)
+    body = part("audio", value, b'; filename=""') + part("title", value) + part("artist", b"Piaf") + END
+    assert read(body, door=door) == Form(audio=None, fields={"artist": b"Piaf"})
+    assert read(part("audio", value, b"; filename=a.wav") + END).audio == value
+
+
+def test_an_empty_file_input_needs_no_room() -> None:
+    assert read(part("audio", b"", b'; filename=""') + END, door=(door := Door())).audio is None
+    assert door.opened == 0
+
+
+def test_preamble_and_padding() -> None:
+    body = (
+        b"For old mailers.\r\n"
+        + part("title", b"a")
+        + part("audio", AUDIO, b"; filename=a").replace(b"--B\r\n", b"--B  \r\n", 1)
+    )
+    assert read(body + END + b"The rest.") == Form(audio=AUDIO, fields={"title": b"a"})
 
 
 def test_text_needs_no_gate() -> None:

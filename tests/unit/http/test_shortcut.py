@@ -34,7 +34,8 @@ async def refusing(request: Request) -> Response:
     [
         ("POST", "/identify", b"from the endpoint, 0 bytes"),
         ("GET", "/identify", b"from the router"),
-        ("POST", "/identify/", b"from the router"),
+        ("POST", "/identify/", b"from the endpoint, 0 bytes"),
+        ("POST", "/identify//", b"from the router"),
         ("POST", "/", b"from the router"),
     ],
 )
@@ -52,11 +53,12 @@ def test_an_error_is_a_problem_and_the_log_knows_the_route(caplog: pytest.LogCap
     assert (record.fields["route"], record.fields["code"]) == ("/identify", "nothing_given")
 
 
+@pytest.mark.parametrize("path", ["/identify", "/identify/"])
 @pytest.mark.parametrize("root_path", ["", "/music"])
-def test_both_ways_give_the_same_answer(root_path: str) -> None:
+def test_both_ways_give_the_same_answer(root_path: str, path: str) -> None:
     """Under a root_path the router answers. Nothing is loaded here, so both say so."""
     app = create_app(Settings())
     app.root_path = root_path
-    answer = call(app, f"{root_path}/identify", "POST", {"X-Request-Id": "mine"})
+    answer = call(app, f"{root_path}{path}", "POST", {"X-Request-Id": "mine"})
     assert (answer.status, answer.json()["code"], answer.headers["retry-after"]) == (503, "not_ready", "3")
     assert (answer.headers["x-request-id"], answer.headers["x-content-type-options"]) == ("mine", "nosniff")

@@ -1,0 +1,120 @@
+"""What the OpenAPI document says beyond what FastAPI finds out: bodies, options, keys, examples and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.domain import METADATA_FIELDS
+from app.errors import ClientGone, LridError, MethodNotAllowed, NotFound, public_errors
+from app.families.tasks import Json
+from app.http.problem import MEDIA_TYPE
+from app.http.schemas import Options, Problem
+
+EXAMPLE: Json = {"title": "Tous les garçons et les filles", "artist": "Françoise Hardy"}
+OPTIONS: Json = Options.model_json_schema()["properties"]
+_NOT_LISTED = (NotFound, MethodNotAllowed, ClientGone)  # of every operation, or of none that is answered
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as `Authorization: Bearer KEY`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in a header of its own."},
+}
+_DEADLINE = {
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "description": "Deadline in seconds, for everything together; 504 when it passes.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+    "example": 10,
+}
+
+
+def problems() -> dict[int | str, dict[str, Any]]:
+    """Every error status with its codes."""
+    by_status: dict[int, list[str]] = {}
+    for error in public_errors().values():
+        if not issubclass(error, _NOT_LISTED):
+            by_status.setdefault(error.status, []).append(error.code)
+    return {
+        status: {
+            "description": "Codes: " + ", ".join(sorted(codes)),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, codes in sorted(by_status.items())
+    }
+
+
+def text_fields() -> Json:
+    return {name: {"type": "string", "description": f"The track's {name}."} for name in METADATA_FIELDS}
+
+
+def binary(description: str) -> Json:
+    return {"type": "string", "format": "binary", "description": description}
+
+
+def body(**content: Json) -> Json:
+    """A request body; by media type, with `__` for `/` and `_` for `-`: a schema, and examples by name."""
+    by_type = {name.replace("__", "/").replace("_", "-"): media for name, media in content.items()}
+    return {"required": True, "content": by_type}
+
+
+def media(properties: Json, required: tuple[str, ...] = (), **examples: object) -> Json:
+    """One media type of a body whose schema is an object."""
+    schema: Json = {"type": "object", "properties": properties}
+    if required:
+        schema["required"] = list(required)
+    named = {name: {"value": value} for name, value in examples.items()}
+    return {"schema": schema, "examples": named}
+
+
+def deadline() -> Json:
+    """The header that every operation with a deadline takes."""
+    return dict(_DEADLINE)
+
+
+def identify() -> Json:
+    """Of POST /identify: both forms of the body, and the options in the query."""
+    audio = {"audio": binary("An audio file; its bytes decide what it is, not its name or type.")}
+    form = media(audio | text_fields() | OPTIONS, song_with_title=EXAMPLE | {"timeline": True})
+    names = media(text_fields() | OPTIONS, names=EXAMPLE, candidates=EXAMPLE | {"languages": ["en", "fr"], "top_k": 2})
+    return {
+        "requestBody": body(multipart__form_data=form, application__json=names),
+        "parameters": [*query_options(), deadline()],
+    }
+
+
+def query_options() -> list[Json]:
+    """The options as query parameters; each may stand there or in the body."""
+    return [_in_query(name, dict(option)) for name, option in OPTIONS.items()]
+
+
+def _in_query(name: str, option: Json) -> Json:
+    description = option.pop("description")
+    if name == "languages":  # a list in JSON, separated by commas here
+        option = {"type": "string"}
+    return {"name": name, "in": "query", "description": description, "schema": option}
+
+
+def describe(app: FastAPI) -> None:
+    """Have the application's document made here, once."""
+
+    def document() -> Json:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> Json:
+    found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    components = found.setdefault("components", {})
+    components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+    components["securitySchemes"] = _KEYS
+    found["security"] = [{}, *({name: []} for name in _KEYS)]  # {}: no key, where the operator has set none
+    found["x-errors"] = [_error(code, error) for code, error in sorted(public_errors().items())]
+    return found
+
+
+def _error(code: str, error: type[LridError]) -> Json:
+    return {"code": code, "status": error.status, "title": error.title, "remedy": error.remedy}

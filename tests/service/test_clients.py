@@ -1,0 +1,197 @@
+"""Every ordinary client is understood: forms of browsers, gzip, byte-order marks, HEAD, slashes, CORS."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.service.live import LiveServer
+from tests.service.problems import check_problem
+
+NAMES = {"title": "Quand il me prend dans ses bras", "artist": "Édith Piaf"}
+OPTIONS = ("top_k", "languages", "windows", "timeline", "explain", "tags")
+AS_JSON = {"Content-Type": "application/json"}
+
+
+def best(server: LiveServer, **request: object) -> list[dict]:
+    response = server.identify(**request)
+    assert response.status_code == 200, response.text
+    return response.json()["languages"]
+
+
+@pytest.fixture(scope="module")
+def expected(server: LiveServer) -> list[dict]:
+    return best(server, json=NAMES)
+
+
+def test_empty_file_input_beside_a_title(server: LiveServer, expected: list[dict]) -> None:
+    parts = {name: (None, value) for name, value in NAMES.items()}
+    body = (
+        b'--B\r\nContent-Disposition: form-data; name="audio"; filename=""\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n\r\n"
+        + b"".join(
+            b'--B\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name.encode(), value.encode())
+            for name, value in NAMES.items()
+        )
+        + b"--B--\r\n"
+    )
+    answer = server.identify(content=body, headers={"Content-Type": "multipart/form-data; boundary=B"}).json()
+    assert answer["languages"] == expected == best(server, files=parts | {"audio": (None, "undefined")})
+    assert answer["modalities"]["audio"]["reason"] == "not_given"
+
+
+def test_an_empty_file_is_an_error(server: LiveServer) -> None:
+    check_problem(server.identify(files={"audio": ("song.mp3", b"")}, data=NAMES), 422, "audio_empty")
+
+
+def test_null_and_undefined_are_not_given(server: LiveServer, expected: list[dict]) -> None:
+    assert best(server, json=NAMES | dict.fromkeys(OPTIONS)) == expected
+    for word in ("null", "undefined", ""):
+        fields = NAMES | dict.fromkeys((*OPTIONS, "album"), word)
+        assert best(server, files={name: (None, value) for name, value in fields.items()}) == expected
+        assert best(server, json=NAMES, params=dict.fromkeys(OPTIONS, word)) == expected
+    check_problem(server.identify(json=NAMES | {"top_k": "undefined"}), 422, "invalid_option")
+
+
+def test_slash_behind(server: LiveServer, expected: list[dict]) -> None:
+    response = server.client.post("/identify/", json=NAMES, follow_redirects=False)
+    assert (response.status_code, response.json()["languages"]) == (200, expected)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/health/ready", "/health/live", "/metrics", "/languages", "/models", "/openapi.json"]
+)
+def test_head_where_get_is_answered(server: LiveServer, path: str) -> None:
+    got, head = server.client.get(path), server.client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    request_id = head.headers["x-request-id"]
+    line = server.access_line(request_id)
+    assert (line["method"], line["status"]) == ("HEAD", 200)
+    assert line["route"] == (None if path == "/openapi.json" else path)  # FastAPI's own page has no pattern
+
+
+def test_head_elsewhere(server: LiveServer) -> None:
+    head = server.client.head("/identify")
+    assert (head.status_code, head.headers["allow"], head.content) == (405, "POST", b"")
+    assert server.client.head("/nowhere").status_code == 404
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def test_byte_order_mark(server: LiveServer, expected: list[dict]) -> None:
+    assert best(server, content=b"\xef\xbb\xbf" + json.dumps(NAMES).encode(), headers=AS_JSON) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"title": "a", "title": "b"}', b'{"title": "a", "top_k": 2, "top_k": 2}', b'{"titl\\u0065": "a", "title": "b"}'],
+)
+def test_repeated_member(server: LiveServer, body: bytes) -> None:
+    check_problem(server.identify(content=body, headers=AS_JSON), 422, "duplicate_part")
+
+
+def test_gzip(server: LiveServer, clip: bytes, expected: list[dict]) -> None:
+    zipped = {"Content-Encoding": "gzip"}
+    assert best(server, content=gzip.compress(json.dumps(NAMES).encode()), headers=AS_JSON | zipped) == expected
+    plain = server.client.build_request("POST", "/identify", files={"audio": ("a.wav", clip)})
+    headers = zipped | {"Content-Type": plain.headers["Content-Type"]}
+    assert best(server, content=gzip.compress(plain.read()), headers=headers) == best(server, files={"audio": clip})
+
+
+def test_gzip_bombs_meet_the_bounds_of_what_they_hold(server: LiveServer) -> None:
+    before = server.peak_memory_mb()
+    headers = {"Content-Encoding": "gzip", "Content-Type": "multipart/form-data; boundary=B"}
+    form = b"--B\r\nContent-Disposition: form-data; name=audio; filename=a.wav\r\n\r\n" + bytes(200_000_000)
+    check_problem(server.identify(content=gzip.compress(form, 1), headers=headers), 413, "upload_too_large")
+    bomb = gzip.compress(b'{"title": "' + bytes(50_000_000), 1)
+    check_problem(server.identify(content=bomb, headers=AS_JSON | {"Content-Encoding": "gzip"}), 413, "metadata_too_long")
+    assert server.peak_memory_mb() < before + 100
+
+
+def test_what_is_not_gzip(server: LiveServer) -> None:
+    for body in (b"{}", gzip.compress(b'{"title": "a"}')[:-4]):
+        response = server.identify(content=body, headers=AS_JSON | {"Content-Encoding": "gzip"})
+        check_problem(response, 400, "malformed_encoding")
+    response = server.identify(content=b"{}", headers=AS_JSON | {"Content-Encoding": "br"})
+    check_problem(response, 415, "unsupported_content_type")
+    assert "'br'" in response.json()["detail"]
+
+
+# --- pages of other origins -------------------------------------------------------------------------------------------
+
+PREFLIGHT = {
+    "Origin": "https://songs.example",
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type, x-api-key",
+}
+
+
+def test_no_cors_by_default(server: LiveServer) -> None:
+    response = server.client.options("/identify", headers=PREFLIGHT)
+    assert response.status_code == 405
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_cors_by_setting(tiny_store: Path, tmp_path: Path) -> None:
+    origin = PREFLIGHT["Origin"]
+    settings = {"cors_origins": f"{origin}, https://other.example", "api_keys": "key"}
+    with LiveServer(tmp_path, model_store=tiny_store, **settings) as live:
+        live.wait_until_ready()
+        preflight = live.client.options("/identify", headers=PREFLIGHT)
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, origin)
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+        assert "x-request-id" in preflight.headers
+        for key, status in (("key", 200), ("wrong", 401)):
+            response = live.identify(json=NAMES, headers={"Origin": origin, "X-API-Key": key})
+            assert (response.status_code, response.headers["access-control-allow-origin"]) == (status, origin)
+        foreign = live.client.options("/identify", headers=PREFLIGHT | {"Origin": "https://evil.example"})
+        assert foreign.status_code == 400
+        assert "access-control-allow-origin" not in foreign.headers
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+
+def test_the_document_says_how_to_ask(server: LiveServer) -> None:
+    document = server.client.get("/openapi.json").json()
+    post = document["paths"]["/identify"]["post"]
+    parameters = {(one["in"], one["name"]) for one in post["parameters"]}
+    assert {("query", name) for name in OPTIONS} | {("header", "X-Request-Timeout")} <= parameters
+    assert {scheme["type"] for scheme in document["components"]["securitySchemes"].values()} == {"http", "apiKey"}
+    assert {} in document["security"]
+    assert {error["code"] for error in document["x-errors"]} > {"nothing_given", "malformed_encoding"}
+
+
+def test_every_body_has_examples(server: LiveServer) -> None:
+    document = server.client.get("/openapi.json").json()
+    bare = [
+        (path, kind)
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        for kind, media in operation.get("requestBody", {}).get("content", {}).items()
+        if not media.get("examples") and "$ref" not in media["schema"]
+    ]
+    assert bare == []
+    assert document["components"]["schemas"]["SwapRequest"]["properties"]["model"]["examples"]
+
+
+def test_examples_are_answered(server: LiveServer) -> None:
+    """With candidates of the release at hand."""
+    document = server.client.get("/openapi.json").json()
+    examples = document["paths"]["/identify"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    for example in examples.values():
+        assert server.identify(json=example["value"]).status_code == 200
+
+
+def test_docs_need_nothing_from_elsewhere(server: LiveServer) -> None:
+    page = server.client.get("/docs").text
+    assert "default-src 'none'" in page
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in page
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
