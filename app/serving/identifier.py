@@ -94,7 +94,7 @@ class Identifier:
         if track.audio is not None:
             await self._listen(work, track.audio)
         if not work.informative:
-            raise NothingUsable(_why_unusable(work))
+            raise NothingUsable(_why_unusable(work, self.model))
         scores = self._combine(work)
         await yield_to_others()
         work.seconds["total"] = time.perf_counter() - started
@@ -257,9 +257,9 @@ class _Work:
         return ModalityUse(True) if reading.informative else ModalityUse(False, "no_text_features")
 
 
-def _why_unusable(work: _Work) -> str:
+def _why_unusable(work: _Work, model: Model) -> str:
     audio = "no audio was given"
     if work.track.audio is not None:
-        audio = "the audio is silent" if work.recording is not None else "this release does not listen to audio"
+        audio = "the audio is silent" if model.audio is not None else "this release does not listen to audio"
     text = "the metadata holds no text features" if TEXT in work.readings else "no metadata was given"
     return f"{audio}, and {text}"

@@ -1,8 +1,10 @@
-"""From probabilities to the public JSON."""
+"""From an identification to the public JSON."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from app.domain import UNDETERMINED, Identification, Metadata, Modality, Probabilities, Recording, Window
-from app.errors import UnknownLanguage
-from app.http.answer import Ranking, build_response, decide
+from app.domain import AUDIO, TEXT, AudioWarning, FloatArray, Heard, Identification, Metadata, ModalityUse, Scores, Span
+from app.families.tasks import Bounds, Json, LanguageTask
+from app.http.answer import build_response, identify_options
 from app.http.schemas import IdentifyResponse, Options
-from tests.releases import CODES, tiny_manifest
+from tests.releases import CODES, tiny_model
 
-MANIFEST = tiny_manifest()
+MODEL = tiny_model()
 N = len(CODES)
 
 
-def spread(*best: tuple[str, float]) -> np.ndarray:
+def spread(*best: tuple[str, float]) -> FloatArray:
     """The named probabilities; the rest is shared by all others."""
     probabilities = np.full(N, (1 - sum(p for _, p in best)) / (N - len(best)), np.float32)
     for code, probability in best:
@@ -28,81 +30,26 @@ def spread(*best: tuple[str, float]) -> np.ndarray:
     return probabilities
 
 
-def shares(ranking: Ranking, probabilities: np.ndarray) -> dict[str, float]:
-    return {entry["code"]: entry["probability"] for entry in ranking.rank(probabilities)}
-
-
-def test_ranked_best_first_and_ties_in_the_release_s_order() -> None:
-    ranked = Ranking(MANIFEST, Options()).rank(spread(("ko", 0.5), ("de", 0.3)))
-    assert [entry["code"] for entry in ranked] == ["ko", "de", *(code for code in CODES if code not in ("ko", "de"))]
-    assert (ranked[0]["name"], ranked[0]["iso639_3"]) == ("Korean", "kor")
-
-
-def test_candidates_are_renormalised_and_raw_is_kept() -> None:
-    ranked = Ranking(MANIFEST, Options(languages=("fr", "de", "fr"))).rank(spread(("ko", 0.5), ("de", 0.3), ("fr", 0.1)))
-    assert [(entry["code"], entry["probability"], entry["raw_probability"]) for entry in ranked] == [
-        ("de", 0.75, 0.3),
-        ("fr", 0.25, 0.1),
-    ]
-
-
-def test_candidates_without_any_probability_share_it() -> None:
-    probabilities = np.zeros(N, np.float32)
-    probabilities[0] = 1.0
-    assert shares(Ranking(MANIFEST, Options(languages=("fr", "de"))), probabilities) == {"fr": 0.5, "de": 0.5}
-
-
-@pytest.mark.parametrize("languages", [("xx",), ("en", ""), ("EN",), ("kor",)])
-def test_unknown_candidates(languages: tuple[str, ...]) -> None:
-    with pytest.raises(UnknownLanguage, match=r"is not among en, pt, es, ko"):
-        Ranking(MANIFEST, Options(languages=languages))
-
-
-@given(
-    logits=st.lists(st.floats(-60, 60), min_size=N, max_size=N),
-    languages=st.none() | st.lists(st.sampled_from(CODES), min_size=1).map(tuple),
-)
-def test_shares_are_ranked_and_sum_to_one(logits: list[float], languages: tuple[str, ...] | None) -> None:
-    exponentials = np.exp(np.array(logits) - max(logits))
-    probabilities = (exponentials / exponentials.sum()).astype(np.float32)
-    ranked = Ranking(MANIFEST, Options(languages=languages)).rank(probabilities)
-    values = [entry["probability"] for entry in ranked]
-    assert values == sorted(values, reverse=True)
-    assert sum(values) == pytest.approx(1.0, abs=1e-5)
-    assert {entry["code"] for entry in ranked} == set(languages or CODES)
-
-
-def test_the_answer_is_undetermined_under_the_threshold() -> None:
-    ranked = Ranking(MANIFEST, Options()).rank(spread(("ko", 0.5)))
-    assert decide(ranked, 0.5, {}) == "ko"
-    assert decide(ranked, 0.501, {}) == UNDETERMINED
-
-
-def test_a_language_may_have_a_threshold_of_its_own() -> None:
-    ranked = Ranking(MANIFEST, Options()).rank(spread(("ko", 0.5)))
-    assert decide(ranked, 0.9, {"ko": 0.5}) == "ko"
-    assert decide(ranked, 0.1, {"ko": 0.6}) == UNDETERMINED
-    assert decide(ranked, 0.5, {"fr": 0.9}) == "ko"
-
-
-def identified(threshold: float = 0.0) -> Identification:
-    rows = np.stack([spread(("ko", 0.9)), spread(("fr", 0.6), ("de", 0.3))])
-    samples = np.zeros(4, np.float32)
-    return Identification(
-        probabilities=Probabilities(windows=rows, mean=rows.mean(axis=0)),
-        audio_only=spread(("ja", 0.8)),
-        text_only=None,
-        audio=Modality(True),
-        text=Modality(False, "no_text_features"),
-        recording=Recording(61.23456, (Window(0.5, 30.0, samples), Window(31.25, 30.0, samples)), "WAV"),
-        threshold=threshold,
+def identified(**changes: Any) -> Identification:
+    """Two windows, the later one heard first; text that says nothing."""
+    rows = np.stack([spread(("fr", 0.6), ("de", 0.3)), spread(("ko", 0.9))])
+    found = Identification(
+        scores=Scores(rows.mean(axis=0), rows),
+        mode=frozenset({AUDIO}),
+        alone={AUDIO: spread(("ja", 0.8))},
+        modalities={AUDIO: ModalityUse(True), TEXT: ModalityUse(False, "no_text_features")},
+        heard=Heard(61.23456, (Span(31.25, 61.25), Span(0.5, 30.5)), ()),
+        metadata=Metadata(title="1999"),
+        text_source="request",
         seconds_by_stage={"decode": 0.0123456, "model": 0.5, "total": 0.6},
     )
+    return replace(found, **changes)
 
 
-def respond(options: Options, threshold: float = 0.0) -> dict:
-    answer = build_response(identified(threshold), Metadata(title="1999"), MANIFEST, options, Ranking(MANIFEST, options))
-    assert IdentifyResponse.model_validate(answer, strict=True, extra="forbid").model_dump() == answer
+def respond(options: Options, found: Identification | None = None, bounds: Bounds | None = None) -> Json:
+    MODEL.task = LanguageTask(MODEL.manifest.languages, bounds or Bounds({}, {}))
+    answer = build_response(found or identified(), MODEL, options)
+    assert IdentifyResponse.model_validate(answer, strict=True).model_dump() == answer  # unknown members would be lost
     return answer
 
 
@@ -110,19 +57,64 @@ def test_a_whole_answer() -> None:
     answer = respond(Options(top_k=2))
     assert (answer["language"], answer["probability"]) == ("ko", pytest.approx((0.9 + 0.1 / 9) / 2, abs=1e-6))
     assert [entry["code"] for entry in answer["languages"]] == ["ko", "fr"]
-    assert answer["modalities"]["audio"] == {"used": True, "seconds": 61.235, "windows": 2, "reason": None}
-    assert answer["modalities"]["text"] == {"used": False, "fields": ["title"], "reason": "no_text_features"}
-    assert (answer["timeline"], answer["explanation"]) == (None, None)
+    assert answer["modalities"] == {
+        "audio": {"used": True, "reason": None, "seconds": 61.235, "windows": 2, "warnings": []},
+        "text": {"used": False, "reason": "no_text_features", "fields": ["title"], "source": "request"},
+    }
+    assert (answer["timeline"], answer["explanation"], answer["sung"]) == (None, None, None)
     assert answer["timing_ms"] == {"decode": 12.346, "read": 0.0, "queue": 0.0, "model": 500.0, "total": 600.0}
-    assert answer["model"] == {"family": "lrid_net", "release": "1", "sha256": MANIFEST.sha256}
+    assert answer["model"] == {"family": "lrid_net", "release": "1", "sha256": MODEL.manifest.sha256}
 
 
-def test_timeline_and_explanation() -> None:
+def test_a_track_of_which_nothing_was_heard() -> None:
+    uses = {AUDIO: ModalityUse(False, "not_trusted"), TEXT: ModalityUse(True)}
+    found = identified(heard=None, modalities=uses, text_source="tags", metadata=Metadata("Piaf"), alone={})
+    answer = respond(Options(timeline=True, explain=True), found)
+    assert answer["modalities"] == {
+        "audio": {"used": False, "reason": "not_trusted", "seconds": None, "windows": 0, "warnings": []},
+        "text": {"used": True, "reason": None, "fields": ["artist"], "source": "tags"},
+    }
+    assert (answer["timeline"], answer["explanation"]) == ([], {"audio_only": None, "text_only": None})
+
+
+def test_warnings_stand_beside_the_audio() -> None:
+    warnings = (AudioWarning("truncated", "ends early", 12.5), AudioWarning("damaged", "3 packets"))
+    answer = respond(Options(), identified(heard=Heard(61.0, (Span(0, 30), Span(30, 60)), warnings)))
+    assert answer["modalities"]["audio"]["warnings"] == [
+        {"code": "truncated", "detail": "ends early", "at_seconds": 12.5},
+        {"code": "damaged", "detail": "3 packets", "at_seconds": None},
+    ]
+
+
+def test_a_further_modality_of_a_family() -> None:
+    uses = identified().modalities
+    found = identified(modalities={**uses, "lyrics": ModalityUse(True)}, alone={"lyrics": spread(("fr", 0.9))})
+    answer = respond(Options(explain=True, top_k=1), found)
+    assert answer["modalities"]["lyrics"] == {"used": True, "reason": None}
+    assert answer["explanation"]["lyrics_only"][0]["code"] == "fr"
+
+
+def test_the_timeline_is_in_order_of_time_however_it_was_heard() -> None:
     answer = respond(Options(top_k=1, timeline=True, explain=True))
     assert [(moment["start_seconds"], moment["language"]) for moment in answer["timeline"]] == [(0.5, "ko"), (31.25, "fr")]
     assert all(len(moment["languages"]) == 1 for moment in answer["timeline"])
     assert answer["explanation"]["audio_only"][0]["code"] == "ja"
     assert answer["explanation"]["text_only"] is None
+
+
+@pytest.mark.parametrize(
+    ("bounds", "scores", "language"),
+    [
+        (Bounds({}, {}, most_unsung=0.5), {"unsung": 0.75}, "zxx"),
+        (Bounds({}, {}, least_share=0.4), {"shares": spread(("ko", 0.5), ("fr", 0.5))}, "mul"),
+        (Bounds({frozenset({AUDIO}): 0.9}, {}), {}, "und"),
+    ],
+)
+def test_answers_that_are_no_class(bounds: Bounds, scores: dict[str, Any], language: str) -> None:
+    found = identified()
+    answer = respond(Options(timeline=True), replace(found, scores=replace(found.scores, **scores)), bounds)
+    assert answer["language"] == language
+    assert (answer["sung"] is not None) == (language == "mul")
 
 
 @given(
@@ -139,6 +131,14 @@ def test_answers_of_every_kind_have_the_documented_form(
 
 
 def test_options_hold_for_every_moment() -> None:
-    answer = respond(Options(languages=("de", "fr"), timeline=True), threshold=0.7)
-    assert [moment["language"] for moment in answer["timeline"]] == [UNDETERMINED, UNDETERMINED]
+    bounds = Bounds({frozenset({AUDIO}): 0.7}, {})
+    answer = respond(Options(languages=("de", "fr"), timeline=True), bounds=bounds)
+    assert [moment["language"] for moment in answer["timeline"]] == ["und", "und"]
     assert answer["timeline"][1]["probability"] == pytest.approx(2 / 3, abs=1e-5)
+
+
+def test_options_of_a_request_reach_the_identifier() -> None:
+    options = identify_options(Options(windows=3, timeline=True, explain=True, tags=False), deadline=7.0)
+    assert (options.max_windows, options.whole, options.explain, options.read_tags) == (3, True, True, False)
+    assert options.listens_to_all
+    assert not identify_options(Options(), deadline=7.0).listens_to_all

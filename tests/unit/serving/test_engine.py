@@ -1,43 +1,47 @@
-"""The engine: folding changes nothing, company changes nothing, and the precision is the one that suits the machine."""
+"""The engine: an answer does not depend on what else is listened to, nor on how many threads there are."""
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor
 
-from app.domain import FloatArray
-from app.families.golden import Tone
+from app.families.contract import Backend, Listen, Listener, Precision, Target
 from app.serving import engine as engine_module
-from app.serving.engine import Engine, EngineChoice, choose, fold_batch_norm
-from tests.releases import TINY, tiny_model
+from app.serving.engine import Engine, EngineChoice, choose
+from tests.releases import TINY, listen_with, tiny_model
+from tests.unit.serving.sounds import SECOND, sound
 
-SECOND = 22_050  # samples
-FP32 = EngineChoice("cpu", "fp32", batch_size=1)
+WIDE = TINY | {"base_channels": 16}  # wide enough for oneDNN's blocked and matrix kernels
+FP32 = EngineChoice(Target("cpu", "fp32"), batch_size=1)
+
+
+def choice_of(precision: Precision, threads: int) -> EngineChoice:
+    return EngineChoice(Target("cpu", precision, threads=threads), batch_size=threads)
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
-def listener() -> nn.Module:
-    """Of a second's windows; two blocks a stage, so that there are blocks with and without a downsampling shortcut."""
-    return tiny_model(network=TINY | {"stage_blocks": [2, 1, 2, 1]}, listen={"window_seconds": 1.0}).listener
+def listener() -> Listener:
+    audio = tiny_model(network=WIDE, listen={"window_seconds": 1.0}).audio
+    assert audio is not None
+    return audio.listener
 
 
 @pytest.fixture(scope="module")
-def engine(listener: nn.Module) -> Engine:
+def engine(listener: Listener) -> Engine:
     return Engine(listener, FP32)
-
-
-def sound(seed: int) -> FloatArray:
-    """A second of something, by number: tones, noise, near silence and clipping."""
-    rng = np.random.default_rng(seed)
-    tone = Tone(pitch_hz=float(rng.uniform(80, 1500))).samples(SECOND, SECOND)
-    level = rng.choice([1e-4, 0.1, 1.0, 5.0])
-    return np.clip(level * (tone + rng.uniform(0, 1) * rng.standard_normal(SECOND)), -1, 1).astype(np.float32)
 
 
 company = st.lists(st.integers(0, 30), min_size=0, max_size=5)
@@ -49,61 +53,86 @@ def test_company_does_not_change_an_answer(engine: Engine, number: int, before: 
     """Bit for bit on a CPU."""
     windows = [sound(n) for n in (*before, number, *after)]
     rows = engine.listen(windows)
-    assert rows.shape == (len(windows), TINY["base_channels"] * 32)
+    assert rows.shape == (len(windows), WIDE["base_channels"] * 32)
     assert rows.dtype == np.float32
     assert np.array_equal(rows[len(before)], engine.listen([sound(number)])[0])
 
 
-@settings(max_examples=20)
-@given(number=st.integers(0, 30), before=company, after=company)
-def test_company_within_one_pass_does_not_change_an_answer(
-    listener: nn.Module, number: int, before: list[int], after: list[int]
-) -> None:
-    """1e-5 in fp32 where a batch is one pass, as on a GPU: the network has no layer that looks across windows."""
-    folded = fold_batch_norm(copy.deepcopy(listener))
-    batch = torch.from_numpy(np.stack([sound(n) for n in (*before, number, *after)]))
-    with torch.inference_mode():
-        row = folded(batch)[len(before)]
-        alone = folded(batch[len(before) : len(before) + 1])[0]
-    torch.testing.assert_close(row, alone, rtol=1e-5, atol=1e-5 * float(alone.abs().max()))
-
-
-def test_folding_changes_nothing_and_leaves_no_batch_norm(listener: nn.Module) -> None:
-    folded = fold_batch_norm(copy.deepcopy(listener))
-    assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
-    convolutions = [module for module in listener.modules() if isinstance(module, nn.Conv2d)]
-    assert len([m for m in folded.modules() if isinstance(m, nn.Conv2d) and m.bias is not None]) == len(convolutions)
-    batch = torch.from_numpy(np.stack([sound(n) for n in range(4)]))
-    with torch.inference_mode():
-        before, after = listener(batch), folded(batch)
-    assert float(before.std()) > 0.01  # not all the same
-    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
-
-
-def test_the_listener_that_was_given_stays_as_it_was(listener: nn.Module) -> None:
-    before = {name: tensor.clone() for name, tensor in listener.state_dict().items()}
-    Engine(listener, EngineChoice("cpu", "bf16", 1)).listen([sound(0)])
-    assert list(listener.state_dict()) == list(before)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in listener.state_dict().items())
-
-
-def test_bf16_is_close(listener: nn.Module, engine: Engine) -> None:
-    """Close, not equal: 8 bits of mantissa; what it means for the answers is golden.json's business."""
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_bit_for_bit_the_same_alone_and_beside_others_on_two_threads(listener: Listener, precision: Precision) -> None:
     windows = [sound(n) for n in range(4)]
-    exact, rounded = engine.listen(windows), Engine(listener, EngineChoice("cpu", "bf16", 1)).listen(windows)
+    engine = Engine(listener, choice_of(precision, 2))
+    engine.settle(SECOND)
+    alone = [engine.listen([window])[0] for window in windows]
+    for order in ([0, 1], [1, 0], [0, 1, 2, 3], [3, 2], [2, 0, 1]):
+        rows = engine.listen([windows[i] for i in order])
+        assert rows.shape == (len(order), listener.n_features)
+        for row, i in zip(rows, order, strict=True):
+            assert np.array_equal(row, alone[i])
+
+
+def test_agrees_with_the_network_that_is_not_folded() -> None:
+    model = tiny_model(network=WIDE, listen={"window_seconds": 1.0})
+    assert model.audio is not None
+    windows = [sound(n) for n in range(3)]
+    expected = listen_with(model)(windows)
+    given = Engine(model.audio.listener, choice_of("fp32", 2)).listen(windows)
+    np.testing.assert_allclose(given, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max()))
+
+
+def test_bf16_is_close(listener: Listener, engine: Engine) -> None:
+    """Close, not equal: 8 bits of mantissa; golden.json decides what it means for the answers."""
+    windows = [sound(n) for n in range(4)]
+    exact, rounded = engine.listen(windows), Engine(listener, choice_of("bf16", 1)).listen(windows)
     assert rounded.dtype == np.float32
     error = np.abs(rounded - exact).max() / np.abs(exact).max()
     assert 0 < error < 0.05
 
 
+class CountsThreads:
+    """A listener whose feature is the number of threads it runs on; implements `contract.Listener`."""
+
+    n_features = 1
+
+    def __init__(self, *precisions: Precision) -> None:
+        self._precisions = precisions
+        self.targets: list[Target] = []
+
+    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
+        return self._precisions
+
+    def prepare(self, target: Target) -> Listen:
+        self.targets.append(target)
+        return self.listen
+
+    def listen(self, samples: Tensor) -> Tensor:
+        return torch.full((len(samples), 1), float(torch.get_num_threads()))
+
+
+def test_a_lone_window_has_all_threads_and_several_have_one_each() -> None:
+    listener = CountsThreads("fp32")
+    engine = Engine(listener, choice_of("fp32", 2))
+    window = np.zeros(8, np.float32)
+    assert engine.listen([window]).tolist() == [[2.0]]
+    assert engine.listen([window, window]).tolist() == [[1.0], [1.0]]
+    assert [target.threads for target in listener.targets] == [2, 1]
+
+
+def test_where_threads_change_answers_every_window_gets_one() -> None:
+    engine = Engine(CountsThreads("fp32"), choice_of("fp32", 2))
+    engine.settle(8)
+    window = np.zeros(8, np.float32)
+    assert engine.listen([window]).tolist() == [[1.0]]
+    assert engine.listen([window, window]).tolist() == [[1.0], [1.0]]
+
+
 # --- the choice -------------------------------------------------------------------------------------------------------
 
+ANY = CountsThreads("bf16", "fp32")
 
-@pytest.fixture(autouse=True)
-def _threads_as_before() -> object:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+
+def choose_for(listener: Listener = ANY, *, device: str = "auto", precision: str = "auto", threads: int = 1) -> EngineChoice:
+    return choose(listener, device=device, precision=precision, threads=threads, backend="torch")
 
 
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,42 +147,59 @@ def a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
 def test_cuda_asked_for_and_none_there(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu(monkeypatch)
     with pytest.raises(ValueError, match="no CUDA device is available"):
-        choose(device="cuda", precision="auto", threads=1)
+        choose_for(device="cuda")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+def test_the_precision_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
     no_gpu(monkeypatch)
-    choice = choose(device="auto", precision=precision, threads=1)
-    assert (choice.device, choice.precision) == ("cpu", precision)
+    assert choose_for(precision=precision).target == Target("cpu", precision)
     assert torch.get_num_threads() == 1
+
+
+def test_a_precision_the_listener_does_not_have_is_refused_with_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_gpu(monkeypatch)
+    with pytest.raises(ValueError, match=r"precision=int8 was asked for, and this release runs in bf16, fp32 on a CPU"):
+        choose_for(precision="int8")
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        ({torch.float32: 10.0, torch.bfloat16: 4.0}, "bf16"),
-        ({torch.float32: 10.0, torch.bfloat16: 30.0}, "fp32"),
-        ({torch.float32: 10.0, torch.bfloat16: 9.0}, "fp32"),  # not worth the rounding
+        ({"fp32": 10.0, "bf16": 4.0}, "bf16"),
+        ({"fp32": 10.0, "bf16": 30.0}, "fp32"),
+        ({"fp32": 10.0, "bf16": 9.0}, "fp32"),  # not worth the rounding
     ],
 )
-def test_on_a_cpu_bf16_must_be_clearly_faster(monkeypatch: pytest.MonkeyPatch, seconds: dict, expected: str) -> None:
+def test_on_a_cpu_bf16_must_be_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], expected: str
+) -> None:
     no_gpu(monkeypatch)
-    monkeypatch.setattr(engine_module, "_convolution_seconds", seconds.__getitem__)
-    assert choose(device="auto", precision="auto", threads=1).precision == expected
+    measured = iter(seconds.values())
+    monkeypatch.setattr(engine_module, "_best_seconds", lambda work: next(measured))
+    assert choose_for().target.precision == expected
 
 
 def test_on_a_cpu_the_choice_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu(monkeypatch)
-    assert choose(device="auto", precision="auto", threads=1).precision in ("fp32", "bf16")
+    assert choose_for().target.precision in ("fp32", "bf16")
+    assert choose_for(CountsThreads("fp32")).target.precision == "fp32"
+
+
+def test_as_many_windows_at_once_as_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_gpu(monkeypatch)
+    choice = choose_for(precision="fp32", threads=2)
+    assert choice == EngineChoice(Target("cpu", "fp32", threads=2), batch_size=2)
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
 def test_on_a_gpu_the_choice_goes_by_its_age(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: Precision
 ) -> None:
     a_gpu(monkeypatch, capability)
-    choice = choose(device="auto", precision="auto", threads=1)
-    assert (choice.device, choice.precision) == ("cuda", expected)
+    choice = choose_for()
+    assert choice.target == Target("cuda", expected)
     assert choice.batch_size > 1
-    assert choose(device="cpu", precision="fp32", threads=1).device == "cpu"
+    assert choose_for(device="cpu", precision="fp32").target.device == "cpu"
+    with pytest.raises(ValueError, match="runs on a CPU only"):
+        choose_for(precision="int8")

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from app.domain import FloatArray
-from app.families.contract import Listener, Precision, Target
+from app.families.contract import Precision, Target
+from app.families.lrid_net.config import ListenConfig, NetworkConfig
+from app.families.lrid_net.listen import Listener, LogMel, ResNet
 from app.serving.engine import Engine, EngineChoice, choose
-from tests.releases import tiny_model
 
 pytestmark = [
     pytest.mark.gpu,
@@ -19,7 +20,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def listener() -> Listener:
-    return tiny_model().audio.listener
+    torch.manual_seed(0)
+    return Listener(LogMel(ListenConfig()), ResNet(NetworkConfig(base_channels=16))).eval()
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +31,20 @@ def windows() -> list[FloatArray]:
 
 
 def on_gpu(listener: Listener, precision: Precision) -> Engine:
-    return Engine(listener, EngineChoice(Target("cuda", precision), batch_size=32))
+    return Engine(listener, EngineChoice(Target("cuda", precision), 32))
 
 
-def test_auto_selects_the_gpu(listener: Listener) -> None:
+def test_auto_takes_the_gpu(listener: Listener) -> None:
     choice = choose(listener, device="auto", precision="auto", threads=0)
     assert choice.target.device == "cuda"
     assert choice.batch_size > 1
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 5e-2), ("fp16", 2e-2)])
-def test_features_match_the_cpu(
+def test_features_are_the_cpus(
     listener: Listener, windows: list[FloatArray], precision: Precision, tolerance: float
 ) -> None:
-    expected = Engine(listener, EngineChoice(Target("cpu", "fp32"), batch_size=1)).listen(windows)
+    expected = Engine(listener, EngineChoice(Target("cpu", "fp32"), 1)).listen(windows)
     given = on_gpu(listener, precision).listen(windows)
     assert given.shape == expected.shape
     assert np.abs(given - expected).max() <= tolerance * np.abs(expected).max()
@@ -55,7 +57,7 @@ def test_a_window_does_not_depend_on_its_batch(listener: Listener, windows: list
     assert np.abs(alone - together).max() <= 1e-4 * np.abs(together).max()
 
 
-def test_out_of_memory_names_itself() -> None:
+def test_too_little_memory_is_named_in_the_message() -> None:
     """The batcher halves batches on this message."""
     with pytest.raises(torch.cuda.OutOfMemoryError, match="out of memory"):
         torch.empty(1 << 50, dtype=torch.uint8, device="cuda")

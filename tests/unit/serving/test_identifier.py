@@ -5,94 +5,72 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
-from app.domain import Identification, Metadata, Recording, Track, Window
+from app.audio.spec import WindowRequest, WindowSpec
+from app.domain import AUDIO, TEXT, FloatArray, Identification, Metadata, Reading, Track
 from app.errors import AudioCorrupt, DeadlineExceeded, NothingGiven, NothingUsable, QueueFull
+from app.families.contract import Target
 from app.families.golden import Tone
-from app.families.lrid_net.model import LridNetModel
-from app.serving.batcher import Batcher, BatchLimits, WindowShape
+from app.families.lrid_net.listen import Listener
+from app.families.lrid_net.model import LridNetModel, NamesBranch
 from app.serving.engine import Engine, EngineChoice
-from app.serving.identifier import Identifier, IdentifierLimits, IdentifyOptions
-from app.serving.metrics import Metrics
 from tests.releases import tiny_model
+from tests.unit.serving.identifying import MAX_WINDOWS, Parts, identifying
 
 TITLE = Metadata(artist="Édith Piaf", title="Non, je ne regrette rien")
 DIGITS = Metadata(title="1999")
 NOTHING = Metadata()
+SETTINGS = {
+    "listen": {"window_seconds": 3.0},
+    "temperature": {"both": 2.0, "audio_only": 0.5, "text_only": 3.0},
+}
 
 
 @pytest.fixture(scope="module")
 def model() -> LridNetModel:
-    """With a window of three seconds, and other temperatures and thresholds for every mix of modalities."""
-    return tiny_model(
-        listen={"window_seconds": 3.0},
-        temperature={"both": 2.0, "audio_only": 0.5, "text_only": 3.0},
-        thresholds={"both": 0.3, "audio_only": 0.2, "text_only": 0.1},
-    )
+    """With a window of three seconds, and another temperature for every mix of modalities."""
+    return tiny_model(**SETTINGS)
 
 
-class Decoder:
-    """In place of the decoding processes: the bytes say how many windows come out."""
-
-    def __init__(self, model: LridNetModel) -> None:
-        self._model = model
-        self.asked: list[WindowRequest] = []
-
-    async def load(self, data: bytes, request: WindowRequest, limits: DecodeLimits) -> Recording:
-        self.asked.append(request)
-        if data == b"corrupt":
-            raise AudioCorrupt("damaged")
-        if data == b"slow":
-            await asyncio.sleep(60)
-        spec = request.spec
-        windows = tuple(
-            Window(3.0 * i, 3.0, Tone(pitch_hz=100.0 * (i + 1)).samples(spec.window_samples, spec.sample_rate_hz))
-            for i in range(int(data))
-        )
-        return Recording(10.0, windows, "WAV")
+@pytest.fixture(scope="module")
+def deaf() -> LridNetModel:
+    """A release that does not listen."""
+    return tiny_model(**SETTINGS, training={"listens": False})
 
 
 @asynccontextmanager
-async def identifying(model: LridNetModel, *, max_decoding: int = 4) -> AsyncIterator[Identifier]:
-    metrics = Metrics()
-    engine = Engine(model.listener, EngineChoice("cpu", "fp32", 1))
-    limits = BatchLimits(max_batch_size=4, wait_seconds=0, max_items=100, max_audio_seconds=1e4, device_timeout_seconds=60)
-    batcher = Batcher(engine.listen, WindowShape(model.window_samples, model.n_audio_features), limits, metrics)
-    batcher.start()
-    decode = DecodeLimits(max_audio_seconds=1800, silence_dbfs=-60)
-    identifier = Identifier(model, Decoder(model), batcher, IdentifierLimits(decode, max_decoding), metrics)
-    identifier.metrics = metrics
-    try:
-        yield identifier
-    finally:
-        await batcher.stop()
+async def serving(model: LridNetModel, *, max_files: int = 4) -> AsyncIterator[Parts]:
+    listen = None
+    if model.audio is not None:
+        listen = Engine(model.audio.listener, EngineChoice(Target("cpu", "fp32"), 1)).listen
+    async with identifying(model, listen, max_files=max_files) as parts:
+        yield parts
 
 
-async def identify_with(
-    identifier: Identifier, audio: bytes | None, metadata: Metadata, *, explain: bool = False, seconds: float = 60
-) -> Identification:
-    deadline = asyncio.get_running_loop().time() + seconds
-    return await identifier.identify(Track(audio, metadata), IdentifyOptions(8, explain, deadline))
-
-
-def identify(model: LridNetModel, audio: bytes | None, metadata: Metadata = NOTHING, **options: object) -> Identification:
+def identify(model: LridNetModel, audio: bytes | None, metadata: Metadata = NOTHING, **options: Any) -> Identification:
     async def scenario() -> Identification:
-        async with identifying(model) as identifier:
-            return await identify_with(identifier, audio, metadata, **options)
+        async with serving(model) as parts:
+            return await parts.identify(audio, metadata, **options)
 
     return asyncio.run(scenario())
 
 
-def full_network(model: LridNetModel, x_audio: torch.Tensor, x_lang: np.ndarray, temperature: float) -> np.ndarray:
+def reading_of(model: LridNetModel, metadata: Metadata) -> FloatArray:
+    reading = model.inputs[TEXT].read(Track(None, metadata))
+    assert reading is not None
+    return reading.vector
+
+
+def full_network(model: LridNetModel, x_audio: torch.Tensor, x_lang: FloatArray, temperature: float) -> FloatArray:
     """(n, 128, t) and (56,) through the whole network, as in training → (n, classes)."""
     with torch.inference_mode():
         text = torch.from_numpy(x_lang).expand(len(x_audio), -1)
-        return torch.softmax(model.network(x_audio, text) / temperature, dim=1).numpy()
+        return torch.softmax(model.network(x_audio, text) / temperature, dim=1).numpy()  # type: ignore[no-any-return]
 
 
 def zero_spectrogram(model: LridNetModel) -> torch.Tensor:
@@ -101,9 +79,12 @@ def zero_spectrogram(model: LridNetModel) -> torch.Tensor:
 
 
 def spectrograms(model: LridNetModel, n: int) -> torch.Tensor:
-    tones = [Tone(pitch_hz=100.0 * (i + 1)).samples(model.window_samples, model.sample_rate_hz) for i in range(n)]
+    assert model.audio is not None
+    assert isinstance(model.audio.listener, Listener)
+    spec = model.audio.window
+    tones = [Tone(pitch_hz=100.0 * (i + 1)).samples(spec.window_samples, spec.sample_rate_hz) for i in range(n)]
     with torch.inference_mode():
-        return model.listener.log_mel(torch.from_numpy(np.stack(tones)))
+        return model.audio.listener.log_mel(torch.from_numpy(np.stack(tones)))  # type: ignore[no-any-return]
 
 
 # --- the answer is the network's --------------------------------------------------------------------------------------
@@ -113,91 +94,100 @@ def spectrograms(model: LridNetModel, n: int) -> torch.Tensor:
 def test_without_audio_the_answer_is_that_of_a_zero_spectrogram(model: LridNetModel, title: str) -> None:
     """1e-6 from the full pass through the trunk."""
     metadata = Metadata(title=title)
-    found = identify(model, None, metadata)
-    expected = full_network(model, zero_spectrogram(model), model.read(metadata).vector, temperature=3.0)
-    np.testing.assert_allclose(found.probabilities.mean, expected[0], rtol=0, atol=1e-6)
-    assert found.probabilities.windows.shape == (1, 11)
+    found = identify(model, None, metadata).scores
+    expected = full_network(model, zero_spectrogram(model), reading_of(model, metadata), temperature=3.0)
+    np.testing.assert_allclose(found.probabilities, expected[0], rtol=0, atol=1e-6)
+    assert found.windows.shape == (0, 11)
 
 
-def test_without_audio_the_trunk_is_never_run(model: LridNetModel) -> None:
-    runs = []
-    hook = model.network.f.register_forward_hook(lambda *_: runs.append(1))
+def test_metadata_never_waits_for_the_device(model: LridNetModel) -> None:
+    """Neither the listener nor the network's trunk runs for a track without audio."""
+    runs: list[int] = []
+    assert model.audio is not None
+    engine = Engine(model.audio.listener, EngineChoice(Target("cpu", "fp32"), 1))
+    hook = model.network.f.register_forward_hook(lambda *_: runs.append(1))  # the engine has a copy without it
+
+    def listen(windows: list[FloatArray]) -> FloatArray:
+        runs.append(1)
+        return engine.listen(windows)
+
+    async def scenario() -> None:
+        async with identifying(model, listen) as parts:
+            await parts.identify(None, TITLE, explain=True)
+            assert runs == []
+            await parts.identify(b"1", TITLE)
+            assert runs == [1]  # the spy sees it when it is run
+
     try:
-
-        async def scenario() -> None:
-            async with identifying(model) as identifier:
-                engine_listen = identifier.batcher._listen
-                identifier.batcher._listen = lambda windows: runs.append(1) or engine_listen(windows)
-                await identify_with(identifier, None, TITLE, explain=True)
-                assert runs == []
-                await identify_with(identifier, b"1", TITLE)
-                assert runs == [1]  # the spy sees it when it is run
-
         asyncio.run(scenario())
     finally:
         hook.remove()
 
 
 def test_audio_and_text_together(model: LridNetModel) -> None:
-    found = identify(model, b"3", TITLE)
-    expected = full_network(model, spectrograms(model, 3), model.read(TITLE).vector, temperature=2.0)
-    np.testing.assert_allclose(found.probabilities.windows, expected, rtol=0, atol=1e-4)
+    found = identify(model, b"3", TITLE).scores
+    expected = full_network(model, spectrograms(model, 3), reading_of(model, TITLE), temperature=2.0)
+    np.testing.assert_allclose(found.windows, expected, rtol=0, atol=1e-4)
     assert np.ptp(expected, axis=0).max() > 0.01  # the windows differ
 
 
 def test_missing_text_is_zeros(model: LridNetModel) -> None:
-    found = identify(model, b"2")
+    found = identify(model, b"2").scores
     expected = full_network(model, spectrograms(model, 2), np.zeros(56, np.float32), temperature=0.5)
-    np.testing.assert_allclose(found.probabilities.windows, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.windows, expected, rtol=0, atol=1e-4)
 
 
 def test_text_without_features_is_fed_as_in_training(model: LridNetModel) -> None:
     """The 56th dimension is 1; the calibration is that of audio alone."""
-    reading = model.read(DIGITS)
-    assert reading.vector.tolist() == [0.0] * 55 + [1.0]
+    vector = reading_of(model, DIGITS)
+    assert vector.tolist() == [0.0] * 55 + [1.0]
     found = identify(model, b"2", DIGITS)
-    expected = full_network(model, spectrograms(model, 2), reading.vector, temperature=0.5)
-    np.testing.assert_allclose(found.probabilities.windows, expected, rtol=0, atol=1e-4)
+    expected = full_network(model, spectrograms(model, 2), vector, temperature=0.5)
+    np.testing.assert_allclose(found.scores.windows, expected, rtol=0, atol=1e-4)
+    assert found.mode == {AUDIO}
 
 
 @pytest.mark.parametrize("n_windows", [1, 2, 5])
 def test_one_answer_is_the_mean_over_the_windows(model: LridNetModel, n_windows: int) -> None:
     """Of the probabilities, not of the logits."""
-    found = identify(model, b"%d" % n_windows, TITLE).probabilities
+    found = identify(model, b"%d" % n_windows, TITLE).scores
     assert found.windows.shape == (n_windows, 11)
     np.testing.assert_allclose(found.windows.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(found.mean, found.windows.mean(axis=0), rtol=0, atol=1e-7)
-    alone = full_network(model, spectrograms(model, n_windows), model.read(TITLE).vector, temperature=2.0)
-    np.testing.assert_allclose(found.mean, alone.mean(axis=0), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.probabilities, found.windows.mean(axis=0), rtol=0, atol=1e-7)
+    alone = full_network(model, spectrograms(model, n_windows), reading_of(model, TITLE), temperature=2.0)
+    np.testing.assert_allclose(found.probabilities, alone.mean(axis=0), rtol=0, atol=1e-4)
 
 
 def test_explaining(model: LridNetModel) -> None:
-    found = identify(model, b"2", TITLE, explain=True)
-    np.testing.assert_array_equal(found.audio_only, identify(model, b"2").probabilities.mean)
-    np.testing.assert_array_equal(found.text_only, identify(model, None, TITLE).probabilities.mean)
-    assert identify(model, b"2", TITLE).audio_only is None
-    assert identify(model, b"2", DIGITS, explain=True).text_only is None
+    alone = identify(model, b"2", TITLE, explain=True).alone
+    assert set(alone) == {AUDIO, TEXT}
+    np.testing.assert_array_equal(alone[AUDIO], identify(model, b"2").scores.probabilities)
+    np.testing.assert_array_equal(alone[TEXT], identify(model, None, TITLE).scores.probabilities)
+    assert identify(model, b"2", TITLE).alone == {}
+    assert set(identify(model, b"2", DIGITS, explain=True).alone) == {AUDIO}
 
 
 # --- what was used ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("audio", "metadata", "reasons", "threshold"),
+    ("audio", "metadata", "reasons"),
     [
-        (b"1", TITLE, (None, None), 0.3),
-        (b"1", Metadata(), (None, "not_given"), 0.2),
-        (b"1", Metadata(title="  "), (None, "not_given"), 0.2),
-        (b"1", DIGITS, (None, "no_text_features"), 0.2),
-        (b"0", TITLE, ("silent", None), 0.1),
-        (None, TITLE, ("not_given", None), 0.1),
+        (b"1", TITLE, (None, None)),
+        (b"1", Metadata(), (None, "not_given")),
+        (b"1", Metadata(title="  "), (None, "not_given")),
+        (b"1", DIGITS, (None, "no_text_features")),
+        (b"0", TITLE, ("silent", None)),
+        (None, TITLE, ("not_given", None)),
     ],
 )
-def test_modalities(model: LridNetModel, audio: bytes | None, metadata: Metadata, reasons: tuple, threshold: float) -> None:
+def test_modalities(model: LridNetModel, audio: bytes | None, metadata: Metadata, reasons: tuple[str | None, ...]) -> None:
     found = identify(model, audio, metadata)
-    assert (found.audio.reason, found.text.reason) == reasons
-    assert (found.audio.used, found.text.used) == tuple(reason is None for reason in reasons)
-    assert found.threshold == threshold
+    uses = (found.modalities[AUDIO], found.modalities[TEXT])
+    assert tuple(use.reason for use in uses) == reasons
+    assert tuple(use.used for use in uses) == tuple(reason is None for reason in reasons)
+    assert found.mode == {name for name, use in found.modalities.items() if use.used}
+    assert found.text_source == ("request" if metadata.fields else None)
     stages = {"total", "model"}
     stages |= {"read"} if metadata.fields else set()
     stages |= {"decode"} if audio is not None else set()
@@ -206,11 +196,79 @@ def test_modalities(model: LridNetModel, audio: bytes | None, metadata: Metadata
     assert all(seconds >= 0 for seconds in found.seconds_by_stage.values())
 
 
-def test_the_decoder_is_told_what_the_release_listens_to(model: LridNetModel) -> None:
+def test_the_windows_asked_for_are_those_the_release_listens_to(model: LridNetModel) -> None:
     async def scenario() -> None:
-        async with identifying(model) as identifier:
-            await identify_with(identifier, b"1", TITLE)
-            assert identifier._pool.asked == [WindowRequest(WindowSpec(22_050, 66_150), 8)]
+        async with serving(model) as parts:
+            await parts.identify(b"1", TITLE)
+            await parts.identify(b"1", NOTHING)
+            spec = WindowSpec(22_050, 66_150)
+            assert parts.decoder.requests == [
+                WindowRequest(spec, MAX_WINDOWS),
+                WindowRequest(spec, MAX_WINDOWS, read_tags=True),
+            ]
+
+    asyncio.run(scenario())
+
+
+def test_warnings_of_the_decoder_are_kept_once(model: LridNetModel) -> None:
+    heard = identify(model, b"3+cut").heard
+    assert heard is not None
+    assert [warning.code for warning in heard.warnings] == ["truncated"]
+    assert [span.start_seconds for span in heard.windows] == [0.0, 3.0, 6.0]
+
+
+# --- tags of the file ---------------------------------------------------------------------------------------------------
+
+
+def test_tags_are_read_when_no_metadata_is_given(model: LridNetModel) -> None:
+    found = identify(model, b"2+tags")
+    assert found.text_source == "tags"
+    assert found.metadata.title == "La vie en rose"
+    assert found.mode == {AUDIO, TEXT}
+    given = identify(model, b"2", found.metadata)
+    np.testing.assert_array_equal(found.scores.probabilities, given.scores.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "options", "source"),
+    [(TITLE, {}, "request"), (NOTHING, {"read_tags": False}, None), (Metadata(title=" "), {"read_tags": False}, None)],
+)
+def test_tags_are_not_read_otherwise(
+    model: LridNetModel, metadata: Metadata, options: dict[str, bool], source: str | None
+) -> None:
+    found = identify(model, b"2+tags", metadata, **options)
+    assert (found.text_source, found.metadata) == (source, metadata)
+
+
+def test_a_file_without_tags_has_no_text(model: LridNetModel) -> None:
+    found = identify(model, b"2")
+    assert (found.text_source, found.modalities[TEXT].reason) == (None, "not_given")
+
+
+# --- a release that does not listen -----------------------------------------------------------------------------------
+
+
+def test_audio_is_not_decoded_for_a_release_that_does_not_listen(deaf: LridNetModel) -> None:
+    async def scenario() -> None:
+        async with serving(deaf) as parts:
+            found = await parts.identify(b"4+tags", TITLE)
+            assert found.modalities[AUDIO].reason == "not_trusted"
+            assert (found.mode, found.heard) == ({TEXT}, None)
+            with pytest.raises(NothingUsable, match="does not listen to audio, and no metadata was given"):
+                await parts.identify(b"4+tags", read_tags=False)
+            assert parts.decoder.requests == []
+
+    asyncio.run(scenario())
+
+
+def test_such_a_release_has_the_file_opened_for_its_tags_alone(deaf: LridNetModel) -> None:
+    async def scenario() -> None:
+        async with serving(deaf) as parts:
+            found = await parts.identify(b"4+tags")
+            assert (found.text_source, found.modalities[AUDIO].reason) == ("tags", "not_trusted")
+            assert [(request.take, request.read_tags) for request in parts.decoder.requests] == [(0, True)]
+            with pytest.raises(NothingUsable, match="does not listen"):
+                await parts.identify(b"4")
 
     asyncio.run(scenario())
 
@@ -236,29 +294,30 @@ def test_refused(model: LridNetModel, audio: bytes | None, metadata: Metadata, e
 
 def test_deadline_while_decoding(model: LridNetModel) -> None:
     async def scenario() -> None:
-        async with identifying(model) as identifier:
+        async with serving(model) as parts:
             with pytest.raises(DeadlineExceeded, match="decoded"):
-                await identify_with(identifier, b"slow", TITLE, seconds=0.1)
-            assert identifier.metrics.registry.get_sample_value("lrid_decoding_requests") == 0
+                await parts.identify(b"slow", TITLE, seconds=0.1)
+            assert parts.metrics.registry.get_sample_value("lrid_decoding_requests") == 0
 
     asyncio.run(scenario())
 
 
 def test_files_in_decoding_are_bounded_and_the_place_is_given_back(model: LridNetModel) -> None:
     async def scenario() -> None:
-        async with identifying(model, max_decoding=2) as identifier:
-            slow = [asyncio.create_task(identify_with(identifier, b"slow", TITLE)) for _ in range(2)]
+        async with serving(model, max_files=2) as parts:
+            slow = [asyncio.create_task(parts.identify(b"slow", TITLE)) for _ in range(2)]
             await asyncio.sleep(0.05)
             deadline = asyncio.get_running_loop().time() + 60
             with pytest.raises(QueueFull, match="2 files wait for a decoder") as refused:
-                identifier.check_room(deadline)
+                parts.identifier.check_room(deadline)
+            assert refused.value.retry_after_seconds is not None
             assert refused.value.retry_after_seconds >= 1
-            assert (await identify_with(identifier, None, TITLE)).text.used  # metadata passes by
+            assert (await parts.identify(None, TITLE)).modalities[TEXT].used  # metadata passes by
             for task in slow:
                 task.cancel()
             await asyncio.gather(*slow, return_exceptions=True)
-            identifier.check_room(deadline)
-            assert (await identify_with(identifier, b"1", TITLE)).audio.used
+            parts.identifier.check_room(deadline)
+            assert (await parts.identify(b"1", TITLE)).modalities[AUDIO].used
 
     asyncio.run(scenario())
 
@@ -266,25 +325,32 @@ def test_files_in_decoding_are_bounded_and_the_place_is_given_back(model: LridNe
 # --- requests that come together ------------------------------------------------------------------------------------
 
 
-def test_those_that_came_together_go_in_step_and_answers_do_not_change(
+def test_requests_that_came_together_share_each_step_and_answers_do_not_change(
     model: LridNetModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are read, then all are identified: what each step needs is fetched into the processor's caches once."""
+    """All are read, then all are combined: what each step needs is fetched into the processor's caches once."""
     steps: list[str] = []
     songs = [TITLE, DIGITS, Metadata(title="사랑해"), TITLE]
-    alone = [identify(model, b"1" if song is DIGITS else None, song) for song in songs]
-    for step in ("read", "identify"):
-        plain = getattr(model, step)
-        monkeypatch.setattr(model, step, lambda *given, _plain=plain, _step=step: steps.append(_step) or _plain(*given))
+    audio = [b"1" if song is DIGITS else None for song in songs]
+    alone = [identify(model, sound, song) for sound, song in zip(audio, songs, strict=True)]
+    read, combine = NamesBranch.read, LridNetModel.combine
+
+    def noted_read(self: NamesBranch, track: Track) -> Reading | None:
+        steps.append("read")
+        return read(self, track)
+
+    def noted_combine(self: LridNetModel, *given: Any) -> Any:
+        steps.append("combine")
+        return combine(self, *given)
+
+    monkeypatch.setattr(NamesBranch, "read", noted_read)
+    monkeypatch.setattr(LridNetModel, "combine", noted_combine)
 
     async def scenario() -> list[Identification]:
-        async with identifying(model) as identifier:
-            return await asyncio.gather(
-                *(identify_with(identifier, b"1" if song is DIGITS else None, song) for song in songs)
-            )
+        async with serving(model) as parts:
+            return await asyncio.gather(*(parts.identify(a, song) for a, song in zip(audio, songs, strict=True)))
 
     together = asyncio.run(scenario())
-    assert steps[:4] == ["read"] * 4
-    assert steps[4:] == ["identify"] * 4
+    assert steps == ["read"] * 4 + ["combine"] * 4
     for one, other in zip(alone, together, strict=True):
-        assert one.probabilities.mean.tolist() == other.probabilities.mean.tolist()
+        assert one.scores.probabilities.tolist() == other.scores.probabilities.tolist()

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from app.domain import Metadata
+from app.domain import AUDIO, TEXT, Metadata, Reading, Track
 from app.errors import ReleaseError
+from app.families.contract import Model
 from app.families.prior import MUSIC4ALL, UnderPrior, corrected, prior_ratio
 from app.families.store import load_model
 from app.serving.loading import load_release
@@ -37,26 +38,33 @@ def mix_file(folder: Path, **changes: float) -> str:
     return str(path)
 
 
+def reading_of(model: Model, title: str) -> Reading:
+    reading = model.inputs[TEXT].read(Track(None, Metadata(title=title)))
+    assert reading is not None
+    return reading
+
+
 @pytest.mark.parametrize("prior", ["uniform", "music4all"])
 def test_answers_are_corrected_after_the_golden_ones_were_replayed(store: Path, prior: str) -> None:
     model = load_release(settings_for(store, prior), "lrid_net/1").model
     raw = load_model(store / "lrid_net" / "1")
-    features = np.random.default_rng(0).normal(size=(3, raw.n_audio_features)).astype(np.float32)
-    reading = raw.read(Metadata(title="La vie en rose"))
+    assert raw.audio is not None
+    features = {
+        AUDIO: np.random.default_rng(0).normal(size=(3, raw.audio.listener.n_features)).astype(np.float32),
+        TEXT: reading_of(raw, "La vie en rose").vector,
+    }
     ratio = prior_ratio(prior, CODES, TRAINED)
-    found = model.identify(features, reading)
-    windows = corrected(raw.identify(features, reading).windows, ratio)
-    np.testing.assert_array_equal(found.windows, windows)
-    np.testing.assert_array_equal(found.mean, windows.mean(axis=0))
-    assert np.abs(found.mean - raw.identify(features, reading).mean).max() > 0.02
-    np.testing.assert_array_equal(model.read(Metadata(title="La vie en rose")).vector, reading.vector)
+    found, plain = (each.combine(features, frozenset({AUDIO, TEXT})) for each in (model, raw))
+    np.testing.assert_array_equal(found.windows, corrected(plain.windows, ratio))
+    np.testing.assert_array_equal(found.probabilities, corrected(plain.probabilities, ratio))
+    assert np.abs(found.probabilities - plain.probabilities).max() > 0.02
+    np.testing.assert_array_equal(reading_of(model, "La vie en rose").vector, features[TEXT])
 
 
 def test_a_file_of_the_catalogues_own_counts(store: Path, tmp_path: Path) -> None:
-    asked = Metadata(title="La vie en rose")
     model = load_release(settings_for(store, mix_file(tmp_path, fr=1e6)), "lrid_net/1").model
-    best = model.identify(None, model.read(asked)).mean.argmax()
-    assert CODES[int(best)] == "fr"
+    scores = model.combine({TEXT: reading_of(model, "La vie en rose").vector}, frozenset({TEXT}))
+    assert CODES[int(scores.probabilities.argmax())] == "fr"
 
 
 def test_training_is_the_release_as_it_is(store: Path) -> None:

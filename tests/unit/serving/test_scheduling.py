@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from app.families.contract import Target
 from app.serving.engine import Engine, EngineChoice
 from app.serving.scheduling import NICE_INCREMENT, lower_thread_priority
 from tests.releases import tiny_model
@@ -57,8 +58,9 @@ def test_where_it_is_forbidden_nothing_happens(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("n_windows", [1, 3])
 def test_threads_that_listen_lower_their_priority(n_windows: int) -> None:
     model = tiny_model()
-    engine = Engine(model.listener, EngineChoice("cpu", "fp32", batch_size=2))
-    windows = [np.zeros(model.window_samples, np.float32)] * n_windows
+    assert model.audio is not None
+    engine = Engine(model.audio.listener, EngineChoice(Target("cpu", "fp32"), batch_size=2))
+    windows = [np.zeros(model.audio.window.window_samples, np.float32)] * n_windows
     before = nice()
     if n_windows == 1:
         assert in_a_thread(lambda: engine.listen(windows)) == behind()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from app.domain import Metadata
+from app.domain import TEXT, Metadata
 from app.families.lrid_net.model import LridNetModel, build_network
 from tests.releases import tiny_manifest
 
@@ -20,7 +20,8 @@ def test_threads_do_not_change_answers_about_names() -> None:
         for count in (1, 2, 4):
             torch.set_num_threads(count)
             model = LridNetModel(manifest, dict(weights))
-            answers.append(model.identify(None, model.read(Metadata(title="La vie en rose"))).mean)
+            reading = model.reader(Metadata(title="La vie en rose"))
+            answers.append(model.combine({TEXT: reading.vector}, frozenset({TEXT})).probabilities)
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.families.contract import Label, Temperatures, Thresholds
-from app.families.lrid_net.config import ListenConfig, NetworkConfig
+from app.families.contract import Label
+from app.families.lrid_net.config import ListenConfig, NetworkConfig, Temperatures, Thresholds
 from app.families.lrid_net.network import LridNet
 from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net_plus.config import LridNetPlusManifest, PlusReadConfig

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
-from app.domain import Metadata
+from app.domain import AUDIO, TEXT, Metadata, Track
 from app.errors import ReleaseError
+from app.families.contract import Target
 from app.families.lrid_net.model import listen_to_zeros
 from app.families.lrid_net_plus.config import LridNetPlusManifest
 from app.families.lrid_net_plus.model import TABLE, LridNetPlusModel
@@ -28,33 +29,40 @@ def as_the_network_says(model: LridNetPlusModel, s_audio: Tensor, x_lang: Tensor
 
 def test_text_alone(manifest: LridNetPlusManifest, weights: dict[str, Tensor]) -> None:
     model = LridNetPlusModel(manifest, weights)
-    reading = model.read(Metadata(title="Waiting for the rain"))
+    reading = model.reader(Metadata(title="Waiting for the rain"))
     silence = torch.from_numpy(listen_to_zeros(model.network, manifest.listen))[None]
     expected = as_the_network_says(model, silence, torch.from_numpy(reading.vector)[None], 2.0)
-    np.testing.assert_allclose(model.identify(None, reading).windows, expected, atol=1e-5)
+    found = model.combine({TEXT: reading.vector}, frozenset({TEXT}))
+    np.testing.assert_allclose(found.probabilities, expected[0], atol=1e-5)
 
 
 def test_both_and_audio_alone(manifest: LridNetPlusManifest, weights: dict[str, Tensor]) -> None:
     model = LridNetPlusModel(manifest, weights)
     rng = np.random.default_rng(1)
-    samples = torch.from_numpy(rng.uniform(-0.5, 0.5, (2, model.window_samples)).astype(np.float32))
+    assert model.audio is not None
+    samples = rng.uniform(-0.5, 0.5, (2, model.audio.window.window_samples)).astype(np.float32)
     with torch.no_grad():
-        features = model.listener(samples)
-    assert features.shape == (2, model.n_audio_features)
-    reading = model.read(Metadata(artist="Nachtzug"))
+        features = model.audio.listener.prepare(Target("cpu", "fp32"))(torch.from_numpy(samples))
+    assert features.shape == (2, model.audio.listener.n_features)
+    reading = model.reader(Metadata(artist="Nachtzug"))
     both = as_the_network_says(model, features, torch.from_numpy(reading.vector)[None], 1.5)
-    answer = model.identify(features.numpy(), reading)
+    answer = model.combine({AUDIO: features.numpy(), TEXT: reading.vector}, frozenset({AUDIO, TEXT}))
     np.testing.assert_allclose(answer.windows, both, atol=1e-5)
-    np.testing.assert_allclose(answer.mean, both.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(answer.probabilities, both.mean(axis=0), atol=1e-5)
     alone = as_the_network_says(model, features, torch.zeros(1, manifest.read.n_features), 3.0)
-    np.testing.assert_allclose(model.identify(features.numpy(), None).windows, alone, atol=1e-5)
+    found = model.combine({AUDIO: features.numpy()}, frozenset({AUDIO}))
+    np.testing.assert_allclose(found.windows, alone, atol=1e-5)
 
 
 def test_text_without_letters_changes_nothing(manifest: LridNetPlusManifest, weights: dict[str, Tensor]) -> None:
     model = LridNetPlusModel(manifest, weights)
-    features = np.ones((1, model.n_audio_features), np.float32)
-    digits = model.read(Metadata(title="1984"))
-    np.testing.assert_array_equal(model.identify(features, digits).mean, model.identify(features, None).mean)
+    features = {AUDIO: np.ones((1, model.manifest.network.n_audio_features), np.float32)}
+    digits = model.reader(Metadata(title="1984"))
+    assert not digits.informative
+    with_digits, without = (
+        model.combine(given, frozenset({AUDIO})).probabilities for given in (features | {TEXT: digits.vector}, features)
+    )
+    np.testing.assert_array_equal(with_digits, without)
 
 
 @pytest.mark.parametrize(("change", "message"), [("gone", "missing"), ("nan", "NaN"), ("shape", "table of n-grams")])
@@ -85,7 +93,9 @@ def test_the_store_loads_the_family(tmp_path: Path, manifest: LridNetPlusManifes
     (folder / MANIFEST).write_text(stored.model_dump_json(), encoding="utf-8")
     model = load_model(folder)
     assert model.manifest == stored
-    assert model.read(Metadata(title="La mer")).informative
+    reading = model.inputs[TEXT].read(Track(None, Metadata(title="La mer")))
+    assert reading is not None
+    assert reading.informative
 
 
 def test_unknown_keys_and_doubled_labels_are_refused(manifest: LridNetPlusManifest) -> None:

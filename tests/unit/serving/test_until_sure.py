@@ -1,0 +1,149 @@
+"""Listening until sure: a few windows at a time, and no more once further ones would hardly change the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from app.audio.spec import WindowSpec
+from app.domain import AUDIO, FloatArray, Identification, Language, Mode, Scores
+from app.families.contract import AudioBranch, Backend, InputBranch, Listen, Manifest, Precision, Target
+from app.families.tasks import Bounds, LanguageTask
+from tests.releases import tiny_manifest
+from tests.unit.serving.identifying import MAX_WINDOWS, Parts, identifying
+
+LANGUAGES = (Language("en", "eng", "English"), Language("fr", "fra", "French"))
+
+
+class Silent:
+    """A listener that is never prepared: the tests listen for it. Implements `contract.Listener`."""
+
+    n_features = 2
+
+    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
+        return ("fp32",)
+
+    def prepare(self, target: Target) -> Listen:
+        def listen(samples: Tensor) -> Tensor:
+            return samples[:, :2]
+
+        return listen
+
+
+class SureAfter:
+    """A release that is sure after `n_windows`; implements `contract.Model`."""
+
+    def __init__(self, n_windows: int, *, first: int | None = 1, most: int | None = None) -> None:
+        self.manifest: Manifest = tiny_manifest()
+        self.audio = AudioBranch(WindowSpec(8_000, 24_000, order="middle_first"), Silent(), first, most)
+        self.inputs: Mapping[str, InputBranch] = {}
+        self.task = LanguageTask(LANGUAGES, Bounds({}, {}))
+        self._n_windows = n_windows
+
+    def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
+        rows = features[AUDIO]
+        return Scores(rows.mean(axis=0), rows, enough=len(rows) >= self._n_windows)
+
+
+def features_of(window: FloatArray) -> FloatArray:
+    """(2,) that depend on every sample of the window."""
+    share = float(np.abs(window).mean())
+    return np.array([share, 1 - share], np.float32)
+
+
+def run(model: SureAfter, *files: bytes, **options: Any) -> tuple[list[Identification], Parts, list[int]]:
+    """All files at once; the answers, the identifier's parts, and the size of each pass."""
+    passes: list[int] = []
+
+    def listen(windows: list[FloatArray]) -> FloatArray:
+        passes.append(len(windows))
+        return np.stack([features_of(window) for window in windows])
+
+    async def scenario() -> tuple[list[Identification], Parts]:
+        async with identifying(model, listen) as parts:
+            return await asyncio.gather(*(parts.identify(audio, **options) for audio in files)), parts
+
+    answers, parts = asyncio.run(scenario())
+    return answers, parts, passes
+
+
+def n_heard(answer: Identification) -> int:
+    assert answer.heard is not None
+    return len(answer.heard.windows)
+
+
+@pytest.mark.parametrize("sure_after", [1, 2, 3, 5])
+def test_no_window_is_decoded_or_listened_to_beyond_the_first_that_makes_sure(sure_after: int) -> None:
+    (answer,), parts, passes = run(SureAfter(sure_after), b"6")
+    assert n_heard(answer) == sure_after
+    assert passes == [1] * sure_after
+    assert [(request.skip, request.take) for request in parts.decoder.requests] == [(i, 1) for i in range(sure_after)]
+
+
+def test_a_file_that_leaves_doubt_is_heard_to_its_last_planned_window() -> None:
+    (answer,), parts, _ = run(SureAfter(99), b"5")
+    assert n_heard(answer) == 5
+    assert [request.skip for request in parts.decoder.requests] == [0, 1, 2, 3, 4]
+
+
+def test_windows_that_are_decoded_together_are_listened_to_one_by_one() -> None:
+    """So that the answer does not depend on how many a decoder is asked for."""
+    (three,), parts, passes = run(SureAfter(3, first=2), b"6")
+    assert n_heard(three) == 3
+    assert passes == [1, 1, 1]
+    assert [(request.skip, request.take) for request in parts.decoder.requests] == [(0, 2), (2, 2)]
+    (one_by_one,), _, _ = run(SureAfter(3, first=1), b"6")
+    np.testing.assert_array_equal(three.scores.probabilities, one_by_one.scores.probabilities)
+
+
+def test_tags_are_asked_for_with_the_first_windows_only() -> None:
+    _, parts, _ = run(SureAfter(3), b"6+tags")
+    assert [request.read_tags for request in parts.decoder.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize(("options", "expected"), [({"max_windows": 4}, 4), ({"whole": True}, 6), ({"max_windows": 7}, 6)])
+def test_a_number_of_windows_and_a_timeline_listen_to_all(options: dict[str, Any], expected: int) -> None:
+    (answer,), parts, passes = run(SureAfter(1), b"6", **options)
+    assert n_heard(answer) == expected
+    assert sum(passes) == expected
+    (request,) = parts.decoder.requests
+    assert (request.take, request.whole) == (None, "whole" in options)
+
+
+@pytest.mark.parametrize(
+    ("most", "options", "planned"),
+    [
+        (3, {}, 3),
+        (None, {}, MAX_WINDOWS),
+        (99, {}, MAX_WINDOWS),
+        (3, {"whole": True}, MAX_WINDOWS),
+        (3, {"max_windows": 5}, 5),
+    ],
+)
+def test_the_plan_is_bounded_by_the_release_the_server_and_the_client(
+    most: int | None, options: dict[str, Any], planned: int
+) -> None:
+    (answer,), parts, _ = run(SureAfter(99, most=most), b"20", **options)
+    assert {request.max_windows for request in parts.decoder.requests} == {planned}
+    assert n_heard(answer) == planned
+
+
+def test_a_release_without_first_windows_decodes_all_at_once() -> None:
+    (answer,), parts, passes = run(SureAfter(1, first=None), b"4")
+    assert n_heard(answer) == 4
+    assert len(parts.decoder.requests) == 1
+    assert passes == [4]
+
+
+def test_the_same_answer_alone_and_beside_other_requests() -> None:
+    files = [b"6", b"3", b"8", b"1"]
+    together, _, _ = run(SureAfter(3), *files)
+    for file, beside in zip(files, together, strict=True):
+        (alone,), _, _ = run(SureAfter(3), file)
+        assert n_heard(alone) == n_heard(beside) == min(3, int(file))
+        np.testing.assert_array_equal(alone.scores.probabilities, beside.scores.probabilities)
