@@ -9,38 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.families.contract import Name, Strict
+from app.families.contract import Strict
 from app.families.lrid_net.config import NetworkManifest
-
-N_FIELDS = 3  # artist, album, title
-
-
-class Script(Strict):
-    """Characters that go together: a script, or a part of one that tells languages apart."""
-
-    name: Name
-    ranges: list[tuple[int, int]] = Field(min_length=1)  # code points, both ends included
-
-
-def default_scripts() -> list[Script]:
-    """Blocks of Unicode that song titles of the world are written in."""
-    blocks: dict[str, list[tuple[int, int]]] = {
-        "digit": [(0x30, 0x39)],
-        "latin": [(0x41, 0x5A), (0x61, 0x7A)],
-        "latin-accented": [(0xC0, 0x24F), (0x1E00, 0x1EFF)],
-        "greek": [(0x370, 0x3FF), (0x1F00, 0x1FFF)],
-        "cyrillic": [(0x400, 0x52F)],
-        "armenian-georgian": [(0x530, 0x58F), (0x10A0, 0x10FF)],
-        "hebrew": [(0x590, 0x5FF)],
-        "arabic": [(0x600, 0x6FF), (0x750, 0x77F)],
-        "indic": [(0x900, 0xDFF)],
-        "thai-lao": [(0xE00, 0xEFF)],
-        "hangul": [(0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7AF)],
-        "kana": [(0x3040, 0x30FF)],
-        "han": [(0x3400, 0x4DBF), (0x4E00, 0x9FFF)],
-    }
-    return [Script(name=name, ranges=ranges) for name, ranges in blocks.items()]
-
+from app.families.parts.ngrams.config import N_FIELDS, Script, default_scripts
 
 class PlusReadConfig(Strict):
     """Metadata → x_lang.

@@ -10,10 +10,11 @@ import numpy as np
 from app.domain import METADATA_FIELDS, FloatArray, Metadata, Reading
 from app.errors import ReleaseError
 from app.families.lrid_net.profiles import langdetect_languages
-from app.families.lrid_net_plus.config import N_FIELDS, PlusReadConfig
-from app.families.lrid_net_plus.counted import Explanations, owners
-from app.families.lrid_net_plus.loops import IndexArray, Spelled, Tables, read_fields, take_apart, weigh_fields
-from app.families.lrid_net_plus.ngrams import bounded, code_points, normalised, word_hashes
+from app.families.lrid_net_plus.config import PlusReadConfig
+from app.families.parts.ngrams.config import N_FIELDS
+from app.families.parts.ngrams.explanations import Explanations, owners
+from app.families.parts.ngrams.loops import IndexArray, Spelled, Tables, read_fields, take_apart, weigh_fields
+from app.families.parts.ngrams.spelling import bounded, code_points, normalised, word_hashes
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.families.lrid_net_plus.config import N_FIELDS
+from app.families.parts.ngrams.config import N_FIELDS
 from app.lab.training.plus_data import Float64
 from app.lab.training.train_plus import PlusConfig, TextNet
 

@@ -27,8 +27,9 @@ from app.families.contract import Label
 from app.families.lrid_net.config import NetworkConfig
 from app.families.lrid_net.network import LridNet
 from app.families.lrid_net.profiles import langdetect_languages
-from app.families.lrid_net_plus.config import N_FIELDS, PlusReadConfig
+from app.families.lrid_net_plus.config import PlusReadConfig
 from app.families.lrid_net_plus.read import FieldReader
+from app.families.parts.ngrams.config import N_FIELDS
 from app.families.prior import MUSIC4ALL
 from app.lab.corpus.tables import read_table
 from app.lab.training import checkpoint

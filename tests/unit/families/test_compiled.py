@@ -67,7 +67,7 @@ def loops() -> Iterator[tuple[str, object]]:
 def test_compiled_loops_use_nothing_from_other_files_of_ours() -> None:
     """numba keeps what it compiled until the file changes, and looks at no other."""
     found = dict(loops())
-    assert "app.families.lrid_net_plus.loops.read_fields" in found
+    assert "app.families.parts.ngrams.loops.read_fields" in found
     for name, function in found.items():
         for used in function.__code__.co_names:
             value = function.__globals__.get(used)

@@ -186,3 +186,10 @@ def add_up(table: FloatArray, buckets: IndexArray, total: FloatArray) -> None:
     root = np.float32(np.sqrt(max(1, len(buckets))))
     for i in range(len(total)):
         total[i] /= root
+
+
+@compiled
+def weigh_rows(evidence: FloatArray, n_known: FloatArray, views: FloatArray) -> None:
+    """`weigh_fields` for n rows: (n, 3, n_languages), (n, 3) → (n, 2 * 4 * n_languages)."""
+    for row in range(len(evidence)):
+        weigh_fields(evidence[row], n_known[row], views[row])

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.families.lrid_net_plus.loops import find_buckets, most_buckets
-from app.families.lrid_net_plus.ngrams import bounded, code_points, normalised, word_hashes
+from app.families.parts.ngrams.loops import find_buckets, most_buckets
+from app.families.parts.ngrams.spelling import bounded, code_points, normalised, word_hashes
 
 MASK = 0xFFFFFFFF
 

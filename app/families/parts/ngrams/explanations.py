@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from app.families.lrid_net.profiles import Profiles, cleaned
-from app.families.lrid_net_plus.config import Script
-from app.families.lrid_net_plus.loops import CODE_BITS, NOT_KNOWN, SLOT_BITS, IndexArray, Owners, fill_slots
+from app.families.parts.ngrams.config import Script
+from app.families.parts.ngrams.loops import CODE_BITS, NOT_KNOWN, SLOT_BITS, IndexArray, Owners, fill_slots
 
 
 class Explanations:

@@ -14,7 +14,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from app.families.lrid_net_plus.loops import IndexArray
+from app.families.parts.ngrams.loops import IndexArray
 
 Laid = tuple[IndexArray, IndexArray]  # the numbers of several texts end to end, and where each begins, (n + 1,)
 

@@ -1,0 +1,73 @@
+"""Texts of metadata taken apart: rows of the n-gram table, langdetect's evidence, shares of scripts.
+
+The same code reads in training and in serving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.domain import FloatArray
+from app.errors import ReleaseError
+from app.families.lrid_net.profiles import langdetect_languages
+from app.families.parts.ngrams.config import NgramConfig
+from app.families.parts.ngrams.explanations import Explanations, owners
+from app.families.parts.ngrams.loops import IndexArray, Spelled, Tables, take_apart
+from app.families.parts.ngrams.spelling import bounded, code_points, normalised, word_hashes
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRead:
+    """One field of metadata, taken apart."""
+
+    buckets: IndexArray  # (k,) rows of the table
+    evidence: FloatArray  # (n_languages,) sum of logarithms
+    n_known: float  # number of n-grams in that sum
+    scripts: FloatArray  # (n_scripts,)
+
+
+class FieldReader:
+    """Texts → numbers. Nothing in it is learnt; nothing changes after construction."""
+
+    def __init__(self, config: NgramConfig) -> None:
+        """Raises ReleaseError if langdetect has other languages than the manifest."""
+        installed = langdetect_languages()
+        if tuple(config.languages) != installed:
+            raise ReleaseError(f"text languages should be langdetect's {list(installed)}, but are {config.languages}")
+        self.config = config
+        self._explanations = Explanations(config.languages, config.smoothing)
+        self.tables: Tables = (
+            self._explanations.keys,
+            self._explanations.rows,
+            self._explanations.logarithms,
+            owners(config.scripts),
+            config.max_ngram,
+            32 - config.buckets_log2,
+        )
+
+    def normalised(self, text: str | None) -> str:
+        """A field as a client sent it, or None → the characters that are read."""
+        return normalised(text, self.config.max_characters) if text else ""
+
+    def spelled(self, texts: Sequence[str]) -> Spelled:
+        """Normalised texts as code points, and where each begins: all texts bounded, then all as the profiles see them;
+        and the hashes of their words.
+        """
+        both = [*map(bounded, texts), *map(self._explanations.spelled, texts)]
+        return (*code_points(both), *word_hashes(texts))
+
+    def __call__(self, text: str | None) -> FieldRead:
+        plain = self.normalised(text)
+        scripts = np.zeros(len(self.config.scripts), np.float32)
+        evidence = np.zeros(len(self.config.languages), np.float32)
+        if not plain:
+            return FieldRead(np.zeros(0, np.int64), evidence, 0.0, scripts)
+        buckets, n_known = take_apart(self.spelled([plain]), 0, self.tables, evidence, scripts)
+        return FieldRead(buckets, evidence, float(n_known), scripts)
+
+
+def has_letters(text: str) -> bool:
+    return any(map(str.isalpha, text))

@@ -1,0 +1,93 @@
+"""Read: metadata → how probable each class is, by the n-grams of artist, album and title."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.domain import METADATA_FIELDS, FloatArray, Metadata, Reading
+from app.errors import ReleaseError
+from app.families.parts.ngrams.config import N_FIELDS, NgramConfig
+from app.families.parts.ngrams.dense import mean_logits
+from app.families.parts.ngrams.fields import FieldReader, has_letters
+from app.families.parts.ngrams.loops import read_fields
+
+TABLE, SCALE = "table", "table.scale"  # tensors of a reader, beside `layer0.weight`, `layer0.bias`, `layer1.weight`, ...
+
+
+class NgramReader:
+    """Deterministic, on the CPU; any number of threads may call."""
+
+    def __init__(self, config: NgramConfig, tensors: Mapping[str, Tensor]) -> None:
+        """`tensors`: see `shapes`; the table as floats, or as int8 with the step of each row in `table.scale`.
+
+        Raises ReleaseError if they do not fit `config`.
+        """
+        found = {name: _floats(name, tensors, shape) for name, shape in shapes(config).items()}
+        if torch.as_tensor(tensors[TABLE]).dtype == torch.int8:
+            found[TABLE] *= _floats(SCALE, tensors, (config.n_buckets,))[:, None]
+        self.config = config
+        self._fields = FieldReader(config)
+        self._table = found[TABLE]
+        n_layers = len(config.hidden_units) + 1
+        self._weights = tuple(found[f"layer{i}.weight"] for i in range(n_layers))
+        self._biases = tuple(found[f"layer{i}.bias"] for i in range(n_layers))
+        self._mix = np.array(list(config.class_mix.values()), np.float32)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.config.class_mix)
+
+    @property
+    def class_mix(self) -> FloatArray:
+        """(n_classes,) the share of each class in what the answers take for granted; sums to 1."""
+        return self._mix.copy()
+
+    def __call__(self, metadata: Metadata) -> Reading:
+        """The posterior over the classes under `class_mix`; where no field has a letter, that mix itself."""
+        plain = [self._fields.normalised(getattr(metadata, name)) for name in METADATA_FIELDS]
+        if not any(map(has_letters, plain)):
+            return Reading(self.class_mix, informative=False)
+        given = [place for place, text in enumerate(plain) if text]
+        spelled = self._fields.spelled([plain[place] for place in given])
+        width = self._table.shape[1]
+        evidence = np.zeros((N_FIELDS, len(self.config.languages)), np.float32)
+        x = np.zeros(N_FIELDS * width + self.config.n_counted, np.float32)
+        read_fields(spelled, np.array(given), self._fields.tables, self._table, evidence, x)
+        sums = x[: N_FIELDS * width].reshape(N_FIELDS, self.config.networks, self.config.embedding_size)
+        logits = mean_logits(sums, x[N_FIELDS * width :], self._weights, self._biases)
+        shares = np.exp(logits - logits.max())
+        return Reading(shares / shares.sum(), informative=True)
+
+
+def shapes(config: NgramConfig) -> dict[str, tuple[int, ...]]:
+    """Of the tensors of a reader."""
+    widths = [config.n_inputs, *config.hidden_units, len(config.class_mix)]
+    found: dict[str, tuple[int, ...]] = {TABLE: (config.n_buckets, config.networks * config.embedding_size)}
+    for i, (n_in, n_out) in enumerate(pairwise(widths)):
+        found[f"layer{i}.weight"] = (config.networks, n_in, n_out)
+        found[f"layer{i}.bias"] = (config.networks, n_out)
+    return found
+
+
+def packed(table: Tensor) -> dict[str, Tensor]:
+    """(n_buckets, width) floats → int8 in steps of a 127th of each row's largest value, and the steps, fp16."""
+    largest = table.float().abs().amax(dim=1).clamp(min=1e-6)
+    step = (largest / 127).half()
+    return {TABLE: torch.round(table.float() / step.float()[:, None]).clamp(-127, 127).to(torch.int8), SCALE: step}
+
+
+def _floats(name: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> FloatArray:
+    if name not in tensors:
+        raise ReleaseError(f"the reader's tensor '{name}' is missing")
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ReleaseError(f"the reader's tensor '{name}' should be {shape} and is {tuple(tensor.shape)}")
+    values: FloatArray = np.ascontiguousarray(tensor.float().numpy())
+    if not np.isfinite(values).all():
+        raise ReleaseError(f"the reader's tensor '{name}' holds NaN or infinite values")
+    return values

@@ -1,0 +1,278 @@
+"""Rows of metadata as the n-gram reader is trained on them: which are drawn, and what is done to each.
+
+A row's source must not be what tells its language. Charts of French rap have no albums here, anime themes no artists. So
+whether a field is given is drawn at random: missing albums are invented from titles, missing artists borrowed within the
+language, and given ones left out. Requests are like that, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain import METADATA_FIELDS, FloatArray, Metadata
+from app.families.parts.ngrams.config import N_FIELDS
+from app.families.parts.ngrams.fields import FieldReader, has_letters
+from app.families.parts.ngrams.loops import weigh_rows
+from app.lab.corpus.manifest import SPLITS, artist_key
+from app.lab.corpus.tables import read_table
+from app.lab.training.errors import CorpusError
+
+ARTIST, ALBUM, TITLE = range(N_FIELDS)  # METADATA_FIELDS
+Texts = tuple[str, str, str]  # "": not given
+Indices = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+Float64 = npt.NDArray[np.float64]
+LATIN_END = "\u0250"  # of Latin with its extensions A and B
+LATIN_MORE = ("\u1e00", "\u1eff")  # Latin extended additional
+KANA, HAN = re.compile("[\u3040-\u30ff]"), re.compile("[\u3400-\u9fff]")
+HAN_SYLLABLE = re.compile(r"(?<=[a-z])(?=[A-Z])")  # anyascii writes each Han character as a capitalised syllable
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderRow:
+    """One song, or one phrase, with its class."""
+
+    texts: Texts
+    label: int
+    split: str
+    strength: str  # how the label came about
+    source: str
+    language: str  # finer than the class
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How likely each field is given, whatever the row has, and how else a drawn row is changed."""
+
+    give_artist: float = 0.65
+    give_album: float = 0.6
+    give_title: float = 0.9
+    give_nothing: float = 0.02  # the answer to learn is the class mix
+    replace_artist: float = 0.1  # by another of the same class, as where there is none
+    stray_artist: float = 0.15  # by one of any class: most artists are unknown to the reader
+    replace_album: float = 0.25  # by the title of another row of the artist, else of the class
+    lose_accents: float = 0.1
+    romanise: float = 0.3  # of rows in another script: written in Latin letters, by transliteration
+    drop_ngram: float = 0.35  # each of them; the rest counts for more
+
+
+def read_rows(path: Path, class_of: Callable[[str], int], clean: Callable[[Metadata], Metadata]) -> list[ReaderRow]:
+    """Rows with text and a split, in file order. `class_of`: language code → class. Raises CorpusError."""
+    rows = []
+    for number, record in read_table(path).records:
+        language, split = record.get("language") or record.get("label", ""), record.get("split") or "train"
+        if not language or split not in SPLITS:
+            raise CorpusError(f"{path.name}, {number}: needs a language and a split, has {language!r} and {split!r}")
+        metadata = clean(Metadata(**{name: record.get(name) or None for name in METADATA_FIELDS}))
+        if metadata.fields:
+            texts = (metadata.artist or "", metadata.album or "", metadata.title or "")
+            origin = record.get("strength", ""), record.get("source", "")
+            rows.append(ReaderRow(texts, class_of(language), split, *origin, language))
+    if not rows:
+        raise CorpusError(f"{path} holds no rows with an artist, an album or a title")
+    return rows
+
+
+def read_phrases(class_of: Callable[[str], int], held_out: Collection[str] = ()) -> list[ReaderRow]:
+    """`phrases.json` as training rows with a title alone and the strength "phrase".
+
+    Words come alone, in pairs and in threes, shuffled once for all. What is a title in `held_out` is left out.
+    """
+    text = resources.files("app.lab.training").joinpath("phrases.json").read_text(encoding="utf-8")
+    kept_apart = {title.casefold() for title in held_out}
+    rows = []
+    for language, entry in json.loads(text)["languages"].items():
+        for title in dict.fromkeys([*entry["phrases"], *_strewn(entry.get("words", "").split())]):
+            if title.casefold() not in kept_apart:
+                rows.append(ReaderRow(("", "", title), class_of(language), "train", "phrase", "phrases", language))
+    return rows
+
+
+def _strewn(words: Sequence[str]) -> list[str]:
+    rng = np.random.default_rng(0)
+    found = list(words)
+    for n in (2, 3):
+        order = [words[i] for i in rng.permutation(len(words))]
+        found += [" ".join(order[i : i + n]) for i in range(0, len(order), n)]
+    return found
+
+
+def is_latin(text: str) -> bool:
+    """Whether no letter of it is of another script."""
+    return all(sign < LATIN_END or LATIN_MORE[0] <= sign <= LATIN_MORE[1] for sign in text if sign.isalpha())
+
+
+def without_accents(text: str) -> str:
+    """Latin letters without their marks: what a careless keyboard makes of a name."""
+    if text.isascii():
+        return text
+    parts = (unicodedata.normalize("NFD", sign) for sign in text)
+    return "".join(sign[0] if sign[0].isascii() else unicodedata.normalize("NFC", sign) for sign in parts)
+
+
+def romanised(text: str) -> str:
+    """Transliterated to Latin letters, Han characters as syllables of their own.
+
+    Itself if it has no other letters, or is Japanese with Han characters: their reading is not in the character.
+    """
+    if is_latin(text) or (KANA.search(text) and HAN.search(text)):
+        return text
+    from anyascii import anyascii
+
+    return HAN_SYLLABLE.sub(" ", anyascii(text))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTable:
+    """Many distinct texts, taken apart once; row 0 is the text that is not given. `buckets` of text i: [starts[i], starts[i + 1])."""
+
+    buckets: npt.NDArray[np.int32]
+    starts: Indices
+    evidence: FloatArray  # (n, n_languages)
+    n_known: FloatArray  # (n,)
+    scripts: FloatArray  # (n, n_scripts)
+    letters: Flags  # (n,)
+    latin: Flags  # (n,)
+
+    @classmethod
+    def of(cls, reader: FieldReader, texts: Sequence[str]) -> FieldTable:
+        """`texts[0]` is ""."""
+        fields = [reader(text) for text in texts]
+        sizes = [len(field.buckets) for field in fields]
+        return cls(
+            np.concatenate([field.buckets for field in fields]).astype(np.int32),
+            np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            np.array([field.evidence for field in fields], np.float32),
+            np.array([field.n_known for field in fields], np.float32),
+            np.array([field.scripts for field in fields], np.float32),
+            np.array([has_letters(text) for text in texts]),
+            np.array([is_latin(text) for text in texts]),
+        )
+
+    def informative(self, places: Indices) -> Flags:
+        return self.letters[places].any(axis=1)
+
+    def all_latin(self, places: Indices) -> Flags:
+        """(n,) whether rows have letters, and none but Latin ones."""
+        return self.informative(places) & self.latin[places].all(axis=1)
+
+    def counted(self, places: Indices) -> FloatArray:
+        """(n, 3) texts → (n, n_counted), the inputs that are not learnt."""
+        n = len(places)
+        evidence, known = self.evidence[places], self.n_known[places]
+        views = np.zeros((n, 2 * (N_FIELDS + 1) * evidence.shape[2]), np.float32)
+        weigh_rows(evidence, known, views)
+        return np.concatenate([views, self.scripts[places].reshape(n, -1), (places > 0).astype(np.float32)], axis=1)
+
+    def ngrams(self, places: Indices) -> tuple[Indices, Indices, FloatArray]:
+        """(n, 3) texts → rows of the table (k,), where each field begins (3 n,), and weights (k,)."""
+        flat = places.ravel()
+        sizes = self.starts[flat + 1] - self.starts[flat]
+        offsets = sizes.cumsum() - sizes
+        found = self.buckets[np.arange(sizes.sum()) + np.repeat(self.starts[flat] - offsets, sizes)].astype(np.int64)
+        return found, offsets, np.repeat(1.0 / np.sqrt(np.maximum(sizes, 1)), sizes).astype(np.float32)
+
+
+class RowSampler:
+    """Draws training rows and augments them. Texts are numbers of rows of `table`."""
+
+    def __init__(self, rows: Sequence[ReaderRow], reader: FieldReader, probabilities: Float64, config: AugmentConfig) -> None:
+        self._config = config
+        self._up_to = probabilities.cumsum() / probabilities.sum()
+        place: dict[str, int] = {"": 0}
+        number = lambda text: place.setdefault(text, len(place))  # noqa: E731
+        self._texts = np.array([[number(text) for text in row.texts] for row in rows])  # (n_rows, 3)
+        plain = list(place)
+        self._plain = np.array([number(without_accents(text)) for text in plain])  # of each text
+        self._roman = np.array([number(romanised(text)) for text in plain])
+        self.table = FieldTable.of(reader, list(place))
+        self.labels = np.array([row.label for row in rows])
+        self._classes = _Groups(self.labels)
+        artists: dict[tuple[str, int], int] = {}
+        keys = [(artist_key(row.texts[ARTIST]) or f"\0{i}", row.label) for i, row in enumerate(rows)]
+        self._artist = np.array([artists.setdefault(key, len(artists)) for key in keys])
+        self._artists = _Groups(self._artist)
+
+    def draw(self, n: int, rng: np.random.Generator) -> Indices:
+        """(n,) rows, with replacement."""
+        return np.minimum(self._up_to.searchsorted(rng.random(n), side="right"), len(self._texts) - 1)
+
+    def augmented(self, rows: Indices, rng: np.random.Generator) -> Indices:
+        """(n,) rows → (n, 3) texts as a client might send them."""
+        config, n = self._config, len(rows)
+        chance = rng.random((10, n))
+        own = self._texts[rows]
+        artist, album, title = own.T.copy()
+        borrowed = self._texts[self._classes.pick(self.labels[rows], chance[8]), ARTIST]
+        artist = np.where((artist == 0) | (chance[1] < config.replace_artist), borrowed, artist)
+        artist = np.where(chance[7] < config.stray_artist, self._texts[self.draw(n, rng), ARTIST], artist)
+        family = np.where(
+            self._artists.sizes[self._artist[rows]] > 1,
+            self._artists.pick(self._artist[rows], chance[9]),
+            self._classes.pick(self.labels[rows], chance[9]),
+        )
+        album = np.where((album == 0) | (chance[2] < config.replace_album), self._texts[family, TITLE], album)
+        given = np.stack([
+            np.where(chance[3] < config.give_artist, artist, 0),
+            np.where(chance[4] < config.give_album, album, 0),
+            np.where(chance[5] < config.give_title, title, 0),
+        ], axis=1)  # fmt: skip
+        kept = np.where((given > 0).any(axis=1, keepdims=True), given, own)
+        kept = np.where((rng.random(n) < config.romanise)[:, None], self._roman[kept % len(self._roman)], kept)
+        losing = (chance[6] < config.lose_accents)[:, None] & (kept < len(self._plain))
+        kept = np.where(losing, self._plain[kept % len(self._plain)], kept)
+        kept[chance[0] < config.give_nothing] = 0
+        kept[~self.table.informative(kept)] = 0
+        return kept
+
+
+class _Groups:
+    """Members of numbered groups, to pick one at random."""
+
+    def __init__(self, group: Indices) -> None:
+        self._members = np.argsort(group, kind="stable")
+        self.sizes = np.bincount(group)
+        self._starts = self.sizes.cumsum() - self.sizes
+
+    def pick(self, groups: Indices, chance: Float64) -> Indices:
+        """(n,) groups and numbers in [0, 1) → (n,) members."""
+        return self._members[self._starts[groups] + (chance * self.sizes[groups]).astype(np.int64)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """How much a row counts beside others of its class."""
+
+    strengths: Mapping[str, float]  # by the first prefix that fits, else 1
+    sources: Mapping[str, float]  # else 1
+    latin: Mapping[int, float]  # of rows in Latin letters alone, by class, else 1
+    artist_power: float = 0.5  # an artist of n rows counts as n ** power
+
+
+def draw_probabilities(rows: Sequence[ReaderRow], mix: Float64, weights: Weights) -> Float64:
+    """(n_rows,): classes as `mix` says; inside a class by `weights`. A class without rows is never drawn."""
+    of_artist = Counter((artist_key(row.texts[ARTIST]), row.label) for row in rows)
+
+    def weight(row: ReaderRow) -> float:
+        found = next((w for start, w in weights.strengths.items() if row.strength.startswith(start)), 1.0)
+        found *= weights.sources.get(row.source, 1.0)
+        artist = artist_key(row.texts[ARTIST])
+        found *= float(of_artist[artist, row.label] ** (weights.artist_power - 1.0)) if artist else 1.0
+        rare = weights.latin.get(row.label, 1.0)
+        return found * rare if rare != 1.0 and is_latin(" ".join(row.texts)) else found
+
+    labels, found = np.array([row.label for row in rows]), np.array([weight(row) for row in rows])
+    totals = np.bincount(labels, found, minlength=len(mix))
+    probabilities: Float64 = mix[labels] * found / totals[labels]
+    return probabilities / probabilities.sum()  # type: ignore[no-any-return]
