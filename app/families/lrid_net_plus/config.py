@@ -13,6 +13,7 @@ from app.families.contract import Strict
 from app.families.lrid_net.config import NetworkManifest
 from app.families.parts.ngrams.config import N_FIELDS, Script, default_scripts
 
+
 class PlusReadConfig(Strict):
     """Metadata → x_lang.
 

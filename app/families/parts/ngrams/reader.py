@@ -27,11 +27,11 @@ class NgramReader:
 
         Raises ReleaseError if they do not fit `config`.
         """
+        self._fields = FieldReader(config)
         found = {name: _floats(name, tensors, shape) for name, shape in shapes(config).items()}
         if torch.as_tensor(tensors[TABLE]).dtype == torch.int8:
             found[TABLE] *= _floats(SCALE, tensors, (config.n_buckets,))[:, None]
         self.config = config
-        self._fields = FieldReader(config)
         self._table = found[TABLE]
         n_layers = len(config.hidden_units) + 1
         self._weights = tuple(found[f"layer{i}.weight"] for i in range(n_layers))

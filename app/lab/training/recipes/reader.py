@@ -9,24 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout, embedding_bag
 
-from app.families.parts.ngrams.config import N_FIELDS, NgramConfig
-from app.families.parts.ngrams.fields import FieldReader
+from app.families.parts.ngrams.config import NgramConfig
 from app.lab.training.errors import TrainingError
 from app.lab.training.recipes.reader_rows import (
     AugmentConfig,
     FieldTable,
     Float64,
     Indices,
-    ReaderRow,
     RowSampler,
     Weights,
-    draw_probabilities,
 )
 
 
@@ -34,10 +32,9 @@ from app.lab.training.recipes.reader_rows import (
 class ReaderConfig:
     """One training. Together with the rows it decides the result."""
 
-    read: NgramConfig
+    read: NgramConfig  # with the class mix of the answers
     codes: tuple[str, ...]
     batch_mix: Mapping[str, float]  # class mix of the batches
-    answer_mix: Mapping[str, float]  # class mix in the answers
     latin_shares: Mapping[str, float] = field(default_factory=dict)  # what is left of a class's share in Latin letters
     weights: Weights
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -64,7 +61,7 @@ class ReaderNet(nn.Module):
         self.table = nn.Parameter(0.05 * torch.randn(read.n_buckets, read.embedding_size))
         widths = [read.n_inputs, *read.hidden_units]
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()) for a, b in pairwise(widths)
         )
         self.last = nn.Linear(widths[-1], n_classes)
         self.unit_dropout = unit_dropout
@@ -86,7 +83,9 @@ def batch_of(table: FieldTable, places: Indices, rng: np.random.Generator | None
     return [torch.from_numpy(part) for part in (buckets, offsets, weights, table.counted(places))]
 
 
-def train(config: ReaderConfig, sampler: RowSampler, report: Callable[[int, float], None] = lambda step, loss: None) -> ReaderNet:
+def train(
+    config: ReaderConfig, sampler: RowSampler, report: Callable[[int, float], None] = lambda step, loss: None
+) -> ReaderNet:
     """One network of `config.seed`, with the class mix of the batches in its answers. Raises TrainingError."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -108,7 +107,9 @@ def train(config: ReaderConfig, sampler: RowSampler, report: Callable[[int, floa
         logits = network(*batch_of(sampler.table, places, rng, config.augment.drop_ngram))
         loss = cross_entropy(logits + torch.from_numpy(latin.astype(np.float32)), torch.from_numpy(sampler.labels[rows]))
         if not torch.isfinite(loss):
-            raise TrainingError(f"the loss became {loss.item()} in step {step}; train with a learning rate under {config.learning_rate:g}")
+            raise TrainingError(
+                f"the loss became {loss.item()} in step {step}; train with a learning rate under {config.learning_rate:g}"
+            )
         for group in optimizer.param_groups:
             warm, cosine = min(1.0, (step + 1) / config.warmup_steps), 0.5 * (1 + math.cos(math.pi * step / config.steps))
             group["lr"] = group["full_rate"] * warm * cosine

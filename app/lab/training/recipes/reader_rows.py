@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -91,12 +90,12 @@ def read_phrases(class_of: Callable[[str], int], held_out: Collection[str] = ())
     """
     text = resources.files("app.lab.training").joinpath("phrases.json").read_text(encoding="utf-8")
     kept_apart = {title.casefold() for title in held_out}
-    rows = []
-    for language, entry in json.loads(text)["languages"].items():
-        for title in dict.fromkeys([*entry["phrases"], *_strewn(entry.get("words", "").split())]):
-            if title.casefold() not in kept_apart:
-                rows.append(ReaderRow(("", "", title), class_of(language), "train", "phrase", "phrases", language))
-    return rows
+    return [
+        ReaderRow(("", "", title), class_of(language), "train", "phrase", "phrases", language)
+        for language, entry in json.loads(text)["languages"].items()
+        for title in dict.fromkeys([*entry["phrases"], *_strewn(entry.get("words", "").split())])
+        if title.casefold() not in kept_apart
+    ]
 
 
 def _strewn(words: Sequence[str]) -> list[str]:
@@ -135,10 +134,10 @@ def romanised(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FieldTable:
-    """Many distinct texts, taken apart once; row 0 is the text that is not given. `buckets` of text i: [starts[i], starts[i + 1])."""
+    """Many distinct texts, taken apart once; row 0 is the text that is not given."""
 
-    buckets: npt.NDArray[np.int32]
-    starts: Indices
+    buckets: npt.NDArray[np.int32]  # of text i: from starts[i] to starts[i + 1]
+    starts: Indices  # (n + 1,)
     evidence: FloatArray  # (n, n_languages)
     n_known: FloatArray  # (n,)
     scripts: FloatArray  # (n, n_scripts)
@@ -161,11 +160,12 @@ class FieldTable:
         )
 
     def informative(self, places: Indices) -> Flags:
-        return self.letters[places].any(axis=1)
+        """(n,) whether rows have letters."""
+        return np.asarray(self.letters[places].any(axis=1))
 
     def all_latin(self, places: Indices) -> Flags:
         """(n,) whether rows have letters, and none but Latin ones."""
-        return self.informative(places) & self.latin[places].all(axis=1)
+        return np.asarray(self.informative(places) & self.latin[places].all(axis=1))
 
     def counted(self, places: Indices) -> FloatArray:
         """(n, 3) texts → (n, n_counted), the inputs that are not learnt."""
@@ -187,16 +187,17 @@ class FieldTable:
 class RowSampler:
     """Draws training rows and augments them. Texts are numbers of rows of `table`."""
 
-    def __init__(self, rows: Sequence[ReaderRow], reader: FieldReader, probabilities: Float64, config: AugmentConfig) -> None:
+    def __init__(
+        self, rows: Sequence[ReaderRow], reader: FieldReader, probabilities: Float64, config: AugmentConfig
+    ) -> None:
         self._config = config
         self._up_to = probabilities.cumsum() / probabilities.sum()
-        place: dict[str, int] = {"": 0}
-        number = lambda text: place.setdefault(text, len(place))  # noqa: E731
-        self._texts = np.array([[number(text) for text in row.texts] for row in rows])  # (n_rows, 3)
-        plain = list(place)
-        self._plain = np.array([number(without_accents(text)) for text in plain])  # of each text
-        self._roman = np.array([number(romanised(text)) for text in plain])
-        self.table = FieldTable.of(reader, list(place))
+        numbers = _Numbers()
+        self._texts = np.array([[numbers[text] for text in row.texts] for row in rows])  # (n_rows, 3)
+        texts = list(numbers)
+        self._plain = np.array([numbers[without_accents(text)] for text in texts])  # of each text
+        self._roman = np.array([numbers[romanised(text)] for text in texts])
+        self.table = FieldTable.of(reader, list(numbers))
         self.labels = np.array([row.label for row in rows])
         self._classes = _Groups(self.labels)
         artists: dict[tuple[str, int], int] = {}
@@ -206,35 +207,49 @@ class RowSampler:
 
     def draw(self, n: int, rng: np.random.Generator) -> Indices:
         """(n,) rows, with replacement."""
-        return np.minimum(self._up_to.searchsorted(rng.random(n), side="right"), len(self._texts) - 1)
+        found: Indices = self._up_to.searchsorted(rng.random(n), side="right")
+        return np.minimum(found, len(self._texts) - 1)
 
     def augmented(self, rows: Indices, rng: np.random.Generator) -> Indices:
         """(n,) rows → (n, 3) texts as a client might send them."""
         config, n = self._config, len(rows)
-        chance = rng.random((10, n))
+        chance = rng.random((7, n))
         own = self._texts[rows]
-        artist, album, title = own.T.copy()
-        borrowed = self._texts[self._classes.pick(self.labels[rows], chance[8]), ARTIST]
-        artist = np.where((artist == 0) | (chance[1] < config.replace_artist), borrowed, artist)
-        artist = np.where(chance[7] < config.stray_artist, self._texts[self.draw(n, rng), ARTIST], artist)
-        family = np.where(
-            self._artists.sizes[self._artist[rows]] > 1,
-            self._artists.pick(self._artist[rows], chance[9]),
-            self._classes.pick(self.labels[rows], chance[9]),
-        )
-        album = np.where((album == 0) | (chance[2] < config.replace_album), self._texts[family, TITLE], album)
-        given = np.stack([
-            np.where(chance[3] < config.give_artist, artist, 0),
-            np.where(chance[4] < config.give_album, album, 0),
-            np.where(chance[5] < config.give_title, title, 0),
-        ], axis=1)  # fmt: skip
+        filled = np.stack([self._artists_of(rows, rng), self._albums_of(rows, rng), own[:, TITLE]], axis=1)
+        rates = np.array([[config.give_artist], [config.give_album], [config.give_title]])
+        given = np.where((chance[:3] < rates).T, filled, 0)
         kept = np.where((given > 0).any(axis=1, keepdims=True), given, own)
-        kept = np.where((rng.random(n) < config.romanise)[:, None], self._roman[kept % len(self._roman)], kept)
-        losing = (chance[6] < config.lose_accents)[:, None] & (kept < len(self._plain))
-        kept = np.where(losing, self._plain[kept % len(self._plain)], kept)
-        kept[chance[0] < config.give_nothing] = 0
+        kept = np.where((chance[3] < config.romanise)[:, None], self._roman[kept], kept)
+        losing = (chance[4] < config.lose_accents)[:, None] & (kept < len(self._plain))
+        kept = np.where(losing, self._plain[np.where(losing, kept, 0)], kept)
+        kept[chance[5] < config.give_nothing] = 0
         kept[~self.table.informative(kept)] = 0
         return kept
+
+    def _artists_of(self, rows: Indices, rng: np.random.Generator) -> Indices:
+        config, chance, own = self._config, rng.random((3, len(rows))), self._texts[rows, ARTIST]
+        borrowed = self._texts[self._classes.pick(self.labels[rows], chance[0]), ARTIST]
+        artist = np.where((own == 0) | (chance[1] < config.replace_artist), borrowed, own)
+        stray = self._texts[self.draw(len(rows), rng), ARTIST]
+        return np.asarray(np.where(chance[2] < config.stray_artist, stray, artist))
+
+    def _albums_of(self, rows: Indices, rng: np.random.Generator) -> Indices:
+        chance, own, artist = rng.random((2, len(rows))), self._texts[rows, ALBUM], self._artist[rows]
+        of_artist = self._artists.pick(artist, chance[0])
+        of_class = self._classes.pick(self.labels[rows], chance[0])
+        other = np.where(self._artists.sizes[artist] > 1, of_artist, of_class)
+        return np.asarray(np.where((own == 0) | (chance[1] < self._config.replace_album), self._texts[other, TITLE], own))
+
+
+class _Numbers(dict[str, int]):
+    """Texts numbered as they come; 0 is the one that is not given."""
+
+    def __init__(self) -> None:
+        super().__init__({"": 0})
+
+    def __missing__(self, text: str) -> int:
+        self[text] = len(self)
+        return self[text]
 
 
 class _Groups:
@@ -247,7 +262,7 @@ class _Groups:
 
     def pick(self, groups: Indices, chance: Float64) -> Indices:
         """(n,) groups and numbers in [0, 1) → (n,) members."""
-        return self._members[self._starts[groups] + (chance * self.sizes[groups]).astype(np.int64)]
+        return np.asarray(self._members[self._starts[groups] + (chance * self.sizes[groups]).astype(np.int64)])
 
 
 @dataclass(frozen=True, kw_only=True)
