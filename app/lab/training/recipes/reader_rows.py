@@ -61,7 +61,7 @@ class AugmentConfig:
     replace_artist: float = 0.1  # by another of the same class, as where there is none
     stray_artist: float = 0.15  # by one of any class: most artists are unknown to the reader
     replace_album: float = 0.25  # by the title of another row of the artist, else of the class
-    lose_accents: float = 0.1
+    lose_accents: float = 0.2
     romanise: float = 0.3  # of rows in another script: written in Latin letters, by transliteration
     drop_ngram: float = 0.35  # each of them; the rest counts for more
 

@@ -74,7 +74,7 @@ def batch_mix(rows: Sequence[ReaderRow]) -> dict[str, float]:
 def settings_for(rows: Sequence[ReaderRow], mix: Mapping[str, float] | None = None) -> ReaderConfig:
     """Of a training on these rows."""
     return ReaderConfig(
-        read=NgramConfig(class_mix=dict(mix or answer_mix()), languages=list(langdetect_languages())),
+        read=NgramConfig(class_mix=dict(mix or answer_mix()), languages=list(langdetect_languages()), buckets_log2=17),
         codes=CODES,
         batch_mix=batch_mix(rows),
         latin_shares=dict.fromkeys(OTHER_SCRIPT, LATIN_SHARE) | dict.fromkeys(("ja", "ko"), RARE_LATIN_SHARE),
