@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from app.families.lrid_net.fused import FusedResNet
 
 from app.domain import FloatArray
 from app.families.contract import Precision, Target
