@@ -1,0 +1,110 @@
+"""What the listener heard of real songs: features of consecutive windows, cached once, from which the head is fitted."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain import FloatArray
+from app.lab.training.errors import TrainingError
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+NOTHING = -1  # the label of a recording in which nothing is sung
+
+
+@dataclass(frozen=True, slots=True)
+class Songs:
+    """n songs with their windows in order of time."""
+
+    hidden: FloatArray  # (n_windows, n_hidden)
+    counts: Ints  # (n,) windows of each song; they stand one song after the other
+    labels: Ints  # (n,) classes, or NOTHING
+    groups: Ints  # (n,) artist or source: never on both sides of a split
+    readings: Mapping[str, FloatArray] = field(default_factory=dict)  # (n, n_classes) posteriors; NaN where there is none
+
+    @property
+    def first(self) -> Ints:
+        """(n,) index of the first window of each song."""
+        return np.concatenate([[0], np.cumsum(self.counts)[:-1]]).astype(np.int64)
+
+    @property
+    def owner(self) -> Ints:
+        """(n_windows,) the song of each window."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    @property
+    def sung(self) -> Bools:
+        """(n,) False where nothing is sung."""
+        return np.asarray(self.labels != NOTHING)
+
+    def subset(self, songs: Ints) -> Songs:
+        """Some of the songs, in the given order."""
+        first = self.first
+        windows = np.concatenate([first[song] + np.arange(self.counts[song]) for song in songs])
+        readings = {name: posterior[songs] for name, posterior in self.readings.items()}
+        return Songs(self.hidden[windows], self.counts[songs], self.labels[songs], self.groups[songs], readings)
+
+    def without_readings(self) -> Songs:
+        return replace(self, readings={})
+
+
+def planned(n_windows: int, positions: Sequence[float]) -> Ints:
+    """Windows of a song in the order in which they are listened to: those nearest to `positions`, shares of its length.
+
+    All of them, once each, where the song has no more windows than there are positions.
+    """
+    chosen: list[int] = []
+    for position in positions[:n_windows]:
+        wanted = min(int(position * n_windows), n_windows - 1)
+        free = [window for window in range(n_windows) if window not in chosen]
+        chosen.append(min(free, key=lambda window: (abs(window - wanted), -window)))
+    return np.array(chosen, np.int64)
+
+
+def group_folds(songs: Songs, n_folds: int, seed: int) -> Ints:
+    """(n,) the fold of each song: whole groups, languages spread evenly, large groups first."""
+    random = np.random.default_rng(seed)
+    groups = random.permutation(np.unique(songs.groups))
+    groups = groups[np.argsort([-(songs.groups == group).sum() for group in groups], kind="stable")]
+    held = np.zeros((n_folds, songs.labels.max() + 2))
+    folds = np.zeros(len(songs.labels), np.int64)
+    for group in groups:
+        inside = songs.groups == group
+        labels = np.bincount(songs.labels[inside] + 1, minlength=held.shape[1])
+        cost = [(held[fold] @ (labels > 0), held[fold].sum(), random.random()) for fold in range(n_folds)]
+        fold = min(range(n_folds), key=cost.__getitem__)
+        folds[inside] = fold
+        held[fold] += labels
+    return folds
+
+
+def read_heard(folder: Path, codes: Sequence[str], aliases: Mapping[str, str]) -> Songs:
+    """`index.csv` and `windows.npz` of a folder of cached features. A language that is no class counts as `others`.
+
+    `aliases`: languages that are part of a class, such as {"yue": "zh"}. Raises TrainingError.
+    """
+    try:
+        with (folder / "index.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        hidden = np.load(folder / "windows.npz")["hidden"].astype(np.float32)
+        counts = np.array([int(row["windows"]) for row in rows], np.int64)
+        labels = np.array([_label(row["language"], codes, aliases) for row in rows], np.int64)
+        artists = [row["group"] for row in rows]
+    except (OSError, KeyError, ValueError) as error:
+        raise TrainingError(f"{folder}: cached features cannot be read: {error!r}") from error
+    if counts.sum() != len(hidden):
+        raise TrainingError(f"{folder}: index.csv counts {counts.sum()} windows, windows.npz holds {len(hidden)}")
+    return Songs(hidden, counts, labels, np.unique(artists, return_inverse=True)[1].astype(np.int64))
+
+
+def _label(language: str, codes: Sequence[str], aliases: Mapping[str, str]) -> int:
+    if language == "zxx":
+        return NOTHING
+    language = aliases.get(language, language)
+    return codes.index(language if language in codes else "others")

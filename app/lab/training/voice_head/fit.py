@@ -1,0 +1,133 @@
+"""The head of `lrid_voice` from cached features: languages, singing, names, stopping rule, thresholds. Minutes, no GPU.
+
+Whatever is fitted to the outcome of an earlier step sees it as new songs would: each song is scored by a fit to the other
+groups first (`held_out_scores`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.domain import FloatArray
+from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, WindowScores
+from app.families.lrid_voice.identify_config import ExpertConfig, IdentifyConfig, LanguageToken, SungConfig
+from app.lab.training.errors import TrainingError
+from app.lab.training.voice_head.data import Songs, group_folds
+from app.lab.training.voice_head.joint import ears_by_evidence, fit_expert, fit_threshold, listen_to_all
+from app.lab.training.voice_head.languages import LanguageFit, fit_languages
+from app.lab.training.voice_head.settings import HeadSettings, class_label
+from app.lab.training.voice_head.sung import JOINED_WINDOWS, WindowTruth, boundary, fit_songs, fit_windows, window_truth
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What the head builds on: rows of the listener's languages, and the classes of the release."""
+
+    rows: FloatArray  # (n_tokens, n_hidden)
+    languages: Sequence[str]  # (n_tokens,) the listener's codes
+    codes: Sequence[str]  # (n_classes,) in the release's order
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderFacts:
+    """What a reader's own training says of its posterior."""
+
+    class_mix: Mapping[str, float]  # by class, in the release's order
+    alone_exponent: float = 1.0  # 1 / its temperature, where that is not applied yet
+    threshold: float = 0.5  # for `und`, on its posterior alone
+
+
+@dataclass(frozen=True, slots=True)
+class FittedHead:
+    """What goes into manifest and weights."""
+
+    config: IdentifyConfig
+    tensors: Mapping[str, FloatArray]
+
+    def head(self, codes: Sequence[str]) -> VoiceHead:
+        return VoiceHead(self.config, codes, self.tensors)
+
+
+def fit_head(songs: Songs, listener: Listener, readers: Mapping[str, ReaderFacts], settings: HeadSettings) -> FittedHead:
+    """Raises TrainingError if there are too few groups, or a reading of a reader that is not described."""
+    if len(np.unique(songs.groups)) < settings.inner_folds:
+        raise TrainingError(f"the head needs songs of at least {settings.inner_folds} artists or sources; fit fewer folds")
+    if unknown := sorted(set(songs.readings) - set(readers)):
+        raise TrainingError(f"{unknown[0]!r}: readings without facts about their reader; give its class mix")
+    fitted, truth = _fit_windows(songs, listener, settings)
+    scores = held_out_scores(songs, listener, settings)
+    shift = boundary(scores.sung_logits, truth)
+    scores = WindowScores(scores.log_probabilities, scores.weights, scores.sung_logits - np.float32(shift))
+    sung = fit_songs(songs, scores, truth.edges, fitted.config.song_scale, settings)
+    sung = sung.model_copy(update={"window_bias": fitted.config.sung.window_bias - shift})
+    ears = ears_by_evidence(songs, scores, fitted.config.song_scale, settings)
+    experts: dict[str, ExpertConfig] = {}
+    for name in songs.readings:
+        expert = fit_expert(songs, ears, name, readers[name].class_mix, settings)
+        experts[name] = expert.model_copy(update={"alone_exponent": readers[name].alone_exponent})
+    config = fitted.config.model_copy(update={"sung": sung, "experts": experts})
+    alone = {name: readers[name].threshold for name in songs.readings}
+    joint = FittedHead(config, fitted.tensors)
+    thresholds = alone | _thresholds(joint.head(listener.codes), songs, scores, settings)
+    return FittedHead(config.model_copy(update={"thresholds": thresholds}), fitted.tensors)
+
+
+def held_out_scores(songs: Songs, listener: Listener, settings: HeadSettings) -> WindowScores:
+    """Scores of all windows, each by a fit to other groups; the bias of the sung logits is not set yet."""
+    folds = group_folds(songs, settings.inner_folds, settings.seed)
+    folds[~songs.sung] = np.arange((~songs.sung).sum()) % settings.inner_folds  # often one group: tracks are held out
+    found = np.zeros((len(songs.hidden), len(listener.codes)), np.float32)
+    weights, sung = np.zeros(len(found), np.float32), np.zeros(len(found), np.float32)
+    for fold in np.unique(folds):
+        fitted, _ = _fit_windows(songs.subset(np.flatnonzero(folds != fold)), listener, settings)
+        held = np.flatnonzero((folds == fold)[songs.owner])
+        scores = fitted.head(listener.codes).windows(songs.hidden[held])
+        found[held], weights[held], sung[held] = scores.log_probabilities, scores.weights, scores.sung_logits
+    return WindowScores(found, weights, sung)
+
+
+def _fit_windows(songs: Songs, listener: Listener, settings: HeadSettings) -> tuple[FittedHead, WindowTruth]:
+    """A head whose windows are fitted; nothing about songs is yet."""
+    languages = fit_languages(songs, listener.rows, listener.languages, listener.codes, settings)
+    config = _config(languages, listener, settings)
+    zeros = np.zeros(listener.rows.shape[1], np.float32)
+    unsung = FittedHead(config, {ROWS: listener.rows, SUNG: zeros})
+    truth = window_truth(songs, unsung.head(listener.codes).windows(songs.hidden).log_probabilities, settings)
+    if songs.sung.all() and len(truth.edges) < JOINED_WINDOWS:
+        raise TrainingError("too few windows without singing: give instrumentals, or more songs of two minutes and more")
+    sung = fit_windows(songs, truth, settings)
+    config = config.model_copy(update={"sung": config.sung.model_copy(update={"window_bias": sung.bias})})
+    return FittedHead(config, {ROWS: listener.rows, SUNG: sung.weights}), truth
+
+
+def _config(languages: LanguageFit, listener: Listener, settings: HeadSettings) -> IdentifyConfig:
+    tokens = [
+        LanguageToken(code=code, label=class_label(code, listener.codes), bias=round(float(bias), 4))
+        for code, bias in zip(listener.languages, languages.biases, strict=True)
+    ]
+    return IdentifyConfig(
+        tokens=tokens,
+        window_scale=languages.window_scale,
+        entropy_weight=languages.entropy_weight,
+        song_scale=languages.song_scale,
+        stop_bound=settings.stop_bound,
+        sung=SungConfig(window_bias=0.0, song_scale=1.0, confidence_scale=0.0, song_bias=0.0),
+        several=settings.several,
+        thresholds={},
+    )
+
+
+def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings) -> dict[str, float]:
+    """For `und`, by mode that has audio: sung songs, listened to until listening stops."""
+    sung = np.flatnonzero(songs.sung)
+    found: dict[str, float] = {}
+    for text in (False, True) if songs.readings else (False,):
+        heard = listen_to_all(head, songs, scores, settings, text)
+        answers = {song: heard[song].answer(settings.stop_bound) for song in sung}
+        for mode in {answer.mode for answer in answers.values()} - set(found):
+            rows = [song for song in sung if answers[song].mode == mode]
+            found[mode] = fit_threshold([answers[song] for song in rows], settings)
+    return found

@@ -1,0 +1,128 @@
+"""What concerns whole songs: how much names count beside the ears, when to stop listening, and when to answer `und`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from app.domain import FloatArray
+from app.families.lrid_voice.identify import Combined, VoiceHead, WindowScores, log, pooled, softmax, testimony
+from app.families.lrid_voice.identify_config import ExpertConfig
+from app.lab.training.voice_head.data import Ints, Songs, planned
+from app.lab.training.voice_head.settings import HeadSettings
+
+UNREACHABLE = 0.99  # the threshold where the wanted precision is not reached
+N_MISMATCHED = 3  # foreign names beside each song
+
+
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """How an answer changes with each further window of a song; the last is that of all planned windows."""
+
+    answers: tuple[Combined, ...]
+    sure: FloatArray  # (n,) the best probability, 0 where listening goes on in any case
+
+    def stopped(self, bound: float) -> int:
+        """After how many windows listening stops."""
+        enough = np.flatnonzero(self.sure >= bound)
+        return int(enough[0]) + 1 if len(enough) else len(self.answers)
+
+    def answer(self, bound: float) -> Combined:
+        """The answer at which listening stops."""
+        return self.answers[self.stopped(bound) - 1]
+
+
+def listen(head: VoiceHead, scores: WindowScores, order: Ints, readings: Mapping[str, FloatArray]) -> Listened:
+    """`scores`: of a song's windows in order of time; `order`: in which they are listened to."""
+    answers = tuple(head.join(scores[order[: number + 1]], readings) for number in range(len(order)))
+    least = head.config.sung.least_nothing
+    sure = [float(one.probabilities.max()) if one.agreed and one.nothing < least else 0.0 for one in answers]
+    return Listened(answers, np.array(sure, np.float32))
+
+
+def listen_to_all(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings, text: bool) -> list[Listened]:
+    """Every song by its planned windows; with its readings or without."""
+    first = songs.first
+    heard = []
+    for song, count in enumerate(songs.counts.tolist()):
+        windows = scores[slice(first[song], first[song] + count)]
+        readings = readings_of(songs, song) if text else {}
+        heard.append(listen(head, windows, planned(count, settings.positions), readings))
+    return heard
+
+
+def readings_of(songs: Songs, song: int) -> dict[str, FloatArray]:
+    """Posteriors of one song by modality, those that are missing left out."""
+    return {name: rows[song] for name, rows in songs.readings.items() if np.isfinite(rows[song]).all()}
+
+
+def fit_threshold(answers: list[Combined], settings: HeadSettings) -> float:
+    """The least threshold for which the mean probability of what is answered reaches the wanted precision.
+
+    Held-out posteriors are calibrated (see the report), and their mean moves less with the choice of songs than the count
+    of the few wrong answers does.
+    """
+    best = np.sort([float(answer.probabilities.max()) for answer in answers])[::-1]
+    means = np.cumsum(best) / np.arange(1, len(best) + 1)
+    good = np.flatnonzero(means >= settings.wanted_precision)
+    return round(float(best[good[-1]]), 4) if len(good) else UNREACHABLE
+
+
+def fit_expert(
+    songs: Songs, ears: FloatArray, name: str, class_mix: Mapping[str, float], settings: HeadSettings
+) -> ExpertConfig:
+    """`ears`: (n_songs, k, n_classes) held-out log-posteriors after different numbers of windows; `class_mix`: by class.
+
+    Songs count with their own text and, less, with that of songs in other languages, so that the doubt is learnt too.
+    """
+    rows = songs.readings[name]
+    chosen = np.flatnonzero(songs.sung & np.isfinite(rows).all(axis=1))
+    foreign = _foreign(songs.labels, chosen, settings)
+    log_mix = np.log(np.array(list(class_mix.values()), np.float32))
+
+    def expert(parameters: FloatArray) -> ExpertConfig:
+        exponent, mix_exponent = np.clip(parameters[:2], 0.0, 2.0)
+        doubt = 1 / (1 + np.exp(-np.clip(parameters[2], -7, 0)))
+        return ExpertConfig(
+            exponent=float(exponent), mix_exponent=float(mix_exponent), doubt=float(doubt), class_mix=dict(class_mix)
+        )
+
+    def loss(parameters: FloatArray) -> float:
+        config = expert(parameters)
+        own = _loss(ears[chosen], testimony(rows[chosen], log_mix, config), songs.labels[chosen])
+        others = [_loss(ears[chosen], testimony(rows[of], log_mix, config), songs.labels[chosen]) for of in foreign]
+        share = settings.mismatched_share if others else 0.0
+        prior = 0.01 * float(np.square(parameters - np.array([0.75, 1.0, -3.0])) @ [1.0, 1.0, 0.1])
+        return (1 - share) * own + share * float(np.mean(others or [0.0])) + prior
+
+    found = minimize(loss, np.array([0.75, 1.0, -3.0]), method="Nelder-Mead", options={"maxiter": 150, "xatol": 0.01})
+    return expert(found.x)
+
+
+def ears_by_evidence(songs: Songs, scores: WindowScores, song_scale: float, settings: HeadSettings) -> FloatArray:
+    """(n_songs, k, n_classes) log-posteriors of the ears after each number of windows of the partial evidence."""
+    by_song = []
+    for first, count in zip(songs.first.tolist(), songs.counts.tolist(), strict=True):
+        order = first + planned(count, settings.positions)
+        partial = [pooled(scores[order[:size]]) * song_scale for size in settings.partial_evidence]
+        by_song.append(log(softmax(np.stack(partial))))
+    return np.stack(by_song)
+
+
+def _loss(ears: FloatArray, words: FloatArray, labels: Ints) -> float:
+    """Mean negative log-likelihood of (n, k, n_classes) and (n, n_classes) logits."""
+    joined = log(softmax(ears + words[:, None]))
+    return -float(joined[np.arange(len(labels)), :, labels].mean())
+
+
+def _foreign(labels: Ints, chosen: Ints, settings: HeadSettings) -> list[Ints]:
+    """Songs in other languages, for each chosen one; empty where all are in one language."""
+    if len(np.unique(labels[chosen])) < 2:
+        return []
+    random = np.random.default_rng(settings.seed)
+    return [
+        np.array([random.choice(chosen[labels[chosen] != labels[song]]) for song in chosen]) for _ in range(N_MISMATCHED)
+    ]

@@ -1,0 +1,133 @@
+"""Biases, scales and the weight of unsure windows, fitted to partial evidence by L-BFGS: about a hundred parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from app.domain import FloatArray
+from app.lab.evaluation.metrics import Float64
+from app.lab.training.voice_head.data import Ints, Songs, planned
+from app.lab.training.voice_head.settings import HeadSettings, class_label, prior_biases
+
+N_STEPS = 25
+BEGINNINGS = 1.0, 1.5, 1.0  # window_scale, entropy_weight, song_scale
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageFit:
+    """What turns logits of windows into languages of a song; names as in `IdentifyConfig`."""
+
+    biases: FloatArray  # (n_tokens,) nats, the prior included
+    window_scale: float
+    entropy_weight: float
+    song_scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Sets of windows, each of one song."""
+
+    windows: Ints  # (n,) windows, one draw after the other
+    draw: Ints  # (n,) the draw of each
+    songs: Ints  # (n_draws,) the song of each draw
+
+
+class _Head(nn.Module):
+    def __init__(self, prior: Tensor, free: Tensor, member: Tensor) -> None:
+        """(n_tokens,), (n_tokens,) 0 or 1, (n_tokens, n_classes)."""
+        super().__init__()
+        self.prior, self.free, self.member = prior, free, member
+        self.correction = nn.Parameter(torch.zeros_like(prior))
+        self.logs = nn.Parameter(torch.zeros(3, dtype=torch.float64))  # of the three numbers, over their beginnings
+
+    @property
+    def biases(self) -> Tensor:
+        return self.prior + self.free * self.correction
+
+    @property
+    def numbers(self) -> Tensor:
+        """(3,) window_scale, entropy_weight, song_scale."""
+        return self.logs.exp() * torch.tensor(BEGINNINGS, dtype=torch.float64)
+
+    @property
+    def penalty(self) -> Tensor:
+        return (self.free * self.correction).square().sum() + self.logs.square().sum()
+
+    def forward(self, logits: Tensor, draws: Draws) -> Tensor:
+        """(n_windows, n_tokens) → (n_draws, n_classes) logits. The same as `VoiceHead.windows` and `pooled`."""
+        window_scale, entropy_weight, song_scale = self.numbers
+        by_token = torch.softmax((logits + self.biases) * window_scale, dim=1)
+        by_class = torch.clamp(by_token @ self.member, min=1e-8)  # (n_windows, n_classes)
+        logs = by_class.log()
+        weights = torch.exp(entropy_weight * (by_class * logs).sum(dim=1))[draws.windows, None]
+        draw, size = torch.from_numpy(draws.draw), len(draws.songs)
+        total = logs.new_zeros(size, logs.shape[1]).index_add(0, draw, weights * logs[draws.windows])
+        mean = total / logs.new_zeros(size, 1).index_add(0, draw, weights)
+        scaled: Tensor = mean * song_scale
+        return scaled
+
+
+def fit_languages(
+    songs: Songs, rows: FloatArray, languages: Sequence[str], codes: Sequence[str], settings: HeadSettings
+) -> LanguageFit:
+    """`rows`: (n_tokens, n_hidden) of the listener. Songs in which nothing is sung are left out.
+
+    Biases of languages of which there is no song stay at the prior: with no song they could only fall, and the language
+    would not be heard again.
+    """
+    labels = [class_label(language, codes) for language in languages]
+    sung = {codes[label] for label in songs.labels[songs.sung]}
+    free = torch.tensor([float(label in sung) for label in labels], dtype=torch.float64)
+    member = torch.tensor([[float(label == code) for code in codes] for label in labels], dtype=torch.float64)
+    head = _Head(torch.tensor(prior_biases(languages, codes, settings), dtype=torch.float64), free, member)
+    draws = draw_windows(songs, settings)
+    logits = torch.from_numpy(songs.hidden @ rows.T).double()
+    labels_of_draws = torch.from_numpy(songs.labels[draws.songs])
+    weights = torch.from_numpy(_weights(songs, draws, settings))
+    strength = settings.bias_l2 / int(songs.sung.sum())
+    optimiser = torch.optim.LBFGS(head.parameters(), max_iter=N_STEPS, history_size=20, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        losses = nn.functional.cross_entropy(head(logits, draws), labels_of_draws, reduction="none")
+        loss = losses @ weights + strength * head.penalty
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return LanguageFit(head.biases.detach().float().numpy(), *head.numbers.tolist())
+
+
+def draw_windows(songs: Songs, settings: HeadSettings) -> Draws:
+    """Each song by few windows about where they are listened to, by more, and by all."""
+    random = np.random.default_rng(settings.seed)
+    sets: list[Ints] = []
+    owners: list[int] = []
+    for song in np.flatnonzero(songs.sung):
+        count = int(songs.counts[song])
+        sizes = [size for size in settings.partial_evidence if size <= max(count, 1)]
+        drawn = [_jittered(count, size, settings, random) for size in sizes for _ in range(settings.draws)]
+        drawn += [np.arange(count)] * settings.draws
+        sets += [songs.first[song] + windows for windows in drawn]
+        owners += [int(song)] * len(drawn)
+    draw = np.repeat(np.arange(len(sets)), [len(windows) for windows in sets])
+    return Draws(np.concatenate(sets), draw.astype(np.int64), np.array(owners, np.int64))
+
+
+def _jittered(count: int, size: int, settings: HeadSettings, random: np.random.Generator) -> Ints:
+    wanted = np.array(settings.positions[:size])
+    moved = wanted + random.uniform(-settings.position_jitter, settings.position_jitter, len(wanted))
+    return planned(count, np.clip(moved, 0.02, 0.98).tolist())
+
+
+def _weights(songs: Songs, draws: Draws, settings: HeadSettings) -> Float64:
+    """(n_draws,) that sum to 1: every song once, but songs of a large group less."""
+    of_group = np.bincount(songs.groups[songs.sung], minlength=songs.groups.max() + 1).astype(float)
+    weights = of_group[songs.groups[draws.songs]] ** -settings.group_power
+    weights /= np.bincount(draws.songs, minlength=len(songs.labels))[draws.songs]
+    return np.asarray(weights / weights.sum())

@@ -1,0 +1,182 @@
+"""The fit of a head on synthetic songs: four languages, instrumentals, and a bias that the fit has to undo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.domain import FloatArray
+from app.families.lrid_voice.identify import VoiceHead
+from app.lab.training.errors import TrainingError
+from app.lab.training.voice_head.data import NOTHING, Songs, group_folds, planned, read_heard
+from app.lab.training.voice_head.fit import FittedHead, Listener, ReaderFacts, fit_head
+from app.lab.training.voice_head.joint import Listened, fit_threshold, listen
+from app.lab.training.voice_head.report import cross_validate, curve, figures, grouped, share_of, two_languages
+from app.lab.training.voice_head.settings import HeadSettings
+
+LANGUAGES = ("en", "de", "fr", "ja", "cy")
+CODES = ("en", "de", "fr", "ja", "others")
+N_HIDDEN, N_WINDOWS, SINGING = 12, 18, 10
+LISTENER = Listener(np.eye(N_HIDDEN, dtype=np.float32)[: len(LANGUAGES)], LANGUAGES, CODES)
+SETTINGS = HeadSettings(inner_folds=3, draws=1, positions=(0.3, 0.6, 0.45, 0.8))
+READER = {"text": ReaderFacts(dict(zip(CODES, (0.6, 0.1, 0.1, 0.1, 0.1), strict=True)), threshold=0.5)}
+
+
+def make_songs(per_language: int = 6, seed: int = 0) -> Songs:
+    """Each song by its own artist; the ears hear English where they are unsure; first and last windows are unsure."""
+    random = np.random.default_rng(seed)
+    labels = [label for label in range(4) for _ in range(per_language)] + [NOTHING] * 6
+    hidden = [_song(label, random) for label in labels]
+    readings = np.full((len(labels), len(CODES)), 0.02, np.float32)
+    for song, label in enumerate(labels):
+        readings[song, max(label, 0)] = 0.92
+    readings[::5] = np.nan
+    counts = np.full(len(labels), N_WINDOWS, np.int64)
+    groups = np.arange(len(labels)) // 2
+    return Songs(np.concatenate(hidden), counts, np.array(labels), groups, {"text": readings})
+
+
+def _song(label: int, random: np.random.Generator) -> FloatArray:
+    hidden = random.normal(0, 0.5, (N_WINDOWS, N_HIDDEN)).astype(np.float32)
+    hidden[:, 0] += 0.6
+    if label != NOTHING:
+        hidden[1:-2, label] += 3.0
+        hidden[1:-2, SINGING] += 6.0
+        hidden[1:-2, 0] += 3.0 * (random.random(N_WINDOWS - 3) < 0.3)
+    return hidden
+
+
+@pytest.fixture(scope="module")
+def songs() -> Songs:
+    return make_songs()
+
+
+@pytest.fixture(scope="module")
+def fitted(songs: Songs) -> FittedHead:
+    return fit_head(songs, LISTENER, READER, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def head(fitted: FittedHead) -> VoiceHead:
+    return fitted.head(CODES)
+
+
+def test_new_songs_are_identified(head: VoiceHead):
+    new = make_songs(seed=1)
+    decisions = [head.combine(new.hidden[first : first + N_WINDOWS], {}).decision for first in new.first]
+    wanted = ["zxx" if label == NOTHING else CODES[label] for label in new.labels]
+    assert np.mean([decision == want for decision, want in zip(decisions, wanted, strict=True)]) > 0.8, decisions
+
+
+def test_biases_undo_what_the_ears_prefer(fitted: FittedHead):
+    bias = {token.code: token.bias for token in fitted.config.tokens}
+    assert bias["en"] < min(bias["de"], bias["fr"], bias["ja"])
+
+
+def test_a_language_without_songs_stays_at_the_prior(fitted: FittedHead):
+    assert {token.code: token.bias for token in fitted.config.tokens}["cy"] == SETTINGS.prior_rare
+
+
+def test_the_same_songs_give_the_same_head(songs: Songs, fitted: FittedHead):
+    assert fit_head(songs, LISTENER, READER, SETTINGS).config == fitted.config
+
+
+def test_every_mode_has_a_threshold(fitted: FittedHead):
+    assert set(fitted.config.thresholds) == {"audio", "text", "audio+text"}
+    assert fitted.config.thresholds["text"] == 0.5
+
+
+def test_right_names_gain_exponent(fitted: FittedHead):
+    expert = fitted.config.experts["text"]
+    assert expert.exponent > 0.3
+    assert 0.0 < expert.doubt < 0.5
+
+
+def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs):
+    """Without any instrumental to learn from."""
+    sung = songs.subset(np.flatnonzero(songs.sung))
+    head = fit_head(sung.without_readings(), LISTENER, {}, SETTINGS).head(CODES)
+    instrumentals = songs.subset(np.flatnonzero(~songs.sung))
+    scored = [head.windows(instrumentals.hidden[first : first + N_WINDOWS]) for first in instrumentals.first]
+    assert share_of("zxx", scored, head) > 0.8
+
+
+def test_cross_validation_holds_out_groups(songs: Songs, head: VoiceHead):
+    held = cross_validate(songs, LISTENER, READER, SETTINGS, n_folds=3)
+    sung = np.flatnonzero(songs.sung)
+    found = curve([held[song] for song in sung], songs.labels[sung], CODES)
+    assert found[0.94].accuracy > 0.9
+    assert found[0.5].windows <= found[0.94].windows <= len(SETTINGS.positions)
+    fewer = np.array([[1, 0], [0, 1], [0, 1], [0, 1], [0, 1]], np.float32)
+    answers = grouped([held[song].whole for song in sung], fewer)
+    coarse = figures(answers, [N_WINDOWS] * len(sung), np.minimum(songs.labels[sung], 1), CODES)
+    assert coarse.accuracy >= found[0.94].accuracy - 0.1
+    assert [song.names is None for song in held] == np.isnan(songs.readings["text"][:, 0]).tolist()
+
+
+def test_two_languages_are_mul(songs: Songs, head: VoiceHead):
+    scored = [head.windows(features) for features in two_languages(songs, 10, seed=0)]
+    assert share_of("mul", scored, head) > 0.5
+
+
+def test_listening_stops_at_the_bound(songs: Songs, head: VoiceHead):
+    heard = listen(head, head.windows(songs.hidden[:N_WINDOWS]), planned(N_WINDOWS, SETTINGS.positions), {})
+    assert len(heard.answers) == len(SETTINGS.positions)
+    one = Listened(heard.answers, np.array([0.3, 0.8, 0.99, 0.2], np.float32))
+    assert [one.stopped(bound) for bound in (0.2, 0.7, 0.9, 1.0)] == [1, 2, 3, 4]
+    assert one.answer(0.9) is heard.answers[2]
+
+
+def test_the_threshold_is_the_least_that_is_precise(songs: Songs, head: VoiceHead):
+    answers = [head.combine(songs.hidden[:2], {})] * 4
+    probabilities = (1.0, 0.98, 0.9, 0.3)
+    answers = [
+        replace(one, probabilities=np.array([p, 0]), decision="en") for one, p in zip(answers, probabilities, strict=True)
+    ]
+    assert fit_threshold(answers, SETTINGS) == 0.9
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted"), [(1, [0]), (3, [0, 1, 2]), (4, [1, 2, 0, 3]), (10, [3, 6, 4, 8]), (100, [30, 60, 45, 80])]
+)
+def test_windows_are_planned_by_position(count: int, wanted: list[int]):
+    assert planned(count, (0.3, 0.6, 0.45, 0.8)).tolist()[: len(wanted)] == wanted[:count]
+    assert len(set(planned(count, (0.3, 0.6, 0.45, 0.8)).tolist())) == min(count, 4)
+
+
+def test_a_group_is_in_one_fold(songs: Songs):
+    folds = group_folds(songs, 4, seed=0)
+    assert all(len(set(folds[songs.groups == group])) == 1 for group in songs.groups)
+    assert set(folds) == {0, 1, 2, 3}
+
+
+def test_too_few_groups_are_refused(songs: Songs):
+    with pytest.raises(TrainingError, match="at least 3 artists"):
+        fit_head(replace(songs, groups=np.zeros(len(songs.labels), np.int64)), LISTENER, READER, SETTINGS)
+
+
+def test_a_reading_without_its_reader_is_refused(songs: Songs):
+    with pytest.raises(TrainingError, match="'text'"):
+        fit_head(songs, LISTENER, {}, SETTINGS)
+
+
+def test_cached_features_are_read(tmp_path: Path):
+    lines = ["id,language,group,windows", "0,yue,a,2", "1,zxx,b,1", "2,xx,a,1"]
+    (tmp_path / "index.csv").write_text("\n".join(lines), encoding="utf-8")
+    np.savez(tmp_path / "windows.npz", hidden=np.ones((4, 3), np.float16))
+    songs = read_heard(tmp_path, ("en", "zh", "others"), {"yue": "zh"})
+    assert songs.labels.tolist() == [1, NOTHING, 2]
+    assert songs.groups[0] == songs.groups[2] != songs.groups[1]
+    assert songs.subset(np.array([2, 0])).owner.tolist() == [0, 1, 1]
+
+
+def test_damaged_features_are_refused(tmp_path: Path):
+    with pytest.raises(TrainingError, match="cannot be read"):
+        read_heard(tmp_path, CODES, {})
+    (tmp_path / "index.csv").write_text("language,group,windows\nen,a,2\n", encoding="utf-8")
+    np.savez(tmp_path / "windows.npz", hidden=np.ones((3, 3), np.float16))
+    with pytest.raises(TrainingError, match="counts 2 windows"):
+        read_heard(tmp_path, CODES, {})
