@@ -197,9 +197,20 @@ def flac_bomb(hours: float = 3.0) -> bytes:
     return bytes(data)
 
 
-def ogg_unended(data: bytes) -> bytes:
-    """An Ogg file cut between two pages, where nothing but the missing end mark tells."""
-    return data[: data.rfind(b"OggS")]
+def damaged(data: bytes, at: float = 0.5, size: int = 1000) -> bytes:
+    """A file some bytes of whose middle are noise."""
+    start = int(len(data) * at)
+    return data[:start] + random_bytes(size) + data[start + size :]
+
+
+def ogg_checksum(page: bytes) -> bytes:
+    """The checksum of an Ogg page (RFC 3533 §6), as its four bytes."""
+    register = 0
+    for byte in page[:22] + bytes(4) + page[26:]:
+        register ^= byte << 24
+        for _ in range(8):
+            register = (register << 1 ^ (0x04C11DB7 if register >> 31 else 0)) & 0xFFFFFFFF
+    return register.to_bytes(4, "little")
 
 
 def m4a_many_streams(streams: int = 40) -> bytes:
@@ -240,34 +251,40 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "zero samples flac": (flac_without_frames, "audio_empty"),
     "zero samples aiff": (lambda: aiff(np.zeros((0, 1), np.float32)), "audio_empty"),
     "too short": (lambda: wav(tone(0.05)), "audio_empty"),
-    "truncated wav": (lambda: cut(wav()), "audio_truncated"),
-    "truncated aiff": (lambda: cut(aiff()), "audio_truncated"),
-    "truncated flac": (lambda: cut(flac(song(3))), "audio_truncated"),
-    "truncated mp3": (lambda: cut(mp3()), "audio_truncated"),
-    "truncated vorbis": (lambda: cut(vorbis(song(3))), "audio_truncated"),
-    "truncated opus": (lambda: cut(opus(song(3, 48_000))), "audio_truncated"),
-    "unended vorbis": (lambda: ogg_unended(vorbis(song(3))), "audio_truncated"),
-    "truncated m4a": (lambda: cut(m4a()), "audio_truncated"),
-    "truncated aac": (lambda: cut(aac(), 0.613), "audio_truncated"),
-    "truncated webm": (lambda: cut(webm()), "audio_truncated"),
+    "m4a without its index": (lambda: cut(m4a()), "audio_truncated"),
+    "opus without a whole page": (lambda: cut(opus(), 0.3), "audio_truncated"),
     "wav at 1 Hz": (lambda: wav_header(rate_hz=1), "audio_parameters"),
-    "wav at 4 GHz": (lambda: wav_header(rate_hz=4_000_000_000), "audio_parameters"),
+    "wav at 4 GHz": (lambda: wav_header(rate_hz=4_000_000_000), "audio_corrupt"),
     "wav with 255 channels": (lambda: wav_header(channels=255), "audio_parameters"),
     "wav with 0 channels": (lambda: wav_header(channels=0), "audio_parameters"),
-    "flac at 1 Hz": (lambda: flac_forged(rate_hz=1), "audio_parameters"),
-    "flac at 655350 Hz": (lambda: flac_forged(rate_hz=655_350), "audio_parameters"),
     "9 channels": (lambda: wav(tone(channels=9)), "audio_parameters"),
     "7999 Hz": (lambda: wav(tone(rate_hz=7_999), rate_hz=7_999), "audio_parameters"),
     "192001 Hz": (lambda: wav(tone(rate_hz=192_001), rate_hz=192_001), "audio_parameters"),
-    "wav promising hours": (lambda: wav_header(data_bytes=0xFFFFFF00), "audio_too_long"),
-    "flac promising hours": (lambda: flac_forged(samples=(1 << 36) - 1), "audio_too_long"),
     "hours of silent flac": (lambda: long_silence("FLAC"), "audio_too_long"),
     "hours of silent flac of no stated length": (flac_bomb, "audio_too_long"),
     "hours of silent ogg": (lambda: long_silence("OGG", 1.0), "audio_too_long"),
     "nan wav": (wav_not_finite, "audio_not_finite"),
     "infinite wav": (lambda: wav_not_finite(np.inf), "audio_not_finite"),
-    "damaged flac": (lambda: flac()[:200] + random_bytes(5000) + flac()[5200:], "audio_corrupt"),
     "wav without fmt": (lambda: b"RIFF\x10\0\0\0WAVEdata\x04\0\0\0\0\0\0\0", "audio_corrupt"),
     "40 streams": (m4a_many_streams, "audio_corrupt"),
 }
 """Name → (maker, code of the error it must get), for limits of half an hour."""
+
+FAULTY: dict[str, tuple[Callable[[], bytes], str]] = {
+    "truncated wav": (lambda: cut(wav()), "truncated"),
+    "truncated aiff": (lambda: cut(aiff()), "truncated"),
+    "truncated flac": (lambda: cut(flac(song(3))), "truncated"),
+    "truncated mp3": (lambda: cut(mp3()), "truncated"),
+    "mp3 with a short last frame": (lambda: mp3(song(3))[:-60], "truncated"),
+    "truncated vorbis": (lambda: cut(vorbis(song(3))), "truncated"),
+    "truncated opus": (lambda: cut(opus(song(3, 48_000))), "truncated"),
+    "truncated mp4": (lambda: cut(container(song(3), "mp4", "aac", movflags="empty_moov+frag_keyframe")), "truncated"),
+    "truncated aac": (lambda: cut(aac(), 0.613), "truncated"),
+    "truncated webm": (lambda: cut(webm()), "truncated"),
+    "wav promising a minute": (lambda: wav_header(data_bytes=RATE_HZ * 120, body=wav()[44:]), "truncated"),
+    "flac promising weeks": (lambda: flac_forged(samples=(1 << 36) - 1), "truncated"),
+    "flac that says 1 Hz": (lambda: flac_forged(rate_hz=1), "truncated"),
+    "damaged flac": (lambda: flac()[:200] + random_bytes(5000) + flac()[5200:], "damaged"),
+    "damaged aac": (lambda: damaged(aac(song(3))), "damaged"),
+}
+"""Name → (maker, code of the warning it must get): what can be heard of it is heard."""

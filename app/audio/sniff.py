@@ -1,58 +1,104 @@
-"""Which container the bytes are, told from the bytes alone: never from a file name or a content type."""
+"""Which container the bytes are and where it begins, told from the bytes alone: never from a file name or content type.
+
+As players do, a bounded number of bytes is searched for the beginning: behind tags whose length is wrong, padding, or
+half a frame. What follows the audio does not matter.
+"""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import re
+from dataclasses import dataclass
 
-from app.audio import mpeg
-from app.errors import AudioUnknownFormat
+from app.audio.mpeg import find_frames
+from app.errors import AudioEmpty, AudioUnknownFormat
 
-_ID3_HEADER_BYTES = 10
-_PADDING_SEARCH_BYTES = 64 * 1024  # how far after an ID3 tag the first frame is looked for
-_MAX_ID3_TAGS = 8
-_QUICKTIME_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")
-
-
-class Container(StrEnum):
-    WAV = "WAV"
-    AIFF = "AIFF"
-    FLAC = "FLAC"
-    MP3 = "MP3"
-    ADTS = "AAC"
-    OGG = "Ogg"
-    MP4 = "MP4"
-    WEBM = "WebM"
+_ID3_HEADER_BYTES, _APE_HEADER_BYTES = 10, 32
+_MAX_TAGS = 8
+_MP4_SIZE_ZEROS = 4  # zeros that may belong to the size of an MP4 box
+_FRAME_SEARCH_BYTES = 1 << 19  # how far a first MPEG or ADTS frame is looked for
+_MAGIC_SEARCH_BYTES = 1 << 16
 
 
-def strip_id3(data: bytes) -> bytes:
-    """`data` without leading ID3v2 tags and the padding after them; the same object when there are none."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A container."""
+
+    format: str  # as people call it
+    demuxer: str  # FFmpeg's name
+    start: int  # its first byte
+
+
+_ANYWHERE = {  # magic: (format, demuxer); distinct enough to be searched for
+    rb"(?:RIFF|RIFX|RF64|BW64)[\s\S]{4}WAVE": ("WAV", "wav"),
+    rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb": ("WAV", "w64"),
+    rb"FORM[\s\S]{4}AIF[FC]": ("AIFF", "aiff"),
+    rb"fLaC[\x00\x80]\x00\x00\x22": ("FLAC", "flac"),
+    rb"OggS\x00": ("Ogg", "ogg"),
+    rb"\x1a\x45\xdf\xa3": ("WebM", "matroska"),
+}
+_AT_START = {
+    rb"fLaC": ("FLAC", "flac"),
+    rb"[\s\S]{4}(?:ftyp|moov|moof|mdat|free|skip|wide|pnot|styp|sidx|uuid)": ("MP4", "mp4"),
+    rb"caff\x00": ("CAF", "caf"),
+    rb"\.snd": ("AU", "au"),
+    rb"#!AMR": ("AMR", "amr"),
+}
+_NOT_READ = {
+    rb"wvpk": "WavPack",
+    rb"MAC ": "Monkey's Audio",
+    rb"MP\+|MPCK": "Musepack",
+    rb"TTA[12]": "True Audio",
+    rb"DSD |FRM8": "DSD",
+    rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "Windows Media",
+    rb"\.RMF|\.ra\xfd": "RealAudio",
+    rb"MThd": "MIDI",
+    rb"FLV\x01": "Flash video",
+    rb"RIFF[\s\S]{4}AVI ": "AVI",
+}
+
+
+def sniff(data: bytes) -> Found:
+    """The container of `data`. Raises AudioEmpty, AudioUnknownFormat."""
+    if not data:
+        raise AudioEmpty("Expected an audio file; 0 bytes came.")
+    start = _end_of_tags(data)
+    for magic, (name, demuxer) in (_ANYWHERE | _AT_START).items():
+        if re.compile(magic).match(data, start):
+            return Found(name, demuxer, start)
+    for magic, name in _NOT_READ.items():
+        if re.compile(magic).match(data, start):
+            raise AudioUnknownFormat(f"Expected one of {_names()}; {name} came.")
+    if frames := find_frames(data, start, start + _FRAME_SEARCH_BYTES):
+        at, first = frames
+        return Found("AAC", "aac", at) if first.is_adts else Found("MP3", "mp3", at)
+    for magic, (name, demuxer) in _ANYWHERE.items():
+        if match := re.compile(magic).search(data, start, start + _MAGIC_SEARCH_BYTES):
+            return Found(name, demuxer, match.start())
+    raise AudioUnknownFormat(f"Expected one of {_names()}; the first bytes are none of these.")
+
+
+def _names() -> str:
+    return ", ".join(dict.fromkeys([name for name, _ in (_ANYWHERE | _AT_START).values()] + ["MP3", "AAC"]))
+
+
+def _end_of_tags(data: bytes) -> int:
+    """The first byte behind leading ID3v2 and APEv2 tags and zeros."""
     start = 0
-    for _ in range(_MAX_ID3_TAGS):
-        head = data[start : start + _ID3_HEADER_BYTES]
-        if len(head) < _ID3_HEADER_BYTES or head[:3] != b"ID3":
+    for _ in range(_MAX_TAGS):
+        head = data[start : start + _APE_HEADER_BYTES]
+        size = 0
+        if head[:3] == b"ID3" and len(head) >= _ID3_HEADER_BYTES:
+            size = _ID3_HEADER_BYTES * (2 if head[5] & 0x10 else 1) + id3_size(head)  # bit 4: a footer repeats the header
+        elif head[:8] == b"APETAGEX":
+            size = _APE_HEADER_BYTES + int.from_bytes(head[12:16], "little")
+        if not size:
             break
-        size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        start += _ID3_HEADER_BYTES * (2 if head[5] & 0x10 else 1) + size  # bit 4: a footer repeats the header
-    if start == 0:
-        return data
-    padding = data[start : start + _PADDING_SEARCH_BYTES]
-    return data[start + len(padding) - len(padding.lstrip(b"\0")) :]
+        start += size
+    padding = data[start : start + _FRAME_SEARCH_BYTES]
+    zeros = len(padding) - len(padding.lstrip(b"\0"))
+    return start + (zeros if zeros > _MP4_SIZE_ZEROS else 0)
 
 
-def sniff(data: bytes) -> Container:
-    """The container of `data` (without ID3 tags). Raises AudioUnknownFormat."""
-    head = data[:16]
-    tests = {
-        Container.WAV: head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE",
-        Container.AIFF: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"),
-        Container.FLAC: head[:4] == b"fLaC",
-        Container.OGG: head[:4] == b"OggS",
-        Container.WEBM: head[:4] == b"\x1a\x45\xdf\xa3",
-        Container.MP4: head[4:8] in _QUICKTIME_BOXES,
-        Container.ADTS: mpeg.starts_adts(data),
-        Container.MP3: mpeg.starts_mpeg(data),
-    }
-    for container, matches in tests.items():
-        if matches:
-            return container
-    raise AudioUnknownFormat(f"Expected one of {', '.join(Container)}; the first bytes are none of these.")
+def id3_size(head: bytes) -> int:
+    """Bytes of an ID3v2 tag after its 10-byte header: four times 7 bits."""
+    return sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))

@@ -1,0 +1,43 @@
+"""Whether the bytes end before their container does."""
+
+from __future__ import annotations
+
+from app.audio.sniff import Found
+
+_OGG_HEADER_BYTES = 27
+_SEGMENT_ID = b"\x18\x53\x80\x67"
+
+
+def missing_bytes(data: bytes, found: Found) -> str:
+    """What was expected and what came, for a container that is cut off; else empty."""
+    if found.format == "Ogg" and (end := _ogg_end(data)) > len(data):
+        return f"Expected the last Ogg page to end at byte {end}; {len(data)} bytes came."
+    if found.format == "WebM" and (end := _segment_end(data, found.start)) > len(data):
+        return f"Expected the segment to end at byte {end}; {len(data)} bytes came."
+    if found.format == "MP4" and not _holds_index(data):
+        return "Expected a whole 'moov' box, the index; the file ends before it does."
+    return ""
+
+
+def _ogg_end(data: bytes) -> int:
+    """The byte behind the last page, as its header says (RFC 3533 §6)."""
+    at = data.rfind(b"OggS\0")
+    if at + _OGG_HEADER_BYTES > len(data):
+        return at + _OGG_HEADER_BYTES
+    body = at + _OGG_HEADER_BYTES + data[at + 26]
+    return body + sum(data[at + _OGG_HEADER_BYTES : body])
+
+
+def _segment_end(data: bytes, start: int) -> int:
+    """The byte behind the Segment (RFC 9559); 0 where the writer left its size open."""
+    at = data.find(_SEGMENT_ID, start) + len(_SEGMENT_ID)
+    if at < len(_SEGMENT_ID) or at >= len(data) or data[at] == 0:
+        return 0
+    width = 9 - data[at].bit_length()
+    size, unknown = int.from_bytes(data[at : at + width], "big") & (1 << 7 * width) - 1, (1 << 7 * width) - 1
+    return 0 if size == unknown else at + width + size
+
+
+def _holds_index(mp4: bytes) -> bool:
+    at = mp4.find(b"moov") - 4
+    return at >= 0 and at + int.from_bytes(mp4[at : at + 4], "big") <= len(mp4)

@@ -1,0 +1,67 @@
+"""What is wrong with a file that can be heard: cut off, or damaged. Headers count as hints here, and only here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from app.audio.ends import missing_bytes
+from app.audio.mpeg import frame_at
+from app.audio.sniff import Found
+from app.audio.stream import Stream
+from app.domain import AudioWarning
+
+_EXACT_FORMATS = ("AIFF", "CAF", "FLAC", "MP4")  # their headers state the length; others leave FFmpeg to estimate it
+_TOLERANCE_SECONDS = 0.1
+_CHUNKS = {"WAV": b"data", "AIFF": b"SSND"}  # the chunk that holds the samples
+_OPEN_BYTES = 0x7F000000  # sizes from here on, and 0, are left by writers that cannot seek back
+_XING_SEARCH_BYTES = 200  # header, checksum and side information come before the tag
+
+
+def find_faults(stream: Stream, data: bytes, found: Found, seconds: float) -> tuple[AudioWarning, ...]:
+    """What the packets show, and what was met in those that have been decoded until now. `seconds`: length of the track."""
+    last = len(stream.packets) - 1
+    broken = sorted(index for index in stream.bad if index < last)
+    if broken:
+        detail = f"{len(broken)} of {last + 1} packets are damaged, or more: not all were decoded."
+        return (AudioWarning("damaged", detail, float(stream.starts[broken[0]])),)
+    if missing := _missing(stream, data, found):
+        return (AudioWarning("truncated", missing, seconds),)
+    return ()
+
+
+def _missing(stream: Stream, data: bytes, found: Found) -> str:
+    """What was expected and what came, when the file ends too early; else empty."""
+    if found.format in ("MP3", "AAC"):
+        return _missing_frames(stream, data, found)
+    if found.format in _CHUNKS and _is_open_ended(data, found):
+        return ""
+    came, promised = stream.seconds, stream.promised_seconds
+    if found.format in _EXACT_FORMATS and promised and promised > came + _TOLERANCE_SECONDS:
+        return f"Expected {promised:.2f} s of audio; {came:.2f} s came."
+    # The last packet is not whole, or fails to decode; but some writers pad the end by less than a packet.
+    complete = promised is not None and float(stream.starts[-2]) >= promised
+    if stream.bad and not complete:
+        return "Expected a whole last packet; the file ends within it."
+    return missing_bytes(data, found)
+
+
+def _is_open_ended(data: bytes, found: Found) -> bool:
+    """Whether the chunk of samples has no size, and reaches to the end of the file."""
+    at = data.find(_CHUNKS[found.format], found.start + 12)
+    order: Literal["little", "big"] = "big" if data[found.start : found.start + 4] in (b"FORM", b"RIFX") else "little"
+    return not 0 < int.from_bytes(data[at + 4 : at + 8], order) < _OPEN_BYTES
+
+
+def _missing_frames(stream: Stream, data: bytes, found: Found) -> str:
+    """The count in a Xing header, and the last frame's own size."""
+    head = data[found.start : found.start + _XING_SEARCH_BYTES]
+    at = max(head.find(b"Xing"), head.find(b"Info"))
+    if 0 <= at <= len(head) - 12 and head[at + 7] & 1:
+        frames = int.from_bytes(head[at + 8 : at + 12], "big")
+        if frames > len(stream.packets) + 1:  # some writers count the header's own frame
+            return f"Expected {frames} frames; {len(stream.packets)} came."
+    last = bytes(stream.packets[-1])
+    frame = frame_at(last, 0)
+    if frame is not None and frame.bytes > len(last):
+        return f"Expected a last frame of {frame.bytes} bytes; {len(last)} came."
+    return ""

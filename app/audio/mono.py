@@ -1,0 +1,61 @@
+"""Decoded frames of any sample format and layout → mono float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import av
+import numpy as np
+
+from app.domain import FloatArray
+
+_SAMPLE_FORMATS: Mapping[str, tuple[np.dtype[Any], float, float]] = {  # type, silence, full scale
+    "u8": (np.dtype(np.uint8), 128.0, 2.0**7),
+    "s16": (np.dtype(np.int16), 0.0, 2.0**15),
+    "s32": (np.dtype(np.int32), 0.0, 2.0**31),
+    "flt": (np.dtype(np.float32), 0.0, 1.0),
+    "dbl": (np.dtype(np.float64), 0.0, 1.0),
+}
+_CANCELLED = 0.01  # of the loudest channel's peak: a quieter mean means that the channels cancel each other
+
+
+def has_known_samples(frame: av.AudioFrame) -> bool:
+    """Whether `to_mono` knows the frame's sample format."""
+    return frame.format.name.removesuffix("p") in _SAMPLE_FORMATS
+
+
+def to_mono(frame: av.AudioFrame, silence_peak: float) -> FloatArray:
+    """(n,) float32, full scale 1.0: the mean of the channels; where they cancel each other, the first one that sounds.
+
+    `AudioFrame.to_ndarray` would read beyond the eighth of eight planes (PyAV 18.1), and crash.
+    """
+    channels = frame.layout.nb_channels
+    dtype, zero, scale = _SAMPLE_FORMATS[frame.format.name.removesuffix("p")]
+    planes: Any  # (channels, n)
+    if frame.format.is_planar:
+        planes = [np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes[:channels]]  # type: ignore[call-overload]
+        mono: FloatArray = planes[0].astype(np.float32)
+        for plane in planes[1:]:
+            mono += plane
+        mono *= np.float32(1 / (channels * scale))
+    else:
+        planes = np.frombuffer(frame.planes[0], dtype, frame.samples * channels).reshape(-1, channels).T  # type: ignore[call-overload]
+        mono = planes.T.astype(np.float32) @ np.full(channels, 1 / (channels * scale), np.float32)
+    if zero:
+        mono -= np.float32(zero / scale)
+    if channels > 1 and _peak(mono) < _CANCELLED:
+        return _uncancelled(mono, [(plane.astype(np.float32) - zero) / np.float32(scale) for plane in planes], silence_peak)
+    return mono
+
+
+def _uncancelled(mono: FloatArray, planes: Sequence[FloatArray], silence_peak: float) -> FloatArray:
+    peaks = [_peak(plane) for plane in planes]
+    loudest = max(peaks)
+    if loudest < silence_peak or _peak(mono) >= _CANCELLED * loudest:
+        return mono
+    return next(plane for plane, peak in zip(planes, peaks, strict=True) if peak >= loudest / 2)
+
+
+def _peak(samples: FloatArray) -> float:
+    return float(max(samples.max(initial=0.0), -samples.min(initial=0.0)))

@@ -1,0 +1,236 @@
+"""The first audio stream of an encoded file, through FFmpeg: its packets, where each begins, and what they decode to.
+
+All packets are read before anything is decoded (milliseconds for a song): their durations give the length of the track,
+whatever its headers say. Decoding may then begin at any packet. Only the demuxer that was sniffed and the decoders named
+here can run, and they see only the bytes: no protocol and no file can be reached.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_left
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from app.audio.ends import missing_bytes
+from app.audio.mono import has_known_samples, to_mono
+from app.audio.sniff import Found
+from app.audio.spec import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, DecodeLimits
+from app.audio.timeline import measure
+from app.domain import FloatArray
+from app.errors import AudioCorrupt, AudioParameters, AudioTooLong, AudioTruncated, AudioUnknownFormat
+
+_DEMUXERS = "aac,aiff,amr,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,ogg,w64,wav"
+_DECODERS = (
+    "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,flac,mp1,mp1float,mp2,mp2float,mp3,mp3float,opus,vorbis,gsm,gsm_ms,"
+    "adpcm_g722,g722,adpcm_g726,g726,adpcm_g726le,g726le,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_swf,adpcm_yamaha,"
+    "pcm_s8,pcm_u8,pcm_s16le,pcm_s16be,pcm_u16le,pcm_u16be,pcm_s24le,pcm_s24be,pcm_u24le,pcm_u24be,pcm_s32le,pcm_s32be,"
+    "pcm_u32le,pcm_u32be,pcm_s64le,pcm_s64be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw"
+)
+_MAX_DEMUXED_STREAMS = 256  # more look like lack of memory to FFmpeg; the limit of the service is lower
+_WARM_UP_PACKETS = 12  # MP3 looks back up to 511 bytes, AAC and Opus over two to four packets
+_BLOCK_SAMPLES = 1 << 16  # of each channel: frames are mixed down in blocks, which is several times faster
+_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # between or behind frames: no damage
+_OFF_COURSE_SECONDS = 0.3
+
+
+class Stream:
+    """Packets and decoder.
+
+    `bad`: indices of the packets that are incomplete, and, as they are met, of those that cannot be decoded.
+    """
+
+    def __init__(self, data: bytes, found: Found, limits: DecodeLimits) -> None:
+        """Raises AudioCorrupt, AudioTruncated, AudioUnknownFormat, AudioParameters, AudioTooLong."""
+        self._silence_peak = limits.silence_peak
+        self.bad: set[int] = set()
+        self.off_course = False  # decoding gave another length than the packets promised
+        self._container = _open(data, found)
+        try:
+            self._choose(limits.max_streams)
+            self._demux(limits.max_audio_seconds)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def _choose(self, max_streams: int) -> None:
+        if len(self._container.streams) > max_streams:
+            raise AudioCorrupt(f"Expected at most {max_streams} streams in the container; more came.")
+        if not self._container.streams.audio:
+            raise AudioUnknownFormat("Expected an audio stream in the container; none came.")
+        self._stream = self._container.streams.audio[0]
+        self._codec = self._stream.codec_context
+        if self._codec is None or self._codec.name not in _DECODERS.split(","):  # the whitelist binds probing alone
+            came = "an unknown one" if self._codec is None else self._codec.name
+            raise AudioUnknownFormat(f"Expected AAC, ALAC, MP3, Opus, Vorbis, FLAC, PCM, ADPCM or GSM; {came} came.")
+        rate, channels = self._codec.sample_rate, self._codec.channels
+        if not MIN_SAMPLE_RATE_HZ <= rate <= MAX_SAMPLE_RATE_HZ:
+            raise AudioParameters(f"Expected {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz; {rate} Hz came.")
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise AudioParameters(f"Expected 1 to {MAX_CHANNELS} channels; {channels} came.")
+        self._codec.thread_count = 1
+        self.codec: str = self._codec.name
+        self.sample_rate_hz: int = rate
+
+    def _demux(self, max_seconds: float) -> None:
+        """Fill `packets`, and `starts`: seconds at which each begins, and last the length of the track."""
+        base = float(self._stream.time_base or Fraction(1, 1_000_000))
+        self.packets: list[av.Packet[Any]] = []
+        ticks, bound = 0, (max_seconds + 1.0) / base
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    self.packets.append(packet)
+                    ticks += packet.duration or 0
+                if ticks > bound:
+                    raise _too_long(max_seconds)
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError, OSError):
+            self.bad.add(len(self.packets))  # what came until here can be heard
+        self.bad |= {index for index, packet in enumerate(self.packets) if packet.is_corrupt}
+        timeline = measure(self.packets, base, self.sample_rate_hz, self.codec)
+        self.starts, self.chained = timeline.starts, timeline.chained
+        if self.seconds > max_seconds:
+            raise _too_long(max_seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the track by its packets; 0 if they do not say."""
+        return round(float(self.starts[-1]), 6)
+
+    @property
+    def promised_seconds(self) -> float | None:
+        """What the container's headers say, or FFmpeg's estimate; at most a hint."""
+        if self._stream.duration is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return None if self._container.duration is None else self._container.duration / 1e6
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What FFmpeg reads of the container's own tags, names in lower case."""
+        both = (*self._stream.metadata.items(), *self._container.metadata.items())
+        return {name.lower(): value for name, value in both}
+
+    def blocks(self, start_seconds: float, stop_seconds: float) -> Iterator[tuple[int, FloatArray]]:
+        """Yield (Hz, (n,) mono float32), some MB at most, from start to stop or to the end; damaged packets are left out.
+
+        The first sample of the file is at 0. Decoding begins some packets before the start.
+        """
+        first = max(bisect_left(self.starts, start_seconds) - 1 - _WARM_UP_PACKETS, 0)
+        while first > 0 and not self.packets[first].is_keyframe:
+            first -= 1
+        last = min(bisect_left(self.starts, stop_seconds) + 1, len(self.packets))
+        at = 0.0
+        for began, frame in _joined(self._frames(first, last)):
+            at = at if began is None else began
+            if not _is_readable(frame):
+                continue
+            rate, samples = frame.sample_rate, to_mono(frame, self._silence_peak)
+            begin = max(round((start_seconds - at) * rate), 0)
+            end = round(min((stop_seconds - at) * rate, samples.size))
+            if begin < end:
+                yield rate, samples[begin:end]
+            at += samples.size / rate
+            if at >= stop_seconds:
+                return
+        self.off_course |= not self.bad and abs(at - min(stop_seconds, self.seconds)) > _OFF_COURSE_SECONDS
+
+    def _frames(self, first: int, last: int) -> Iterator[tuple[float | None, av.AudioFrame]]:
+        """Decode packets `first` to `last`; with the first frame comes the time at which it begins."""
+        self._codec.flush_buffers()
+        began: float | None = 0.0
+        for index in range(first, last):
+            frames = self._decode(index)
+            if first and began is not None and frames:
+                # Counted back from the end of the packet, because some decoders keep their first output.
+                began = float(self.starts[index + 1]) - sum(frame.samples / frame.sample_rate for frame in frames)
+            for frame in frames:
+                yield began, frame
+                began = None
+        if last == len(self.packets):
+            for frame in self._decode(None):
+                yield began, frame
+                began = None
+
+    def _decode(self, index: int | None) -> list[av.AudioFrame]:
+        """The frames of a packet; those that are left in the decoder for None. A packet that fails has none."""
+        packet = None if index is None else self.packets[index]
+        try:
+            frames: list[av.AudioFrame] = self._codec.decode(packet)
+            return frames
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError, OSError):
+            if packet is not None and index is not None and not bytes(packet).startswith(_TAGS):
+                self.bad.add(index)
+            return []
+
+
+def _open(data: bytes, found: Found) -> Any:
+    """The demuxed container. Raises AudioCorrupt, AudioTruncated."""
+    av.logging.set_level(av.logging.PANIC)  # FFmpeg would write to stderr
+    options = {
+        "protocol_whitelist": "none",
+        "format_whitelist": _DEMUXERS,
+        "codec_whitelist": _DECODERS,
+        "max_streams": str(_MAX_DEMUXED_STREAMS),
+    }
+    file = io.BytesIO(data[found.start :])
+    try:
+        return av.open(file, "r", format=found.demuxer, container_options=options, metadata_errors="surrogateescape")
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError, OSError):
+        if missing := missing_bytes(data, found):
+            raise AudioTruncated(missing) from None
+        raise AudioCorrupt("Expected a readable container; its headers cannot be parsed.") from None
+
+
+def _joined(frames: Iterator[tuple[float | None, av.AudioFrame]]) -> Iterator[tuple[float | None, av.AudioFrame]]:
+    """Frames of one kind in a row → few long ones: mixing down is then several times faster.
+
+    A change of the channels must be seen here: AudioFifo (PyAV 18.1) crashes on one.
+    """
+    fifo = av.AudioFifo()
+    kind: tuple[int, str, int] | None = None
+    began: float | None = None
+    for start, frame in frames:
+        this = frame.layout.nb_channels, frame.format.name, frame.sample_rate
+        if fifo.samples and (this != kind or fifo.samples >= _BLOCK_SAMPLES):
+            yield began, _all(fifo)
+            began = None
+        if this != kind:
+            fifo, kind = av.AudioFifo(), this
+        began = start if start is not None else began
+        frame.pts = None
+        fifo.write(frame)
+    if fifo.samples:
+        yield began, _all(fifo)
+
+
+def _all(fifo: av.AudioFifo) -> av.AudioFrame:
+    frame = fifo.read()
+    assert frame is not None  # it holds samples
+    return frame
+
+
+def _is_readable(frame: av.AudioFrame) -> bool:
+    return (
+        1 <= frame.layout.nb_channels <= MAX_CHANNELS
+        and MIN_SAMPLE_RATE_HZ <= frame.sample_rate <= MAX_SAMPLE_RATE_HZ
+        and has_known_samples(frame)
+    )
+
+
+def _too_long(max_seconds: float) -> AudioTooLong:
+    return AudioTooLong(f"Expected at most {max_seconds:g} s of audio; more came.")

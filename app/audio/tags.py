@@ -1,0 +1,60 @@
+"""Artist, album and title from a file's tags, as they are written; `app.families.parts.names` cleans them.
+
+ID3v2, ID3v1 and APEv2 may stand before or behind any audio: mutagen reads them. The containers' own tags (Vorbis
+comments, MP4's and Matroska's, RIFF INFO, AIFF's, an ID3 chunk in WAV or AIFF) FFmpeg has read already.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import mutagen.apev2
+import mutagen.id3
+
+from app.domain import METADATA_FIELDS, Metadata, MetadataField
+
+_NAMES: Mapping[MetadataField, tuple[str, ...]] = {  # in ID3, in APEv2, and as FFmpeg calls them; lower case
+    "artist": ("tpe1", "artist", "author", "album_artist", "albumartist", "album artist"),
+    "album": ("talb", "album"),
+    "title": ("tit2", "title"),
+}
+# Lyrics (USLT in ID3, LYRICS in Vorbis comments) would be one more row here, and one more field of `Metadata`.
+_MAX_CHARACTERS = 2000  # of one field: a tag may hold anything
+_APE_SEARCH_BYTES = 4096  # ID3v1 and Lyrics3 may follow an APEv2 tag
+
+
+def read_tags(data: bytes, container: Mapping[str, str]) -> Metadata:
+    """The first text that each field has; `container`: FFmpeg's metadata, names in lower case."""
+    id3 = _read(mutagen.id3.ID3, data)  # in front, or version 1 at the end
+    ape = _read(mutagen.apev2.APEv2, data) if b"APETAGEX" in data[-_APE_SEARCH_BYTES:] + data[:_APE_SEARCH_BYTES] else {}
+    sources = [id3, ape, container] if data.startswith(b"ID3") else [ape, container, id3]
+    return Metadata(**{field: _first(sources, _NAMES[field]) for field in METADATA_FIELDS})
+
+
+def _read(reader: Callable[[io.BytesIO], Any], data: bytes) -> Mapping[str, Any]:
+    """By mutagen; empty for damaged tags, on which its readers fail in many ways."""
+    try:
+        return {str(name).lower(): value for name, value in reader(io.BytesIO(data)).items()}
+    except Exception:
+        return {}
+
+
+def _first(sources: list[Mapping[str, Any]], names: tuple[str, ...]) -> str | None:
+    for source in sources:
+        for name in names:
+            text = _text(source.get(name))
+            if text:
+                return text[:_MAX_CHARACTERS]
+    return None
+
+
+def _text(value: Any) -> str:
+    """The first of a tag's values, without what cannot be written."""
+    values = getattr(value, "text", value)  # ID3 frames keep theirs in `text`
+    text = str(values if isinstance(values, str) else next(iter(values or ()), ""))
+    if not text.isascii() and any("\udc80" <= letter <= "\udcff" for letter in text):
+        # RIFF INFO and the like say nothing of their encoding: these bytes are no UTF-8, so FFmpeg passed them on.
+        text = text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return text.encode("utf-8", "ignore").decode().partition("\0")[0].strip()
