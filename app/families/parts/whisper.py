@@ -11,13 +11,26 @@ The network is that of Radford et al. 2022 (openai/whisper, `model.py`), for win
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
+from app.errors import ReleaseError
 from app.families.contract import Strict
 from app.families.parts.log_mel_16khz import HOP_SIZE, SAMPLE_RATE_HZ, LogMel16kHz
+from app.families.parts.openvino_backend import Convertible
+from app.families.parts.quantised import Ranges, quantised
+
+if TYPE_CHECKING:
+    from app.families.contract import Backend, Listen, Precision, Target
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 SILENCE_POWER = 1e-12  # mean square at -120 dBFS, the least level told apart
 _STRIDE = 2  # frames in a position, by the second convolution
@@ -192,31 +205,57 @@ class Whisper(nn.Module):
         return self.encoder.conv1.weight.dtype
 
     def forward(self, mel: Tensor) -> Tensor:
-        """(n, n_mels, 2t) → (n, d), in the type of the weights."""
-        return self.decoder(self.encoder(mel))  # type: ignore[no-any-return]
+        """(n, n_mels, 2t) → (n, d), float32; in between the type of the weights."""
+        return self.decoder(self.encoder(mel.to(self.dtype))).float()  # type: ignore[no-any-return]
 
 
 class Ears(nn.Module):
-    """The listener: samples of a window → hidden, no-speech logit, level in dBFS."""
+    """Samples of a window → hidden, no-speech logit, level in dBFS; implements `contract.Listener`."""
 
     no_speech: Tensor
 
-    def __init__(self, config: WhisperConfig, whisper: Whisper, no_speech: Tensor) -> None:
-        """`no_speech` (d,) is the row of the token `<|nospeech|>`."""
+    def __init__(self, config: WhisperConfig, whisper: Whisper, no_speech: Tensor, ranges: Ranges | None = None) -> None:
+        """`no_speech` (d,) is the row of the token `<|nospeech|>`; `ranges` are what int8 needs."""
         super().__init__()
         self.config = config
         self.log_mel = LogMel16kHz(config.n_mels)
         self.whisper = whisper
         self.register_buffer("no_speech", no_speech)
+        self.ranges = ranges
+        self._conversions: dict[bool, Convertible] = {}
 
     @property
     def n_features(self) -> int:
         return self.config.n_features
 
+    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
+        return ("int8", "bf16", "fp32") if backend == "openvino" and self.ranges else ("bf16", "fp32")
+
+    def prepare(self, target: Target) -> Listen:
+        """Raises ReleaseError for int8 without ranges or with those of another network, and for int8 in torch."""
+        if target.precision == "int8" and "int8" not in self.precisions(target.backend):
+            raise ReleaseError("int8 needs OpenVINO and a release with ranges; use another precision, or install `openvino`")
+        if target.backend == "openvino":
+            converted = self._converted(int8=target.precision == "int8")
+            return partial(self.listen, converted.compile(target.precision, target.threads))
+        whisper = copy.deepcopy(self.whisper).to(target.device, DTYPES[target.precision])
+        return Ears(self.config, whisper, self.no_speech).to(target.device).eval()
+
     def forward(self, samples: Tensor) -> Tensor:
         """(n, 160000) float32 → (n, 514) float32."""
-        mel = self.log_mel(samples)  # (n, 80, 1000)
-        hidden = self.whisper(mel.to(self.whisper.dtype)).float()  # (n, 512)
+        return self.listen(self.whisper, samples)
+
+    def listen(self, whisper: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
+        """By this network, or by another backend's of the same weights."""
+        hidden = whisper(self.log_mel(samples))  # (n, 80, 1000) → (n, 512)
         no_speech = hidden @ self.no_speech  # (n,)
         level = 10.0 * samples.square().mean(dim=-1).clamp_min(SILENCE_POWER).log10()  # (n,) dBFS
         return torch.cat([hidden, no_speech[:, None], level[:, None]], dim=1)
+
+    def _converted(self, *, int8: bool) -> Convertible:
+        """Converted once: takes seconds, and serves every number of threads."""
+        if int8 not in self._conversions:
+            whisper = self.whisper if self.ranges is None or not int8 else quantised(self.whisper, self.ranges)
+            mel = (1, self.config.n_mels, 2 * self.config.n_positions)
+            self._conversions[int8] = Convertible(whisper, mel)
+        return self._conversions[int8]

@@ -1,0 +1,82 @@
+"""Linear layers and convolutions in 8 bits, computed in floats (*fake* quantisation).
+
+OpenVINO's converter knows the pattern and multiplies 8-bit integers. Weights: symmetric, one scale for each output channel,
+so nothing of them is stored. Inputs: 256 steps between two numbers for each layer, measured on training windows.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, fake_quantize_per_channel_affine, nn
+
+from app.errors import ReleaseError
+
+Ranges = Mapping[str, tuple[float, float]]  # least and largest input, by the layer's name
+Network = TypeVar("Network", bound=nn.Module)
+
+STEPS = 255  # from the least of 256 values to the greatest
+WEIGHT_STEPS = 127  # to either side of 0
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+
+
+class Rounded(nn.Module):
+    """Activations rounded to 8 bits: 256 steps from `low` to `high`, one of which is 0."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        low, high = min(low, 0.0), max(high, 1e-6)  # 0 is what padding is
+        self.scale = (high - low) / STEPS
+        self.zero = round(-low / self.scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape → the same."""
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, STEPS)
+
+
+class Quantised(nn.Module):
+    """A linear layer or a convolution whose input and weights are rounded to 8 bits."""
+
+    scale: Tensor
+    zero: Tensor
+
+    def __init__(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d, low: float, high: float) -> None:
+        super().__init__()
+        self.rounded = Rounded(low, high)
+        self.layer = layer
+        scale = row_scale(layer.weight.detach())  # (out,)
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero", torch.zeros(len(scale), dtype=torch.int32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the layer, within the rounding."""
+        weight = fake_quantize_per_channel_affine(
+            self.layer.weight, self.scale, self.zero, 0, -WEIGHT_STEPS, WEIGHT_STEPS
+        )
+        if isinstance(self.layer, nn.Linear):
+            return nn.functional.linear(self.rounded(x), weight, self.layer.bias)
+        return self.layer._conv_forward(self.rounded(x), weight, self.layer.bias)
+
+
+def quantised(network: Network, ranges: Ranges) -> Network:
+    """A copy of an fp32 network, with the same weights in memory, in which the layers that `ranges` names are in 8 bits.
+
+    Raises ReleaseError for a name that is no such layer of this network.
+    """
+    copied = copy.deepcopy(network, {id(weights): weights for weights in network.parameters()})
+    modules = dict(copied.named_modules())
+    for name, (low, high) in ranges.items():
+        layer = modules.get(name)
+        if not isinstance(layer, LAYERS):
+            raise ReleaseError(f"int8: the network has no layer {name!r}; make the ranges again for this release")
+        parent, _, own = name.rpartition(".")
+        setattr(modules[parent], own, Quantised(layer, low, high))
+    return copied
+
+
+def row_scale(weight: Tensor) -> Tensor:
+    """(out, …) → (out,): the step of 8-bit weights, for each row."""
+    return weight.flatten(1).abs().amax(dim=1).clamp_min(1e-12) / WEIGHT_STEPS

@@ -1,0 +1,77 @@
+"""Ears in a release: the encoder's products in 8 bits by row, everything else in halves. 61 MB for Whisper base.
+
+The encoder's rows are rounded as int8 rounds them for computing, so that int8 loses nothing by it; rounding twice is rounding
+once. The decoder stays in halves: its one token is read out in floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from app.errors import ReleaseError
+from app.families.parts.quantised import Ranges, row_scale
+from app.families.parts.whisper import Ears, Whisper, WhisperConfig
+
+PREFIX = "ears."
+SCALE = ".scale"
+_LEAST_ROW = 256  # weights of a row; shorter ones (the first convolution's) stay in halves
+
+
+def stored_ears(ears: Ears) -> dict[str, Tensor]:
+    """The tensors of `weights.safetensors` that are the ears, by names that begin with `ears.`."""
+    stored: dict[str, Tensor] = {}
+    for name, tensor in ears.state_dict().items():
+        if _in_8_bits(name, tensor):
+            scale = row_scale(tensor)  # (out,)
+            stored[PREFIX + name] = (tensor.flatten(1) / scale[:, None]).round().to(torch.int8).view(tensor.shape)
+            stored[PREFIX + name + SCALE] = scale
+        else:
+            stored[PREFIX + name] = tensor.half()
+    return stored
+
+
+def ears_from_stored(config: WhisperConfig, weights: Mapping[str, Tensor], ranges: Ranges | None = None) -> Ears:
+    """The release's ears in fp32; of `weights` those that begin with `ears.` are used.
+
+    Raises ReleaseError for a missing, unknown, misshapen or broken tensor, by its name.
+    """
+    own = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
+    state = {name: _floats(name, tensor, own.get(name + SCALE)) for name, tensor in own.items() if not name.endswith(SCALE)}
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        whisper = Whisper(config)
+    no_speech = state.pop("no_speech", torch.empty(0))
+    expected = {f"whisper.{name}": tensor.shape for name, tensor in whisper.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in state.items()}
+    expected["no_speech"], found["no_speech"] = torch.Size([config.n_state]), no_speech.shape
+    if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        raise ReleaseError(
+            f"weights.safetensors: {len(wrong)} tensors do not fit the manifest; '{PREFIX}{wrong[0]}' should be "
+            f"{_shape(expected.get(wrong[0]))} and is {_shape(found.get(wrong[0]))}"
+        )
+    whisper.load_state_dict({name.removeprefix("whisper."): tensor for name, tensor in state.items()}, assign=True)
+    return Ears(config, whisper.requires_grad_(False), no_speech, ranges).eval()
+
+
+def _in_8_bits(name: str, tensor: Tensor) -> bool:
+    return name.startswith("whisper.encoder.") and name.endswith(".weight") and tensor[0].numel() >= _LEAST_ROW
+
+
+def _floats(name: str, tensor: Tensor, scale: Tensor | None) -> Tensor:
+    """As stored → fp32."""
+    whole = tensor.float()
+    if scale is not None:
+        if scale.shape != tensor.shape[:1]:
+            raise ReleaseError(f"weights.safetensors: tensor '{PREFIX}{name}{SCALE}' should have a number for each row")
+        whole = whole * scale.float().view(-1, *[1] * (tensor.dim() - 1))
+    elif tensor.dtype == torch.int8:
+        raise ReleaseError(f"weights.safetensors: tensor '{PREFIX}{name}{SCALE}' is missing")
+    if not torch.isfinite(whole).all():
+        raise ReleaseError(f"weights.safetensors: tensor '{PREFIX}{name}' holds NaN or infinite values")
+    return whole
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "absent" if shape is None else str(tuple(shape))
