@@ -53,12 +53,11 @@ class Quantised(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the layer, within the rounding."""
-        weight = fake_quantize_per_channel_affine(
-            self.layer.weight, self.scale, self.zero, 0, -WEIGHT_STEPS, WEIGHT_STEPS
-        )
+        weight = fake_quantize_per_channel_affine(self.layer.weight, self.scale, self.zero, 0, -WEIGHT_STEPS, WEIGHT_STEPS)
+        x = self.rounded(x)
         if isinstance(self.layer, nn.Linear):
-            return nn.functional.linear(self.rounded(x), weight, self.layer.bias)
-        return self.layer._conv_forward(self.rounded(x), weight, self.layer.bias)
+            return nn.functional.linear(x, weight, self.layer.bias)
+        return self.layer._conv_forward(x, weight, self.layer.bias)  # type: ignore[no-any-return]
 
 
 def quantised(network: Network, ranges: Ranges) -> Network:

@@ -1,7 +1,7 @@
 """Ears in a release: the encoder's products in 8 bits by row, everything else in halves. 61 MB for Whisper base.
 
-The encoder's rows are rounded as int8 rounds them for computing, so that int8 loses nothing by it; rounding twice is rounding
-once. The decoder stays in halves: its one token is read out in floats.
+The encoder's rows are rounded as int8 rounds them for computing, and rounding twice is rounding once: int8 loses nothing by
+it. The decoder stays in halves: its one token is read out in floats.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from app.errors import ReleaseError
-from app.families.parts.quantised import Ranges, row_scale
+from app.families.parts.quantised import row_scale
 from app.families.parts.whisper import Ears, Whisper, WhisperConfig
 
 PREFIX = "ears."
 SCALE = ".scale"
+RANGES = "ranges."
 _LEAST_ROW = 256  # weights of a row; shorter ones (the first convolution's) stay in halves
 
 
@@ -30,16 +31,19 @@ def stored_ears(ears: Ears) -> dict[str, Tensor]:
             stored[PREFIX + name + SCALE] = scale
         else:
             stored[PREFIX + name] = tensor.half()
+    for name, ends in (ears.ranges or {}).items():
+        stored[PREFIX + RANGES + name] = torch.tensor(ends)  # (2,) least and largest input
     return stored
 
 
-def ears_from_stored(config: WhisperConfig, weights: Mapping[str, Tensor], ranges: Ranges | None = None) -> Ears:
+def ears_from_stored(config: WhisperConfig, weights: Mapping[str, Tensor]) -> Ears:
     """The release's ears in fp32; of `weights` those that begin with `ears.` are used.
 
     Raises ReleaseError for a missing, unknown, misshapen or broken tensor, by its name.
     """
     own = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
     state = {name: _floats(name, tensor, own.get(name + SCALE)) for name, tensor in own.items() if not name.endswith(SCALE)}
+    ranges = {name.removeprefix(RANGES): _ends(name, state.pop(name)) for name in list(state) if name.startswith(RANGES)}
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         whisper = Whisper(config)
     no_speech = state.pop("no_speech", torch.empty(0))
@@ -52,7 +56,7 @@ def ears_from_stored(config: WhisperConfig, weights: Mapping[str, Tensor], range
             f"{_shape(expected.get(wrong[0]))} and is {_shape(found.get(wrong[0]))}"
         )
     whisper.load_state_dict({name.removeprefix("whisper."): tensor for name, tensor in state.items()}, assign=True)
-    return Ears(config, whisper.requires_grad_(False), no_speech, ranges).eval()
+    return Ears(config, whisper.requires_grad_(False), no_speech, ranges or None).eval()
 
 
 def _in_8_bits(name: str, tensor: Tensor) -> bool:
@@ -71,6 +75,12 @@ def _floats(name: str, tensor: Tensor, scale: Tensor | None) -> Tensor:
     if not torch.isfinite(whole).all():
         raise ReleaseError(f"weights.safetensors: tensor '{PREFIX}{name}' holds NaN or infinite values")
     return whole
+
+
+def _ends(name: str, tensor: Tensor) -> tuple[float, float]:
+    if tensor.shape != (2,) or not tensor[0] < tensor[1]:
+        raise ReleaseError(f"weights.safetensors: tensor '{PREFIX}{name}' should be the least and the largest input")
+    return float(tensor[0]), float(tensor[1])
 
 
 def _shape(shape: torch.Size | None) -> str:

@@ -1,0 +1,64 @@
+"""What the ears need to run in 8 bits: for each of the encoder's layers, the range of its inputs on training windows.
+
+An input's range is the mean, over the windows, of their least and largest values; what lies beyond is clipped. A layer whose
+inputs have far outliers would round everything else to nothing: it is left out and runs in floats. In Whisper base these are
+the last layers' second products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from app.families.parts.quantised import LAYERS, Ranges
+from app.families.parts.whisper import Ears
+
+WIDEST = 60.0  # a range, in root mean squares of what it holds; Whisper base has up to 37, and from 123
+FIRST = "encoder.conv1"  # sees the spectrogram: a hundredth of the work, and its rounding would be in all that follows
+
+
+class _Seen:
+    """Of one layer's inputs, by window."""
+
+    def __init__(self) -> None:
+        self.low: list[float] = []
+        self.high: list[float] = []
+        self.squares: list[float] = []
+
+    def look(self, x: Tensor) -> None:
+        low, high = torch.aminmax(x)
+        self.low.append(float(low))
+        self.high.append(float(high))
+        self.squares.append(float(x.square().mean()))
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return sum(self.low) / len(self.low), sum(self.high) / len(self.high)
+
+    @property
+    def width(self) -> float:
+        """Of the range, in root mean squares."""
+        low, high = self.range
+        return (high - low) / math.sqrt(sum(self.squares) / len(self.squares))
+
+
+@torch.inference_mode()
+def measure_ranges(ears: Ears, windows: Iterable[Tensor]) -> Ranges:
+    """Windows, each (window_samples,) float32 of a training recording → least and largest input by layer."""
+    seen: defaultdict[str, _Seen] = defaultdict(_Seen)
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given, name=name: seen[name].look(given[0]))
+        for name, layer in ears.whisper.named_modules()
+        if name.startswith("encoder.") and name != FIRST and isinstance(layer, LAYERS)
+    ]
+    try:
+        for window in windows:
+            ears(window[None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: inputs.range for name, inputs in seen.items() if inputs.width <= WIDEST}
