@@ -1,94 +1,191 @@
-"""A closed loop of keep-alive connections that costs the machine next to nothing: prepared bytes, asyncio streams."""
+"""HTTP/1.1 clients that cost the machine little: prepared bytes over asyncio streams, in open and in closed loops.
+
+A closed loop slows down when the server does, and so hides what overload feels like. In an open loop requests leave at fixed
+times, and delays count from the moment a request was due. A connection that breaks gives a reply of status 0.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 BOUNDARY = "lrid-loadtest-boundary"
+MAX_IDLE_SECONDS = 2.0  # an idle connection is not used after this: the server closes it after 5 s, perhaps as we write
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
+class Reply:
+    status: int  # 0: the connection broke before an answer came
+    headers: dict[str, str]  # names in lower case
     body: bytes
-    seconds: float
 
     def json(self) -> Any:
         return json.loads(self.body)
 
+    @property
+    def retry_after_seconds(self) -> float | None:
+        value = self.headers.get("retry-after")
+        return None if value is None else float(value)
+
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """What came of one closed loop."""
+class Sent:
+    """One request and its reply."""
 
-    answers: list[Answer]  # in the order of the requests
-    seconds: float  # from the first request to the last answer
+    due_seconds: float  # since the load began
+    seconds: float  # from due to the last byte of the answer
+    reply: Reply
 
     @property
-    def per_second(self) -> float:
-        return len(self.answers) / self.seconds
+    def status(self) -> int:
+        return self.reply.status
 
 
-def json_request(path: str, fields: dict[str, str]) -> bytes:
-    """A whole HTTP/1.1 request."""
-    return _request(path, "application/json", json.dumps(fields).encode())
+NO_REPLY = Reply(0, {}, b"")
 
 
-def audio_request(path: str, audio: bytes) -> bytes:
-    """A whole HTTP/1.1 request: one multipart part named audio."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="audio"; filename="clip"\r\n\r\n'
-    body = head.encode() + audio + f"\r\n--{BOUNDARY}--\r\n".encode()
-    return _request(path, f"multipart/form-data; boundary={BOUNDARY}", body)
+class Connections:
+    """Keep-alive connections to 127.0.0.1, as many as are needed at once. Use with `async with`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = []
+
+    async def __aenter__(self) -> Connections:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for idle in self._idle:
+            writer = idle[1]
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def exchange(self, data: bytes) -> Reply:
+        """Send one request and read its answer."""
+        reader, writer = await self._take()
+        try:
+            writer.write(data)  # not drained: a rejection may come before the body has left
+            reply = await read_reply(reader)
+        except (OSError, EOFError, ValueError):
+            writer.close()
+            return NO_REPLY
+        except BaseException:
+            writer.close()
+            raise
+        if reply.headers.get("connection", "").lower() == "close":
+            writer.close()
+        else:
+            self._idle.append((reader, writer, time.monotonic()))
+        return reply
+
+    async def timed(self, data: bytes) -> tuple[Reply, float]:
+        """The answer, and its seconds."""
+        began = time.perf_counter()
+        reply = await self.exchange(data)
+        return reply, time.perf_counter() - began
+
+    async def _take(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            reader, writer, since = self._idle.pop()
+            if not reader.at_eof() and not writer.is_closing() and time.monotonic() - since < MAX_IDLE_SECONDS:
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 20)
 
 
-def _request(path: str, content_type: str, body: bytes) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: loadtest\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+async def ask(port: int, data: bytes) -> Reply:
+    """One request over a connection of its own."""
+    async with Connections(port) as connections:
+        return await connections.exchange(data)
 
 
-def run_round(port: int, requests: Sequence[bytes], connections: int, timeout_seconds: float) -> Round:
-    """Send all requests over so many connections of 127.0.0.1.
-
-    Raises TimeoutError, and a group of RuntimeError when any status is not 200.
-    """
-
-    async def bounded() -> Round:
-        async with asyncio.timeout(timeout_seconds):
-            return await _run(port, requests, connections)
-
-    return asyncio.run(bounded())
+async def read_reply(reader: asyncio.StreamReader) -> Reply:
+    """Raises EOFError or OSError when the connection ends, ValueError when it does not speak HTTP."""
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Reply(int(lines[0].split(" ", 2)[1]), headers, body)
 
 
-async def _run(port: int, requests: Sequence[bytes], connections: int) -> Round:
-    todo = iter(enumerate(requests))
-    answers: dict[int, Answer] = {}
+async def open_loop(
+    port: int, make: Callable[[int], bytes], *, per_second: float, seconds: float, patience_seconds: float = 90.0
+) -> list[Sent]:
+    """Send `make(0)`, `make(1)`, ... at a fixed rate; wait for every answer, in the order they were due."""
+    began = time.perf_counter()
 
-    async def connection() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for number, request in todo:
-            answers[number] = await _exchange(reader, writer, request)
-        writer.close()
+    async def one(connections: Connections, number: int) -> Sent:
+        due, reply = number / per_second, NO_REPLY
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(patience_seconds):
+                reply = await connections.exchange(make(number))
+        return Sent(due, time.perf_counter() - began - due, reply)
 
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(connections, len(requests))):
-            group.create_task(connection())
-    return Round([answers[i] for i in range(len(requests))], time.perf_counter() - started)
+    tasks = []
+    async with Connections(port) as connections:
+        for number in range(round(per_second * seconds)):
+            wait_seconds = began + number / per_second - time.perf_counter()
+            if wait_seconds > 0 or number % 16 == 0:
+                await asyncio.sleep(max(wait_seconds, 0))
+            tasks.append(asyncio.create_task(one(connections, number)))
+        return list(await asyncio.gather(*tasks))
 
 
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Answer:
-    started = time.perf_counter()
-    writer.write(request)
-    await writer.drain()
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    status = int(head.split(" ", 2)[1])
-    length = int(head.split("content-length:", 1)[1].split("\r\n", 1)[0])
-    body = await reader.readexactly(length)
-    if status != 200:
-        raise RuntimeError(f"expected 200, got {status}: {body[:300]!r}")
-    return Answer(status, body, time.perf_counter() - started)
+async def closed_loop(port: int, requests: Sequence[bytes], *, at_once: int, seconds: float) -> float:
+    """Good answers per second to `at_once` clients that ask again as soon as they are answered."""
+    ends: list[float] = []
+    stops_at = time.perf_counter() + seconds
+
+    async def client(connections: Connections, number: int) -> None:
+        while time.perf_counter() < stops_at:
+            reply = await connections.exchange(requests[number % len(requests)])
+            if reply.status == 200:
+                ends.append(time.perf_counter())
+            else:
+                await asyncio.sleep(0.1)
+            number += at_once
+
+    async with Connections(port) as connections:
+        await asyncio.gather(*(client(connections, number) for number in range(at_once)))
+    return (len(ends) - 1) / (max(ends) - min(ends)) if len(ends) > 1 else 0.0
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of all do not exceed; nan of nothing."""
+    ordered = sorted(values)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else float("nan")
+
+
+def get_request(path: str, *headers: str) -> bytes:
+    """A whole GET request."""
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: loadtest", *headers, "", ""]).encode()
+
+
+def post_request(path: str, content_type: str, body: bytes, *headers: str) -> bytes:
+    """A whole POST request."""
+    lines = [f"POST {path} HTTP/1.1", "Host: loadtest", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, *headers, "", ""]).encode() + body
+
+
+def json_post(fields: dict[str, Any], *headers: str, path: str = "/identify") -> bytes:
+    """A POST of metadata."""
+    return post_request(path, "application/json", json.dumps(fields).encode(), *headers)
+
+
+def audio_post(audio: bytes, fields: dict[str, str] | None = None, *headers: str) -> bytes:
+    """POST /identify with audio and form fields, the fields first."""
+    return post_request("/identify", f"multipart/form-data; boundary={BOUNDARY}", b"".join(form(audio, fields)), *headers)
+
+
+def form(audio: bytes, fields: dict[str, str] | None) -> Iterator[bytes]:
+    """The body of a multipart request, in parts."""
+    for name, value in (fields or {}).items():
+        yield f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+    yield f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'.encode()
+    yield audio
+    yield f"\r\n--{BOUNDARY}--\r\n".encode()

@@ -1,9 +1,9 @@
-"""A catalogue being identified: songs, clips, bare metadata, and now and then something that must be refused.
+"""A catalogue being identified: songs, clips, bare metadata, and sometimes a request that must be rejected.
 
     locust -f loadtest/locustfile.py --headless -u 8 -r 8 -t 30s --host http://localhost:8000
 
-Every answer is checked: status, probabilities that sum to 1, and for bad input the code of the refusal. The exit code is
-1 if any was wrong. A server that says 429 is obeyed: the user waits for Retry-After. Files are made at the start.
+Every answer is checked: status, probabilities that sum to 1, and for bad input the code of the error. The exit code is
+1 if any was wrong. After a 429 the user waits for Retry-After. Files are made at the start.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from locust import FastHttpUser, between, task
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # locust puts only this folder on the path
 
+from loadtest.client import BOUNDARY, form
 from loadtest.sounds import TRACKS, encoded
 
 # Made while this file is imported: clips, and songs of 2 to 3 min.
 CLIPS = [encoded(seconds, 1, kind) for seconds, kind in ((30, "MP3"), (12, "OGG"), (30, "FLAC"))]
 SONGS = [encoded(seconds, 2, kind) for seconds, kind in ((180, "MP3"), (120, "OGG"))]
 gevent.get_hub().loop.update_now()  # or the seconds this took would be missing from -t
-BOUNDARY = "lrid-loadtest-boundary"
 
-REFUSALS: tuple[tuple[str, int, dict[str, Any]], ...] = (
+REJECTIONS: tuple[tuple[str, int, dict[str, Any]], ...] = (
     ("nothing_given", 422, {"json": {}}),
     ("nothing_usable", 422, {"json": {"title": "12345"}}),
     ("malformed_json", 400, {"data": b'{"title": ', "headers": {"Content-Type": "application/json"}}),
@@ -36,15 +36,12 @@ REFUSALS: tuple[tuple[str, int, dict[str, Any]], ...] = (
 )
 
 
-def form(audio: bytes, fields: dict[str, str]) -> dict[str, Any]:
+def upload(audio: bytes, fields: dict[str, str]) -> dict[str, Any]:
     """Keyword arguments of a multipart request."""
-    parts = [
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in fields.items()
-    ]
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="audio"; filename="audio"\r\n\r\n'.encode()
-    body = b"".join(parts) + head + audio + f"\r\n--{BOUNDARY}--\r\n".encode()
-    return {"data": body, "headers": {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}}
+    return {
+        "data": b"".join(form(audio, fields)),
+        "headers": {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"},
+    }
 
 
 class Catalogue(FastHttpUser):
@@ -61,30 +58,30 @@ class Catalogue(FastHttpUser):
 
     @task(4)
     def clip(self) -> None:
-        self._ask("clip", **form(random.choice(CLIPS), {}))
+        self._ask("clip", **upload(random.choice(CLIPS), {}))
 
     @task(2)
     def song(self) -> None:
         artist, title = random.choice(TRACKS)
-        self._ask("song with metadata", **form(random.choice(SONGS), {"artist": artist, "title": title}))
+        self._ask("song with metadata", **upload(random.choice(SONGS), {"artist": artist, "title": title}))
 
     @task(1)
     def bad_json(self) -> None:
-        code, status, request = random.choice(REFUSALS)
-        self._refused(code, status, request)
+        code, status, request = random.choice(REJECTIONS)
+        self._rejected(code, status, request)
 
     @task(1)
     def bad_audio(self) -> None:
         clip = random.choice(CLIPS)
-        cut = form(clip[: len(clip) // 2], {})
+        cut = upload(clip[: len(clip) // 2], {})
         code, status, request = random.choice(
             [
-                ("audio_unknown_format", 415, form(random.Random(0).randbytes(10_000), {})),
-                ("audio_empty", 422, form(b"", {})),
+                ("audio_unknown_format", 415, upload(random.Random(0).randbytes(10_000), {})),
+                ("audio_empty", 422, upload(b"", {})),
                 ("audio_truncated", 422, cut),
             ]
         )
-        self._refused(code, status, request)
+        self._rejected(code, status, request)
 
     def _ask(self, name: str, **request: Any) -> None:
         with self.client.post("/identify", name=name, catch_response=True, **request) as response:
@@ -101,8 +98,8 @@ class Catalogue(FastHttpUser):
             else:
                 response.success()
 
-    def _refused(self, code: str, status: int, request: dict[str, Any]) -> None:
-        with self.client.post("/identify", name=f"refused: {code}", catch_response=True, **request) as response:
+    def _rejected(self, code: str, status: int, request: dict[str, Any]) -> None:
+        with self.client.post("/identify", name=f"rejected: {code}", catch_response=True, **request) as response:
             if response.status_code == 429:
                 response.success()
                 return

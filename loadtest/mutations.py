@@ -1,6 +1,6 @@
-"""What the fuzzer sends: requests that are nearly right.
+"""Requests that are nearly right, for `loadtest.fuzz`.
 
-A case is a function of its seed and its number, but for the serial numbers that encoders draw for Ogg streams.
+A case is a function of its seed and its number, apart from the serial numbers that encoders draw for Ogg streams.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from loadtest.openloop import BOUNDARY, audio_post, json_post, post_request
-from tests import audio_samples
+from loadtest.client import BOUNDARY, audio_post, json_post, post_request
+from loadtest.sounds import encoded, muxed
 
 DEADLINE = "X-Request-Timeout: 20"
-FIELDS = ("title", "album", "artist", "top_k", "languages", "windows", "timeline", "explain")
+FIELDS = ("title", "album", "artist", "top_k", "languages", "windows", "timeline", "explain", "tags")
 TEXTS = ("La vie en rose", "사랑해", "1999", "", " ", "\u0301" * 31, "a" * 1001, "\x00", "\ud800", "𝔘𝔫𝔦", "\u202e", "null")
 NUMBERS = (0, -1, 1, 3, 10**30, 1.5, 1e308, True, False, None)
 
@@ -29,22 +29,13 @@ class Case:
 
 
 def bases() -> list[tuple[str, bytes]]:
-    """Whole files to start from, of every format that is read."""
-    song = audio_samples.song
-    extra = {
-        "fragmented mp4": audio_samples.container(
-            song(20, 48_000, 1), "mp4", "aac", 48_000, movflags="frag_keyframe+empty_moov", frag_duration="2000000"
-        ),
-        "flac in matroska": audio_samples.container(audio_samples.tone(rate_hz=48_000), "matroska", "flac", 48_000),
-        "alac": audio_samples.container(audio_samples.tone(), "mov", "alac"),
-        "flac in ogg": audio_samples.container(audio_samples.tone(), "ogg", "flac"),
-        "8 channels": audio_samples.opus(audio_samples.tone(rate_hz=48_000, channels=8)),
-        "long mp3": audio_samples.mp3(song(25, 8_000, 1), rate_hz=8_000),
-        "float wav": audio_samples.wav(subtype="FLOAT"),
-        "24-bit flac": audio_samples.flac(subtype="PCM_24"),
-        "mono vorbis": audio_samples.vorbis(song(5, 22_050, 1), rate_hz=22_050),
-    }
-    return [*((name, make()) for name, make in audio_samples.WHOLE.items()), *extra.items()]
+    """Whole files to start from, in the formats that the service reads."""
+    files = {kind: encoded(2.0, 1, kind) for kind in ("WAV", "AIFF", "FLAC", "MP3", "OGG")}
+    files |= {"float wav": encoded(2.0, 1, "WAV", "FLOAT"), "24-bit flac": encoded(2.0, 1, "FLAC", "PCM_24")}
+    files |= {"long mp3": encoded(25.0, 2, "MP3")}
+    ways = (("ogg", "libopus"), ("ipod", "aac"), ("mp4", "aac"), ("adts", "aac"), ("webm", "libopus"), ("matroska", "flac"),
+            ("mov", "alac"), ("ogg", "flac"))  # fmt: skip
+    return [*files.items(), *((f"{codec} in {container}", muxed(2.0, 1, container, codec)) for container, codec in ways)]
 
 
 def mutate(rng: random.Random, data: bytes, others: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
@@ -75,7 +66,7 @@ class Cases:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._bases = bases()
-        self._clip = audio_samples.wav(audio_samples.tone(0.5, rate_hz=22_050, channels=1), rate_hz=22_050)
+        self._clip = encoded(0.5, 9, "WAV")
         self._makers: tuple[tuple[int, Callable[[random.Random], Case]], ...] = (
             (66, self._audio),
             (14, self._multipart),
@@ -86,7 +77,7 @@ class Cases:
 
     def __getitem__(self, number: int) -> Case:
         rng = random.Random(f"{self._seed}/{number}")
-        weights, makers = zip(*self._makers, strict=True)
+        weights, makers = [weight for weight, _ in self._makers], [make for _, make in self._makers]
         return rng.choices(makers, weights)[0](rng)
 
     def _audio(self, rng: random.Random) -> Case:
@@ -121,7 +112,7 @@ class Cases:
         )
         kind = rng.choice(odd if rng.random() < 0.5 else (f"multipart/form-data; boundary={BOUNDARY}",))
         data = post_request("/identify", kind, bytes(mutated), DEADLINE)
-        if rng.random() < 0.2:  # the client dies on the way
+        if rng.random() < 0.2:  # the client disconnects early
             return Case("multipart: cut off", data[: rng.randrange(len(head), len(data))], whole=False)
         return Case("multipart: mutated", data, whole=True)
 

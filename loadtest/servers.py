@@ -1,104 +1,141 @@
-"""Server processes on loopback: started, waited for, looked at, ended."""
+"""Server processes on loopback: start, wait, measure, stop."""
 
 from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-OURS = ("-m", "app.cli", "serve", "--log-level", "warning")
-PLAIN = ("-m", "uvicorn", "--factory", "loadtest.plain:create_app", "--log-level", "warning", "--no-access-log")
 REPOSITORY = Path(__file__).resolve().parent.parent
+SERVE = ("-m", "app.cli", "serve", "--log-level", "warning")
+START_SECONDS = 300.0
+WAIT_SECONDS = 120.0
+
+
+class StartError(Exception):
+    """The server ended or never became ready; the message holds its last words."""
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Of a process and all its children, in 10^6 bytes."""
+class Server:
+    """A running server."""
 
-    pss_mb: float  # now; pages that are shared count once over all
-    peak_rss_mb: float  # sum of every process's own peak: more than was ever used at once
+    port: int
+    process: psutil.Process
+    log: Path
+
+    @property
+    def tree(self) -> list[psutil.Process]:
+        """The server process and everything it started."""
+        return [self.process, *self.process.children(recursive=True)]
+
+    @property
+    def decoders(self) -> list[psutil.Process]:
+        return [child for child in self.process.children() if "app.audio" in " ".join(child.cmdline())]
+
+    @property
+    def rss_mb(self) -> float:
+        """Of the server process alone, in 10^6 bytes."""
+        return float(self.process.memory_info().rss / 1e6)
+
+    @property
+    def tree_pss_mb(self) -> float:
+        """Of all processes; shared pages count once."""
+        return float(sum(member.memory_full_info().pss for member in self.tree) / 1e6)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Used so far by all processes."""
+        return float(sum(times.user + times.system for times in (member.cpu_times() for member in self.tree)))
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def metric(self, name: str, *labels: str) -> float:
+        """Sum of the samples of that name whose labels include all of `labels`, such as `outcome="ok"`."""
+        lines = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", self.get("/metrics")[1].decode(), re.MULTILINE)
+        return sum(float(value) for found, value in lines if all(label in found for label in labels))
+
+    def wait_until_idle(self) -> None:
+        wait_until(lambda: self.metric("lrid_in_flight_requests") == 0)
 
 
 @contextmanager
-def server(arguments: tuple[str, ...], health: str, **environ: str) -> Iterator[tuple[int, psutil.Process]]:
-    """Start `python ARGUMENTS --port P`, wait until `health` answers 200, yield (P, process), end it with SIGTERM."""
-    port = free_port()
-    command = [sys.executable, *arguments, "--port", str(port)]
-    with subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | environ) as process:
-        try:
-            _wait_until_ready(port, health, process)
-            yield port, psutil.Process(process.pid)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=40)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
+def server(arguments: tuple[str, ...] = SERVE, health: str = "/health/ready", **environ: str) -> Iterator[Server]:
+    """Start `python ARGUMENTS --port P` and wait until `health` answers 200; end it with SIGTERM. Raises StartError."""
+    with tempfile.TemporaryDirectory(prefix="lrid-load-") as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        port = int(probe.getsockname()[1])
+        probe.close()
+        log = Path(folder) / "log"
+        command = [sys.executable, *arguments, "--port", str(port)]
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environ
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out)
+        running = Server(port, psutil.Process(process.pid), log)
+        try:
+            _wait_until_ready(running, health, process)
+            yield running
+        finally:
+            _end(process)
 
 
-def _wait_until_ready(port: int, path: str, process: subprocess.Popen[bytes], timeout_seconds: float = 300) -> None:
-    gives_up_at = time.monotonic() + timeout_seconds
+def _wait_until_ready(running: Server, path: str, process: subprocess.Popen[bytes]) -> None:
+    gives_up_at = time.monotonic() + START_SECONDS
     while time.monotonic() < gives_up_at:
         if process.poll() is not None:
-            raise RuntimeError(f"the server ended with {process.returncode} before it was ready")
-        if _answers_200(port, path):
-            return
+            raise StartError(f"ended with {process.returncode}: {running.log.read_text(errors='replace')[-500:]}")
+        try:
+            if running.get(path)[0] == 200:
+                return
+        except OSError:
+            pass
         time.sleep(0.2)
-    raise RuntimeError(f"{path} did not answer 200 within {timeout_seconds:g} s")
+    raise StartError(f"{path} did not answer 200 within {START_SECONDS:g} s")
 
 
-def _answers_200(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
+        process.wait(timeout=40)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def tree(process: psutil.Process) -> list[psutil.Process]:
-    return [process, *process.children(recursive=True)]
+def wait_until(holds: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
+    """Poll until `holds()` is true. Raises TimeoutError."""
+    ends_at = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > ends_at:
+            raise TimeoutError(f"waited {seconds:g} s in vain")
+        time.sleep(0.05)
 
 
-def cpu_percent(process: psutil.Process, seconds: float) -> float:
-    """Of one core, used by the process and its children over the next `seconds`."""
-    before, started = _cpu_seconds(process), time.monotonic()
-    time.sleep(seconds)
-    return 100 * (_cpu_seconds(process) - before) / (time.monotonic() - started)
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    return sum(times.user + times.system for times in (member.cpu_times() for member in tree(process)))
-
-
-def memory(process: psutil.Process) -> Memory:
-    members = tree(process)
-    peaks_kb = [_peak_rss_kb(member.pid) for member in members]
-    return Memory(sum(member.memory_full_info().pss for member in members) / 1e6, sum(peaks_kb) * 1024 / 1e6)
-
-
-def _peak_rss_kb(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1])
-    return 0
+def machine() -> str:
+    """Processor, cores, memory, and the load average now."""
+    model = ""
+    if (cpuinfo := Path("/proc/cpuinfo")).exists():
+        model = next((x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if x.startswith("model name")), "")
+    memory_gb = psutil.virtual_memory().total / 1e9
+    return f"{model}, {os.cpu_count()} cores, {memory_gb:.0f} GB; load average at the end {os.getloadavg()[0]:.1f}"

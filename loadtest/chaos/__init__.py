@@ -1,1 +1,1 @@
-"""What is promised for the worst day, measured against real servers on real ports: `python -m loadtest.chaos`."""
+"""Overload, faults and hostile clients against a real server: `python -m loadtest.chaos`."""

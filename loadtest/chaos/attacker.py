@@ -1,8 +1,8 @@
-"""Holds bad connections: `python -m loadtest.chaos.attacker PORT IDLE HEADS BODIES ODD`, until it is ended.
+"""Holds bad connections until it is ended: `python -m loadtest.chaos.attacker PORT IDLE HEADS BODIES ODD`.
 
-IDLE say nothing, HEADS send a byte of headers a second, BODIES a byte of an upload a second. ODD times each, once a second
-and anew: headers of 80 kB; five requests in a row of which no answer is read; and a quarter as often an upload whose sender
-shuts its side down. What the server closes is opened anew.
+IDLE connections are silent, HEADS send a byte of headers per second, BODIES a byte of an upload per second. ODD send, once
+per second and anew: headers of 80 kB; five pipelined requests whose answers are not read; and a quarter as often an upload
+whose sender shuts its side down. Connections that the server closes are opened anew.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import random
 import sys
 
 from app.server.connections import raise_file_limit
-from loadtest.openloop import audio_post, get_request
-from tests.service.faulty import clip
+from loadtest.client import audio_post, get_request
 
 HEAD = b"POST /identify HTTP/1.1\r\nHost: x\r\nX-Slow: "
-UPLOAD = audio_post(clip(0.3))
+UPLOAD = audio_post(bytes(50_000))
 BODY = UPLOAD[:1500]
 TOO_LARGE = HEAD + b"a" * 80_000 + b"\r\n\r\n"
-IN_A_ROW = get_request("/health/live") * 5
+PIPELINED = get_request("/health/live") * 5
 
 
 async def hold(port: int, start: bytes, drip: bytes, gate: asyncio.Semaphore) -> None:
@@ -40,7 +39,7 @@ async def hold(port: int, start: bytes, drip: bytes, gate: asyncio.Semaphore) ->
 
 
 async def annoy(port: int, data: bytes, *, half_closes: bool) -> None:
-    """Send, stay for a second without reading, hang up; for ever."""
+    """Send, stay for a second without reading, disconnect; for ever."""
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -54,7 +53,7 @@ async def annoy(port: int, data: bytes, *, half_closes: bool) -> None:
 async def run(port: int, idle: int, heads: int, bodies: int, odd: int) -> None:
     gate = asyncio.Semaphore(64)
     kinds = [(b"", b"")] * idle + [(HEAD, b"a")] * heads + [(BODY, b"a")] * bodies
-    odd_kinds = [(TOO_LARGE, False), (IN_A_ROW, False)] * odd + [(UPLOAD, True)] * (odd // 4)
+    odd_kinds = [(TOO_LARGE, False), (PIPELINED, False)] * odd + [(UPLOAD, True)] * (odd // 4)
     await asyncio.gather(
         *(hold(port, start, drip, gate) for start, drip in kinds),
         *(annoy(port, data, half_closes=half_closes) for data, half_closes in odd_kinds),

@@ -1,140 +1,125 @@
-"""A poisoned window among others; parts that die or hang."""
+"""Parts that are killed, releases that are swapped, and the end of the server, all under load."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
 
-from loadtest.chaos.rows import Bench, Row
-from loadtest.openloop import Reply, audio_post
-from tests import audio_samples
-from tests.service.faulty import Device, Mark, clip
-from tests.service.hard import ask_all, children, without_times
-from tests.service.live import LiveServer, wait_until
+from app.settings import Settings
+from loadtest.chaos.rows import NAME, Load, Row, in_ms
+from loadtest.client import Connections, Reply, Sent, json_post, open_loop
+from loadtest.servers import Server, server, wait_until
 
-IN_FLIGHT = 32
-HANG_SECONDS = 5.0  # LRID_DEVICE_TIMEOUT_SECONDS in the scenario
-PEAKS = [0.2 + 0.01 * i for i in range(IN_FLIGHT)]
-WAYS = {
-    "raises": Mark.RAISE.value,
-    "gives NaN": Mark.NAN.value,
-    "gives NaN for the whole batch": Mark.NAN_EVERYWHERE.value,
-    "gives too few rows": Mark.TOO_FEW_ROWS.value,
-}
+KEY = "chaos-admin-key"
+IN_FLIGHT = 40
+PER_SECOND = 5.0
 
 
-def poison(bench: Bench) -> list[Row]:
-    rows = []
-    with bench.server(max_batch_size=IN_FLIGHT) as (live, device):
-        alone = [without_times(ask_all(live.port, [audio_post(clip(peak))])[0]) for peak in PEAKS]
-        for way, peak in WAYS.items():
-            replies, batch = _one_batch(live, device, [peak, *PEAKS[1:]])
-            equal = sum(without_times(reply) == before for reply, before in zip(replies[1:], alone[1:], strict=True))
-            others = f"{equal} of {IN_FLIGHT - 1} others answered 200, equal to an undisturbed run"
-            rows.append(
-                Row(
-                    f"a window on which the model {way} fails alone, in a batch of {batch}",
-                    f"{replies[0].status} for it; {others}",
-                    "all others",
-                    equal == IN_FLIGHT - 1 and replies[0].status == 500,
-                )
-            )
+def decoders(load: Load) -> list[Row]:
+    """Kill a decoder every second under load."""
+
+    def kill(running: Server) -> None:
+        for process in running.decoders[:1]:
+            os.kill(process.pid, signal.SIGKILL)
+
+    with server() as running:
+        sent, kills = asyncio.run(_beside(running, load, kill))
+        wait_until(lambda: running.get("/health/ready")[0] == 200)
+    outcomes = Counter(_code(one) for one in sent)
+    bad = outcomes.total() - outcomes["200"] - outcomes["decoder_crashed"]
+    return [
+        Row(
+            f"{kills} decoders are killed under load",
+            f"answers {dict(outcomes)} of {len(sent)} (a file that kills two decoders is rejected)",
+            "200, at most 5 % decoder_crashed; ready again",
+            bad == 0 and outcomes["decoder_crashed"] <= 0.05 * len(sent),
+        )
+    ]
+
+
+def swap(load: Load) -> list[Row]:
+    """Load the release anew, again and again, under load."""
+    request = json_post({"model": Settings().model}, f"Authorization: Bearer {KEY}", path="/admin/releases")
+
+    def replace(running: Server) -> None:
+        status = asyncio.run(_exchange(running.port, request)).status
+        if status != 200:
+            raise RuntimeError(f"swap: expected 200, got {status}")
+
+    with server(LRID_ADMIN_KEYS=KEY) as running:
+        before_mb = running.rss_mb
+        sent, swaps = asyncio.run(_beside(running, load, replace))
+        time.sleep(10)
+        grown_mb = running.rss_mb - before_mb
+    failed = sum(one.status != 200 for one in sent)
+    measured = (
+        f"{failed} of {len(sent)} requests failed; {in_ms([one.seconds for one in sent])}; {grown_mb:+.0f} MB after 10 s"
+    )
+    return [Row(f"{swaps} swaps under load", measured, "0 failed", failed == 0)]
+
+
+async def _beside(running: Server, load: Load, work: Callable[[Server], None]) -> tuple[list[Sent], int]:
+    """Clips and names in turn at a rate that the server can do, while `work` is called every second in a thread."""
+    requests = (load.clip, NAME, NAME, NAME)
+
+    def repeat() -> int:
+        ends_at, n = time.monotonic() + load.seconds, 0
+        while time.monotonic() < ends_at:
+            work(running)
+            n += 1
+            time.sleep(1)
+        return n
+
+    working = asyncio.create_task(asyncio.to_thread(repeat))
+    sent: list[Sent] = []
+    while not working.done():
+        sent += await open_loop(running.port, lambda n: requests[n % 4], per_second=PER_SECOND, seconds=2)
+    return sent, await working
+
+
+async def _exchange(port: int, request: bytes) -> Reply:
+    async with Connections(port) as connections:
+        return await connections.exchange(request)
+
+
+def _code(one: Sent) -> str:
+    return "200" if one.status == 200 else str(one.reply.json().get("code") if one.reply.body else one.status)
+
+
+def sigterm(load: Load) -> list[Row]:
+    """SIGTERM while requests are being answered, and a second one."""
+    with server(LRID_DECODE_QUEUE_MAX=str(IN_FLIGHT), LRID_DRAIN_TIMEOUT_SECONDS="120") as running:
+        replies, seconds, code = asyncio.run(_end_under_load(running, load, twice=False))
+    statuses = Counter(reply.status for reply in replies)
+    rows = [
+        Row(f"SIGTERM with {IN_FLIGHT} requests accepted", f"answers by status {dict(statuses)}; exit code {code} after "
+            f"{seconds:.1f} s", "all 200, exit code 0", statuses[200] == IN_FLIGHT and code == 0)
+    ]  # fmt: skip
+    with server(LRID_DECODE_QUEUE_MAX=str(IN_FLIGHT), LRID_DRAIN_TIMEOUT_SECONDS="120") as running:
+        _, seconds, code = asyncio.run(_end_under_load(running, load, twice=True))
+    rows.append(Row("a second SIGTERM", f"exit code {code} after {seconds:.1f} s", "≤ 5 s, exit code 0",
+                    seconds <= 5 and code == 0))  # fmt: skip
     return rows
 
 
-def _one_batch(live: LiveServer, device: Device, peaks: list[float]) -> tuple[list[Reply], int]:
-    """Held back until all wait. Returns the answers and the size of the batch that they made."""
-    device.hold()
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(ask_all, live.port, [audio_post(clip(0.1))])
-        wait_until(lambda: device.passes and device.passes[-1] == [0.1])
-        before = len(device.passes)
-        rest = pool.submit(ask_all, live.port, [audio_post(clip(peak)) for peak in peaks])
-        wait_until(lambda: live.metric("lrid_queue_items") == len(peaks))
-        device.release()
-        first.result()
-        return rest.result(), len(device.passes[before])
+async def _end_under_load(running: Server, load: Load, *, twice: bool) -> tuple[list[Reply], float, int]:
+    """The replies to requests that were accepted before the signal, seconds until the process ended, its exit code."""
+    async with Connections(running.port) as connections:
+        tasks = [asyncio.create_task(connections.exchange(load.clip)) for _ in range(IN_FLIGHT)]
 
+        def accepted() -> bool:
+            return running.metric("lrid_in_flight_requests") + sum(task.done() for task in tasks) >= IN_FLIGHT
 
-def parts(bench: Bench) -> list[Row]:
-    with bench.server(max_batch_size=8, device_timeout_seconds=HANG_SECONDS) as (live, device):
-        return [
-            _lost(live, device, Mark.DIE, "the device's thread is killed"),
-            _lost(live, device, Mark.HANG, f"the device hangs (bound {HANG_SECONDS:g} s)", HANG_SECONDS),
-            _lost(live, device, None, "the loop that feeds the device raises"),
-            _killed_decoder(live),
-            _killed_decoders(live),
-            _out_of_memory(live, device),
-        ]
-
-
-def _lost(live: LiveServer, device: Device, mark: Mark | None, what: str, known_after_seconds: float = 0.0) -> Row:
-    """Without a `mark` it is the loop that fails."""
-    device.hold()
-    marked = PEAKS[15] if mark is None else mark.value
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask_all, live.port, [audio_post(clip(peak)) for peak in [marked, *PEAKS[:15]]])
-        wait_until(lambda: live.metric("lrid_queue_items") >= 8)
-        if mark is None:
-            device.break_loop()
-        started_at = time.monotonic()
-        device.release()
-        wait_until(lambda: live.ready().status_code == 503)
-        unready = time.monotonic() - started_at - known_after_seconds
-        statuses = sorted({reply.status for reply in asked.result()})
-        answered = time.monotonic() - started_at - known_after_seconds
-    live.wait_until_ready()
-    back = time.monotonic() - started_at - known_after_seconds
-    good = ask_all(live.port, [audio_post(clip(0.3))])[0].status
-    return Row(
-        f"{what}: in-flight callers are answered, readiness is false, it is restarted",
-        f"not ready after {unready:.2f} s, 16 callers answered ({statuses}) after {answered:.2f} s, ready again after "
-        f"{back:.2f} s",
-        "≤ 1 s, at once, ready again",
-        unready <= 1 and answered <= 1.5 and good == 200 and set(statuses) <= {200, 503},
-    )
-
-
-def _killed_decoder(live: LiveServer) -> Row:
-    long = audio_post(audio_samples.flac(audio_samples.song(240.0)))
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask_all, live.port, [long])
-        wait_until(lambda: live.metric("lrid_decoding_requests") == 1)
-        time.sleep(0.05)
-        busy = max(children(live, "app.audio.worker"), key=lambda process: process.memory_info().rss)
+        await asyncio.to_thread(wait_until, accepted)
         began = time.monotonic()
-        os.kill(busy.pid, signal.SIGKILL)
-        reply = asked.result()[0]
-        answered = time.monotonic() - began
-    wait_until(lambda: len(children(live, "app.audio.worker")) == 2)
-    back = time.monotonic() - began
-    return Row(
-        "a decoder is killed at work: the file is tried once more",
-        f"{reply.status} {reply.json().get('code', '')} after {answered:.2f} s, replaced after {back:.2f} s; always ready",
-        "200, replaced",
-        reply.status == 200 and live.ready().status_code == 200,
-    )
-
-
-def _killed_decoders(live: LiveServer) -> Row:
-    for process in children(live, "app.audio.worker"):
-        os.kill(process.pid, signal.SIGKILL)
-    replies = ask_all(live.port, [audio_post(clip(peak)) for peak in PEAKS])
-    good = sum(reply.status == 200 for reply in replies)
-    measured = f"{good} of the next {len(PEAKS)} requests answered 200"
-    return Row("all idle decoders are killed", measured, "all", good == len(PEAKS))
-
-
-def _out_of_memory(live: LiveServer, device: Device) -> Row:
-    replies, batch = _one_batch(live, device, [Mark.OUT_OF_MEMORY.value, *PEAKS[1:8]])
-    good = sum(reply.status == 200 for reply in replies)
-    more, later = _one_batch(live, device, PEAKS[:16])
-    good += sum(reply.status == 200 for reply in more)
-    return Row(
-        "out of memory halves the batch and goes on",
-        f"{good} of 24 answered 200; batches of {batch} before, of {later} after",
-        "all",
-        good == 24 and later <= batch // 2,
-    )
+        running.process.terminate()
+        if twice:
+            await asyncio.sleep(0.5)
+            running.process.terminate()
+        code = int(await asyncio.to_thread(running.process.wait, 180) or 0)
+        seconds = time.monotonic() - began
+        return await asyncio.gather(*tasks), seconds, code

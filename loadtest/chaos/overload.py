@@ -1,4 +1,4 @@
-"""More work than there is capacity for; deadlines."""
+"""More work than the server can do: goodput, rejections, recovery, deadlines, Retry-After."""
 
 from __future__ import annotations
 
@@ -8,194 +8,137 @@ import statistics
 import time
 from collections import Counter
 
-import psutil
+from loadtest.chaos.rows import Load, Row, in_ms, name_seconds
+from loadtest.client import Connections, Sent, closed_loop, open_loop, percentile
+from loadtest.servers import Server, server
 
-from loadtest.chaos.rows import Bench, Row, connections_to, in_ms, metadata_seconds, timed
-from loadtest.openloop import Connections, Request, Sent, audio_post, open_loop, percentile
-from tests.service.faulty import clip
-from tests.service.live import LiveServer, wait_until
-
-SECONDS_PER_WINDOW = 0.05
-QUEUE_ITEMS = 64
-SLOWED = f"device of {1 / SECONDS_PER_WINDOW:.0f} windows/s, queue of {QUEUE_ITEMS}"
-CLIP = audio_post(clip(0.3))
-REJECTED_SECONDS, LATE_SECONDS = 0.020, 0.050
+TIMES = (2, 5)  # of the peak
+AT_ONCE = 12  # clients that find the peak
+REJECTED_SECONDS = 0.02
+LATE_SECONDS = 0.1
+QUEUE_ITEMS = 16
 
 
-def overload(bench: Bench) -> list[Row]:
-    rows = []
-    with bench.server(seconds_per_window=SECONDS_PER_WINDOW, queue_max_items=QUEUE_ITEMS) as (live, _):
-        alone = asyncio.run(_one_by_one(live, 15))
-        peak = asyncio.run(closed_loop(live, CLIP, min(bench.seconds, 15)))
-        for times in (2, 5):
-            rows += _overloaded(bench, live, times, peak, alone)
+def overload(load: Load) -> list[Row]:
+    """Clips at 2 and 5 times the peak, then the same with names beside them."""
+    with server() as running:
+        asyncio.run(name_seconds(running.port, 2))
+        alone = asyncio.run(name_seconds(running.port, 5))
+        peak = asyncio.run(closed_loop(running.port, [load.clip], at_once=AT_ONCE, seconds=min(load.seconds, 20)))
+        rows = []
+        for times in TIMES:
+            running.wait_until_idle()
+            before_mb = running.rss_mb
+            sent = asyncio.run(open_loop(running.port, lambda _: load.clip, per_second=times * peak, seconds=load.seconds))
+            began = time.monotonic()
+            running.wait_until_idle()
+            waited = max(one.due_seconds + one.seconds for one in sent) - load.seconds + time.monotonic() - began
+            what = f"{times} × capacity for {load.seconds:.0f} s"
+            rows += _overloaded(what, sent, peak, running.rss_mb - before_mb, waited)
+            rows.append(_beside_names(what, running, load, times * peak, alone))
     return rows
 
 
-async def _one_by_one(live: LiveServer, n: int) -> float:
-    """Median seconds of a clip that has the server to itself."""
-    async with connections_to(live) as connections:
-        return statistics.median([(await timed(connections, CLIP))[1] for _ in range(n)])
-
-
-async def closed_loop(live: LiveServer, request: bytes, seconds: float) -> float:
-    """Answers a second when there are always some in the queue and never too many."""
-    ends_at, done = time.monotonic() + seconds, 0
-
-    async def client(connections: Connections) -> None:
-        nonlocal done
-        while time.monotonic() < ends_at:
-            reply = await connections.exchange(request)
-            done += reply.status == 200
-
-    async with connections_to(live) as connections:
-        await asyncio.gather(*(client(connections) for _ in range(12)))
-    return done / seconds
-
-
-def _overloaded(bench: Bench, live: LiveServer, times: int, peak: float, alone: float) -> list[Row]:
-    process = psutil.Process(live.process.pid)
-    asyncio.run(open_loop(live.port, _clip, per_second=5 * peak, seconds=4))  # queue and caches fill
-    wait_until(lambda: live.metric("lrid_queue_items") == 0)
-    before_mb = process.memory_info().rss / 1e6
-    sent = asyncio.run(open_loop(live.port, _clip, per_second=times * peak, seconds=bench.seconds))
-    recovery = _recovery_seconds(live, alone, sent, bench.seconds)
-    grown_mb = process.memory_info().rss / 1e6 - before_mb
+def _overloaded(what: str, sent: list[Sent], peak: float, grown_mb: float, waited_seconds: float) -> list[Row]:
     outcomes = Counter(one.status for one in sent)
-    answered = [one for one in sent if one.status == 200 and one.due_seconds + one.seconds <= bench.seconds]
-    settled = [one for one in answered if one.due_seconds + one.seconds > 1]
-    goodput = len(settled) / (bench.seconds - 1)
-    refused = [one.seconds for one in sent if one.status == 429]
-    what = f"{times} × capacity for {bench.seconds:.0f} s ({SLOWED})"
-    share = f"{100 * goodput / peak:.0f} % of the peak of {peak:.1f}/s"
+    rejected = [one.seconds for one in sent if one.status == 429]
+    goodput = _goodput(sent)
+    share = f"{goodput:.1f}/s = {100 * goodput / peak:.0f} % of the peak of {peak:.1f}/s"
     return [
-        Row(f"{what}: goodput", f"{goodput:.1f}/s = {share}; answers by status {dict(sorted(outcomes.items()))}",
+        Row(f"{what}: goodput", f"{share}; answers by status {dict(sorted(outcomes.items()))}",
             "≥ 90 %; 200 and 429 only", goodput >= 0.9 * peak and set(outcomes) <= {200, 429}),
-        Row(f"{what}: time of a refusal", f"{in_ms(refused)} ({len(refused)} of {len(sent)})", "p99 < 20 ms",
-            percentile(refused, 0.99) < REJECTED_SECONDS),
-        Row(f"{what}: memory of the server", f"{grown_mb:+.1f} MB", "no growth (< 10 MB)", grown_mb < 10),
-        Row(f"{what}: recovery after it", f"{recovery:.1f} s until a clip takes as long as before", "≤ 5 s", recovery <= 5),
+        Row(f"{what}: time of a rejection", f"{in_ms(rejected)} ({len(rejected)} of {len(sent)})", "p99 < 20 ms",
+            bool(rejected) and percentile(rejected, 0.99) < REJECTED_SECONDS),
+        Row(f"{what}: afterwards", f"idle after {waited_seconds:.1f} s, memory of the server {grown_mb:+.0f} MB",
+            "≤ 10 s, < 50 MB", waited_seconds <= 10 and grown_mb < 50),
     ]  # fmt: skip
 
 
-def _clip(_: int) -> Request:
-    return Request("clip", CLIP)
+def _goodput(sent: list[Sent]) -> float:
+    """Good answers per second, until the last of them."""
+    return sum(one.status == 200 for one in sent) / max(one.due_seconds + one.seconds for one in sent)
 
 
-def _recovery_seconds(live: LiveServer, alone: float, sent: list[Sent], load_seconds: float) -> float:
-    """After the last request was due: the queue was worked off (open_loop waited for that) and a clip is as fast again."""
-    waited = max(one.due_seconds + one.seconds for one in sent) - load_seconds
-    began = time.monotonic()
-    while asyncio.run(_one_by_one(live, 3)) > 1.5 * alone + 0.02:
-        pass
-    return max(waited, 0.0) + time.monotonic() - began
+def _beside_names(what: str, running: Server, load: Load, per_second: float, alone: list[float]) -> Row:
+    async def run() -> list[float]:
+        clips = open_loop(running.port, lambda _: load.clip, per_second=per_second, seconds=load.seconds)
+        loading = asyncio.create_task(clips)
+        await asyncio.sleep(2)
+        found = await name_seconds(running.port, max(load.seconds - 3, 1))
+        await loading
+        return found
+
+    names = asyncio.run(run())
+    ratio = percentile(names, 0.99) / percentile(alone, 0.99)
+    measured = f"{in_ms(names)}; unloaded {in_ms(alone)}: p99 × {ratio:.1f}"
+    return Row(f"{what}: {len(names)} names beside it", measured, "p99 ≤ 5 × unloaded", ratio <= 5)
 
 
-def retry_after(bench: Bench) -> list[Row]:
-    """A burst of four times what fits, by clients who do as they are told."""
+def retry_after(load: Load) -> list[Row]:
+    """A burst of four times what fits, from clients that wait as long as they are told."""
     tries: list[int] = []
-    errors: list[float] = []  # seconds from the advised moment to the accepted try
+    late: list[float] = []  # seconds from the advised moment to the accepted try
 
     async def obedient(connections: Connections) -> None:
         advised_at = 0.0
         for count in range(1, 60):
             tried_at = time.monotonic()
-            reply = await connections.exchange(CLIP)
+            reply = await connections.exchange(load.clip)
             if reply.status == 200:
                 tries.append(count)
-                if count > 1:
-                    errors.append(max(tried_at - advised_at, 0.0))
+                late.extend([max(tried_at - advised_at, 0.0)] if count > 1 else [])
                 return
-            assert reply.retry_after_seconds is not None
-            advised_at = advised_at or tried_at + reply.retry_after_seconds
-            await asyncio.sleep(reply.retry_after_seconds)
+            wait_seconds = reply.retry_after_seconds or 1.0
+            advised_at = advised_at or tried_at + wait_seconds
+            await asyncio.sleep(wait_seconds)
 
-    async def burst(live: LiveServer, n: int) -> float:
-        async with connections_to(live) as connections:
-            began = time.monotonic()
+    async def burst(port: int, n: int) -> None:
+        async with Connections(port) as connections:
             await asyncio.gather(*(obedient(connections) for _ in range(n)))
-            return time.monotonic() - began
 
     n = 4 * QUEUE_ITEMS
-    with bench.server(seconds_per_window=SECONDS_PER_WINDOW, queue_max_items=QUEUE_ITEMS) as (live, _):
-        peak = asyncio.run(closed_loop(live, CLIP, 5))
-        seconds = asyncio.run(burst(live, n))
-    refused = [count for count in tries if count > 1]
-    at_once = sum(count == 2 for count in refused) / len(refused)
-    idle = 1 - n / peak / seconds
+    with server(LRID_QUEUE_MAX_ITEMS=str(QUEUE_ITEMS)) as running:
+        asyncio.run(closed_loop(running.port, [load.clip], at_once=AT_ONCE, seconds=5))
+        asyncio.run(burst(running.port, n))
+    rejected = [count for count in tries if count > 1]
+    told = sum(count == 2 for count in rejected) / max(len(rejected), 1)
     return [
         Row(
-            f"Retry-After is what it says: {n} requests at once, {len(refused)} refused and obeying ({SLOWED})",
-            f"{100 * at_once:.0f} % accepted when told, later by {statistics.mean(errors):.1f} s on average "
-            f"(p99 {percentile(errors, 0.99):.1f} s), device idle {100 * max(idle, 0):.0f} % of {seconds:.1f} s",
-            "≥ 80 % when told, idle ≤ 20 %",
-            at_once >= 0.8 and idle <= 0.2 and len(tries) == n,
+            f"Retry-After: {n} requests at once, {len(rejected)} rejected, which wait as told",
+            f"{100 * told:.0f} % accepted when told, later by {statistics.mean(late or [0.0]):.1f} s on average",
+            "≥ 80 %, all answered",
+            told >= 0.8 and len(tries) == n,
         )
     ]
 
 
-def metadata(bench: Bench) -> list[Row]:
-    seconds = max(bench.seconds, 10)
+def deadlines(load: Load) -> list[Row]:
+    """Deadlines of 0.3 to 3 s at twice the capacity."""
+    lateness: list[float] = []
+    statuses: Counter[int] = Counter()
+    rng = random.Random(0)
+    head, _, body = load.clip.partition(b"\r\n\r\n")
 
-    async def beside(live: LiveServer, songs: bytes, per_second: float) -> list[float]:
-        load = asyncio.create_task(
-            open_loop(live.port, lambda _: Request("song", songs), per_second=per_second, seconds=seconds)
-        )
-        await asyncio.sleep(2)
-        found = await metadata_seconds(live, seconds - 3)
-        await load
-        return found
+    async def one(connections: Connections) -> None:
+        seconds = rng.uniform(0.3, 3.0)
+        request = head + f"\r\nX-Request-Timeout: {seconds:.3f}\r\n\r\n".encode() + body
+        reply, took = await connections.timed(request)
+        statuses[reply.status] += 1
+        lateness.append(took - seconds)
 
-    with bench.server(seconds_per_window=SECONDS_PER_WINDOW, queue_max_items=QUEUE_ITEMS) as (live, _):
-        asyncio.run(metadata_seconds(live, 2))
-        alone = asyncio.run(metadata_seconds(live, seconds / 2))
-        queued = asyncio.run(beside(live, CLIP, 2 / SECONDS_PER_WINDOW))
-    ratio = percentile(queued, 0.99) / percentile(alone, 0.99)
-    return [
-        Row(
-            f"metadata flows past queued songs (2 × capacity, {SLOWED})",
-            f"{in_ms(queued)}; unloaded {in_ms(alone)}: p99 × {ratio:.1f}",
-            "p99 ≤ 5 × unloaded",
-            ratio <= 5,
-        )
-    ]
-
-
-def deadlines(bench: Bench) -> list[Row]:
-    async def late(live: LiveServer) -> tuple[list[float], Counter[int], list[float]]:
-        lateness, doors = [], []
-        statuses: Counter[int] = Counter()
-        rng = random.Random(0)
-
-        async def one(connections: Connections) -> None:
-            seconds = rng.uniform(0.2, 2.0)
-            reply, took = await timed(connections, audio_post(clip(0.3), None, f"X-Request-Timeout: {seconds:.3f}"))
-            statuses[reply.status] += 1
-            (doors if reply.status == 429 else lateness).append(took - (0 if reply.status == 429 else seconds))
-
-        async with connections_to(live) as connections:
+    async def run(port: int, per_second: float) -> None:
+        async with Connections(port) as connections:
             tasks = []
-            for _ in range(int(bench.seconds * 40)):  # twice what the device can do
+            for _ in range(int(load.seconds * per_second)):
                 tasks.append(asyncio.create_task(one(connections)))
-                await asyncio.sleep(0.025)
+                await asyncio.sleep(1 / per_second)
             await asyncio.gather(*tasks)
-        return lateness, statuses, doors
 
-    with bench.server(seconds_per_window=SECONDS_PER_WINDOW) as (live, device):
-        asyncio.run(closed_loop(live, CLIP, 2))
-        lateness, statuses, doors = asyncio.run(late(live))
-        dropped = live.metric("lrid_dropped_windows_total")
-        assert asyncio.run(metadata_seconds(live, 0.1))
-        heard = len(device.passes)
+    with server() as running:
+        peak = asyncio.run(closed_loop(running.port, [load.clip], at_once=AT_ONCE, seconds=5))
+        asyncio.run(run(running.port, 2 * peak))
     after = [seconds for seconds in lateness if seconds > 0]
-    return [
-        Row(
-            f"deadlines of 0.2 to 2 s at 2 × capacity ({SLOWED}): none is answered much later",
-            f"answers by status {dict(sorted(statuses.items()))}; {len(after)} came after the deadline, the latest by "
-            f"{1000 * max(*after, 0.0):.0f} ms; {dropped:.0f} windows dropped from the queue, {heard} heard",
-            "≤ 50 ms",
-            max(lateness) <= LATE_SECONDS,
-        ),
-        Row("those that cannot be met are refused at the door", f"{len(doors)} refused, {in_ms(doors)}", "p99 < 20 ms",
-            percentile(doors, 0.99) < REJECTED_SECONDS),
-    ]  # fmt: skip
+    measured = f"answers by status {dict(sorted(statuses.items()))}; {len(after)} late, the latest by "
+    measured += f"{1000 * max(after, default=0.0):.0f} ms"
+    required = f"≤ {1000 * LATE_SECONDS:.0f} ms"
+    return [Row("deadlines of 0.3 to 3 s at 2 × capacity", measured, required, max(lateness) <= LATE_SECONDS)]

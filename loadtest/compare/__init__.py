@@ -1,1 +1,1 @@
-"""Head to head with the servers that people would pick instead: `python -m loadtest.compare --help`."""
+"""This service beside what people would write instead: `python -m loadtest.compare --help`."""

@@ -1,159 +1,200 @@
-"""This service beside the servers that people would pick instead.
+"""This service beside what people would write instead: clips per second, and loads beyond capacity.
 
-    python -m loadtest.compare                             # all of them; about 45 min on 2 cores
-    python -m loadtest.compare --rivals plain,tuned --rounds 1 --seconds 5
-    python -m loadtest.compare --json result.json --png result.png
+    python -m loadtest.compare                             # about 10 min on 2 cores
+    python -m loadtest.compare --rivals plain --rounds 1 --seconds 5
+    python -m loadtest.compare --json result.json
 
-Every rival gets a virtual environment of its own under --envs, made once; torch is shared with this one. All serve the
-same release, get the same 30 s MP3 clips, and are measured in turn, one at a time, each round in another order. In a round
-each is started, its peak is measured in a closed loop, and then loads arrive at given shares of this service's own peak
-whatever becomes of them. Needs the extra `loadtest` and psutil.
-
-A rival comes with up to three engines. `stock`: eager fp32. `ours`: this service's engine (log-mel and trunk) in place of
-it, and nothing else, so that engine and server are judged apart. `ours+decoding`: with this service's decoder, downmix and
-resampler as well, which are a part of the server; nothing is asked of that one.
+All serve the same release and get the same 30 s MP3 clips, one server at a time, in another order each round. Each
+is started, its peak is measured in a closed loop, then clips arrive in open loops at given shares of this service's own
+peak. Each rival runs with two engines: `stock`, eager fp32, and `ours`, this service's engine, so that engine and server are
+judged apart.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import asyncio
 import json
-import os
-import platform
+import math
 import random
-import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from app.settings import Settings
-from loadtest.compare.contenders import ENGINES, Contender, contenders, rivals
-from loadtest.compare.environments import Environment, prepare, this_environment
-from loadtest.compare.measure import offer, peak
-from loadtest.compare.processes import REPOSITORY, CannotStartError, ask, started
-from loadtest.compare.report import Comparison, Score, draw, save_json, table
+from loadtest.client import Sent, audio_post, closed_loop, open_loop, percentile
+from loadtest.servers import REPOSITORY, SERVE, Server, StartError, machine, server
 from loadtest.sounds import encoded
 
+OURS = "this service"
+RIVALS = ("plain", "tuned")
+ENGINES = ("stock", "ours")
+REQUIRED = {"stock": 2.3, "ours": 1.10}  # times the best rival's peak with that engine
 CLIP_SECONDS, DISTINCT_CLIPS = 30.0, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how hard."""
+class Load:
+    """One open loop. Delays count from the moment a request was due; nan if there is none."""
 
-    store: Path
-    rounds: int
-    seconds: float
-    at_once: int
-    loads: tuple[float, ...]
-    patience_seconds: float
+    goodput_per_second: float
+    p50_ms: float
+    p99_ms: float
+    rejected: int  # 429 or 503
+    failed: int  # any other status, or no answer
+    rejected_p99_ms: float
+
+
+@dataclass(slots=True)
+class Contender:
+    """A server with one of the engines, and all rounds of it."""
+
+    rival: str
+    engine: str
+    failure: str = ""  # why there are no figures
+    peaks_per_second: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)  # of all its processes for one clip, at the peak
+    loads: dict[str, list[Load]] = field(default_factory=dict)  # by share of this service's peak
+
+    @property
+    def name(self) -> str:
+        return self.rival if self.rival == OURS else f"FastAPI, {self.rival}, {self.engine} engine"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return SERVE if self.rival == OURS else ("-m", "loadtest.compare.rivals", self.rival)
+
+    @property
+    def health(self) -> str:
+        return "/health/ready" if self.rival == OURS else "/openapi.json"
+
+    @property
+    def peak(self) -> float:
+        return median(self.peaks_per_second)
 
 
 def main() -> None:
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers that were started are ended on the way out
-    names = [name for name in options.rivals.split(",") if name]
-    plan = Plan(
-        options.model_store.resolve(), options.rounds, options.seconds, options.clients,
-        tuple(float(load) for load in options.loads.split(",") if load), options.patience_seconds,
-    )  # fmt: skip
-    parts = contenders(names, options.engines.split(","))
-    environments = {part.rival.name: _environment(part, options.envs) for part in parts}
-    result = Comparison(_machine(), [], [_score(part, environments[part.rival.name]) for part in parts])
-    clips = [encoded(CLIP_SECONDS, seed, "MP3") for seed in range(DISTINCT_CLIPS)]
-    for number in range(plan.rounds):
-        result.trunk_per_second.append(_trunk_per_second(plan.store))
-        rest = parts[1:]
+    rivals = [name for name in options.rivals.split(",") if name]
+    everyone = [Contender(OURS, "ours"), *(Contender(name, engine) for name in rivals for engine in ENGINES)]
+    requests = [audio_post(encoded(CLIP_SECONDS, seed, "MP3")) for seed in range(DISTINCT_CLIPS)]
+    bare: list[float] = []
+    for number in range(options.rounds):
+        bare.append(_bare_engine(options.model))
+        rest = everyone[1:]
         random.Random(number).shuffle(rest)
-        for part in [parts[0], *rest]:  # this service first: its peak sets the loads
-            score = next(score for score in result.scores if score.name == part.name)
-            if not score.failure:
-                _one(part, environments[part.rival.name], score, result, clips, plan)
+        for contender in [everyone[0], *rest]:  # this service first: its peak sets the loads
+            if not contender.failure:
+                _measure(contender, everyone[0], requests, options)
             if options.json:
-                save_json(result, options.json)
-    print(table(result))
-    if options.png:
-        draw(result, options.png)
+                saved = {"machine": machine(), "bare_engine": bare, "scores": [asdict(each) for each in everyone]}
+                options.json.write_text(json.dumps(saved, indent=1) + "\n")
+    print(table(everyone, median(bare)))
 
 
-def _one(
-    part: Contender, environment: Environment, score: Score, result: Comparison, clips: Sequence[bytes], plan: Plan
-) -> None:
-    """One round of one contender; a server that cannot be started is noted."""
-    requests = [part.request(clip) for clip in clips]
-    _say(f"{part.name} ...")
+def _measure(contender: Contender, ours: Contender, requests: Sequence[bytes], options: argparse.Namespace) -> None:
+    """One round. A server that cannot be started is noted."""
+    environ = {"LRID_MODEL": options.model, "LRID_DEVICE": "cpu", "COMPARE_ENGINE": contender.engine}
     try:
-        with started(part, environment, plan.store, clips[0]) as (port, process):
-            _warm_up(port, requests, score)
-            best = peak(port, process, requests, plan.at_once, plan.seconds)
-            score.peaks_per_second.append(best.per_second)
-            score.cpu_ms.append(best.cpu_ms)
-        _say(f"{part.name}: peak {best.per_second:.2f}/s, {best.cpu_ms:.0f} ms of CPU each")
-        for share in plan.loads:
-            with started(part, environment, plan.store, clips[0]) as (port, _):  # anew: no backlog of the last load
-                _warm_up(port, requests, score)
-                rate = share * result.ours.peaks_per_second[-1]
-                load = offer(port, requests, rate, plan.seconds, plan.patience_seconds)
-            score.loads.setdefault(f"{share:g}", []).append(load)
-            _say(f"{part.name}: {load}")
-    except CannotStartError as error:
-        score.failure = f"did not start: {error}"
-        _say(f"{part.name}: {score.failure}")
+        with server(contender.command, contender.health, **environ) as running:
+            _warm_up(running, requests)
+            before = running.cpu_seconds
+            peak = asyncio.run(closed_loop(running.port, requests, at_once=options.clients, seconds=options.seconds))
+            contender.peaks_per_second.append(peak)
+            contender.cpu_ms.append(1e3 * (running.cpu_seconds - before) / max(peak * options.seconds, 1))
+        _say(f"{contender.name}: peak {peak:.2f}/s")
+        for share in filter(None, options.loads.split(",")):
+            with server(contender.command, contender.health, **environ) as running:  # anew: no backlog of the last load
+                _warm_up(running, requests)
+                rate = float(share) * ours.peaks_per_second[-1]
+                load = summary(_offer(running.port, requests, rate, options), options.seconds)
+            contender.loads.setdefault(share, []).append(load)
+            _say(f"{contender.name}: {load}")
+    except StartError as error:
+        contender.failure = str(error)[:200].replace("\n", " ")
+        _say(f"{contender.name}: {contender.failure}")
 
 
-def _warm_up(port: int, requests: Sequence[bytes], score: Score) -> None:
-    """Every worker process has probably seen a clip; one answer is kept, to compare it with the others'."""
-    for request in requests[:4]:
-        reply = ask(port, request, 60)
-    if reply is not None and reply.status == 200 and not score.example:
-        score.example = probabilities(reply.json())
+def _warm_up(running: Server, requests: Sequence[bytes]) -> None:
+    asyncio.run(closed_loop(running.port, requests, at_once=2, seconds=2))
 
 
-def probabilities(body: object) -> dict[str, float]:
-    """Of this service's answer, a rival's, or a rival's that answers in lists."""
-    if isinstance(body, list):
-        body = body[0]
-    assert isinstance(body, dict)
-    if "languages" in body:
-        return {entry["code"]: entry["probability"] for entry in body["languages"]}
-    return body
+def _offer(port: int, requests: Sequence[bytes], per_second: float, options: argparse.Namespace) -> list[Sent]:
+    load = open_loop(port, lambda n: requests[n % len(requests)], per_second=per_second, seconds=options.seconds,
+                     patience_seconds=options.patience_seconds)  # fmt: skip
+    return asyncio.run(load)
 
 
-def _score(part: Contender, environment: Environment) -> Score:
-    failure = f"cannot be installed: {environment.failure}" if environment.failure else ""
-    return Score(part.name, part.rival.name, part.engine, environment.version, failure)
+def summary(sent: Sequence[Sent], seconds: float) -> Load:
+    """Of one load that was due over `seconds`."""
+    good = [one for one in sent if one.status == 200]
+    rejected = [one for one in sent if one.status in (429, 503)]
+    took = max([seconds, *(one.due_seconds + one.seconds for one in good)])
+    delays_ms = [1e3 * one.seconds for one in good]
+    return Load(
+        goodput_per_second=len(good) / took,
+        p50_ms=percentile(delays_ms, 0.50),
+        p99_ms=percentile(delays_ms, 0.99),
+        rejected=len(rejected),
+        failed=len(sent) - len(good) - len(rejected),
+        rejected_p99_ms=percentile([1e3 * one.seconds for one in rejected], 0.99),
+    )
 
 
-def _environment(part: Contender, folder: Path) -> Environment:
-    if not part.rival.requirements:
-        return this_environment()
-    name = next(key for key, rival in rivals().items() if rival.name == part.rival.name)
-    return prepare(folder.expanduser() / name, part.rival.requirements)
+def _bare_engine(model: str) -> float:
+    """Windows per second of the engine alone, in a process of its own."""
+    command = [sys.executable, "-m", "loadtest.engine", "--model", model, "--seconds", "3", "--json"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout)["windows_per_second"])
 
 
-def _trunk_per_second(store: Path) -> float:
-    """Rate of the bare engine, in a process of its own."""
-    command = [sys.executable, "-m", "loadtest.engine", "--model-store", str(store), "--seconds", "3", "--json"]
-    found = json.loads(subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout)
-    rate: float = found["windows_per_second"]
-    _say(f"bare engine in {found['precision']}: {rate:.2f} windows/s")
-    return rate
+def table(everyone: Sequence[Contender], bare_per_second: float) -> str:
+    """Markdown."""
+    shares = list(dict.fromkeys(share for each in everyone for share in each.loads))
+    head = ["server", "peak /s", "CPU ms each"]
+    for share in shares:
+        head += [f"{share} ×: good /s", "p50 ms", "p99 ms", "rejected", "failed"]
+    lines = [_row(head), _row(["---"] * len(head))]
+    for each in everyone:
+        cells = [each.name, f"none: {each.failure}" if each.failure else f"{each.peak:.2f}", _whole(median(each.cpu_ms))]
+        for share in shares:
+            cells += _load_cells(each.loads.get(share, []))
+        lines.append(_row(cells))
+    ours = everyone[0]
+    lines.append("")
+    for engine, required in REQUIRED.items():
+        rivals = [each for each in everyone[1:] if each.engine == engine and each.peak > 0]
+        if rivals and ours.peak > 0:
+            best = max(rivals, key=lambda each: each.peak)
+            lines.append(f"- {ours.peak / best.peak:.2f} × {best.name} (required: {required:g} ×)")
+    lines.append(f"- the bare engine: {bare_per_second:.2f} windows per second")
+    return "\n".join([*lines, f"- {machine()}"])
 
 
-def _machine() -> dict[str, str]:
-    model = ""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    return {
-        "cpu": model or platform.processor(),
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        "load average before": f"{os.getloadavg()[0]:.1f}",
-    }
+def _load_cells(loads: list[Load]) -> list[str]:
+    """Medians over the rounds."""
+    if not loads:
+        return [""] * 5
+    names = ("p50_ms", "p99_ms", "rejected", "failed")
+    goodput = median([load.goodput_per_second for load in loads])
+    return [f"{goodput:.2f}", *(_whole(median([getattr(load, name) for load in loads])) for name in names)]
+
+
+def median(values: Sequence[float]) -> float:
+    """Of the numbers among them; nan if there are none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return statistics.median(numbers) if numbers else math.nan
+
+
+def _whole(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:,.0f}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _say(text: str) -> None:
@@ -162,17 +203,14 @@ def _say(text: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals", default=",".join(rivals()), help="which, separated by commas (default: %(default)s)")
-    parser.add_argument("--engines", default=",".join(ENGINES), help="of the rivals (default: %(default)s)")
+    parser.add_argument("--model", default=Settings().model, help="default: %(default)s")
+    parser.add_argument("--rivals", default=",".join(RIVALS), help="separated by commas (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="of every load (default: %(default)s)")
     parser.add_argument("--clients", type=int, default=8, help="at once, in the closed loop (default: %(default)s)")
     parser.add_argument("--loads", default="0.7,2", help="open loops, as shares of our own peak (default: %(default)s)")
     parser.add_argument("--patience-seconds", type=float, default=30.0, help="when a client gives up (default: %(default)s)")
-    parser.add_argument("--model-store", type=Path, default=Settings().model_store)
-    parser.add_argument("--envs", type=Path, default=Path("~/.cache/lrid-compare"), help="where environments are kept")
     parser.add_argument("--json", type=Path, help="save everything that was measured, after each contender")
-    parser.add_argument("--png", type=Path, help="draw peaks and p99")
     return parser.parse_args()
 
 

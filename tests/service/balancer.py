@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from loadtest.openloop import Connections, get_request
+from tests.service.openloop import Connections, get_request
 
 CHECK_SECONDS = 0.2
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 
-from loadtest.openloop import Connections, Reply
 from tests.service.faulty import Device
 from tests.service.live import PATIENCE_SECONDS, LiveServer
+from tests.service.openloop import Connections, Reply
 
 
 def start(store: Path, folder: Path, **settings: object) -> tuple[LiveServer, Device]:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 240.0  # for anything that a busy machine can make slow
 
-_SETTINGS = {  # of every server here, unless a test says otherwise
+SETTINGS = {  # of every server here, unless a test says otherwise
     "LRID_MODEL": "lrid_net/1",  # what the stores of tests hold
     "LRID_DEVICE": "cpu",
     "LRID_PRECISION": "fp32",
@@ -44,7 +44,7 @@ class LiveServer:
         folder.mkdir(parents=True, exist_ok=True)
         self.log_path = folder / "log.jsonl"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LRID_")}
-        environment |= _SETTINGS | {f"LRID_{name.upper()}": str(value) for name, value in settings.items()}
+        environment |= SETTINGS | {f"LRID_{name.upper()}": str(value) for name, value in settings.items()}
         environment |= {"PYTHONPATH": str(ROOT)} | dict(extra or {})
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(

@@ -16,10 +16,10 @@ import psutil
 import pytest
 import soundfile
 
-from loadtest.openloop import audio_post
 from tests import audio_samples
 from tests.service.hard import ask_all, children
 from tests.service.live import LiveServer
+from tests.service.openloop import audio_post
 from tests.service.problems import check_problem
 
 GOOD = {"title": "La vie en rose", "artist": "Édith Piaf"}

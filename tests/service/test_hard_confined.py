@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.openloop import audio_post, json_post
-from loadtest.servers import REPOSITORY, free_port
 from tests.service.faulty import clip
 from tests.service.hard import ask_all
-from tests.service.live import wait_until
+from tests.service.live import ROOT, wait_until
+from tests.service.openloop import audio_post, json_post
 from tests.service.test_hard_connections import _ready
 
 USER = 10_001  # the image's
@@ -42,11 +42,14 @@ def _possible() -> bool:
 
 @pytest.mark.skipif(not _possible(), reason="needs root and mount namespaces")
 def test_without_rights_and_without_a_disk(tiny_store: Path, tmp_path: Path) -> None:
-    port, writable = free_port(), tmp_path / "writable"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    writable = tmp_path / "writable"
     writable.mkdir()
     environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
     environment |= {"LRID_MODEL_STORE": str(tiny_store), "LRID_MODEL": "lrid_net/1"}
-    environment |= {"WRITABLE": str(writable), "REPOSITORY": str(REPOSITORY), "USER_ID": str(USER)}
+    environment |= {"WRITABLE": str(writable), "REPOSITORY": str(ROOT), "USER_ID": str(USER)}
     environment |= {"HOME": str(writable), "TMPDIR": str(writable), "LOGNAME": "lrid"}
     environment |= {"LRID_TORCH_THREADS": "1", "LRID_PRECISION": "fp32", "OMP_NUM_THREADS": "1"}
     serve = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]

@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.openloop import audio_post, get_request, json_post
 from tests.service.faulty import clip
 from tests.service.hard import connect, receive_all, start
 from tests.service.live import LiveServer, wait_until
+from tests.service.openloop import audio_post, get_request, json_post
 
 GOOD = {"title": "La vie en rose", "artist": "Édith Piaf"}
 LET_GO_SECONDS = 25.0  # the bounds are 10 s for headers, 5 s between requests, 10 s for the rest of a refused body

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.openloop import Connections, Reply, audio_post
 from tests.service.faulty import Device, clip
 from tests.service.hard import ask_all, start
 from tests.service.live import LiveServer, wait_until
+from tests.service.openloop import Connections, Reply, audio_post
 
 LATE_SECONDS = 2.0  # of grace on a busy machine; loadtest.chaos measures against 0.05
 Slow = tuple[LiveServer, Device]

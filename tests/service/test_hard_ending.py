@@ -8,10 +8,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from loadtest.openloop import Request, audio_post, json_post, open_loop
 from tests.service.balancer import Balancer
 from tests.service.faulty import clip
 from tests.service.live import LiveServer, wait_until
+from tests.service.openloop import Request, audio_post, json_post, open_loop
 
 GOOD = {"title": "La vie en rose", "artist": "Édith Piaf"}
 DELAY_SECONDS = 2.0

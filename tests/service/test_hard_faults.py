@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.openloop import Reply, audio_post
 from tests import audio_samples
 from tests.service.faulty import Device, Mark, clip
 from tests.service.hard import ask_all, children, start, without_times
 from tests.service.live import LiveServer, wait_until
+from tests.service.openloop import Reply, audio_post
 
 IN_FLIGHT = 32
 POISONED = 17  # which of them

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.openloop import Connections, Reply, Request, audio_post, json_post, open_loop, percentile
 from tests.service.faulty import Device, clip
 from tests.service.hard import ask_all, children, start
 from tests.service.live import LiveServer, wait_until
+from tests.service.openloop import Connections, Reply, Request, audio_post, json_post, open_loop, percentile
 
 SECONDS_PER_WINDOW = 0.1
 QUEUE_ITEMS = 12

@@ -13,11 +13,11 @@ import pytest
 from safetensors.torch import load, save
 
 from app.families.store import GOLDEN, MANIFEST, WEIGHTS
-from loadtest.openloop import Request, Sent, audio_post, json_post, open_loop
 from tests.releases import edit_manifest, replace_weights, write_release
 from tests.service.faulty import clip
 from tests.service.hard import ask_all, without_times
 from tests.service.live import LiveServer, wait_until
+from tests.service.openloop import Request, Sent, audio_post, json_post, open_loop
 from tests.service.problems import check_problem
 
 KEY = {"Authorization": "Bearer admin"}

@@ -1,0 +1,109 @@
+"""The same release behind other servers: `python -m loadtest.compare.rivals plain --port 9000`.
+
+COMPARE_ENGINE says what runs the network: `stock`, PyTorch in eager fp32, or `ours`, this service's engine. Decoding is what
+soundfile and torchaudio give without further thought. Release and store come from LRID_MODEL and LRID_MODEL_STORE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+import numpy as np
+import soundfile
+import torch
+import uvicorn
+from fastapi import FastAPI, UploadFile
+from torchaudio.transforms import Resample
+
+from app.domain import FloatArray
+from app.families.contract import Target
+from app.serving.loading import load_release
+from app.settings import Settings
+
+CORES = os.cpu_count() or 1
+Answer = dict[str, float]  # probability by language
+
+
+class Work:
+    """Bytes of a clip → windows → probabilities."""
+
+    def __init__(self, threads: int) -> None:
+        """`threads` share one window."""
+        torch.set_num_threads(threads)
+        settings = Settings()
+        loaded = load_release(settings, settings.model)
+        audio, engine = loaded.model.audio, loaded.engine
+        if audio is None or engine is None:
+            raise SystemExit(f"{settings.model} does not listen")
+        self._model, self._spec = loaded.model, audio.window
+        self._n_windows = audio.first_windows or audio.most_windows or 1
+        self._resamplers: dict[int, Resample] = {}
+        stock = audio.listener.prepare(Target("cpu", "fp32", "torch", threads))
+
+        @torch.inference_mode()
+        def listen_stock(windows: list[FloatArray]) -> FloatArray:
+            return stock(torch.from_numpy(np.stack(windows))).numpy()
+
+        self._listen: Callable[[list[FloatArray]], FloatArray] = listen_stock
+        if os.environ["COMPARE_ENGINE"] == "ours":
+            self._listen = engine.listen
+
+    @torch.inference_mode()
+    def decode(self, audio: bytes) -> list[FloatArray]:
+        """The first windows of the clip, the last one padded with zeros."""
+        samples, rate_hz = soundfile.read(io.BytesIO(audio), dtype="float32", always_2d=True)
+        resample = self._resamplers.setdefault(rate_hz, Resample(rate_hz, self._spec.sample_rate_hz))
+        mono, n = resample(torch.from_numpy(samples.mean(axis=1))), self._spec.window_samples
+        parts = mono[: self._n_windows * n].split(n)
+        return [torch.nn.functional.pad(part, (0, n - len(part))).numpy() for part in parts]
+
+    def identify(self, windows: list[FloatArray]) -> Answer:
+        scores = self._model.combine({"audio": self._listen(windows)}, frozenset({"audio"}))
+        codes = [label.code for label in self._model.manifest.labels]
+        return dict(zip(codes, scores.probabilities.tolist(), strict=True))
+
+
+def plain() -> FastAPI:
+    """A FastAPI handler as one writes it first. One lock, because passes on all cores would run into each other."""
+    work, lock, app = Work(threads=CORES), threading.Lock(), FastAPI()
+
+    @app.post("/identify")
+    def identify(audio: Annotated[UploadFile, ...]) -> Answer:
+        windows = work.decode(audio.file.read())
+        with lock:
+            return work.identify(windows)
+
+    return app
+
+
+def tuned() -> FastAPI:
+    """FastAPI tuned by hand: nothing blocks the event loop, decoders in a pool of threads, one pass per core."""
+    torch.set_flush_denormal(True)
+    work, app = Work(threads=1), FastAPI()
+    decoders = ThreadPoolExecutor(CORES)
+    models = ThreadPoolExecutor(CORES, initializer=torch.set_num_threads, initargs=(1,))
+
+    @app.post("/identify")
+    async def identify(audio: Annotated[UploadFile, ...]) -> Answer:
+        loop = asyncio.get_running_loop()
+        windows = await loop.run_in_executor(decoders, work.decode, await audio.read())
+        return await loop.run_in_executor(models, work.identify, windows)
+
+    return app
+
+
+RIVALS: dict[str, Callable[[], FastAPI]] = {"plain": plain, "tuned": tuned}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("rival", choices=RIVALS)
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    uvicorn.run(RIVALS[options.rival](), port=options.port, log_level="warning", access_log=False)
