@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile as sf
@@ -45,3 +46,22 @@ def write_corpus(folder: Path, train: int = 6, valid: int = 4) -> Path:
     manifest = folder / "manifest.tsv"
     manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return manifest
+
+
+def tiny_training(corpus: Path, output: Path) -> dict[str, Any]:
+    """Settings of a training by `lrid_net` that takes a second."""
+    return {
+        "catalogue": corpus,
+        "output": output,
+        "cache": corpus.parent / "cache",
+        "epochs": 2,
+        "batch_size": 6,
+        "crop_seconds": 0.5,
+        "precision": "fp32",
+        "device": "cpu",
+        "threads": 1,
+        "labels": LABELS,
+        "listen": LISTEN,
+        "network": NETWORK,
+        "learning_rate": 3e-3,
+    }

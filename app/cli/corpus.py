@@ -1,4 +1,4 @@
-"""`lrid corpus`: look at a training manifest, split it, or make one of Music4All."""
+"""`lrid corpus`: look at a catalogue, split it, or make one of Music4All."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
+
+from app.cli.common import AsJson, Catalogue
+from app.cli.progress import Bars
 
 if TYPE_CHECKING:
     from app.lab.corpus.check import CorpusCheck
 
-corpus = typer.Typer(no_args_is_help=True, help="Manifests to train on: check them, split them, make one of Music4All.")
+corpus = typer.Typer(no_args_is_help=True, help="Catalogues to train on: check them, split them, make one of Music4All.")
 
-Manifest = Annotated[
-    Path, typer.Argument(help="CSV, TSV or Parquet with any of path, artist, album, title, language (or label), split.")
-]
-Output = Annotated[Path, typer.Option(help="The manifest to write: .csv, .tsv or .parquet.")]
+Output = Annotated[Path, typer.Option(help="The catalogue to write: .csv, .tsv or .parquet.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace --output if it exists.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 SHOWN = 20  # findings of each kind; --json has them all
 
 
 @corpus.command()
 def check(
-    manifest: Manifest,
+    catalogue: Catalogue,
     audio: Annotated[bool, typer.Option(help="Decode every file; without, only look whether it is there.")] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Files decoded at once.")] = os.cpu_count() or 1,
     as_json: AsJson = False,
@@ -40,21 +38,14 @@ def check(
     Exit code 1 when there are any.
     """
     from app.families.lrid_net.config import ListenConfig
+    from app.lab.caches import Decoder
     from app.lab.corpus.check import check_corpus
-    from app.lab.training.data import Decoder
-    from app.lab.training.labels import PAPER_LABELS
+    from app.lab.labels import PAPER_LABELS
 
     codes = [label.code for label in PAPER_LABELS]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("listening", total=_rows(manifest))
-        found = check_corpus(
-            manifest,
-            codes,
-            decode=Decoder(ListenConfig()) if audio else None,
-            jobs=jobs,
-            progress=lambda n: progress.advance(task, n),
-        )
+    with Bars().counting("decoding", _rows(catalogue)) as advance:
+        decode = Decoder(ListenConfig().window) if audio else None
+        found = check_corpus(catalogue, codes, decode=decode, jobs=jobs, progress=advance)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), ensure_ascii=False))
     else:
@@ -63,10 +54,10 @@ def check(
         raise SystemExit(1)
 
 
-def _rows(manifest: Path) -> int:
+def _rows(catalogue: Path) -> int:
     from app.lab.corpus.tables import read_table
 
-    return sum(bool(record.get("path")) for _, record in read_table(manifest).records)
+    return sum(bool(record.get("path")) for _, record in read_table(catalogue).records)
 
 
 def _print_check(found: CorpusCheck) -> None:
@@ -98,7 +89,7 @@ def _print_counts(console: Console, counts: dict[str, dict[str, int]]) -> None:
 
 @corpus.command()
 def split(
-    manifest: Manifest,
+    catalogue: Catalogue,
     output: Output,
     valid_share: Annotated[float, typer.Option(min=0.02, max=0.5, help="Of the rows.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 0,
@@ -110,7 +101,7 @@ def split(
     """
     from app.lab.corpus.split import split_corpus
 
-    report = split_corpus(manifest, output, valid_share=valid_share, seed=seed, force=force)
+    report = split_corpus(catalogue, output, valid_share=valid_share, seed=seed, force=force)
     _print_counts(Console(highlight=False), report.counts)
     typer.echo(f"{report.output}: seed {seed}; `lrid corpus check` looks at every row")
 
@@ -122,14 +113,14 @@ def music4all(
     seed: Annotated[int, typer.Option(min=0, help="Of the split, where there are no lists.")] = 0,
     force: Force = False,
 ) -> None:
-    """Make a manifest of Music4All: instrumentals dropped, languages mapped to the paper's eleven classes.
+    """Make a catalogue of Music4All: instrumentals dropped, languages mapped to the paper's eleven classes.
 
     Split lists are train.txt, valid.txt and test.txt with one id a line, or one row number of id_lang.csv as
     music4all_contrib has them. Without a valid.txt, test.txt is the validation split, as in the paper. Without any
     list the rows are split here.
     """
     from app.lab.corpus.music4all import read_music4all
-    from app.lab.training.labels import PAPER_LABELS
+    from app.lab.labels import PAPER_LABELS
 
     report = read_music4all(folder, output, [label.code for label in PAPER_LABELS], seed=seed, force=force)
     _print_counts(Console(highlight=False), report.counts)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from app.domain import FloatArray
-from app.lab.corpus.manifest import SPLITS, Finding, Row, artists_in_two_splits, parse
+from app.lab.corpus.catalogue import SPLITS, Finding, Row, artists_in_two_splits, parse
 from app.lab.corpus.tables import read_table
+from app.lab.errors import CorpusError
+from app.lab.progress import Advance
 
 Decode = Callable[[Path], FloatArray]  # file → mono float32 samples; raises what it likes
-Progress = Callable[[int], None]
 
 FINDINGS = {
     "empty_row": "rows with neither audio nor metadata",
@@ -36,7 +37,7 @@ FATAL = {"artist_in_two_splits", "track_in_two_splits"}  # a training on such ro
 
 @dataclass(frozen=True, slots=True)
 class CorpusCheck:
-    """What a manifest holds, and what is wrong with it."""
+    """What a catalogue holds, and what is wrong with it."""
 
     counts: dict[str, dict[str, int]]  # rows by split and class
     with_audio: int
@@ -66,9 +67,9 @@ class CorpusCheck:
 
 
 def check_corpus(
-    path: Path, codes: Sequence[str], *, decode: Decode | None, jobs: int = 1, progress: Progress = lambda n: None
+    path: Path, codes: Sequence[str], *, decode: Decode | None, jobs: int = 1, progress: Advance = lambda n: None
 ) -> CorpusCheck:
-    """Reads all of a manifest and, with `decode`, all of its audio. Raises CorpusError if it is no manifest."""
+    """Reads all of a catalogue and, with `decode`, all of its audio. Raises CorpusError if it is no catalogue."""
     table = read_table(path)
     rows: list[Row] = []
     findings: list[Finding] = []
@@ -90,6 +91,15 @@ def check_corpus(
 def check_rows(rows: Sequence[Row], codes: Sequence[str], unit: str = "line") -> list[Finding]:
     """What can be told without opening a file."""
     return [*_duplicates(rows, codes, unit), *artists_in_two_splits(rows, unit), *_rare_classes(rows, codes, unit)]
+
+
+def refuse_leaks(rows: Sequence[Row], codes: Sequence[str]) -> list[Finding]:
+    """What is odd about the rows of a training. Raises CorpusError if validation would measure what training has seen."""
+    findings = check_rows(rows, codes)
+    for finding in findings:
+        if finding.kind in FATAL:
+            raise CorpusError(str(finding))
+    return findings
 
 
 def _key(row: Row) -> object:
@@ -137,7 +147,7 @@ def _rare_classes(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Itera
 
 
 def _audio_findings(
-    rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, progress: Progress
+    rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, progress: Advance
 ) -> Iterator[Finding]:
     """Missing, unreadable, and files with the same bytes under two names."""
     heard: dict[bytes, Row] = {}

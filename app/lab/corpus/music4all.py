@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.lab.corpus.errors import CorpusError
 from app.lab.corpus.split import assign, count
 from app.lab.corpus.tables import Record, write_table
+from app.lab.errors import CorpusError
 
 COLUMNS = ("path", "artist", "album", "title", "language", "label", "split", "id")
 INSTRUMENTAL = {"intrumental", "instrumental"}

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.lab.corpus.errors import CorpusError
-from app.lab.corpus.manifest import artist_key, check_columns, label_of
+from app.lab.corpus.catalogue import artist_key, check_columns, label_of
 from app.lab.corpus.tables import Record, read_table, write_table
+from app.lab.errors import CorpusError
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from app.lab.corpus.errors import CorpusError
+from app.lab.errors import CorpusError
 
 TSV_SUFFIXES = {".tsv", ".tab"}
 SUFFIXES = {".csv", ".parquet", *TSV_SUFFIXES}

@@ -10,7 +10,7 @@ import numpy as np
 from app.domain import METADATA_FIELDS, Metadata
 from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net.read import LangdetectReader
-from app.lab.corpus.manifest import Row
+from app.lab.corpus.catalogue import Row
 from app.lab.evaluation.report import LabelReport, label_report
 
 SEED = 0  # of langdetect's draws

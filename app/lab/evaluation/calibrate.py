@@ -1,4 +1,4 @@
-"""Temperature and threshold of one mix of modalities, from validation rows (Guo et al. 2017)."""
+"""Temperature and threshold of one mode, from validation rows (Guo et al. 2017)."""
 
 from __future__ import annotations
 
@@ -30,17 +30,11 @@ def softmax(logits: npt.NDArray[np.floating], temperature: float) -> npt.NDArray
     return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def calibrate(
-    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], tilt: npt.NDArray[np.floating] | float = 0.0
-) -> Calibration:
-    """The temperature with the least negative log-likelihood, then the least threshold with the wanted precision.
-
-    `tilt`: (n_classes,) log ratio of the class mixes wanted and trained with. The temperature does not apply to it, or a
-    class that is made rare would come out less rare, or more, than was said.
-    """
-    losses = [negative_log_likelihood(labels, softmax(logits + t * tilt, float(t))) for t in TEMPERATURES]
+def calibrate(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Calibration:
+    """The temperature with the least negative log-likelihood, then the least threshold with the wanted precision."""
+    losses = [negative_log_likelihood(labels, softmax(logits, float(t))) for t in TEMPERATURES]
     temperature = round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
-    probabilities = softmax(logits + temperature * tilt, temperature)
+    probabilities = softmax(logits, temperature)
     point = coverage_at_precision(labels, probabilities, WANTED_PRECISION)
     if point is None or point.coverage * len(labels) < LEAST_ANSWERED:
         return Calibration(temperature, UNREACHABLE, 0.0, 0.0)

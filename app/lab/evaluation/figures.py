@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from app.families.lrid_net.config import ModeName as Mode
-from app.lab.evaluation.report import MODES, TITLES, LabelReport, Measured
+from app.lab.evaluation.report import LabelReport, Measured, title
 
-COLOURS: dict[Mode, str] = {"both": "#1f6f78", "audio_only": "#d9822b", "text_only": "#6c5b9e"}
+COLOURS: dict[str, str] = {"both": "#1f6f78", "audio_only": "#d9822b", "text_only": "#6c5b9e"}
 GREY, INK = "#9aa5ab", "#26323a"
 WANTED_PRECISION = 0.95
 LEAST_ANSWERED = 20  # rows; precision on fewer is noise and is not drawn
@@ -26,6 +25,10 @@ STYLE: dict[Any, Any] = {
     "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "axes.grid.axis": "y",
     "grid.color": "#e3e8ea", "axes.axisbelow": True, "legend.frameon": False, "figure.dpi": 150,
 }  # fmt: skip
+
+
+def _colour(case: str) -> str:
+    return COLOURS.get(case, INK)
 
 
 def draw(measured: Measured, folder: Path) -> list[Path]:
@@ -53,7 +56,7 @@ def draw(measured: Measured, folder: Path) -> list[Path]:
 
 def _averages(pyplot: Any, measured: Measured) -> Any:
     """Macro and weighted precision, recall and F1 of each case, and of langdetect alone."""
-    bars: list[tuple[str, LabelReport, str]] = [(TITLES[mode], case, COLOURS[mode]) for mode, case in measured.cases.items()]
+    bars: list[tuple[str, LabelReport, str]] = [(title(mode), case, _colour(mode)) for mode, case in measured.cases.items()]
     bars += [(f"langdetect,\n{name}", report, GREY) for name, report in measured.baselines.items()]
     figure, axes = pyplot.subplots(1, 2, figsize=(max(8.0, 1.9 * len(bars)), 3.6), sharey=True, layout="constrained")
     for axis, average in zip(axes, ("macro", "weighted"), strict=True):
@@ -86,19 +89,21 @@ def _score_legend(figure: Any) -> None:
 
 def _classes(pyplot: Any, measured: Measured) -> Any:
     """Precision, recall and F1 of each class, the most frequent first: a row a case (the paper's figures 3 and 4)."""
-    n = len(measured.cases)
-    figure, axes = pyplot.subplots(n, 1, figsize=(10, 2.5 * n + 0.4), squeeze=False, layout="constrained")
+    n, widest = len(measured.cases), max(len(case.support) for case in measured.cases.values())
+    figure, axes = pyplot.subplots(
+        n, 1, figsize=(max(10, 0.45 * widest), 2.5 * n + 0.4), squeeze=False, layout="constrained"
+    )
     for axis, (mode, case) in zip(axes[:, 0], measured.cases.items(), strict=True):
         for i, code in enumerate(case.by_support):
-            _grouped(axis, i, [getattr(case, score)[code] for score in SCORES], COLOURS[mode], labels=False)
+            _grouped(axis, i, [getattr(case, score)[code] for score in SCORES], _colour(mode), labels=False)
         axis.set_xticks(range(len(case.support)), [f"{code}\n{case.support[code]:,}" for code in case.by_support])
         axis.set_ylim(0, 1)
-        axis.set_title(f"{TITLES[mode]}: by support")
+        axis.set_title(f"{title(mode)}: by support")
     _score_legend(figure)
     return figure
 
 
-def _confusion(pyplot: Any, measured: Measured, mode: Mode) -> Any:
+def _confusion(pyplot: Any, measured: Measured, mode: str) -> Any:
     """Counts as log10(x + 1), the most frequent class first (the paper's figures 2 and 5)."""
     case = measured.cases[mode]
     matrix = np.array(case.confusion)
@@ -106,7 +111,8 @@ def _confusion(pyplot: Any, measured: Measured, mode: Mode) -> Any:
     order = [measured.codes.index(code) for code in codes]
     counts = matrix[np.ix_(order, order)]
     shown = np.log10(counts + 1)
-    figure, axis = pyplot.subplots(figsize=(7.2, 6.2), layout="constrained")
+    size = max(6.2, 0.3 * len(codes))  # inches
+    figure, axis = pyplot.subplots(figsize=(1.0 + size, size), layout="constrained")
     image = axis.imshow(shown, cmap="GnBu", vmin=0)
     for (row, column), count in np.ndenumerate(counts):
         if count:
@@ -116,7 +122,7 @@ def _confusion(pyplot: Any, measured: Measured, mode: Mode) -> Any:
     axis.set_yticks(range(len(codes)), codes)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    axis.set_title(f"Confusion, {TITLES[mode]}: rows of each true class")
+    axis.set_title(f"Confusion, {title(mode)}: rows of each true class")
     axis.grid(visible=False)
     figure.colorbar(image, ax=axis, shrink=0.8, label="log₁₀(rows + 1)")
     return figure
@@ -131,11 +137,11 @@ def _reliability(pyplot: Any, measured: Measured) -> Any:
     for (above, below), (mode, case) in zip(axes.T, measured.cases.items(), strict=True):
         confidence, accuracy, rows = (np.array([b[k] for b in case.reliability]) for k in ("confidence", "accuracy", "rows"))
         above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-        above.vlines(confidence, confidence, accuracy, color=COLOURS[mode], alpha=0.35, linewidth=2)
-        above.plot(confidence, accuracy, color=COLOURS[mode], marker="o", markersize=4.5, linewidth=1.6)
-        above.set_title(f"{TITLES[mode]}: ECE {case.ece:.3f}")
+        above.vlines(confidence, confidence, accuracy, color=_colour(mode), alpha=0.35, linewidth=2)
+        above.plot(confidence, accuracy, color=_colour(mode), marker="o", markersize=4.5, linewidth=1.6)
+        above.set_title(f"{title(mode)}: ECE {case.ece:.3f}")
         above.set_ylim(0, 1)
-        below.bar(confidence, rows / rows.sum(), 0.05, color=COLOURS[mode])
+        below.bar(confidence, rows / rows.sum(), 0.05, color=_colour(mode))
         below.set_xlim(0, 1.02)
         below.set_xlabel("confidence")
     axes[0, 0].set_ylabel("share that is right")
@@ -144,22 +150,27 @@ def _reliability(pyplot: Any, measured: Measured) -> Any:
 
 
 def _coverage(pyplot: Any, measured: Measured) -> Any:
-    """What precision costs: one curve a case, a dot where the release's own threshold stands."""
+    """What precision costs: one curve a case, a dot where the release's own decisions stand."""
     figure, axis = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
-    for mode in (mode for mode in MODES if mode in measured.cases):
-        case = measured.cases[mode]
+    for mode, case in measured.cases.items():
         points = [p for p in case.curve if p["coverage"] * case.rows >= LEAST_ANSWERED] or case.curve[-1:]
         coverage, precision = [p["coverage"] for p in points], [p["precision"] for p in points]
-        axis.plot(coverage, precision, color=COLOURS[mode], linewidth=1.8, label=TITLES[mode])
-        point = case.answered
-        if point.coverage:
-            axis.plot(point.coverage, point.precision, "o", color=COLOURS[mode], markersize=8, markeredgecolor="white")
+        axis.plot(coverage, precision, color=_colour(mode), linewidth=1.8, label=title(mode))
+        if case.coverage:
+            axis.plot(
+                case.coverage,
+                case.answered_precision,
+                "o",
+                color=_colour(mode),
+                markersize=8,
+                markeredgecolor="white",
+            )
     axis.axhline(WANTED_PRECISION, color=GREY, linewidth=1, linestyle="--")
     axis.text(1.0, WANTED_PRECISION + 0.01, "95 % wanted", ha="right", fontsize=8.5, color=GREY)
     axis.set_xlim(0, 1.02)
     axis.set_ylim(0, 1.04)
     axis.set_xlabel("coverage: share of tracks answered, the rest is und")
     axis.set_ylabel("precision of the answers")
-    axis.set_title("Coverage against precision; dots: the release's thresholds")
+    axis.set_title("Coverage against precision; dots: the release's decisions")
     axis.legend(loc="lower left")
     return figure

@@ -1,28 +1,34 @@
-"""Metrics of a classifier of one language a track.
+"""Metrics of a classifier of one language per track.
 
 Conventions
 -----------
-- `labels`: (n,) integers, the true classes. `predictions`: (n,) integers. Classes are 0 .. n_classes - 1, in logit order.
-- `probabilities`: (n, n_classes), rows sum to 1. `probability` alone is the best one of each row, (n,).
-- A confusion matrix has the truth in its rows and the prediction in its columns.
-- A ratio with nothing under it is 0: the precision of a class that is never predicted, the recall of one without tracks.
-  `macro` averages over the classes that occur in the truth or in the predictions (as scikit-learn does by default).
+- `labels`: (n,) integers, the true classes. `predictions`: (n,) integers. Classes are 0 .. n_classes - 1, in label order.
+- `probabilities`: (n, n_classes), rows sum to 1.
+- Precision, recall, F1 and their averages are scikit-learn's, with 0 where nothing can be divided by: the precision of a
+  class that is never predicted, the recall of one without tracks. `macro` is over the classes in truth or predictions.
 - *Coverage* is the share of tracks that are answered when the answer is withheld under a threshold; precision is then the
   share of right ones among the answers.
 - Every function validates its arguments and raises ValueError.
 
-Sources: precision, recall, F1 and their averages as in Choi & Wang 2021, §5 (and scikit-learn, against which they are
-tested); calibration error and reliability diagrams: Guo et al., On Calibration of Modern Neural Networks, ICML 2017;
-coverage against precision: El-Yaniv & Wiener, On the Foundations of Noise-free Selective Classification, JMLR 2010.
+Sources: precision, recall, F1 as in Choi & Wang 2021, §5; calibration error and reliability diagrams: Guo et al., On
+Calibration of Modern Neural Networks, ICML 2017; coverage against precision: El-Yaniv & Wiener, On the Foundations of
+Noise-free Selective Classification, JMLR 2010.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from app.lab.errors import LabError
+
+try:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+except ImportError as error:
+    raise LabError("Measuring needs scikit-learn: python -m pip install -e '.[train]'") from error
 
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]
@@ -100,40 +106,19 @@ def validate_probabilities(labels: Ints, probabilities: Floats) -> None:
 def confusion(labels: Ints, predictions: Ints, n_classes: int) -> npt.NDArray[np.int64]:
     """(n_classes, n_classes) counts: truth in rows, prediction in columns."""
     validate(labels, predictions, n_classes)
-    flat = np.bincount(labels * n_classes + predictions, minlength=n_classes * n_classes)
-    return flat.reshape(n_classes, n_classes)
+    return confusion_matrix(labels, predictions, labels=range(n_classes))  # type: ignore[no-any-return]
 
 
-def per_class(matrix: npt.NDArray[np.int64]) -> Scores:
-    """Scores of each class from a confusion matrix."""
-    right = np.diag(matrix).astype(np.float64)
-    support = matrix.sum(axis=1)
-    predicted = matrix.sum(axis=0)
-    return Scores(_ratio(right, predicted), _ratio(right, support), _ratio(2 * right, predicted + support), support)
+def per_class(labels: Ints, predictions: Ints, n_classes: int) -> Scores:
+    """Scores of each class."""
+    validate(labels, predictions, n_classes)
+    return Scores(*precision_recall_fscore_support(labels, predictions, labels=range(n_classes), zero_division=0))
 
 
-def macro(matrix: npt.NDArray[np.int64]) -> Average:
-    """Every class that occurs counts the same."""
-    scores = per_class(matrix)
-    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
-    return _average(scores, occurs.astype(np.float64))
-
-
-def weighted(matrix: npt.NDArray[np.int64]) -> Average:
-    """Classes count by their support."""
-    scores = per_class(matrix)
-    return _average(scores, scores.support.astype(np.float64))
-
-
-def accuracy(matrix: npt.NDArray[np.int64]) -> float:
-    """Share of right predictions."""
-    return float(np.trace(matrix) / matrix.sum())
-
-
-def balanced_accuracy(matrix: npt.NDArray[np.int64]) -> float:
-    """Mean recall over the classes that occur in the truth; chance is 1 over their number."""
-    scores = per_class(matrix)
-    return float(scores.recall[scores.support > 0].mean())
+def average(labels: Ints, predictions: Ints, kind: Literal["macro", "weighted"]) -> Average:
+    """`macro`: every class that occurs counts the same. `weighted`: classes count by their support."""
+    found = precision_recall_fscore_support(labels, predictions, average=kind, zero_division=0)
+    return Average(*(float(value) for value in found[:3]))
 
 
 def negative_log_likelihood(labels: Ints, probabilities: Floats) -> float:
@@ -161,22 +146,6 @@ def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 
     return float(np.abs(found.accuracy - found.confidence) @ found.rows / len(labels))
 
 
-def at_threshold(
-    labels: Ints, probabilities: Floats, threshold: float, by_class: Mapping[int, float] | None = None
-) -> OperatingPoint:
-    """Precision and coverage when only tracks whose best probability reaches `threshold` are answered.
-
-    `by_class`: classes that have a threshold of their own instead, by number.
-    """
-    validate_probabilities(labels, probabilities)
-    best = probabilities.argmax(axis=1)
-    limits = np.full(probabilities.shape[1], threshold)
-    limits[list(by_class or {})] = list((by_class or {}).values())
-    answered = probabilities.max(axis=1) >= limits[best]
-    right = (best == labels) & answered
-    return OperatingPoint(threshold, float(right.sum() / max(1, answered.sum())), float(answered.mean()))
-
-
 def coverage_curve(labels: Ints, probabilities: Floats) -> CoverageCurve:
     """Precision and coverage at every threshold that changes them."""
     validate_probabilities(labels, probabilities)
@@ -197,12 +166,3 @@ def coverage_at_precision(labels: Ints, probabilities: Floats, precision: float)
         return None
     last = good[-1]
     return OperatingPoint(float(curve.threshold[last]), float(curve.precision[last]), float(curve.coverage[last]))
-
-
-def _ratio(above: Float64, below: npt.NDArray[np.int64]) -> Float64:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-
-
-def _average(scores: Scores, weights: Float64) -> Average:
-    share = weights / weights.sum()
-    return Average(float(scores.precision @ share), float(scores.recall @ share), float(scores.f1 @ share))

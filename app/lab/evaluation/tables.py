@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from app.lab.evaluation.baselines import JOINED, SEED
 from app.lab.evaluation.metrics import Average
-from app.lab.evaluation.report import MODES, TITLES, LabelReport, Measured, class_table, triple
+from app.lab.evaluation.report import LabelReport, Measured, class_table, title, triple
 
 NUMBERS = (1, 2, 3, 4, 5)
 NEEDS_RELEASE = (4, 5)
@@ -59,14 +59,14 @@ def release_page(number: int, measured: Sequence[Measured]) -> str:
     releases = "  \n".join(f"Release: {m.release}" for m in measured)
     head = f"## Table {number}, after Choi & Wang 2021\n\nData: {measured[0].data}  \n{releases}\n\n{PRINTED_MODELS}\n"
     if number == 4:
-        cases = (f"### {TITLES[mode].capitalize()}\n\n{class_table(case)}" for mode, case in measured[0].cases.items())
+        cases = (f"### {title(name).capitalize()}\n\n{class_table(case)}" for name, case in measured[0].cases.items())
         return "\n".join([head, *cases])
     parts = [head]
-    for mode in MODES:
+    for name in dict.fromkeys(name for m in measured for name in m.cases):
         lines = ["| release | rows | macro P / R / F1 | weighted P / R / F1 |", "|---|---|---|---|"]
         for m in measured:
-            if case := m.cases.get(mode):
-                name = m.release.split(", training")[0]  # family/release (variant
-                lines.append(f"| {name}) | {case.rows} | {triple(case.macro)} | {triple(case.weighted)} |")
-        parts += [f"### {TITLES[mode].capitalize()}\n", *lines, ""] if len(lines) > 2 else []
+            if case := m.cases.get(name):
+                release = m.release.split(", training")[0]  # family/release (variant
+                lines.append(f"| {release}) | {case.rows} | {triple(case.macro)} | {triple(case.weighted)} |")
+        parts += [f"### {title(name).capitalize()}\n", *lines, ""]
     return "\n".join(parts)

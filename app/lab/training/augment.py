@@ -14,11 +14,6 @@ TILT_DB = 6.0  # largest change at the ends of the spectrum of a smooth random c
 HIDDEN_BANDS = 12  # most mel bands hidden at once (SpecAugment, Park et al. 2019)
 
 
-def samples_for(length: int, rng: np.random.Generator) -> int:
-    """How many samples to read so that a random change of speed gives `length`."""
-    return round(length * (1 + rng.uniform(-SPEED, SPEED)))
-
-
 def resample_to(samples: FloatArray, length: int) -> FloatArray:
     """Linear interpolation to `length` samples: faster and higher, or slower and lower."""
     if len(samples) == length:
@@ -34,7 +29,7 @@ def colour(x_audio: Tensor, rng: np.random.Generator) -> Tensor:
     change = rng.uniform(-LEVEL_DB, LEVEL_DB, (n, 1)) + sum(
         rng.uniform(-TILT_DB, TILT_DB, (n, 1)) * np.cos(np.pi * k * position) / k for k in (1, 2, 3)
     )  # (n, 128)
-    coloured = x_audio + torch.from_numpy(np.asarray(change, np.float32))[:, :, None]
+    coloured = x_audio + torch.from_numpy(np.asarray(change, np.float32))[:, :, None].to(x_audio.device)
     means = coloured.mean(dim=(1, 2))  # (n,)
     for i in range(n):
         width = int(rng.integers(0, HIDDEN_BANDS + 1))

@@ -1,39 +1,31 @@
-"""The paper's experiments (§5): all six variants on one corpus, each in the three cases, with a table of what came out.
+"""The paper's experiments (§5): all six variants on one catalogue, each in the three cases, with a table of what came out.
 
-Resumable: a variant that has its scores.json is not trained again, one that was stopped goes on from its checkpoint.
-Scores that other settings or rows gave are refused: a table must not mix them.
+A variant that has its scores.json is not trained again, one that was stopped goes on from its checkpoint. Scores that
+other settings or rows gave are refused: a table must not mix them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from statistics import mean
 
-import torch
-from rich.console import Console
-from rich.progress import Progress
-
-from app.families.lrid_net.config import ModeName as Mode
+from app.lab.errors import TrainingError
 from app.lab.evaluation import metrics
-from app.lab.training.config import TrainConfig, VariantName
-from app.lab.training.data import prepare
-from app.lab.training.errors import TrainingError
-from app.lab.training.state import MAY_CHANGE, changed_settings
-from app.lab.training.train import build, pick_device, read_checkpoint, train
-from app.lab.training.validate import Ear, answers
+from app.lab.progress import Progress
+from app.lab.training import checkpoint
+from app.lab.training.loop import train
+from app.lab.training.recipe import MAY_CHANGE
+from app.lab.training.recipes.lrid_net import LridNetConfig, LridNetRecipe, VariantName
 
-CASES: dict[Mode, str] = {"both": "1: both", "text_only": "2: audio missing", "audio_only": "3: text missing"}
+CASES = {"both": "1: both", "text_only": "2: audio missing", "audio_only": "3: text missing"}
 NAMES: dict[VariantName, str] = {
     "main": "Main", "adr": "ADr-Main", "tdr": "TDr-Main", "atdr": "ATDr-Main", "to": "TO", "ao": "AO",
 }  # fmt: skip
 PAPER_F1: dict[VariantName, tuple[float, float]] = {  # macro, weighted, with what the variant takes (figure 3)
     "main": (0.504, 0.911), "to": (0.422, 0.900), "ao": (0.275, 0.857),
 }  # fmt: skip
-
-SCORES_MAY_DIFFER = MAY_CHANGE - {"init_from", "patience_epochs"}  # these two decide what a finished training gave
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,91 +35,66 @@ class Result:
     variant: VariantName
     seed: int
     rows: int
-    macro_f1: dict[Mode, float]  # by case
-    weighted_f1: dict[Mode, float]
+    macro_f1: dict[str, float]  # by case
+    weighted_f1: dict[str, float]
 
 
-def run_variants(config: TrainConfig, seeds: Sequence[int], console: Console) -> list[Result]:
-    """Trains what has no scores yet, under `config.output`. Raises TrainingError and its kinds.
+def run_variants(config: LridNetConfig, seeds: Sequence[int], progress: Progress) -> str:
+    """Trains what has no scores yet, under `config.output`; returns the table, which variants.md holds too.
 
-    Scores of other settings or rows are refused before anything is trained.
+    Raises TrainingError and its kinds.
     """
-    told = [
-        replace(
-            config,
-            variant=variant,
-            seed=seed,
-            output=config.output / f"{variant}-{seed}",
-            cache=config.cache or config.output / "cache",
-        )
-        for seed in seeds
-        for variant in NAMES
-    ]
-    rows = rows_hash(config)
-    found = {one.output: scores_of(one, rows) for one in told}
     results = []
-    for one in told:
-        result = found[one.output]
-        if result is None:
-            console.print(f"{NAMES[one.variant]}, seed {one.seed}", highlight=False)
-            train(replace(one, resume=(one.output / "last.pt").is_file()))
-            result = score(one)
-            text = json.dumps(asdict(result) | {"rows_hash": rows})
-            (one.output / "scores.json").write_text(text, encoding="utf-8")
-        results.append(result)
+    for seed in seeds:
+        for variant, name in NAMES.items():
+            output = config.output / f"{variant}-{seed}"
+            own = {"variant": variant, "seed": seed, "output": output, "cache": config.cache_folder}
+            own |= {"resume": (output / "last.pt").is_file()}
+            progress.say(f"{name}, seed {seed}")
+            results.append(_result(LridNetConfig.model_validate(config.model_dump() | own), progress))
     text = table(results, config)
     (config.output / "variants.md").write_text(text, encoding="utf-8")
-    (config.output / "variants.json").write_text(json.dumps([asdict(r) for r in results], indent=2), encoding="utf-8")
-    return results
+    return text
 
 
-def rows_hash(config: TrainConfig) -> str:
-    """Of the manifests as they are. Raises TrainingError if they cannot be read."""
-    try:
-        parts = [path.read_bytes() for path in (config.manifest, config.text_manifest) if path is not None]
-    except OSError as error:
-        raise TrainingError(f"the manifest cannot be read ({error}); check its path") from error
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+def _result(config: LridNetConfig, progress: Progress) -> Result:
+    """What stands in scores.json, or a training and its scores."""
+    path, recipe = config.output / "scores.json", LridNetRecipe(config)
+    recipe.prepare(progress)
+    settings = json.loads(config.model_dump_json(exclude=set(MAY_CHANGE - {"patience_epochs", "init_from"})))
+    told = {"settings": settings, "data": recipe.fingerprint()}
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if differs := [name for name in told if stored[name] != told[name]]:
+            what = [n for n in settings if settings[n] != stored["settings"].get(n)] or differs
+            raise TrainingError(f"{path} is of other {', '.join(what)}; give the same, or another --output, or delete it")
+        return Result(**stored["result"])
+    best = train(recipe, progress)
+    result = score(recipe, checkpoint.load(best, recipe.name))
+    path.write_text(json.dumps(told | {"result": asdict(result)}), encoding="utf-8")
+    return result
 
 
-def scores_of(config: TrainConfig, rows: str) -> Result | None:
-    """What stands in scores.json; None without one. Raises TrainingError if other settings or rows gave it."""
-    path = config.output / "scores.json"
-    if not path.is_file():
-        return None
-    remedy = f"give the same, or another --output; or delete {config.output} to train it anew"
-    settings = (config.output / "config.json").read_text(encoding="utf-8")
-    for name, theirs, ours in changed_settings(settings, config, SCORES_MAY_DIFFER):
-        raise TrainingError(f"{path} is of a training with {name} = {theirs}, not {ours}; {remedy}")
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if stored.pop("rows_hash", rows) != rows:
-        raise TrainingError(f"{path}: the manifest has changed since; {remedy}")
-    return Result(**stored)
+def score(recipe: LridNetRecipe, stored: dict[str, object]) -> Result:
+    """A checkpoint in all three cases, on all validation rows."""
+    network = recipe.build().to(recipe.config.torch_device)
+    network.load_state_dict(stored["network"])  # type: ignore[arg-type]
+    macro: dict[str, float] = {}
+    weighted: dict[str, float] = {}
+    rows = 0
+    for mode, case in recipe.cases(network.eval()).items():
+        labels, predictions = case.labels.cpu().numpy(), case.logits.argmax(dim=1).cpu().numpy()
+        macro[mode] = metrics.average(labels, predictions, "macro").f1
+        weighted[mode] = metrics.average(labels, predictions, "weighted").f1
+        rows = max(rows, len(labels))
+    return Result(recipe.config.variant, recipe.config.seed, rows, macro, weighted)
 
 
-def score(config: TrainConfig) -> Result:
-    """The best checkpoint of a training in all three cases, on all validation rows."""
-    whole = replace(config, validate_items=0, freeze_listener=False)
-    network = build(whole).to(pick_device(whole))
-    network.load_state_dict(read_checkpoint(config.output / "best.pt", whole, same_variant=True)["network"])
-    with Progress(disable=True) as progress:
-        data = prepare(whole, progress)
-    found = answers(whole, data, network.eval(), Ear(whole, data, network, pick_device(whole)))
-    macro, weighted, rows = {}, {}, 0
-    for mode, (logits, truth) in found.items():
-        if not len(truth):
-            continue
-        matrix = metrics.confusion(truth.cpu().numpy(), torch.argmax(logits, 1).cpu().numpy(), len(config.labels))
-        macro[mode], weighted[mode] = metrics.macro(matrix).f1, metrics.weighted(matrix).f1
-        rows = len(truth)
-    return Result(config.variant, config.seed, rows, macro, weighted)
-
-
-def table(results: Sequence[Result], config: TrainConfig) -> str:
+def table(results: Sequence[Result], config: LridNetConfig) -> str:
     """Markdown: macro / weighted F1 of each variant and case, the mean over seeds and, with several, the range."""
     seeds = sorted({result.seed for result in results})
     lines = [
-        f"Validation rows of {config.manifest.name}: {max(r.rows for r in results)}; seeds {', '.join(map(str, seeds))}; "
+        f"Validation rows of {config.catalogue.name}: {max(r.rows for r in results)}; seeds {', '.join(map(str, seeds))}; "
         f"{config.network.base_channels} base channels, crops of {config.crop_seconds:g} s, {config.epochs} epochs at most. "
         "F1, macro / weighted: mean over the seeds, and the range of the macro figure.",
         "",

@@ -1,0 +1,41 @@
+"""Every recipe by name. A new one is a file here and a line below."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.lab.errors import TrainingError
+from app.lab.training import checkpoint
+from app.lab.training.recipe import Draft, Recipe
+
+
+def recipes() -> dict[str, type[Recipe[Any, Any]]]:
+    """Recipes by name; imported when they are asked for."""
+    from app.lab.training.recipes.lrid_net import LridNetRecipe
+
+    return {recipe.name: recipe for recipe in (LridNetRecipe,)}
+
+
+def recipe_of(name: str, settings: dict[str, Any]) -> Recipe[Any, Any]:
+    """The recipe of this name, or of this family, with its settings. Raises TrainingError naming the wrong setting."""
+    recipe = recipes().get(name) or next((recipe for recipe in recipes().values() if recipe.family == name), None)
+    if recipe is None:
+        raise TrainingError(f"no recipe {name!r}; known: {', '.join(recipes())}")
+    try:
+        return recipe(recipe.config_type.model_validate(settings))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or name
+        known = ", ".join(recipe.config_type.model_fields)
+        raise TrainingError(f"setting {place}: {first['msg']}; settings of {name}: {known}") from error
+
+
+def draft_of(path: Path) -> tuple[Draft, dict[str, Any]]:
+    """A checkpoint as a release to be, and the settings it was trained with. Raises CheckpointError, TrainingError."""
+    stored = checkpoint.load(path)
+    settings = json.loads(stored["config"])
+    return recipe_of(stored["recipe"], settings).export(stored), settings | {"epochs_trained": stored["best_epoch"] + 1}

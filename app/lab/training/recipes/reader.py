@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout, embedding_bag
 
 from app.families.parts.ngrams.config import NgramConfig
-from app.lab.training.errors import TrainingError
+from app.lab.errors import TrainingError
 from app.lab.training.recipes.reader_rows import (
     AugmentConfig,
     FieldTable,

@@ -23,9 +23,9 @@ from app.domain import METADATA_FIELDS, FloatArray, Metadata
 from app.families.parts.ngrams.config import N_FIELDS
 from app.families.parts.ngrams.fields import FieldReader, has_letters
 from app.families.parts.ngrams.loops import weigh_rows
-from app.lab.corpus.manifest import SPLITS, artist_key
+from app.lab.corpus.catalogue import SPLITS, artist_key
 from app.lab.corpus.tables import read_table
-from app.lab.training.errors import CorpusError
+from app.lab.errors import CorpusError
 
 ARTIST, ALBUM, TITLE = range(N_FIELDS)  # METADATA_FIELDS
 Texts = tuple[str, str, str]  # "": not given

@@ -8,7 +8,7 @@ import numpy as np
 
 from app.families.lrid_net.profiles import langdetect_languages
 from app.families.parts.ngrams.config import NgramConfig
-from app.lab.training.labels import WORLD_ALIASES, WORLD_LABELS
+from app.lab.labels import WORLD_ALIASES, WORLD_LABELS
 from app.lab.training.recipes.reader import ReaderConfig
 from app.lab.training.recipes.reader_rows import AugmentConfig, ReaderRow, Weights
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain import FloatArray
-from app.lab.training.errors import TrainingError
+from app.lab.errors import TrainingError
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

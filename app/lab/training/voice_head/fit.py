@@ -14,7 +14,7 @@ import numpy as np
 from app.domain import FloatArray
 from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, WindowScores
 from app.families.lrid_voice.identify_config import ExpertConfig, IdentifyConfig, LanguageToken, SungConfig
-from app.lab.training.errors import TrainingError
+from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import Songs, group_folds
 from app.lab.training.voice_head.joint import ears_by_evidence, fit_expert, fit_threshold, listen_to_all
 from app.lab.training.voice_head.languages import LanguageFit, fit_languages

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.families.lrid_net.config import ListenConfig
+from app.lab.caches import Decoder
 from app.lab.corpus.check import FINDINGS, CorpusCheck, check_corpus
-from app.lab.training.data import Decoder
 
 CODES = ["en", "fr", "ja"]
 
@@ -27,7 +27,7 @@ def tone(path: Path, pitch_hz: float) -> None:
 
 
 def found(path: Path) -> CorpusCheck:
-    return check_corpus(path, CODES, decode=Decoder(ListenConfig()), jobs=2)
+    return check_corpus(path, CODES, decode=Decoder(ListenConfig().window), jobs=2)
 
 
 GOOD = [f",{code} artist {i},{code} {i},{code},{'valid' if i else 'train'}" for code in CODES for i in (0, 1)]

@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.main import app
-from app.lab.corpus.errors import CorpusError
-from app.lab.corpus.manifest import read_manifest
+from app.lab.corpus.catalogue import read_catalogue
 from app.lab.corpus.music4all import Music4AllReport, read_music4all
 from app.lab.corpus.tables import read_table
+from app.lab.errors import CorpusError
 
 CODES = ["en", "pt", "others", "sv"]
 LANGUAGES = {"aa": "en", "bb": "INTRUMENTAL", "cc": "zh-cn", "dd": "sv", "ee": "", "ff": "pt", "gg": "en"}
@@ -47,7 +47,7 @@ def test_lists_of_ids(music4all: Path) -> None:
         "gg": ("en", "en", "test"),
     }
     assert (report.instrumental, report.unlabelled, report.unlisted, report.without_audio) == (1, 1, 1, 1)
-    first, *_, last = read_manifest(report.output, CODES)
+    first, *_, last = read_catalogue(report.output, CODES)
     assert first.path is not None
     assert first.path.resolve() == (music4all / "audios/aa.mp3").resolve()
     assert (first.metadata.artist, first.metadata.album, first.metadata.title) == ("Artist aa", "Album aa", 'Song "aa"')

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.lab.corpus.check import check_corpus
-from app.lab.corpus.errors import CorpusError
 from app.lab.corpus.split import split_corpus
 from app.lab.corpus.tables import read_table
+from app.lab.errors import CorpusError
 
 SHARES = {"en": 600, "fr": 150, "ja": 50}
 

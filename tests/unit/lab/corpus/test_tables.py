@@ -7,9 +7,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from app.lab.corpus.errors import CorpusError
-from app.lab.corpus.manifest import read_manifest
+from app.lab.corpus.catalogue import read_catalogue
 from app.lab.corpus.tables import read_table, write_table
+from app.lab.errors import CorpusError
 
 COLUMNS = ["path", "artist", "title", "language", "split"]
 RECORDS = [
@@ -27,7 +27,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
     first, second = (record for _, record in table.records)
     assert first == RECORDS[0]
     assert second["title"] == ("so many lines" if suffix == ".tsv" else "so\tmany\nlines")
-    assert [row.metadata.artist for row in read_manifest(path, ["en", "ja"])] == ["Earth, Wind", "花"]
+    assert [row.metadata.artist for row in read_catalogue(path, ["en", "ja"])] == ["Earth, Wind", "花"]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -36,9 +36,9 @@ def test_parquet_with_missing_and_other_cells(tmp_path: Path) -> None:
     columns = {"title": ["a", None, "c"], "artist": [None, "x", ""], "language": ["en", "ja", "??"], "year": [1999, None, 3]}
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     with pytest.raises(CorpusError, match=r"m\.parquet, row 3: unknown label '\?\?'.*drop the row"):
-        read_manifest(path, ["en", "ja"])
+        read_catalogue(path, ["en", "ja"])
     pyarrow.parquet.write_table(pyarrow.table(columns).slice(0, 2), path)
-    first, second = read_manifest(path, ["en", "ja"])
+    first, second = read_catalogue(path, ["en", "ja"])
     assert (first.line, first.metadata.title, first.metadata.artist) == (1, "a", None)
     assert (second.metadata.title, second.metadata.artist) == (None, "x")
 
@@ -47,7 +47,7 @@ def test_lines_are_those_an_editor_shows(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text('title,label\n\n"two\nlines",en\nc,xx\n', encoding="utf-8")
     with pytest.raises(CorpusError, match="line 5: unknown label 'xx'"):
-        read_manifest(path, ["en"])
+        read_catalogue(path, ["en"])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_no_table(tmp_path: Path, name: str, content: bytes, says: str) 
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(CorpusError, match=says):
-        read_manifest(path, ["en"])
+        read_catalogue(path, ["en"])
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:

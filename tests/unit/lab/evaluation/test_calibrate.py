@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.lab.evaluation.calibrate import UNREACHABLE, calibrate, softmax
-from app.lab.evaluation.metrics import at_threshold, expected_calibration_error
+from app.lab.evaluation.metrics import expected_calibration_error
 
 
 def made(n: int, sharpness: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,26 +24,14 @@ def test_the_temperature_undoes_over_and_under_confidence(sharpness: float) -> N
     assert expected_calibration_error(labels, softmax(logits, found.temperature)) < 0.03
 
 
-def test_another_class_mix_is_as_wanted_whatever_the_temperature() -> None:
-    """Logits of a network trained on even classes, three times too sharp; rows of which nine in ten are of class 0."""
-    logits, labels = made(40_000, 3.0, 5)
-    share = np.array([0.9, 0.05, 0.03, 0.02])
-    kept = np.random.default_rng(6).random(len(labels)) < share[labels] / share.max()
-    tilt = np.log(share * 4)
-    found = calibrate(logits[kept], labels[kept], tilt)
-    assert found.temperature == pytest.approx(3.0, rel=0.08)
-    said = softmax(logits[kept] + found.temperature * tilt, found.temperature)
-    assert said.mean(axis=0) == pytest.approx(np.bincount(labels[kept]) / kept.sum(), abs=0.01)
-    assert expected_calibration_error(labels[kept], said) < 0.03
-
-
 def test_the_threshold_holds_on_other_rows() -> None:
     found = calibrate(*made(6_000, 2.0, 1))
     assert found.precision >= 0.95
     logits, labels = made(6_000, 2.0, 2)
-    point = at_threshold(labels, softmax(logits, found.temperature), found.threshold)
-    assert point.precision > 0.93
-    assert point.coverage == pytest.approx(found.coverage, abs=0.05)
+    probabilities = softmax(logits, found.temperature)
+    answered = probabilities.max(axis=1) >= found.threshold
+    assert (probabilities.argmax(axis=1) == labels)[answered].mean() > 0.93
+    assert answered.mean() == pytest.approx(found.coverage, abs=0.05)
 
 
 def test_logits_that_know_nothing_are_hardly_answered() -> None:

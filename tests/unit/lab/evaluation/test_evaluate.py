@@ -11,12 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.main import app
-from app.lab.corpus.manifest import read_manifest
+from app.lab.corpus.catalogue import read_catalogue
+from app.lab.evaluation.answers import UNDECIDED, UNSUNG, Answers, EvaluationSet, answer, read_inputs, viewed
 from app.lab.evaluation.baselines import JOINED, baselines
-from app.lab.evaluation.evaluate import EvaluationSet, describe
+from app.lab.evaluation.evaluate import describe
 from app.lab.evaluation.report import Measured, as_page, case_report, label_report, markdown
 from app.lab.evaluation.tables import PRINTED, PRINTED_JOINED, baseline_page, release_page
-from app.lab.training.labels import PAPER_LABELS
+from app.lab.features import FeatureExtractor
+from app.lab.labels import PAPER_LABELS
+from app.lab.progress import Progress
+from tests.corpora import LISTEN, write_corpus
+from tests.releases import tiny_model
 
 CODES = [label.code for label in PAPER_LABELS]
 TEXTS = {
@@ -30,29 +35,79 @@ TEXTS = {
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
     path = tmp_path / "m.tsv"
-    lines = ["path\tartist\talbum\ttitle\tlabel\tsplit\tdomain"]
-    lines += [f"\t{artist}\t{album}\t{title}\t{code}\tvalid\t" for code, (artist, album, title) in TEXTS.items()]
-    lines += ["x.wav\t\t\t123\tsv\tvalid\tsynthetic", "y.wav\t\t\tJag vill vara med dig hela natten lång\tsv\tvalid\thuman"]
+    lines = ["path\tartist\talbum\ttitle\tlabel\tsplit"]
+    lines += [f"\t{artist}\t{album}\t{title}\t{code}\tvalid" for code, (artist, album, title) in TEXTS.items()]
+    lines += ["x.wav\t\t\t123\tsv\tvalid", "y.wav\t\t\tJag vill vara med dig hela natten lång\tsv\tvalid"]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 def test_langdetect_by_field_counts_rows_that_have_it(manifest: Path) -> None:
-    found = baselines(read_manifest(manifest, CODES), CODES)
+    found = baselines(read_catalogue(manifest, CODES), CODES)
     assert {name: report.rows for name, report in found.items()} == {"artist": 2, "album": 1, "title": 6, JOINED: 6}
     joined = found[JOINED]
     assert joined.recall == pytest.approx({"en": 1, "fr": 1, "ja": 1, "others": 1, "sv": 0.5})
     assert joined.precision["others"] == 0.5  # "123" has no language: counted as one of the others
-    assert baselines(read_manifest(manifest, CODES), [*CODES[:4], "rest", *CODES[5:]]) == {}
+    assert baselines(read_catalogue(manifest, CODES), [*CODES[:4], "rest", *CODES[5:]]) == {}
 
 
-def test_the_data_is_described_with_what_is_synthetic(manifest: Path) -> None:
+def test_the_data_is_described(manifest: Path) -> None:
     chosen = EvaluationSet("m", "", manifest, splits=("valid",), exclude_strength=("script",))
     said = describe(chosen, chosen.rows(CODES))
-    assert said == (
-        "m.tsv, split valid, without strength script: 6 rows, 2 with audio (1 synthetic, 1 human voices sung by a vocoder), "
-        "6 with metadata as the manifest has them."
+    assert said == ("m.tsv, split valid, without strength script: 6 rows, 2 with audio, 6 with metadata.")
+
+
+def answers_of(labels: np.ndarray, probabilities: np.ndarray) -> Answers:
+    """Decided at a probability of .5, after one window."""
+    decisions = np.where(probabilities.max(axis=1) >= 0.5, probabilities.argmax(axis=1), UNDECIDED)
+    return Answers(labels, probabilities, decisions, np.ones(len(labels), np.int64))
+
+
+def test_decisions_are_counted_and_what_is_not_sung_stands_apart() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.5, 0.5], [0.6, 0.4]], np.float32)
+    labels = np.array([0, 1, 0, 0, UNSUNG])
+    case = case_report(
+        Answers(labels, probabilities, np.array([0, 0, UNSUNG, UNDECIDED, UNSUNG]), np.arange(5)), ["en", "fr"]
     )
+    assert (case.rows, case.accuracy, case.coverage) == (4, 0.75, 0.75)
+    assert case.answered_precision == pytest.approx(1 / 3)  # a sung row that is answered `zxx` is answered wrongly
+    assert case.windows == 2
+    assert case.unsung is not None
+    assert (case.unsung.rows, case.unsung.found, case.unsung.false_alarms) == (1, 1.0, 0.25)
+    assert "Nothing sung, audio only: 1.000 of 1 rows are answered `zxx`, and 0.250" in markdown({"audio_only": case})
+
+
+def test_the_view_of_eleven_classes_sums_the_others() -> None:
+    codes = ["en", "zh", "others", "fr", "ru"]
+    probabilities = np.array([[0.3, 0.4, 0.1, 0.1, 0.1], [0.0, 0.0, 0.0, 0.0, 1.0]], np.float32)
+    found = viewed(Answers(np.array([1, UNSUNG]), probabilities, np.array([1, UNSUNG]), np.array([3, 2])), codes)
+    rest = CODES.index("others")
+    assert found.labels.tolist() == found.decisions.tolist() == [rest, UNSUNG]
+    np.testing.assert_allclose(found.probabilities[0, [0, rest, CODES.index("fr")]], [0.3, 0.6, 0.1], atol=1e-6)
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
+    three = viewed(Answers(np.array([4]), probabilities[:1], np.array([-3]), np.array([1])), codes)
+    assert three.decisions.tolist() == [-3]
+
+
+def test_windows_are_listened_to_until_the_release_is_sure(tmp_path: Path) -> None:
+    """As served: the first window alone is enough for this one, unless all are asked for."""
+    model = tiny_model(listen=LISTEN.model_dump())
+    assert model.audio is not None
+    rows = read_catalogue(write_corpus(tmp_path, train=7, valid=0), CODES)[18:21]
+    real = model.combine
+    model.combine = lambda features, mode: replace(real(features, mode), enough=True)  # type: ignore[method-assign]
+    model.audio = replace(model.audio, first_windows=1)
+    inputs = read_inputs(model, rows, FeatureExtractor(model.audio), Progress())
+    assert [len(row.features["audio"]) for row in inputs] == [2, 2, 2]  # 1.3 s
+    assert answer(model, inputs)["both"].windows.tolist() == [1, 1, 1]
+    assert answer(model, inputs, all_windows=True)["both"].windows.tolist() == [2, 2, 2]
+
+
+def test_a_branch_that_is_not_trusted_is_not_listened_to(tmp_path: Path) -> None:
+    model = tiny_model(listen=LISTEN.model_dump())
+    model.audio = None
+    inputs = read_inputs(model, read_catalogue(write_corpus(tmp_path, train=1, valid=0), CODES), None, Progress())
+    assert set(answer(model, inputs)) == {"text_only"}
 
 
 def measured(manifest: Path, seed: int = 0) -> Measured:
@@ -60,8 +115,8 @@ def measured(manifest: Path, seed: int = 0) -> Measured:
     labels = rng.integers(0, 11, 300)
     logits = rng.normal(0, 1, (300, 11)) + 3 * np.eye(11)[labels]
     probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
-    case = case_report(labels, probabilities, CODES, 0.5)
-    found = baselines(read_manifest(manifest, CODES), CODES)
+    case = case_report(answers_of(labels, probabilities), CODES)
+    found = baselines(read_catalogue(manifest, CODES), CODES)
     release = f"lrid_net/{seed} (variant atdr, training seed {seed}, sha256 0123)"
     return Measured("m", "m.tsv, split valid.", release, CODES, {"both": case, "text_only": case}, found)
 
@@ -79,7 +134,7 @@ def test_both_conventions_of_macro_f1_are_told() -> None:
     """One answer of a class that no row holds: macro F1 counts the class, as scikit-learn does, *held F1* does not."""
     labels = np.array([0, 0, 1, 1])
     probabilities = np.full((4, 3), 0.1, np.float32) + 0.7 * np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
-    case = case_report(labels, probabilities, ["en", "fr", "ja"], 0.5)
+    case = case_report(answers_of(labels, probabilities), ["en", "fr", "ja"])
     assert case.macro.f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert case.held_macro_f1 == pytest.approx((1 + 2 / 3) / 2)
     assert case.summary()["held_macro_f1"] == 0.8333
@@ -121,7 +176,7 @@ def test_tables_one_to_three_stand_beside_the_printed_ones(manifest: Path) -> No
         result = runner.invoke(app, ["table", str(number), str(manifest), "--split", "valid"])
         assert result.exit_code == 0, result.output
         assert f"## Table {number} of Choi & Wang 2021" in result.output
-        assert "m.tsv, split valid: 6 rows, 2 with audio (1 synthetic" in result.output
+        assert "m.tsv, split valid: 6 rows, 2 with audio" in result.output
         assert "langdetect with seed 0" in result.output
         assert words.replace("/ .", "/ 0.") in result.output
     assert runner.invoke(app, ["table", "4", str(manifest)]).exit_code == 2  # needs a release

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.lab.training.config import TrainConfig
-from tests.corpora import LABELS, LISTEN, NETWORK, write_corpus
+from app.lab.training.recipes.lrid_net import LridNetConfig
+from tests.corpora import tiny_training, write_corpus
 
 
 @pytest.fixture(scope="session")
@@ -16,19 +17,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def config(corpus: Path, tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        manifest=corpus,
-        output=tmp_path / "run",
-        cache=corpus.parent / "cache",
-        epochs=2,
-        batch_size=6,
-        crop_seconds=0.5,
-        precision="fp32",
-        device="cpu",
-        threads=1,
-        labels=LABELS,
-        listen=LISTEN,
-        network=NETWORK,
-        learning_rate=3e-3,
-    )
+def settings(corpus: Path, tmp_path: Path) -> dict[str, Any]:
+    return tiny_training(corpus, tmp_path / "run")
+
+
+@pytest.fixture
+def config(settings: dict[str, Any]) -> LridNetConfig:
+    return LridNetConfig.model_validate(settings)

@@ -12,7 +12,7 @@ from app.families.lrid_net.profiles import langdetect_languages
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.fields import FieldReader
 from app.families.parts.ngrams.reader import NgramReader
-from app.lab.training.errors import CorpusError
+from app.lab.errors import CorpusError
 from app.lab.training.recipes.reader import ReaderConfig, predict, train
 from app.lab.training.recipes.reader_release import config_of, temperature_of, tensors_of, tilt
 from app.lab.training.recipes.reader_rows import (

@@ -17,53 +17,50 @@ from app.families.golden import load_golden
 from app.families.golden import replay as replay_golden
 from app.families.prior import under_prior
 from app.families.store import list_releases, load_model
-from app.lab.evaluation.evaluate import EvaluationSet, Hearer, answer, evaluate, hear
+from app.lab.errors import CheckpointError, CorpusError
+from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
+from app.lab.evaluation.evaluate import Options, evaluate
 from app.lab.evaluation.metrics import expected_calibration_error
+from app.lab.features import FeatureExtractor
+from app.lab.progress import Progress
 from app.lab.training import checkpoint
-from app.lab.training.errors import CheckpointError, CorpusError
+from app.lab.training.loop import train
 from app.lab.training.publish import verify
+from app.lab.training.recipe import Draft
+from app.lab.training.recipes import draft_of, recipe_of
 from app.lab.training.release import ReleaseConfig, make_release
-from app.lab.training.train import train
-from tests.corpora import LABELS, LISTEN, NETWORK, write_corpus
+from tests.corpora import tiny_training, write_corpus
 
 
 @pytest.fixture(scope="module")
-def release_config(tmp_path_factory: pytest.TempPathFactory) -> ReleaseConfig:
-    from app.lab.training.config import TrainConfig
-
+def best(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("release")
-    manifest = write_corpus(folder, train=4, valid=8)
-    best = train(
-        TrainConfig(
-            manifest=manifest,
-            output=folder / "run",
-            epochs=3,
-            batch_size=6,
-            steps_per_epoch=4,
-            crop_seconds=0.5,
-            precision="fp32",
-            device="cpu",
-            threads=1,
-            labels=LABELS,
-            listen=LISTEN,
-            network=NETWORK,
-        )
-    )
+    settings = tiny_training(write_corpus(folder, train=4, valid=8), folder / "run")
+    return train(recipe_of("lrid_net", settings | {"epochs": 3, "steps_per_epoch": 4}))
+
+
+@pytest.fixture(scope="module")
+def draft(best: Path) -> Draft:
+    return draft_of(best)[0]
+
+
+@pytest.fixture(scope="module")
+def release_config(best: Path) -> ReleaseConfig:
+    folder = best.parents[1]
     return ReleaseConfig(
-        checkpoint=best,
         store=folder / "store",
         release="1",
-        calibration=[EvaluationSet("tones", "Synthetic tones, validation.", manifest, ("valid",))],
-        figures=[EvaluationSet("kept apart", "Synthetic tones, test.", manifest)],
+        calibration=[EvaluationSet("tones", "Synthetic tones, validation.", folder / "manifest.tsv", ("valid",))],
+        figures=[EvaluationSet("kept apart", "Synthetic tones, test.", folder / "manifest.tsv")],
         data="Tones of three pitches.",
         limits="Anything that is not a tone.",
-        bf16=False,
+        settings=draft_of(best)[1],
     )
 
 
 @pytest.fixture(scope="module")
-def made(release_config: ReleaseConfig) -> Path:
-    return make_release(release_config)
+def made(draft: Draft, release_config: ReleaseConfig) -> Path:
+    return make_release(draft, release_config)
 
 
 @pytest.fixture
@@ -89,7 +86,7 @@ def test_a_release_verifies_loads_and_replays(made: Path) -> None:
     model = load_model(made)
     golden = load_golden(made / "golden.json")
     assert len(golden.cases) >= 4
-    assert replay_golden(model, golden, Hearer(model, bf16=False).windows, "fp32") < 1e-5
+    assert replay_golden(model, golden, FeatureExtractor(model.audio).windows, "fp32") < 1e-5
     store = made.parent.parent
     assert list_releases(store) == ["lrid_net/1"]
     assert not list(store.glob(".making-*"))
@@ -117,6 +114,7 @@ def test_the_manifest_says_how_it_was_made(made: Path) -> None:
     assert set(manifest.metrics) == {"both", "audio_only", "text_only"}
     assert manifest.metrics["both"]["kept apart"]["rows"] == 6
     assert manifest.training["settings"]["network"]["base_channels"] == 4
+    assert 1 <= manifest.training["settings"]["epochs_trained"] <= 3
     assert str(made.parents[3]) not in (made / "manifest.json").read_text()  # no paths of the machine it was made on
 
 
@@ -135,11 +133,11 @@ def test_rows_of_another_class_mix_are_measured_as_they_would_be_served(
     rows = replace(release_config.figures[0], catalog_prior=str(mix))
     found = evaluate(made, rows, tmp_path / "measured")["audio_only"]
     plain = load_model(made)
-    heard = hear(plain, rows.rows(["en", "fr", "ja"]), Hearer(plain, bf16=False))
-    served = answer(under_prior(plain, str(mix)), heard)["audio_only"]
+    inputs = read_inputs(plain, rows.rows(["en", "fr", "ja"]), FeatureExtractor(plain.audio), Progress())
+    served = answer(under_prior(plain, str(mix)), inputs)["audio_only"]
     assert found.ece == pytest.approx(expected_calibration_error(served.labels, served.probabilities), abs=1e-4)
     assert found.recall["ja"] == 1
-    own = answer(plain, heard)["audio_only"]
+    own = answer(plain, inputs)["audio_only"]
     assert not np.allclose(own.probabilities, served.probabilities, atol=0.05), "the mix says something"
     written = json.loads((tmp_path / "measured/evaluation.json").read_text(encoding="utf-8"))
     assert written["catalog_prior"] == str(mix)
@@ -148,35 +146,36 @@ def test_rows_of_another_class_mix_are_measured_as_they_would_be_served(
         evaluate(made, replace(rows, catalog_prior="unifrom"), tmp_path / "measured")
 
 
-def test_what_was_published_is_never_overwritten(release_config: ReleaseConfig, made: Path) -> None:
+def test_what_was_published_is_never_overwritten(draft: Draft, release_config: ReleaseConfig, made: Path) -> None:
     before = (made / "weights.safetensors").read_bytes()
     with pytest.raises(ReleaseError, match="releases never change"):
-        make_release(release_config)
+        make_release(draft, release_config)
     assert (made / "weights.safetensors").read_bytes() == before
 
 
-def test_a_failed_making_leaves_nothing_behind(release_config: ReleaseConfig, tmp_path: Path) -> None:
-    broken = replace(
-        release_config,
-        store=tmp_path / "store",
-        calibration=[replace(release_config.calibration[0], splits=("nowhere",))],
-    )
+def test_a_failed_making_leaves_nothing_behind(draft: Draft, release_config: ReleaseConfig, tmp_path: Path) -> None:
+    nowhere = replace(release_config.calibration[0], splits=("nowhere",))
     with pytest.raises(CorpusError, match="no rows of split nowhere"):
-        make_release(broken)
+        make_release(draft, replace(release_config, store=tmp_path / "store", calibration=[nowhere]))
     assert not list((tmp_path / "store").rglob("*")) if (tmp_path / "store").exists() else True
 
 
-def test_a_checkpoint_of_another_variant_is_refused(release_config: ReleaseConfig) -> None:
-    with pytest.raises(CheckpointError, match="variant 'atdr', expected 'ao'; say --variant atdr"):
-        make_release(replace(release_config, release="2", variant="ao"))
+def test_a_recipe_may_calibrate_itself(draft: Draft, release_config: ReleaseConfig, tmp_path: Path) -> None:
+    thresholds = draft.manifest.thresholds.model_copy(update={"both": 0.25})
+    own = replace(draft, calibrated=True, manifest=draft.manifest.model_copy(update={"thresholds": thresholds}))
+    folder = make_release(replace(own, notes={"How it stops": "Never."}), replace(release_config, store=tmp_path / "store"))
+    assert load_model(folder).manifest.thresholds == thresholds
+    text = (folder / "CARD.md").read_text(encoding="utf-8")
+    assert "## How it stops\n\nNever." in text
+    assert "## When it answers" not in text
 
 
-def test_a_checkpoint_with_nan_is_refused(release_config: ReleaseConfig, tmp_path: Path) -> None:
-    stored = checkpoint.load(release_config.checkpoint)
+def test_a_checkpoint_with_nan_is_refused(best: Path, tmp_path: Path) -> None:
+    stored = checkpoint.load(best)
     stored["network"]["g.0.0.weight"][0, 0] = float("nan")
     checkpoint.save(tmp_path / "nan.pt", stored)
-    with pytest.raises(ReleaseError, match=r"'g\.0\.0\.weight' holds NaN"):
-        make_release(replace(release_config, release="2", checkpoint=tmp_path / "nan.pt"))
+    with pytest.raises(CheckpointError, match=r"'g\.0\.0\.weight' holds NaN"):
+        draft_of(tmp_path / "nan.pt")
 
 
 def test_changed_weights_are_refused(copy: Path) -> None:
@@ -222,7 +221,9 @@ def test_a_release_without_a_card_is_refused(copy: Path) -> None:
 
 
 def test_evaluate_writes_json_and_markdown(made: Path, release_config: ReleaseConfig, tmp_path: Path) -> None:
-    evaluation = evaluate(made, release_config.figures[0], tmp_path / "out")
+    cache = Options(cache=tmp_path / "cache")
+    evaluation = evaluate(made, release_config.figures[0], tmp_path / "out", cache)
+    assert evaluate(made, release_config.figures[0], tmp_path / "out", cache) == evaluation
     assert {mode: case.rows for mode, case in evaluation.items()} == {"both": 6, "audio_only": 6, "text_only": 6}
     said = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
     assert said["cases"]["both"]["accuracy"] == pytest.approx(evaluation["both"].accuracy)

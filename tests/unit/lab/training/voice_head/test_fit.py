@@ -10,7 +10,7 @@ import pytest
 
 from app.domain import FloatArray
 from app.families.lrid_voice.identify import VoiceHead
-from app.lab.training.errors import TrainingError
+from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import NOTHING, Songs, group_folds, planned, read_heard
 from app.lab.training.voice_head.fit import FittedHead, Listener, ReaderFacts, fit_head
 from app.lab.training.voice_head.joint import Listened, fit_threshold, listen

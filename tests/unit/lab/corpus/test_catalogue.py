@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 
 from app.domain import Metadata
-from app.lab.training.corpus import (
-    Row,
-    check_artists,
-    class_mix,
-    classes_of_domains,
-    count,
-    read_manifest,
-    row_probabilities,
-    select,
-)
-from app.lab.training.errors import CorpusError
+from app.lab.corpus.catalogue import Row, read_catalogue
+from app.lab.corpus.check import refuse_leaks
+from app.lab.errors import CorpusError
+from app.lab.training.sampling import class_mix, count, row_probabilities
 
 CODES = ["en", "fr", "ja"]
 
@@ -28,7 +21,7 @@ def write(path: Path, text: str) -> Path:
 
 def test_rows_of_a_tsv_keep_quotes_and_resolve_paths(tmp_path: Path) -> None:
     manifest = write(tmp_path / "m.tsv", 'path\ttitle\tlabel\tsplit\na/b.wav\tsay "hi\ten\tvalid\n\tOui\tfr\t\n')
-    first, second = read_manifest(manifest, CODES)
+    first, second = read_catalogue(manifest, CODES)
     assert first == Row(2, tmp_path / "a/b.wav", Metadata(title='say "hi'), 0, "valid", "")
     assert second.path is None
     assert second.split == "train"
@@ -37,14 +30,14 @@ def test_rows_of_a_tsv_keep_quotes_and_resolve_paths(tmp_path: Path) -> None:
 
 def test_a_csv_may_say_language_and_quote_commas(tmp_path: Path) -> None:
     manifest = write(tmp_path / "m.csv", 'artist,title,language\n"Earth, Wind",x,ja\n')
-    (row,) = read_manifest(manifest, CODES)
+    (row,) = read_catalogue(manifest, CODES)
     assert row.metadata.artist == "Earth, Wind"
     assert row.label == 2
 
 
 def test_strengths_can_be_left_out(tmp_path: Path) -> None:
     manifest = write(tmp_path / "m.csv", "title,label,strength\na,en,strong\nb,ja,script\n")
-    assert [row.line for row in read_manifest(manifest, CODES, exclude_strength=("script",))] == [2]
+    assert [row.line for row in read_catalogue(manifest, CODES, exclude_strength=("script",))] == [2]
 
 
 @pytest.mark.parametrize(
@@ -60,34 +53,29 @@ def test_strengths_can_be_left_out(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(CorpusError, match=says):
-        read_manifest(write(tmp_path / "m.csv", text), CODES)
+        read_catalogue(write(tmp_path / "m.csv", text), CODES)
 
 
 def test_a_missing_or_binary_manifest_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"none\.csv cannot be read"):
-        read_manifest(tmp_path / "none.csv", CODES)
+        read_catalogue(tmp_path / "none.csv", CODES)
     (tmp_path / "b.csv").write_bytes(b"title,label\n\xff\xfe\xfa,en\n")
     with pytest.raises(CorpusError, match="cannot be read"):
-        read_manifest(tmp_path / "b.csv", CODES)
+        read_catalogue(tmp_path / "b.csv", CODES)
 
 
 def test_an_artist_in_two_splits_is_refused(tmp_path: Path) -> None:
-    manifest = write(tmp_path / "m.csv", "artist,label,split\nAbba,en,train\nabba ,en,valid\n")
+    manifest = write(tmp_path / "m.csv", "artist,title,label,split\nAbba,One,en,train\nabba ,Two,en,valid\n")
     with pytest.raises(CorpusError, match=r"line 3: artist 'abba .* on line 2"):
-        check_artists(read_manifest(manifest, CODES))
+        refuse_leaks(read_catalogue(manifest, CODES), CODES)
 
 
-def test_select_tells_audio_from_metadata_only(tmp_path: Path) -> None:
-    rows = read_manifest(write(tmp_path / "m.csv", "path,title,label\na.wav,x,en\n,y,fr\n"), CODES)
-    assert [row.line for row in select(rows, "train", audio=True)] == [2]
-    assert [row.line for row in select(rows, "train", audio=False)] == [3]
-
-
-def test_rows_compete_among_the_classes_of_their_domain(tmp_path: Path) -> None:
-    text = "title,label,domain\na,en,human\nb,en,\nc,fr,\nd,ja,synthetic\ne,fr,human\n"
-    rows = read_manifest(write(tmp_path / "m.csv", text), ["en", "fr", "ja"])
-    expected = [[1, 1, 0], [1, 1, 1], [1, 1, 1], [0, 0, 1], [1, 1, 0]]
-    np.testing.assert_array_equal(classes_of_domains(rows, 3), np.array(expected, bool))
+def test_languages_that_are_no_class_may_count_as_the_rest(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", "title,label\na,en\nb,zh\nc,oops!\n")
+    with pytest.raises(CorpusError, match="line 4: unknown label 'oops!'"):
+        read_catalogue(path, [*CODES, "others"], rest="others")
+    path = write(tmp_path / "m.csv", "title,label\na,en\nb,zh\n")
+    assert [row.label for row in read_catalogue(path, [*CODES, "others"], rest="others")] == [0, 3]
 
 
 def test_class_mix_goes_from_natural_to_uniform() -> None:
@@ -99,7 +87,7 @@ def test_class_mix_goes_from_natural_to_uniform() -> None:
 
 def test_rows_are_drawn_by_class_then_by_weight(tmp_path: Path) -> None:
     text = "title,label,strength\na,en,strong\nb,en,weak-x\nc,fr,strong\n"
-    rows = read_manifest(write(tmp_path / "m.csv", text), CODES)
+    rows = read_catalogue(write(tmp_path / "m.csv", text), CODES)
     mix = class_mix(count(rows, 3), 0.0)
     drawn = row_probabilities(rows, mix, lambda row: 0.5 if row.strength.startswith("weak") else 1.0)
     np.testing.assert_allclose(drawn, [1 / 3, 1 / 6, 1 / 2])

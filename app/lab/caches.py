@@ -1,4 +1,4 @@
-"""What is computed once for a corpus and kept on disk: decoded audio or spectrograms, and text vectors. May be deleted.
+"""What is computed once for a corpus and kept on disk: decoded audio, features, and text vectors. May be deleted.
 
 Audio is one flat file of numbers and an index with one JSON line a clip. A line is written after its numbers, so a killed
 run or a full disk loses at most the clip that was being decoded; what was begun and not finished is cut off the next time.
@@ -17,21 +17,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from app.audio.windows import fit_window
+from app.audio.decode import load_recording
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.domain import FloatArray, Metadata
-from app.families.lrid_net.config import ListenConfig
-from app.families.lrid_net.listen import LogMel
+from app.errors import LridError
 from app.families.lrid_net.read import LangdetectReader
-from app.lab.training.corpus import Row
-from app.lab.training.errors import CorpusError
+from app.lab.corpus.catalogue import Row
+from app.lab.errors import CorpusError
+from app.lab.progress import Advance
 
-Progress = Callable[[int], None]  # called with how many items have just been done
-Decode = Callable[[Path], FloatArray]  # file → mono float32 samples at the network's rate
+Decode = Callable[[Path], FloatArray]  # file → what is kept of it, such as mono float32 samples
 FULL_SCALE = 32_767  # int16
 CHECK = "`lrid corpus check` names all such rows; what was decoded so far is kept"
-UNCLIPPED_DB = 1e4  # no spectrogram has such a range
+LIMITS = DecodeLimits(max_audio_seconds=3600.0, silence_dbfs=-60.0)
+MAX_WINDOWS = 8  # of a long recording, as serving spreads them over the track
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class FlatCache:
             return np.zeros((0, self._width), self._dtype)
         return np.memmap(self._data_path, self._dtype, mode="r", shape=(units, self._width))
 
-    def _add(self, rows: Sequence[Row], make: Callable[[Row], npt.NDArray[Any]], progress: Progress) -> None:
+    def _add(self, rows: Sequence[Row], make: Callable[[Row], npt.NDArray[Any]], progress: Advance) -> None:
         """Makes what is missing or whose file has changed. Raises CorpusError."""
         try:
             with self._data_path.open("ab") as data, self._index_path.open("ab") as index:
@@ -131,9 +131,9 @@ class Waveforms(FlatCache):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "samples.i16", np.int16)
 
-    def add(self, rows: Sequence[Row], decode: Decode, progress: Progress = lambda n: None) -> None:
+    def add(self, rows: Sequence[Row], decode: Decode, progress: Advance = lambda n: None) -> None:
         """Decodes what is missing or has changed. Raises CorpusError naming the row whose audio is missing or broken."""
-        self._add(rows, lambda row: (np.clip(_decode(row, decode), -1, 1) * FULL_SCALE)[:, None], progress)
+        self._add(rows, lambda row: (np.clip(made(row, decode), -1, 1) * FULL_SCALE)[:, None], progress)
 
     def length(self, row: Row) -> int:
         """Samples of a row's clip."""
@@ -144,34 +144,37 @@ class Waveforms(FlatCache):
         return self._read(row, start, length)[:, 0].astype(np.float32) * np.float32(1 / FULL_SCALE)
 
 
-class Spectrograms(FlatCache):
-    """Log-mel spectrograms of whole clips by path, float16 dB, not yet clipped to a window's own range.
+class Features(FlatCache):
+    """What a listener makes of a file's windows, in plan order; no rows for a file that is silent."""
 
-    Frames do not overlap a clip's ends, so a stretch of frames is what the front end makes of that stretch of samples. A
-    clip shorter than `least_samples` is repeated until it has as many, as served.
-    """
+    def __init__(self, folder: Path, n_features: int) -> None:
+        super().__init__(folder, "features.f32", np.float32, n_features)
 
-    def __init__(self, folder: Path, listen: ListenConfig, least_samples: int) -> None:
-        super().__init__(folder, "decibels.f16", np.float16, listen.mel_bands)
-        self._least = least_samples
-        self._log_mel = LogMel(listen.model_copy(update={"dynamic_range_db": UNCLIPPED_DB}))
+    def add(self, rows: Sequence[Row], listen: Decode, progress: Advance = lambda n: None) -> None:
+        """As `Waveforms.add`; `listen`: file → (n_windows, n_features)."""
+        self._add(rows, lambda row: made(row, listen), progress)
 
-    def add(self, rows: Sequence[Row], decode: Decode, progress: Progress = lambda n: None) -> None:
-        """As `Waveforms.add`."""
-        self._add(rows, lambda row: self._spectrogram(_decode(row, decode)), progress)
+    def read(self, row: Row) -> FloatArray:
+        """(n_windows, n_features) of a row's file."""
+        return np.array(self._read(row, 0, None))
 
-    def _spectrogram(self, samples: FloatArray) -> FloatArray:
-        fitted = fit_window(samples, max(len(samples), self._least))
-        with torch.inference_mode():
-            return self._log_mel(torch.from_numpy(np.ascontiguousarray(fitted))[None])[0].T.numpy()  # type: ignore[no-any-return]
 
-    def frames(self, row: Row) -> int:
-        """Of a row's clip."""
-        return self._length(row)
+class Decoder:
+    """File → the sounding part of a track as serving decodes it: one stretch, or windows spread over a long one."""
 
-    def read(self, row: Row, start: int, length: int) -> FloatArray:
-        """(mel_bands, length) float32 dB from frame `start` on."""
-        return self._read(row, start, length).T.astype(np.float32)
+    def __init__(self, spec: WindowSpec, max_windows: int = MAX_WINDOWS) -> None:
+        self._request = WindowRequest(spec, max_windows)
+
+    def __call__(self, path: Path) -> FloatArray:
+        """(n,) mono float32. Raises AudioError, and CorpusError when all of it is silent."""
+        windows = load_recording(path, self._request, LIMITS).windows
+        if not windows:
+            raise CorpusError("it is silent")
+        rate = self._request.spec.sample_rate_hz
+        samples = np.concatenate([window.samples[: max(1, round(window.seconds * rate))] for window in windows])
+        if not np.isfinite(samples).all():
+            raise CorpusError("it holds samples that are not finite")
+        return samples
 
 
 def _key(row: Row) -> str:
@@ -190,17 +193,15 @@ def _stamp(row: Row) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _decode(row: Row, decode: Decode) -> FloatArray:
+def made(row: Row, make: Decode) -> FloatArray:
+    """What `make` makes of a row's file. Raises CorpusError naming the row."""
     assert row.path is not None
     try:
-        samples = decode(row.path)
-    except Exception as error:
+        return make(row.path)
+    except (OSError, ValueError, LridError, CorpusError) as error:
         raise CorpusError(
             f"line {row.line}: {row.path} cannot be decoded ({error}); repair or drop the row. {CHECK}"
         ) from error
-    if not len(samples) or not np.isfinite(samples).all():
-        raise CorpusError(f"line {row.line}: {row.path} holds no finite samples; repair or drop the row")
-    return samples
 
 
 class TextVectors:
@@ -216,7 +217,7 @@ class TextVectors:
                 keys, vectors = stored["keys"], stored["vectors"]
             self._vectors = {bytes(key): vector for key, vector in zip(keys, vectors, strict=True)}
 
-    def __call__(self, texts: Iterable[Metadata], progress: Progress = lambda n: None) -> FloatArray:
+    def __call__(self, texts: Iterable[Metadata], progress: Advance = lambda n: None) -> FloatArray:
         """(n, 56) float32, one row a text; zeros (missing) for metadata without any field."""
         rows, before = [], len(self._vectors)
         for metadata in texts:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from app.families.lrid_net.network import LridNet, ModalityDropout
-from app.lab.training.config import VARIANTS, TrainConfig
-from app.lab.training.train import build
+from app.lab.training.recipes.lrid_net import VARIANTS, LridNetConfig, LridNetRecipe
 
 
 def test_items_are_dropped_whole_and_kept_unscaled() -> None:
@@ -37,9 +36,9 @@ def test_rates_out_of_range_are_refused(rate: float) -> None:
         ModalityDropout(rate)
 
 
-def test_audio_and_text_are_drawn_independently(config: TrainConfig) -> None:
+def test_audio_and_text_are_drawn_independently(config: LridNetConfig) -> None:
     torch.manual_seed(2)
-    network = build(config).train()
+    network = LridNetRecipe(config).build().train()
     ones = torch.ones(20_000, 1)
     no_audio, no_text = network.drop_audio(ones) == 0, network.drop_text(ones) == 0
     both = (no_audio & no_text).float().mean().item()
@@ -47,10 +46,8 @@ def test_audio_and_text_are_drawn_independently(config: TrainConfig) -> None:
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
-def test_variants_drop_what_their_names_say(config: TrainConfig, variant: str) -> None:
-    from dataclasses import replace
-
-    network: LridNet = build(replace(config, variant=variant))
+def test_variants_drop_what_their_names_say(config: LridNetConfig, variant: str) -> None:
+    network: LridNet = LridNetRecipe(config.model_copy(update={"variant": variant})).build()
     assert (network.drop_audio.rate, network.drop_text.rate) == {
         "main": (0.0, 0.0),
         "adr": (0.2, 0.0),

@@ -1,4 +1,4 @@
-"""Rows of a manifest as training draws them. What a manifest is stands in `app.lab.corpus.manifest`."""
+"""How often rows are drawn."""
 
 from __future__ import annotations
 
@@ -7,27 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from app.lab.corpus.manifest import Row, check_artists, read_manifest
-
-__all__ = ["Row", "check_artists", "class_mix", "count", "read_manifest", "row_probabilities", "select"]
-
-
-def select(rows: Sequence[Row], split: str, *, audio: bool) -> list[Row]:
-    """Rows of a split that have audio, or those that have none."""
-    return [row for row in rows if row.split == split and (row.path is not None) == audio]
+from app.lab.corpus.catalogue import Row
 
 
 def count(rows: Sequence[Row], n_classes: int) -> npt.NDArray[np.int64]:
     """(n_classes,) rows of each class."""
     return np.bincount([row.label for row in rows], minlength=n_classes)
-
-
-def classes_of_domains(rows: Sequence[Row], n_classes: int) -> npt.NDArray[np.bool_]:
-    """(n_rows, n_classes): the classes that the domain of each row has among `rows`; all where no domain is named."""
-    has: dict[str, npt.NDArray[np.bool_]] = {"": np.ones(n_classes, bool)}
-    for row in rows:
-        has.setdefault(row.domain, np.zeros(n_classes, bool))[row.label] = True
-    return np.stack([has[row.domain] for row in rows]) if rows else np.ones((0, n_classes), bool)
 
 
 def class_mix(counts: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float64]:
@@ -37,7 +22,7 @@ def class_mix(counts: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.flo
 
 
 def row_probabilities(
-    rows: Sequence[Row], mix: npt.NDArray[np.float64], weight: Callable[[Row], float]
+    rows: Sequence[Row], mix: npt.NDArray[np.float64], weight: Callable[[Row], float] = lambda row: 1.0
 ) -> npt.NDArray[np.float64]:
     """(n_rows,) such that each class is drawn as `mix` says and, inside a class, rows are drawn by `weight`."""
     labels = np.array([row.label for row in rows])

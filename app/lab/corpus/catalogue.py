@@ -1,37 +1,36 @@
-"""A manifest: one row a track, with any of audio, artist, album and title, and its language.
+"""A catalogue: one row per track, with any of audio, artist, album and title, and its language.
 
-CSV, TSV or Parquet (told by the suffix). Columns: `label` or `language`; any of `path` (relative to the manifest),
-`artist`, `album`, `title`; optionally `split` (train, valid, test; default train), `strength` (how the label came about,
-free text) and `domain` (a kind of audio that not every class has, such as `human` beside `synthetic`: in training its rows
-compete only among the classes it has, so that the kind itself tells no language). Other columns are ignored. In a TSV a
-quote is a sign like any other; in a CSV cells may be quoted.
+CSV, TSV or Parquet (told by the suffix). Columns: `label` or `language`; any of `path` (relative to the catalogue),
+`artist`, `album`, `title`; optionally `split` (train, valid, test; default train) and `strength` (how the label came about,
+free text). Other columns are ignored. In a TSV quotes have no special meaning; in a CSV cells may be quoted.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.domain import METADATA_FIELDS, Metadata
-from app.lab.corpus.errors import CorpusError
 from app.lab.corpus.tables import Table, read_table
+from app.lab.errors import CorpusError
 
 SPLITS = ("train", "valid", "test")
+LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 LABEL_COLUMNS = ("label", "language")  # the first that a row fills
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One track of a manifest."""
+    """One track of a catalogue."""
 
     line: int  # in the file, whose header is line 1; in a Parquet file the number of the row, from 1
     path: Path | None  # of the audio
     metadata: Metadata
     label: int  # index among the labels it was read with
     split: str
-    strength: str  # "" when the manifest does not say
-    domain: str = ""  # the same
+    strength: str  # "" when the catalogue does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +46,36 @@ class Finding:
         return f"{self.where}: {self.what}. {self.remedy}"
 
 
-def read_manifest(path: Path, codes: Sequence[str], *, exclude_strength: Collection[str] = ()) -> list[Row]:
-    """Rows in file order. Raises CorpusError naming the first row that cannot be used, and the remedy."""
+def read_catalogue(
+    path: Path, codes: Sequence[str], *, exclude_strength: Collection[str] = (), rest: str | None = None
+) -> list[Row]:
+    """Rows in file order; language codes that are not in `codes` count as `rest`, if given.
+
+    Raises CorpusError naming the first row that cannot be used, and the remedy.
+    """
     rows = []
-    for row in parse(path, read_table(path), codes):
+    for row in parse(path, read_table(path), codes, rest):
         if isinstance(row, Finding):
             raise CorpusError(f"{path.name}, {row}")
         if row.strength not in exclude_strength:
             rows.append(row)
     if not rows:
-        raise CorpusError(f"{path} holds no rows; a manifest needs a header and one row a track")
+        raise CorpusError(f"{path} holds no rows; a catalogue needs a header and one row a track")
     return rows
 
 
-def parse(path: Path, table: Table, codes: Sequence[str]) -> Iterator[Row | Finding]:
-    """Each record of the manifest at `path` as a row, or what is wrong with it. Raises CorpusError about its columns."""
+def parse(path: Path, table: Table, codes: Sequence[str], rest: str | None = None) -> Iterator[Row | Finding]:
+    """Each record of the catalogue at `path` as a row, or what is wrong with it. Raises CorpusError about its columns."""
     check_columns(path, set(table.columns))
     index = {code: i for i, code in enumerate(codes)}
     for line, record in table.records:
-        yield _row(path.parent, f"{table.unit} {line}", line, record, index)
+        unknown = label_of(record) not in index and LANGUAGE_CODE.fullmatch(label_of(record))
+        counted = record | {LABEL_COLUMNS[0]: rest} if rest and unknown else record
+        yield _row(path.parent, f"{table.unit} {line}", line, counted, index)
 
 
 def check_columns(path: Path, columns: set[str]) -> None:
-    """Raises CorpusError unless a manifest can be made of them."""
+    """Raises CorpusError unless a catalogue can be made of them."""
     if not columns & set(LABEL_COLUMNS):
         raise CorpusError(f"{path}: no column 'label' or 'language'; found {sorted(columns)}")
     if not columns & {"path", *METADATA_FIELDS}:
@@ -94,19 +100,13 @@ def _row(folder: Path, where: str, line: int, record: dict[str, str], index: dic
         return Finding("unknown_label", where, f"unknown label {code!r}" if code else "no label", remedy)
     if split not in SPLITS:
         return Finding("unknown_split", where, f"split is {split!r}", f"Write one of {', '.join(SPLITS)}")
-    strength, domain = (record.get(name, "").strip() for name in ("strength", "domain"))
-    return Row(line, folder / given if given else None, metadata, index[code], split, strength, domain)
+    path = folder / given if given else None
+    return Row(line, path, metadata, index[code], split, record.get("strength", "").strip())
 
 
 def artist_key(artist: str | None) -> str:
     """Spellings of one artist have one key; "" stands for none."""
     return " ".join((artist or "").split()).casefold()
-
-
-def check_artists(rows: Sequence[Row]) -> None:
-    """Raises CorpusError if an artist stands in two splits (paper §4.1: every artist in one side only)."""
-    for finding in artists_in_two_splits(rows):
-        raise CorpusError(str(finding))
 
 
 def artists_in_two_splits(rows: Sequence[Row], unit: str = "line") -> Iterator[Finding]:

@@ -1,0 +1,40 @@
+"""What the commands share: settings from options, options of the same name, errors as messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from app.settings import Settings
+
+Model = Annotated[str | None, typer.Option(help="Release to use, `family/release`. Default: LRID_MODEL.")]
+Device = Annotated[str | None, typer.Option(help="`auto` (CUDA where there is one), `cpu` or `cuda`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Store = Annotated[Path | None, typer.Option(help="Model store. \\[default: LRID_MODEL_STORE]")]
+Catalogue = Annotated[
+    Path, typer.Argument(help="CSV, TSV or Parquet with any of path, artist, album, title, language (or label), split.")
+]
+
+
+def fail(code: str, detail: str, remedy: str = "") -> NoReturn:
+    """Say what happened and what to do; ends with exit code 1."""
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[bold red]{code}[/]: ", end="")
+    console.print(detail, markup=False)
+    if remedy:
+        console.print(f"  {remedy}", markup=False)
+    raise SystemExit(1)
+
+
+def make_settings(**given: Any) -> Settings:
+    """Settings from the environment, with the options that were given on the command line on top."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = f"{first['loc'][0]}: " if first["loc"] else ""
+        raise typer.BadParameter(f"{place}{first['msg']}") from None

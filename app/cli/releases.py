@@ -1,0 +1,90 @@
+"""`lrid releases`: what is in the model store, whether it is sound, and a new one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from app.cli.common import AsJson, Store, make_settings
+from app.cli.progress import Bars
+from app.errors import LridError
+
+releases = typer.Typer(no_args_is_help=True, help="The releases in the model store.")
+
+
+@releases.command("list")
+def list_command(as_json: AsJson = False) -> None:
+    """What is in the model store. With --json one manifest a line."""
+    from app.families.store import list_releases, read_manifest, release_folder
+
+    settings = make_settings()
+    table = Table("release", "created", "classes", "sha256", "served by default")
+    for name in list_releases(settings.model_store):
+        try:
+            manifest = read_manifest(release_folder(settings.model_store, name))
+        except LridError as error:
+            table.add_row(name, "[red]refused[/]", "", "", escape(error.detail))
+            if as_json:
+                typer.echo(json.dumps({"release": name, "refused": error.detail}, ensure_ascii=False))
+            continue
+        default = "yes" if name == settings.model else ""
+        table.add_row(name, manifest.created.isoformat(), str(len(manifest.labels)), manifest.sha256[:12], default)
+        if as_json:
+            typer.echo(json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False))
+    if not as_json:
+        Console().print(table)
+
+
+@releases.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="`family/release`; all of them when none is named.")] = None,
+) -> None:
+    """Check manifest, hash and weights, and replay golden.json. Exit code 1 if a release is refused."""
+    from app.families.store import list_releases
+    from app.serving.loading import load_release
+
+    settings = make_settings()
+    refused = 0
+    for name in names or list_releases(settings.model_store):
+        try:
+            load_release(settings.model_copy(update={"precision": "fp32", "device": "cpu"}), name)
+        except LridError as error:
+            refused += 1
+            typer.echo(f"{name}: refused: {error.detail}")
+        else:
+            typer.echo(f"{name}: good")
+    if refused:
+        raise SystemExit(1)
+
+
+@releases.command()
+def make(
+    checkpoint: Annotated[Path, typer.Argument(help="best.pt of a training.")],
+    release: Annotated[str, typer.Argument(help="Name of the new release, such as 2; releases never change.")],
+    calibration: Annotated[Path, typer.Option(help="Catalogue whose split=valid sets temperatures and thresholds.")],
+    data: Annotated[str, typer.Option(help="What it was trained on, in words, for the card.")],
+    limits: Annotated[str, typer.Option(help="What it does not know, in words, for the card.")] = "",
+    store: Store = None,
+) -> None:
+    """Make a release: weights, manifest, golden answers and card, calibrated and measured on split=valid."""
+    from app.lab.evaluation.answers import EvaluationSet
+    from app.lab.training.recipes import draft_of
+    from app.lab.training.release import ReleaseConfig, make_release
+
+    draft, settings = draft_of(checkpoint)
+    chosen = EvaluationSet("validation", "split=valid of the calibration catalogue", calibration, splits=("valid",))
+    config = ReleaseConfig(
+        store=store or make_settings().model_store,
+        release=release,
+        calibration=[chosen],
+        data=data,
+        limits=limits,
+        settings=settings,
+    )
+    typer.echo(f"{make_release(draft, config, Bars())}: made and verified")

@@ -1,0 +1,141 @@
+"""What a release answers to rows of a catalogue, in the paper's cases: all modalities, and each alone (§4.4).
+
+Audio goes the way of a request: the same decoding, the same windows, one after the other until the release is sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain import AUDIO, NOTHING_SUNG, FloatArray, Mode, Scores, Track
+from app.families.contract import Model, mode_name
+from app.families.tasks import View
+from app.lab.corpus.catalogue import Row, read_catalogue
+from app.lab.errors import CorpusError
+from app.lab.features import FeatureExtractor
+from app.lab.labels import PAPER_LABELS
+from app.lab.progress import Progress
+
+UNDECIDED, UNSUNG, SEVERAL = -1, -2, -3  # decisions that are no class: und, zxx, mul; UNSUNG is a label too
+REST = "others"  # the class of all languages that are no class
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """Rows to measure a release on."""
+
+    name: str
+    note: str  # what the rows are, for people: real or synthetic, which split
+    catalogue: Path
+    splits: Collection[str] = ("test",)
+    exclude_strength: Collection[str] = ()
+    catalog_prior: str = "training"  # class mix that answers are corrected to, as LRID_CATALOG_PRIOR has it
+    all_windows: bool = False  # listen to every window, as for a timeline, where the release would stop when sure
+
+    def rows(self, codes: Sequence[str]) -> list[Row]:
+        """Rows whose label is a class, or `zxx` (label len(codes)); other languages count as `others` where there is one.
+
+        Raises CorpusError if there are none.
+        """
+        rest = REST if REST in codes else None
+        rows = read_catalogue(self.catalogue, [*codes, NOTHING_SUNG], exclude_strength=self.exclude_strength, rest=rest)
+        rows = [row for row in rows if row.split in self.splits]
+        if not rows:
+            raise CorpusError(f"set {self.name!r}: {self.catalogue} has no rows of split {', '.join(self.splits)}")
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """A row as the release sees it."""
+
+    label: int  # a class, or UNSUNG
+    features: Mapping[str, FloatArray]  # by modality; audio as (n_windows, n_features)
+    informative: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a release says about n rows that have what a case needs."""
+
+    labels: npt.NDArray[np.int64]  # (n,) classes, or UNSUNG
+    probabilities: FloatArray  # (n, n_classes)
+    decisions: npt.NDArray[np.int64]  # (n,) classes, or UNDECIDED, UNSUNG, SEVERAL
+    windows: npt.NDArray[np.int64]  # (n,) that were listened to
+
+
+def read_inputs(model: Model, rows: Sequence[Row], extractor: FeatureExtractor | None, progress: Progress) -> list[Inputs]:
+    """Every row listened to, where there is an extractor, and read. Raises CorpusError for audio that cannot be read."""
+    n_classes = len(model.manifest.labels)
+    heard_rows = [row for row in rows if row.path is not None and extractor is not None]
+    heard = dict(zip(map(id, heard_rows), extractor.rows(heard_rows, progress) if extractor else [], strict=True))
+    found = []
+    for row in rows:
+        readings = {name: branch.read(Track(None, row.metadata)) for name, branch in model.inputs.items()}
+        features = {name: reading.vector for name, reading in readings.items() if reading is not None}
+        informative = {name for name, reading in readings.items() if reading is not None and reading.informative}
+        if len(windows := heard.get(id(row), np.zeros((0, 1), np.float32))):
+            features[AUDIO] = windows
+            informative.add(AUDIO)
+        label = UNSUNG if row.label == n_classes else row.label
+        found.append(Inputs(label, features, frozenset(informative)))
+    return found
+
+
+def cases_of(model: Model) -> list[Mode]:
+    """All modalities together, then each alone."""
+    every = frozenset([*([AUDIO] if model.audio else []), *model.inputs])
+    return [every, *(frozenset({name}) for name in sorted(every))] if len(every) > 1 else [every]
+
+
+def answer(model: Model, inputs: Sequence[Inputs], *, all_windows: bool = False) -> dict[str, Answers]:
+    """By the name of the case: every row that has all its modalities."""
+    found = {}
+    for case in cases_of(model):
+        asked = [row for row in inputs if case <= row.features.keys()]
+        if asked:
+            found[mode_name(case)] = _answers(model, asked, case, all_windows)
+    return found
+
+
+def _answers(model: Model, asked: Sequence[Inputs], case: Mode, all_windows: bool) -> Answers:
+    number = {label.code: i for i, label in enumerate(model.manifest.labels)} | {"und": -1, NOTHING_SUNG: -2, "mul": -3}
+    scores = [score(model, row, case, all_windows) for row in asked]
+    modes = [row.informative & case or case for row in asked]
+    said = [model.task.answer(s, mode, View())["language"] for s, mode in zip(scores, modes, strict=True)]
+    return Answers(
+        np.array([row.label for row in asked], np.int64),
+        np.stack([s.probabilities for s in scores]),
+        np.array([number[language] for language in said], np.int64),
+        np.array([len(s.windows) for s in scores], np.int64),
+    )
+
+
+def score(model: Model, row: Inputs, case: Mode, all_windows: bool = False) -> Scores:
+    """As served: one window after the other until the release says `enough`, if it stops early at all."""
+    features = {name: value for name, value in row.features.items() if name in case}
+    mode = row.informative & case
+    windows = features.get(AUDIO)
+    if windows is not None and model.audio is not None and model.audio.first_windows is not None and not all_windows:
+        for n in range(1, len(windows)):
+            scores = model.combine(features | {AUDIO: windows[:n]}, mode)
+            if scores.enough:
+                return scores
+    return model.combine(features, mode)
+
+
+PAPER_CODES = tuple(label.code for label in PAPER_LABELS)
+
+
+def viewed(answers: Answers, codes: Sequence[str], kept: Sequence[str] = PAPER_CODES) -> Answers:
+    """The same answers as if only the classes `kept` had been asked for: all others are summed as `others`."""
+    place = np.array([kept.index(code) if code in kept else kept.index(REST) for code in codes])
+    probabilities = np.zeros((len(answers.labels), len(kept)), np.float32)
+    np.add.at(probabilities.T, place, answers.probabilities.T)
+    place_of = np.concatenate([place, [SEVERAL, UNSUNG, UNDECIDED]])  # negative numbers index from the end
+    return Answers(place_of[answers.labels], probabilities, place_of[answers.decisions], answers.windows)

@@ -1,0 +1,65 @@
+"""Files → features, by the listener of a release: for evaluation, calibration, and training on a finished listener."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from app.audio.decode import load_recording
+from app.audio.spec import WindowRequest
+from app.domain import FloatArray
+from app.families.contract import AudioBranch, Target
+from app.lab.caches import LIMITS, MAX_WINDOWS, Features, made
+from app.lab.corpus.catalogue import Row
+from app.lab.progress import Progress
+
+WINDOWS_AT_ONCE = 8
+
+
+class FeatureExtractor:
+    """Listens to windows in batches, and keeps what it made of each file."""
+
+    def __init__(
+        self, branch: AudioBranch, target: Target | None = None, max_windows: int = MAX_WINDOWS, cache: Path | None = None
+    ) -> None:
+        """`cache`: a folder for one listener's features, such as `cache_folder` names; None: nothing is kept."""
+        self._target = target or Target("cpu", "fp32", threads=torch.get_num_threads())
+        self._listen = branch.listener.prepare(self._target)
+        self._n_features = branch.listener.n_features
+        self._request = WindowRequest(branch.window, branch.most_windows or max_windows)
+        self._cache = None if cache is None else Features(cache, self._n_features)
+
+    def windows(self, windows: Sequence[FloatArray]) -> FloatArray:
+        """n windows, each (window_samples,) → (n, n_features)."""
+        parts = [np.zeros((0, self._n_features), np.float32)]
+        for i in range(0, len(windows), WINDOWS_AT_ONCE):
+            samples = torch.from_numpy(np.stack(windows[i : i + WINDOWS_AT_ONCE])).to(self._target.device)
+            with torch.inference_mode():
+                parts.append(self._listen(samples).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def file(self, path: Path) -> FloatArray:
+        """(n_windows, n_features) in plan order; no rows if it is silent. Raises AudioError, OSError."""
+        return self.windows([window.samples for window in load_recording(path, self._request, LIMITS).windows])
+
+    def rows(self, rows: Sequence[Row], progress: Progress) -> list[FloatArray]:
+        """(n_windows, n_features) of each row's audio. Raises CorpusError naming the row that cannot be decoded."""
+        with progress.counting("listening", len(rows)) as advance:
+            if self._cache is not None:
+                self._cache.add(rows, self.file, advance)
+                return [self._cache.read(row) for row in rows]
+            found = []
+            for row in rows:
+                found.append(made(row, self.file))
+                advance(1)
+            return found
+
+
+def cache_folder(folder: Path, branch: AudioBranch, weights_sha256: str, max_windows: int = MAX_WINDOWS) -> Path:
+    """Where the features of one listener are kept: another release, window or number of windows has another folder."""
+    told = f"{weights_sha256} {branch.window} {branch.most_windows or max_windows}"
+    return folder / f"features-{hashlib.sha256(told.encode()).hexdigest()[:12]}"

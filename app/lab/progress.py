@@ -1,0 +1,20 @@
+"""How long work tells what it is doing. `app.cli.progress` draws bars; this one stays quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int], None]  # called with how many items have just been done
+
+
+class Progress:
+    """Quiet; the base of those that are not."""
+
+    @contextmanager
+    def counting(self, what: str, total: int | None = None) -> Iterator[Advance]:
+        """A count of items up to `total`, if it is known."""
+        yield lambda n: None
+
+    def say(self, text: str) -> None:
+        """A line that stays."""

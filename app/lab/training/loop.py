@@ -1,0 +1,237 @@
+"""The training loop of every recipe. Read `train` from top to bottom.
+
+Every step draws from generators of its own, seeded by (seed, epoch, step). So `resume` needs no random states to go on to
+the same weights. Under torchrun each process takes every n-th batch, and gradients are averaged.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from app.lab.errors import CheckpointError, TrainingError
+from app.lab.progress import Progress
+from app.lab.training import checkpoint
+from app.lab.training.journal import Journal
+from app.lab.training.recipe import Recipe, TrainConfig
+
+AnyRecipe = Recipe[Any, Any]
+
+
+@dataclass
+class State:
+    """Where a training stands."""
+
+    epoch: int = 0  # the one being trained
+    step: int = 0  # done in this epoch
+    loss_sum: float = 0.0  # of those steps
+    best: float = math.inf  # validation loss
+    best_epoch: int = -1
+
+
+@dataclass
+class Run:
+    """One process of a training."""
+
+    recipe: AnyRecipe
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    full_rates: list[float]  # of the optimiser's groups
+    state: State
+    rank: int
+    size: int  # processes
+
+    @property
+    def steps(self) -> int:
+        """Of this process, per epoch."""
+        return int(max(1, self.recipe.steps_per_epoch // self.size))
+
+    def save(self, name: str) -> None:
+        """Raises CheckpointError, and TrainingError if weights are not finite."""
+        if self.rank == 0:
+            checkpoint.save(self.recipe.config.output / name, _as_dict(self))
+
+
+def train(recipe: AnyRecipe, progress: Progress | None = None) -> Path:
+    """Train until validation stops improving; returns the best checkpoint. Raises CorpusError, TrainingError."""
+    config: TrainConfig = recipe.config
+    if (config.output / "last.pt").exists() and not config.resume:
+        raise TrainingError(
+            f"{config.output}/last.pt exists: go on from it with --resume, or choose another --output; nothing was touched"
+        )
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with processes(config) as (rank, size):
+        progress = progress if progress and rank == 0 else Progress()
+        recipe.prepare(progress)
+        run = _begin(recipe, rank, size)
+        state = run.state
+        journal = Journal(config, state.epoch) if rank == 0 else None
+        loss_of = _shared(LossOf(recipe, run.network), size)
+
+        while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience_epochs:
+            _train_epoch(run, loss_of, progress)
+            scores = recipe.validate(run.network.eval()) if rank == 0 else {}
+            valid_loss = _of_first(scores.get("loss", 0.0), size, config)
+            if not math.isfinite(valid_loss):
+                raise _diverged(config, f"the validation loss became {valid_loss} in epoch {state.epoch}")
+            if journal:
+                rate = config.learning_rate * schedule(config, run.steps, state.epoch, 0)
+                progress.say(journal.add(state.epoch, rate, state.loss_sum / run.steps, scores))
+            better = valid_loss < state.best
+            if better:
+                state.best, state.best_epoch = valid_loss, state.epoch
+            state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
+            if better:  # best.pt first: a run killed in between repeats the epoch and finds the same
+                run.save("best.pt")
+            run.save("last.pt")
+        if journal:
+            journal.plot()
+    return config.output / "best.pt"
+
+
+def _begin(recipe: AnyRecipe, rank: int, size: int) -> Run:
+    """A new network, one with the weights of `init_from`, or with `resume` the state of last.pt."""
+    config: TrainConfig = recipe.config
+    torch.manual_seed(config.seed)
+    network = recipe.build()
+    if config.init_from and not config.resume:
+        checkpoint.load_weights(config.init_from, checkpoint.load(config.init_from, recipe.name), network)
+    network.to(config.torch_device)
+    optimiser = recipe.optimiser(network)
+    run = Run(recipe, network, optimiser, [group["lr"] for group in optimiser.param_groups], State(), rank, size)
+    if config.resume:
+        run.state = _go_on(run)
+    return run
+
+
+def _train_epoch(run: Run, loss_of: nn.Module, progress: Progress) -> None:
+    """The rest of an epoch, from `state.step` on."""
+    config: TrainConfig = run.recipe.config
+    state, saved = run.state, time.monotonic()
+    run.network.train()
+    own = islice(run.recipe.batches(state.epoch), run.rank, run.steps * run.size, run.size)
+    with progress.counting(f"epoch {state.epoch}", run.steps) as advance:
+        for step, batch in enumerate(own):
+            advance(1)
+            if step < state.step:
+                continue
+            rng = np.random.default_rng([config.seed, state.epoch, step, *([run.rank] if run.rank else [])])
+            torch.manual_seed(int(rng.integers(2**62)))
+            for group, full_rate in zip(run.optimiser.param_groups, run.full_rates, strict=True):
+                group["lr"] = full_rate * schedule(config, run.steps, state.epoch, step)
+            loss = loss_of(batch, rng)
+            if not torch.isfinite(loss):
+                raise _diverged(config, f"the loss became {loss.item()} in epoch {state.epoch}, step {step}")
+            run.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            run.optimiser.step()
+            state.loss_sum += loss.item()
+            state.step = step + 1
+            if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                run.save("last.pt")
+                saved = time.monotonic()
+
+
+def schedule(config: TrainConfig, steps: int, epoch: int, step: int) -> float:
+    """Of the full learning rate: linear warm-up, then constant, or a cosine that reaches zero with the last epoch."""
+    done = epoch * steps + step
+    share = min(1.0, (done + 1) / max(1, config.warmup_steps))
+    if config.schedule == "cosine":
+        share *= 0.5 * (1 + math.cos(math.pi * done / (config.epochs * steps)))
+    return share
+
+
+class LossOf(nn.Module):
+    """The network and its loss as one module, as DistributedDataParallel wants it."""
+
+    def __init__(self, recipe: AnyRecipe, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._recipe = recipe
+
+    def forward(self, batch: Any, rng: np.random.Generator) -> Tensor:
+        return self._recipe.loss(self.network, batch, rng)
+
+
+@contextmanager
+def processes(config: TrainConfig) -> Iterator[tuple[int, int]]:
+    """Rank and number of the processes that torchrun started: one for each GPU, or on the CPU over gloo; else (0, 1)."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield 0, 1
+        return
+    if config.torch_device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if config.torch_device.type == "cuda" else "gloo")
+    try:
+        yield distributed.get_rank(), size
+    finally:
+        distributed.destroy_process_group()
+
+
+def _shared(loss_of: nn.Module, size: int) -> nn.Module:
+    return loss_of if size == 1 else DistributedDataParallel(loss_of, find_unused_parameters=True)
+
+
+def _of_first(number: float, size: int, config: TrainConfig) -> float:
+    """The first process's number: what decides must be the same to the last digit everywhere."""
+    if size == 1:
+        return number
+    shared = torch.tensor([number], dtype=torch.float64, device=config.torch_device)
+    distributed.broadcast(shared, 0)
+    return float(shared.item())
+
+
+def _as_dict(run: Run) -> dict[str, Any]:
+    """All that `_go_on` and a release need. Raises TrainingError if weights are not finite."""
+    config: TrainConfig = run.recipe.config
+    weights = run.network.state_dict()
+    if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise _diverged(config, f"the weights {broken[0]} hold NaN or infinite values in epoch {run.state.epoch}")
+    return {
+        "recipe": run.recipe.name,
+        "config": config.model_dump_json(),
+        "facts": run.recipe.facts(),
+        "data": run.recipe.fingerprint(),
+        "processes": run.size,
+        "network": weights,
+        "optimiser": run.optimiser.state_dict(),
+        **asdict(run.state),
+    }
+
+
+def _go_on(run: Run) -> State:
+    """The state in last.pt. Raises CheckpointError if it is of other settings, rows, or number of processes."""
+    path = run.recipe.config.output / "last.pt"
+    stored = checkpoint.load(path, run.recipe.name)
+    checkpoint.check_settings(path, stored, run.recipe.config)
+    if stored["data"] != run.recipe.fingerprint():
+        raise CheckpointError(
+            f"{path}: the rows or their audio have changed since; restore them, or begin another training with "
+            f"init_from={path} and another --output"
+        )
+    if stored["processes"] != run.size:
+        raise CheckpointError(f"{path}: trained by {stored['processes']} processes, not {run.size}; start as many")
+    checkpoint.load_weights(path, stored, run.network)
+    run.optimiser.load_state_dict(stored["optimiser"])
+    return State(**{name: stored[name] for name in asdict(State())})
+
+
+def _diverged(config: TrainConfig, what: str) -> TrainingError:
+    """What to do about losses and weights that are not finite."""
+    last = config.output / "last.pt"
+    again = f"{last} is intact: begin another training with init_from={last} and" if last.exists() else "begin again with"
+    return TrainingError(f"{what}; {again} a learning_rate under {config.learning_rate:g}")
