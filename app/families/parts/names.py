@@ -1,0 +1,111 @@
+"""Artist, album and title as people and programs write them → the words that name the song.
+
+What says nothing of the song's language is taken away, the same for tags and for what a request gives: placeholders
+("Track 01", "Unknown Artist"), what video sites and catalogues add ("(Official Video)", "[id]", "- Remastered 2011"),
+featured artists, HTML entities, zero-width characters. UTF-8 that was read as another encoding is repaired where that is
+certain. A field of which nothing would be left stays as it is.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from dataclasses import replace
+
+from app.domain import METADATA_FIELDS, Metadata
+
+_MAX_REPAIRS = 2  # text is seldom encoded more than three times
+
+# Not ZWNJ and ZWJ after letters of scripts that spell with them (Arabic to Tibetan, Khmer).
+_ZERO_WIDTH = re.compile(
+    "[\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff]"
+    "|(?<![\u0600-\u0fff\u1780-\u17ff])[\u200c\u200d]"
+)
+_PLACEHOLDER = re.compile(
+    r"[\[(<{]?(?:"
+    r"(?:(?:audio ?)?track|titel|piste|pista|faixa|traccia|spår|spor|utwór|ścieżka|трек|дорожка)[ _]?\d*"
+    r"|(?:トラック|트랙|曲目|音轨)[ _]?\d*"
+    r"|unknown(?: (?:artist|album|title|track))?|no (?:artist|album|title)|untitled(?: track)?"
+    r"|undefined|null|none|nan|n/?a|various(?: artists)?|v\.? ?a\.?"
+    r"|unbekannter? (?:interpret|künstler|album|titel)|(?:artiste|album|titre) inconnu"
+    r"|(?:artista|álbum|título) (?:desconocid|desconhecid)o|(?:artista|album|titolo) sconosciuto"
+    r"|неизвестный (?:исполнитель|альбом)|不明なアーティスト|未知艺术家|알 수 없는 아티스트"
+    r")[\])>}]?",
+    re.IGNORECASE,
+)
+_REMASTERED = r"remaster\w*|official|oficial|officiel(?:le)?|ufficiale|offizielle[rs]?|lyrics?|version|edit|mix"
+_ADDED_WORDS = re.compile(
+    rf"(?:{_REMASTERED}|music|video|vídeo|vidéo|videoclip|musikvideo|clip|clipe|audio|visuali[sz]er|hd|hq|uhd|4k|1080p|720p"
+    r"|m/?v|explicit|clean|stereo|mono|album|single|radio|original|extended|bonus|track|deluxe|edition|live|acoustic"
+    r"|remix|full|digital|with|on|screen|клип|официальный|видео|뮤직비디오)",
+    re.IGNORECASE,
+)
+_OPEN, _CLOSE = r"[(\[{（【「]", r"[)\]}）】」]"
+_BRACKETS = re.compile(rf"\s*{_OPEN}([^()\[\]{{}}（）【】「」]*){_CLOSE}")
+_VIDEO_ID = re.compile(r"(?=.*(?:[\d_-]|[a-z][A-Z]))[\w-]{11}", re.ASCII)
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[\da-f]{1,6}|[a-z]{2,31}\d{0,2});", re.IGNORECASE)
+_FEATURED = re.compile(
+    rf"(?<=\S)(?<!\d)\s*[(\[（]?\s*\b(?:feat\b\.?|ft\b\.?|featuring\b)(?=[\s\w])(?:(?!\s[-–—]\s)[^()\[\]（）])*{_CLOSE}?",
+    re.IGNORECASE,
+)
+_ENDING = re.compile(r"\s+[-–—|]\s+([^-–—|]*)$")
+_OFFICIAL_ENDING = re.compile(
+    r"(?<=\S)\s+official (?:(?:music|lyrics?|hd) )?(?:video|audio)(?: hd| hq| 4k)?$", re.IGNORECASE
+)
+
+
+def clean(metadata: Metadata) -> Metadata:
+    """Every field cleaned; placeholders are not given."""
+    return replace(metadata, **{name: clean_name(getattr(metadata, name)) for name in METADATA_FIELDS})
+
+
+def clean_name(text: str | None) -> str | None:
+    """One field; None if it is a placeholder or holds nothing."""
+    if text is None:
+        return None
+    text = readable(text)
+    if not text or _PLACEHOLDER.fullmatch(text):
+        return None
+    return _without_additions(text) or text
+
+
+def readable(text: str) -> str:
+    """`text` composed (NFC), without entities, zero-width characters and spaces to spare; wrong encodings repaired."""
+    for _ in range(_MAX_REPAIRS):
+        text = _repaired(_ENTITY.sub(lambda found: html.unescape(found[0]), text))
+    return " ".join(unicodedata.normalize("NFC", _ZERO_WIDTH.sub("", text)).split())
+
+
+def _repaired(text: str) -> str:
+    """UTF-8 that was read as Windows-1252 or Latin-1, read as UTF-8; any other text as it is."""
+    if text.isascii():
+        return text
+    raw = bytearray()
+    for letter in text:
+        try:
+            raw += letter.encode("cp1252")
+        except UnicodeEncodeError:
+            if ord(letter) > 0xFF:
+                return text
+            raw.append(ord(letter))
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return text
+
+
+def _without_additions(text: str) -> str:
+    text = _FEATURED.sub("", text)
+    text = _BRACKETS.sub(lambda found: "" if _is_added(found[1]) or _VIDEO_ID.fullmatch(found[1]) else found[0], text)
+    ending = _ENDING.search(text)
+    if ending and _is_added(ending[1]) and re.search(_REMASTERED, ending[1], re.IGNORECASE):
+        text = text[: ending.start()]
+    return _OFFICIAL_ENDING.sub("", text).strip()
+
+
+def _is_added(text: str) -> bool:
+    """Whether all the words are of those that catalogues and video sites add; years may stand among them."""
+    words = [word for word in re.split(r"[\s,]+", text.strip()) if word]
+    named = [word for word in words if not word.isdigit()]
+    return bool(named) and all(_ADDED_WORDS.fullmatch(word) for word in named)
