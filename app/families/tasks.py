@@ -71,7 +71,7 @@ class LanguageTask:
         ranked = self._ranked(scores.probabilities, view)
         language, probability = self._decide(ranked, scores.unsung, mode)
         sung = self._several(scores, view)
-        if sung and language not in {NOTHING_SUNG, UNDETERMINED}:
+        if sung and language != NOTHING_SUNG:  # two languages in halves leave neither of them sure
             language, probability = MULTIPLE, ranked[0]["probability"]
         return {
             "language": language,

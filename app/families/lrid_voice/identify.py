@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from app.domain import UNDETERMINED, FloatArray
+from app.domain import FloatArray, Language, Scores
 from app.errors import ReleaseError
 from app.families.lrid_voice.identify_config import ExpertConfig, IdentifyConfig
+from app.families.tasks import Bounds, LanguageTask
 
-AUDIO: Final = "audio"
-NOTHING_SUNG, SEVERAL = "zxx", "mul"  # ISO 639-2
 ROWS, SUNG = "identify.languages", "identify.sung"  # tensors: (n_tokens, n_hidden), (n_hidden,)
 _LEAST = 1e-8  # a probability under this counts as this
 
@@ -36,24 +34,6 @@ class WindowScores:
     def __getitem__(self, windows: slice | npt.NDArray[np.int64]) -> WindowScores:
         """Some of the windows."""
         return WindowScores(self.log_probabilities[windows], self.weights[windows], self.sung_logits[windows])
-
-    @property
-    def sung(self) -> FloatArray:
-        """(n,) probability that something is sung in a window."""
-        return sigmoid(self.sung_logits)
-
-
-@dataclass(frozen=True, slots=True)
-class Combined:
-    """One answer from all that is known so far."""
-
-    probabilities: FloatArray  # (n_classes,) given that something is sung
-    nothing: float  # probability that nothing is sung; 0 without audio
-    shares: FloatArray  # (n_classes,) of the sure windows; zeros where no window is sure
-    decision: str  # a class, or `und`, `zxx`, `mul`
-    mode: str  # e.g. "audio+text"
-    agreed: bool  # the ears by themselves prefer the same language; True without audio
-    windows: WindowScores | None
 
 
 class VoiceHead:
@@ -81,55 +61,47 @@ class VoiceHead:
         entropies = -(by_class * log_probabilities).sum(axis=1)
         return WindowScores(log_probabilities, np.exp(-self.config.entropy_weight * entropies), scores[:, -1])
 
-    def combine(self, features: FloatArray | None, readings: Mapping[str, FloatArray]) -> Combined:
+    def combine(self, features: FloatArray | None, readings: Mapping[str, FloatArray]) -> Scores:
         """(n, n_features) or None; posteriors (n_classes,) by modality, those that are missing left out."""
         return self.join(self.windows(features) if features is not None and len(features) else None, readings)
 
-    def join(self, windows: WindowScores | None, readings: Mapping[str, FloatArray]) -> Combined:
+    def join(self, windows: WindowScores | None, readings: Mapping[str, FloatArray]) -> Scores:
         """The same from windows that are scored already."""
-        ears = None if windows is None else pooled(windows) * np.float32(self.config.song_scale)
-        logits = self._joined(ears, readings)
-        probabilities = softmax(logits)
-        mode = "+".join(sorted([*readings, *([] if windows is None else [AUDIO])]))
-        if windows is None or ears is None:
-            decision = self.decide(probabilities, 0.0, None, mode)
-            return Combined(probabilities, 0.0, np.zeros_like(probabilities), decision, mode, agreed=True, windows=None)
-        nothing = self._nothing(windows, float(softmax(ears).max()))
-        decision = self.decide(probabilities, nothing, windows, mode)
-        agreed = bool(ears.argmax() == logits.argmax())
-        return Combined(probabilities, nothing, self.shares(windows), decision, mode, agreed, windows)
+        if windows is None:
+            probabilities = softmax(self._joined(None, readings))
+            return Scores(probabilities, np.zeros((0, len(self.codes)), np.float32))
+        ears = pooled(windows) * np.float32(self.config.song_scale)
+        probabilities = softmax(self._joined(ears, readings))
+        unsung = self._unsung(windows, float(softmax(ears).max()))
+        return Scores(
+            probabilities,
+            np.exp(windows.log_probabilities),
+            unsung,
+            sigmoid(-windows.sung_logits),
+            self._shares(windows),
+            self._enough(probabilities, ears, unsung),
+        )
 
-    def enough(self, combined: Combined) -> bool:
-        """Whether listening may stop: the posterior is sure, by itself and beside what was read."""
-        sure = bool(combined.probabilities.max() >= self.config.stop_bound)
-        return sure and combined.agreed and combined.nothing < self.config.sung.least_nothing
-
-    def decide(self, probabilities: FloatArray, nothing: float, windows: WindowScores | None, mode: str) -> str:
-        """The answer: a class, `zxx`, `mul` or `und`. `probabilities` may have been corrected to another class mix."""
-        if nothing >= self.config.sung.least_nothing:
-            return NOTHING_SUNG
-        if windows is not None and self._several(windows):
-            return SEVERAL
+    def _enough(self, probabilities: FloatArray, ears: FloatArray, unsung: float) -> bool:
+        """Whether listening may stop: the posterior is sure, and the ears by themselves prefer the same language."""
         best = int(probabilities.argmax())
-        threshold = self.config.thresholds.get(mode, max(self.config.thresholds.values(), default=0.0))
-        return self.codes[best] if probabilities[best] >= threshold else UNDETERMINED
+        sure = bool(probabilities[best] >= self.config.stop_bound)
+        return sure and best == int(ears.argmax()) and unsung < self.config.sung.least_nothing
 
-    def shares(self, windows: WindowScores) -> FloatArray:
-        """(n_classes,) shares of the windows that are sung and surely of one language."""
+    def _shares(self, windows: WindowScores) -> FloatArray | None:
+        """(n_classes,) shares of the windows that are sung and surely of one language; None unless those are several."""
+        several = self.config.several
         counts = self._sure(windows).sum(axis=0)
-        return np.asarray(counts / max(float(counts.sum()), 1.0), np.float32)
+        if ((counts >= several.least_windows) & (counts >= several.least_share * counts.sum())).sum() < 2:
+            return None
+        return np.asarray(counts / counts.sum(), np.float32)
 
     def _sure(self, windows: WindowScores) -> FloatArray:
         """(n, n_classes): 1 where a window is sung and surely of this language."""
         sure = windows.log_probabilities >= np.log(max(self.config.several.sure, 0.5001))  # at most one a window
         return np.asarray(sure & (windows.sung_logits > 0)[:, None], np.float32)
 
-    def _several(self, windows: WindowScores) -> bool:
-        several = self.config.several
-        counts = self._sure(windows).sum(axis=0)
-        return bool(((counts >= several.least_windows) & (counts >= several.least_share * counts.sum())).sum() >= 2)
-
-    def _nothing(self, windows: WindowScores, confidence: float) -> float:
+    def _unsung(self, windows: WindowScores, confidence: float) -> float:
         sung = self.config.sung
         logit = sung.song_scale * mean_odds(windows.sung_logits) + sung.confidence_scale * confidence + sung.song_bias
         return float(sigmoid(np.float32(-logit)))
@@ -149,6 +121,12 @@ class VoiceHead:
         for name, posterior in readings.items():
             logits += testimony(posterior, self._log_mixes[name], self.config.experts[name])
         return logits
+
+
+def language_task(languages: Sequence[Language], config: IdentifyConfig) -> LanguageTask:
+    """The task that decides by the thresholds of a head."""
+    least = {frozenset(mode.split("+")): threshold for mode, threshold in config.thresholds.items()}
+    return LanguageTask(languages, Bounds(least, {}, config.sung.least_nothing, config.several.least_share))
 
 
 def testimony(posterior: FloatArray, log_mix: FloatArray, expert: ExpertConfig) -> FloatArray:

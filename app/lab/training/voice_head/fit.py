@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.domain import FloatArray
+from app.domain import AUDIO, FloatArray
 from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, WindowScores
 from app.families.lrid_voice.identify_config import ExpertConfig, IdentifyConfig, LanguageToken, SungConfig
 from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import Songs, group_folds
-from app.lab.training.voice_head.joint import ears_by_evidence, fit_expert, fit_threshold, listen_to_all
+from app.lab.training.voice_head.joint import ears_by_evidence, fit_expert, fit_threshold, listen_to_all, readings_of
 from app.lab.training.voice_head.languages import LanguageFit, fit_languages
 from app.lab.training.voice_head.settings import HeadSettings, class_label
 from app.lab.training.voice_head.sung import JOINED_WINDOWS, WindowTruth, boundary, fit_songs, fit_windows, window_truth
@@ -122,12 +122,11 @@ def _config(languages: LanguageFit, listener: Listener, settings: HeadSettings) 
 
 def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings) -> dict[str, float]:
     """For `und`, by mode that has audio: sung songs, listened to until listening stops."""
-    sung = np.flatnonzero(songs.sung)
     found: dict[str, float] = {}
     for text in (False, True) if songs.readings else (False,):
         heard = listen_to_all(head, songs, scores, settings, text)
-        answers = {song: heard[song].answer(settings.stop_bound) for song in sung}
-        for mode in {answer.mode for answer in answers.values()} - set(found):
-            rows = [song for song in sung if answers[song].mode == mode]
-            found[mode] = fit_threshold([answers[song] for song in rows], settings)
+        modes = ["+".join(sorted([AUDIO, *(readings_of(songs, song) if text else ())])) for song in range(len(heard))]
+        for mode in set(modes) - set(found):
+            answers = [heard[song].answer for song in np.flatnonzero(songs.sung) if modes[song] == mode]
+            found[mode] = fit_threshold(answers, settings)
     return found

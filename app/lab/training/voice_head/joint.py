@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from app.domain import FloatArray
-from app.families.lrid_voice.identify import Combined, VoiceHead, WindowScores, log, pooled, softmax, testimony
+from app.domain import FloatArray, Scores
+from app.families.lrid_voice.identify import VoiceHead, WindowScores, log, pooled, softmax, testimony
 from app.families.lrid_voice.identify_config import ExpertConfig
 from app.lab.training.voice_head.data import Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings
@@ -22,25 +22,22 @@ N_MISMATCHED = 3  # foreign names beside each song
 class Listened:
     """How an answer changes with each further window of a song; the last is that of all planned windows."""
 
-    answers: tuple[Combined, ...]
-    sure: FloatArray  # (n,) the best probability, 0 where listening goes on in any case
+    answers: tuple[Scores, ...]
 
-    def stopped(self, bound: float) -> int:
+    @property
+    def windows(self) -> int:
         """After how many windows listening stops."""
-        enough = np.flatnonzero(self.sure >= bound)
-        return int(enough[0]) + 1 if len(enough) else len(self.answers)
+        return next((place for place, one in enumerate(self.answers, 1) if one.enough), len(self.answers))
 
-    def answer(self, bound: float) -> Combined:
+    @property
+    def answer(self) -> Scores:
         """The answer at which listening stops."""
-        return self.answers[self.stopped(bound) - 1]
+        return self.answers[self.windows - 1]
 
 
 def listen(head: VoiceHead, scores: WindowScores, order: Ints, readings: Mapping[str, FloatArray]) -> Listened:
     """`scores`: of a song's windows in order of time; `order`: in which they are listened to."""
-    answers = tuple(head.join(scores[order[: number + 1]], readings) for number in range(len(order)))
-    least = head.config.sung.least_nothing
-    sure = [float(one.probabilities.max()) if one.agreed and one.nothing < least else 0.0 for one in answers]
-    return Listened(answers, np.array(sure, np.float32))
+    return Listened(tuple(head.join(scores[order[: number + 1]], readings) for number in range(len(order))))
 
 
 def listen_to_all(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings, text: bool) -> list[Listened]:
@@ -59,7 +56,7 @@ def readings_of(songs: Songs, song: int) -> dict[str, FloatArray]:
     return {name: rows[song] for name, rows in songs.readings.items() if np.isfinite(rows[song]).all()}
 
 
-def fit_threshold(answers: list[Combined], settings: HeadSettings) -> float:
+def fit_threshold(answers: list[Scores], settings: HeadSettings) -> float:
     """The least threshold for which the mean probability of what is answered reaches the wanted precision.
 
     Held-out posteriors are calibrated (see the report), and their mean moves less with the choice of songs than the count

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.domain import FloatArray
-from app.families.lrid_voice.identify import NOTHING_SUNG, SEVERAL, Combined, VoiceHead, WindowScores
+from app.domain import AUDIO, MULTIPLE, NOTHING_SUNG, FloatArray, Language, Scores
+from app.families.lrid_voice.identify import VoiceHead, language_task
+from app.families.tasks import View
 from app.lab.evaluation.metrics import expected_calibration_error
 from app.lab.training.voice_head.data import Bools, Ints, Songs, group_folds, planned
 from app.lab.training.voice_head.fit import Listener, ReaderFacts, fit_head
@@ -20,16 +21,24 @@ LONGEST_PART = 8  # windows of each song in a synthetic song in two languages
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOutSong:
-    """One song through a head that was fitted to other groups."""
+class Answer:
+    """What a head says of one song."""
 
-    ears: Listened
-    both: Listened | None  # with its own names
-    foreign: Listened | None  # with names of a song in another language
-    whole: Combined  # by ears, all windows
-    whole_both: Combined | None
-    names: Combined | None
-    bound: float
+    probabilities: FloatArray  # (n_classes,)
+    decision: str  # a class, or `und`, `zxx`, `mul`
+    windows: int  # listened to
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutSong:
+    """One song through a head that was fitted to other groups; None where there are no names."""
+
+    ears: Answer  # until listening stops
+    by_bound: tuple[Answer, ...]  # the same with each of BOUNDS
+    whole: Answer  # by ears, all windows
+    both: Answer | None  # with its own names, until listening stops
+    foreign: Answer | None  # with names of a song in another language
+    names: Answer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +76,34 @@ def held_out_song(head: VoiceHead, songs: Songs, song: int, foreign: int, settin
     scores = head.windows(song_windows(songs, song))
     order = planned(int(songs.counts[song]), settings.positions)
     own, strange = readings_of(songs, song), readings_of(songs, foreign)
+
+    def until_sure(readings: Mapping[str, FloatArray]) -> Answer:
+        heard = listen(head, scores, order, readings)
+        return answer(head, heard.answer, {AUDIO, *readings}, heard.windows)
+
     return HeldOutSong(
-        ears=listen(head, scores, order, {}),
-        both=listen(head, scores, order, own) if own else None,
-        foreign=listen(head, scores, order, strange) if strange else None,
-        whole=head.join(scores, {}),
-        whole_both=head.join(scores, own) if own else None,
-        names=head.join(None, own) if own else None,
-        bound=head.config.stop_bound,
+        ears=until_sure({}),
+        by_bound=tuple(_with_bound(head, listen(head, scores, order, {}), bound) for bound in BOUNDS),
+        whole=answer(head, head.join(scores, {}), {AUDIO}, len(scores.weights)),
+        both=until_sure(own) if own else None,
+        foreign=until_sure(strange) if strange else None,
+        names=answer(head, head.join(None, own), set(own), 0) if own else None,
     )
+
+
+def answer(head: VoiceHead, scores: Scores, modalities: set[str], windows: int) -> Answer:
+    """With the decision of the head's own thresholds."""
+    task = language_task([Language(code, None, code) for code in head.codes], head.config)
+    decision = task.answer(scores, frozenset(modalities), View())["language"]
+    return Answer(scores.probabilities, decision, windows)
+
+
+def _with_bound(head: VoiceHead, heard: Listened, bound: float) -> Answer:
+    """Ears alone, stopped at another bound than the head's."""
+    least = head.config.sung.least_nothing
+    sure = [one.probabilities.max() >= bound and one.unsung < least for one in heard.answers]
+    place = sure.index(True) if True in sure else len(sure) - 1
+    return answer(head, heard.answers[place], {AUDIO}, place + 1)
 
 
 def song_windows(songs: Songs, song: int) -> FloatArray:
@@ -84,36 +112,32 @@ def song_windows(songs: Songs, song: int) -> FloatArray:
     return songs.hidden[first : first + int(songs.counts[song])]
 
 
-def figures(answers: list[Combined], windows: list[int], labels: Ints, codes: tuple[str, ...]) -> Figures:
+def figures(answers: Sequence[Answer], labels: Ints, codes: Sequence[str]) -> Figures:
     """Labels are classes. Accuracy is that of the best class, whatever was decided."""
-    probabilities = np.stack([answer.probabilities for answer in answers])
+    probabilities = np.stack([one.probabilities for one in answers])
     right = probabilities.argmax(axis=1) == labels
-    decisions = np.array([answer.decision for answer in answers])
+    decisions = np.array([one.decision for one in answers])
     answered: Bools = np.isin(decisions, codes)
     return Figures(
         accuracy=float(right.mean()),
         balanced=float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
-        windows=float(np.mean(windows)),
+        windows=float(np.mean([one.windows for one in answers])),
         calibration_error=expected_calibration_error(labels, probabilities, bins=10),
         answered=float(answered.mean()),
         right_answered=float(right[answered].mean()) if answered.any() else 0.0,
         nothing=float((decisions == NOTHING_SUNG).mean()),
-        several=float((decisions == SEVERAL).mean()),
+        several=float((decisions == MULTIPLE).mean()),
     )
 
 
-def curve(held: list[HeldOutSong], labels: Ints, codes: tuple[str, ...]) -> dict[float, Figures]:
+def curve(held: Sequence[HeldOutSong], labels: Ints, codes: Sequence[str]) -> dict[float, Figures]:
     """Figures of sung songs by the bound at which listening stops."""
-    found = {}
-    for bound in BOUNDS:
-        answers = [song.ears.answer(bound) for song in held]
-        found[bound] = figures(answers, [song.ears.stopped(bound) for song in held], labels, codes)
-    return found
+    return {bound: figures([song.by_bound[place] for song in held], labels, codes) for place, bound in enumerate(BOUNDS)}
 
 
-def grouped(answers: list[Combined], member: FloatArray) -> list[Combined]:
+def grouped(answers: Sequence[Answer], member: FloatArray) -> list[Answer]:
     """The same answers over fewer classes; `member`: (n_classes, n_fewer) of 0 and 1. Decisions stay as they are."""
-    return [replace(answer, probabilities=(answer.probabilities @ member).astype(np.float32)) for answer in answers]
+    return [replace(one, probabilities=np.asarray(one.probabilities @ member, np.float32)) for one in answers]
 
 
 def two_languages(songs: Songs, n: int, seed: int) -> list[FloatArray]:
@@ -134,6 +158,8 @@ def _middle(songs: Songs, song: int) -> FloatArray:
     return windows[start : start + LONGEST_PART]
 
 
-def share_of(decision: str, scored: list[WindowScores], head: VoiceHead) -> float:
-    """Share of recordings, listened to from end to end, that are answered so."""
-    return float(np.mean([head.join(scores, {}).decision == decision for scores in scored]))
+def share_of(decision: str, head: VoiceHead, recordings: Sequence[FloatArray]) -> float:
+    """Share of recordings, (n_windows, n_hidden) each, that are answered so when listened to from end to end."""
+    return float(
+        np.mean([answer(head, head.combine(one, {}), {AUDIO}, len(one)).decision == decision for one in recordings])
+    )

@@ -31,8 +31,8 @@ class HeadSettings(Strict):
     joined_instrumentals: int = Field(60, ge=0)  # made of such windows of different songs
     mismatched_share: Probability = 0.2  # weight of songs with the name of a song in another language
     instrumental_share: float = Field(0.13, gt=0, lt=1)  # of a catalogue, expected
-    stop_bound: Probability = 0.94  # chosen on `report.curve`: more windows gain nothing
-    wanted_precision: Probability = 0.95  # of what is answered, over all classes
+    stop_bound: Probability = 0.95  # chosen on `report.curve`: more windows gain nothing
+    wanted_precision: Probability = 0.965  # of what is answered, over all classes
     several: SeveralConfig = SeveralConfig(sure=0.9, least_share=0.2, least_windows=2)
     inner_folds: int = Field(5, ge=2)
     seed: int = 0
