@@ -39,6 +39,7 @@ def test_metadata_as_json(server: LiveServer) -> None:
         "language",
         "probability",
         "languages",
+        "sung",
         "modalities",
         "timeline",
         "explanation",
@@ -51,8 +52,8 @@ def test_metadata_as_json(server: LiveServer) -> None:
     assert answer["language"] == answer["languages"][0]["code"]
     assert answer["probability"] == answer["languages"][0]["probability"]
     assert answer["modalities"] == {
-        "audio": {"used": False, "seconds": None, "windows": 0, "reason": "not_given"},
-        "text": {"used": True, "fields": ["artist", "album", "title"], "reason": None},
+        "audio": {"used": False, "reason": "not_given", "seconds": None, "windows": 0, "warnings": []},
+        "text": {"used": True, "reason": None, "fields": ["artist", "album", "title"], "source": "request"},
     }
     assert answer["timeline"] is None
     assert answer["explanation"] is None
@@ -78,7 +79,8 @@ def test_audio_and_metadata(server: LiveServer, song: bytes) -> None:
     assert audio["reason"] is None
     assert audio["seconds"] == pytest.approx(70.0, abs=0.2)
     assert audio["windows"] == 3  # enough 30 s windows to cover it
-    assert answer["modalities"]["text"] == {"used": True, "fields": ["artist", "album", "title"], "reason": None}
+    text = {"used": True, "reason": None, "fields": ["artist", "album", "title"], "source": "request"}
+    assert answer["modalities"]["text"] == text
     timing = answer["timing_ms"]
     assert min(timing["decode"], timing["read"], timing["model"]) > 0
     assert timing["decode"] + timing["queue"] <= timing["total"]
@@ -89,7 +91,8 @@ def test_every_format(server: LiveServer, kind: str) -> None:
     response = server.identify(files={"audio": ("anything", audio_samples.WHOLE[kind](), "application/octet-stream")})
     assert response.status_code == 200, response.text
     audio = response.json()["modalities"]["audio"]
-    assert audio == {"used": True, "seconds": pytest.approx(2.0, abs=0.1), "windows": 1, "reason": None}
+    seconds = pytest.approx(2.0, abs=0.1)
+    assert audio == {"used": True, "reason": None, "seconds": seconds, "windows": 1, "warnings": []}
 
 
 def test_the_audio_part_needs_no_file_name(server: LiveServer, clip: bytes) -> None:
@@ -130,21 +133,24 @@ def test_model_names_what_languages_and_models_name(server: LiveServer) -> None:
 def test_silent_audio_with_metadata(server: LiveServer) -> None:
     silence = wav_clip(3.0, peak=0.0)
     answer = server.identify(files={"audio": silence}, data=TITLE).json()
-    assert answer["modalities"]["audio"] == {"used": False, "seconds": 3.0, "windows": 0, "reason": "silent"}
+    audio = {"used": False, "reason": "silent", "seconds": 3.0, "windows": 0, "warnings": []}
+    assert answer["modalities"]["audio"] == audio
     assert answer["languages"] == server.identify(json=TITLE).json()["languages"]
 
 
 @pytest.mark.parametrize("title", ["1999", "!?…", "4:33 (2)"])
 def test_text_without_features_beside_audio(server: LiveServer, clip: bytes, title: str) -> None:
     answer = server.identify(files={"audio": clip}, data={"title": title}).json()
-    assert answer["modalities"]["text"] == {"used": False, "fields": ["title"], "reason": "no_text_features"}
+    text = {"used": False, "reason": "no_text_features", "fields": ["title"], "source": "request"}
+    assert answer["modalities"]["text"] == text
     assert answer["modalities"]["audio"]["used"] is True
 
 
 @pytest.mark.parametrize("title", ["", "   ", "\t\n"])
 def test_blank_text_beside_audio_is_not_given(server: LiveServer, clip: bytes, title: str) -> None:
     answer = server.identify(files={"audio": clip, "title": (None, title)}).json()
-    assert answer["modalities"]["text"] == {"used": False, "fields": [], "reason": "not_given"}
+    text = {"used": False, "reason": "not_given", "fields": [], "source": None}
+    assert answer["modalities"]["text"] == text
     assert answer["languages"] == server.identify(files={"audio": clip}).json()["languages"]
 
 
@@ -332,7 +338,8 @@ def test_openapi_describes_identify(server: LiveServer) -> None:
     document = server.client.get("/openapi.json").json()
     post = document["paths"]["/identify"]["post"]
     form = post["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert set(form) == {"audio", "title", "album", "artist", "top_k", "languages", "windows", "timeline", "explain"}
+    options = {"top_k", "languages", "windows", "timeline", "explain", "tags"}
+    assert set(form) == {"audio", "title", "album", "artist"} | options
     as_json = post["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert set(as_json) == set(form) - {"audio"}
     assert {"200", "400", "413", "415", "422", "429", "503", "504"} <= set(post["responses"])
