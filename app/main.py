@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.audio.pool import DecodePool
 from app.audio.spec import DecodeLimits
 from app.errors import InvalidOption, LridError, MethodNotAllowed, NotFound
-from app.families.contract import Target
+from app.families.contract import InputField, Target, further_fields
+from app.families.store import Families
 from app.http.access import Access, AccessRules, digest
 from app.http.body import BodyReader
 from app.http.gate import UploadAccount
@@ -70,7 +71,7 @@ class Application(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, known: Families | None = None) -> FastAPI:
     """Build a whole server. Two servers share nothing; nothing starts before the lifespan begins.
 
     The port opens at once, while the release is loading; readiness turns true when it has proven itself.
@@ -79,10 +80,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     metrics = Metrics()
     health = Health()
     pool = build_pool(settings)
-    service = Service(health, pool, partial(build_identifier, settings, pool, metrics), settings.model)
+    service = Service(health, pool, partial(build_identifier, settings, pool, metrics, known=known), settings.model)
     body = BodyReader(
         max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
         max_metadata_characters=settings.max_metadata_characters,
+        further=lambda: _further_fields(service),
     )
     uploads = UploadAccount(int(settings.uploads_max_mb * MEGABYTE), metrics)
     endpoint = IdentifyEndpoint(service, body, uploads, settings, metrics)
@@ -105,7 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     describe(app)
     app.state.service = service
-    app.include_router(build_router(service, endpoint, metrics, settings.model_store))
+    app.include_router(build_router(service, endpoint, metrics, settings.model_store, known))
     access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
     app.front = RequestContext(_with_cors(HeadAsGet(access), settings), is_leaving=lambda: health.draining)
     app.add_exception_handler(LridError, on_lrid_error)
@@ -123,7 +125,9 @@ def build_pool(settings: Settings) -> DecodePool:
     )
 
 
-async def build_identifier(settings: Settings, pool: DecodePool, metrics: Metrics, reference: str) -> Identifier:
+async def build_identifier(
+    settings: Settings, pool: DecodePool, metrics: Metrics, reference: str, known: Families | None = None
+) -> Identifier:
     """Load in a thread, so that the port answers meanwhile; then wire up and start what serves requests.
 
     A daemon thread: whoever wants the process to end need not wait until the release is loaded.
@@ -132,7 +136,7 @@ async def build_identifier(settings: Settings, pool: DecodePool, metrics: Metric
     def load():  # type: ignore[no-untyped-def]
         from app.serving.loading import load_release
 
-        return load_release(settings, reference)
+        return load_release(settings, reference, known)
 
     thread = DeviceThread()
     try:
@@ -163,6 +167,11 @@ def _batcher(settings: Settings, loaded: Loaded, metrics: Metrics) -> Batcher | 
     batcher = Batcher(engine.listen, shape, limits, metrics)
     batcher.start()
     return batcher
+
+
+def _further_fields(service: Service) -> Mapping[str, InputField]:
+    """What the release that is served reads beside audio and metadata."""
+    return further_fields(service.loaded.model) if service.loaded is not None else {}
 
 
 def _access_rules(settings: Settings) -> AccessRules:

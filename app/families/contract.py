@@ -110,8 +110,29 @@ class AudioBranch:
     most_windows: int | None = None  # of a track, unless the client asks for another number; None: the setting's
 
 
+@dataclass(frozen=True, slots=True)
+class TextField:
+    """Text that a request gives."""
+
+    max_characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class VectorField:
+    """Finite numbers that a request gives."""
+
+    length: int
+
+
+InputField = TextField | VectorField
+
+
 class InputBranch(Protocol):
     """A modality other than audio: read once per request on the event loop."""
+
+    @property
+    def field(self) -> InputField | None:
+        """What a request may send under the modality's name, for `Track.further`; None: the branch reads the metadata."""
 
     def read(self, track: Track) -> Reading | None:
         """None if the track does not have it. Deterministic, thread-safe, under a millisecond."""
@@ -140,3 +161,8 @@ class Model(Protocol):
 
         `mode` holds the modalities that count: those with features, less those that are not informative.
         """
+
+
+def further_fields(model: Model) -> dict[str, InputField]:
+    """What a request may send for modalities of the family's own, by name."""
+    return {name: branch.field for name, branch in model.inputs.items() if branch.field is not None}

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field, ValidationError
 
-from app.domain import AUDIO, TEXT, FloatArray, Metadata, Track
+from app.domain import AUDIO, FloatArray, Metadata, Track
 from app.errors import ReleaseError
 from app.families.contract import Model, Precision, Strict
 
@@ -47,11 +48,17 @@ class GoldenCase(Strict):
     artist: str | None = None
     album: str | None = None
     title: str | None = None
+    further: dict[str, Any] = Field(default_factory=dict)  # what modalities of the family's own read, by name
     probabilities: list[float]  # in logit order, by the fp32 network
 
     @property
     def metadata(self) -> Metadata:
         return Metadata(artist=self.artist, album=self.album, title=self.title)
+
+    @property
+    def track(self) -> Track:
+        """All but the audio."""
+        return Track(None, self.metadata, self.further)
 
 
 class Golden(Strict):
@@ -73,10 +80,11 @@ def answer(model: Model, case: GoldenCase, listen: Listen | None) -> FloatArray:
         window = model.audio.window
         features[AUDIO] = listen([case.audio.samples(window.window_samples, window.sample_rate_hz)])
     mode = set(features)
-    reading = model.inputs[TEXT].read(Track(None, case.metadata))
-    if reading is not None:
-        features[TEXT] = reading.vector
-        mode |= {TEXT} if reading.informative else set()
+    for modality, branch in model.inputs.items():
+        reading = branch.read(case.track)
+        if reading is not None:
+            features[modality] = reading.vector
+            mode |= {modality} if reading.informative else set()
     return model.combine(features, frozenset(mode)).probabilities
 
 

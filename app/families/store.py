@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,9 @@ def _load_lrid_net(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
 
     assert isinstance(manifest, LridNetManifest)
     return LridNetModel(manifest, weights)
+
+
+Families = Mapping[str, Family]
 
 
 def families() -> dict[str, Family]:
@@ -76,16 +79,17 @@ def list_releases(store: Path) -> list[str]:
     return sorted("/".join(path.parent.parts[-2:]) for path in store.glob(f"*/*/{MANIFEST}"))
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Raises ReleaseError naming the key that is wrong."""
+def read_manifest(folder: Path, known: Families | None = None) -> Manifest:
+    """`known`: instead of `families()`. Raises ReleaseError naming the key that is wrong."""
+    known = families() if known is None else known
     try:
         raw = json.loads((folder / MANIFEST).read_bytes())
         name = raw["family"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReleaseError(f"{MANIFEST} cannot be read: {error}") from error
-    family = families().get(name) if isinstance(name, str) else None
+    family = known.get(name) if isinstance(name, str) else None
     if family is None:
-        raise ReleaseError(f"{MANIFEST}: unknown family {name!r}; known: {', '.join(families())}")
+        raise ReleaseError(f"{MANIFEST}: unknown family {name!r}; known: {', '.join(known)}")
     try:
         manifest = family.manifest.model_validate(raw)
     except ValidationError as error:
@@ -112,7 +116,8 @@ def read_weights(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
         raise ReleaseError(f"{WEIGHTS} is not a safetensors file: {error}") from error
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path, known: Families | None = None) -> Model:
     """Read, check and build a release. Raises ReleaseError."""
-    manifest = read_manifest(folder)
-    return families()[manifest.family].load(manifest, read_weights(folder, manifest))
+    known = families() if known is None else known
+    manifest = read_manifest(folder, known)
+    return known[manifest.family].load(manifest, read_weights(folder, manifest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic_core import from_json
@@ -17,19 +17,24 @@ from app.errors import (
     UnsupportedContentType,
     UploadTooLarge,
 )
+from app.families.contract import InputField
 from app.http.encoding import body_chunks
+from app.http.fields import most_bytes
 from app.http.multipart import BYTES_PER_CHARACTER, NOT_GIVEN, FormLimits, Gate, read_form
 from app.http.schemas import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
 
 ESCAPED_BYTES_PER_CHARACTER = 12  # a JSON surrogate pair, \uXXXX\uXXXX
 JSON_OVERHEAD_BYTES = 65_536  # names, options and white space
+Fields = Mapping[str, InputField]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8; some Windows programs write it
 
 
 class BodyReader:
     """Bounds come from the settings."""
 
-    def __init__(self, *, max_upload_bytes: int, max_metadata_characters: int) -> None:
+    def __init__(self, *, max_upload_bytes: int, max_metadata_characters: int, further: Callable[[], Fields]) -> None:
+        """`further`: what the release that is served reads beside metadata."""
+        self._further = further
         self._max_upload_bytes = max_upload_bytes
         self._max_characters = max_metadata_characters
         self._max_json_bytes = JSON_OVERHEAD_BYTES + 3 * max_metadata_characters * ESCAPED_BYTES_PER_CHARACTER
@@ -44,12 +49,21 @@ class BodyReader:
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
             self._check_length(request)
-            form = await read_form(body_chunks(request), content_type, self._form_limits, FIELD_NAMES, gate)
+            further = self._further()
+            limits, known = self._limits_with(further), FIELD_NAMES | further.keys()
+            form = await read_form(body_chunks(request), content_type, limits, known, gate)
             options = {name: _ascii(name, value) for name, value in form.fields.items() if name in OPTION_NAMES}
-            return build_request(_merged(form.fields | options, query), form.audio, self._max_characters)
+            return build_request(_merged(form.fields | options, query), form.audio, self._max_characters, further)
         if kind == "application/json":
-            return build_request(_merged(await self._read_json(request), query), None, self._max_characters)
+            fields = _merged(await self._read_json(request), query)
+            return build_request(fields, None, self._max_characters, self._further())
         raise UnsupportedContentType(f"got {kind[:60]!r}" if kind else "the request has no Content-Type")
+
+    def _limits_with(self, further: Fields) -> FormLimits:
+        if not further:
+            return self._form_limits
+        longest = max(self._form_limits.max_field, *map(most_bytes, further.values()))
+        return FormLimits(self._form_limits.max_body, longest)
 
     def _check_length(self, request: Request) -> None:
         length = request.headers.get("content-length", "")
@@ -57,11 +71,11 @@ class BodyReader:
             raise UploadTooLarge(f"the body has {length} bytes, at most {self._max_upload_bytes} are accepted")
 
     async def _read_json(self, request: Request) -> dict[str, Any]:
-        body = bytearray()
+        body, most = bytearray(), self._max_json_bytes + sum(map(most_bytes, self._further().values()))
         async for chunk in body_chunks(request):
             body += chunk
-            if len(body) > self._max_json_bytes:
-                raise MetadataTooLong(f"a JSON body may have {self._max_json_bytes} bytes")
+            if len(body) > most:
+                raise MetadataTooLong(f"a JSON body may have {most} bytes")
         return json_object(bytes(body))
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.errors import LridError, NotReady
-from app.families.store import list_releases, read_manifest, release_folder
+from app.families.store import Families, list_releases, read_manifest, release_folder
 from app.http import openapi
 from app.http.answer import release_name
 from app.http.identify import IdentifyEndpoint
@@ -31,7 +31,9 @@ IDENTIFY_PATH = "/identify"
 WEB = Path(__file__).resolve().parent.parent / "web"
 
 
-def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics, store: Path) -> APIRouter:
+def build_router(
+    service: Service, endpoint: IdentifyEndpoint, metrics: Metrics, store: Path, known: Families | None
+) -> APIRouter:
     """All routes of one server."""
     router = APIRouter()
 
@@ -56,7 +58,7 @@ def build_router(service: Service, endpoint: IdentifyEndpoint, metrics: Metrics,
     async def models() -> ModelsResponse:
         """Every release in the store that can be read, and which one is served."""
         served = service.loaded.model.manifest.sha256 if service.loaded else None
-        return await asyncio.to_thread(_models, store, served)
+        return await asyncio.to_thread(_models, store, known, served)
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
@@ -116,11 +118,11 @@ def _add_health(router: APIRouter, service: Service) -> None:
         return health(response, service.health.status().ready)
 
 
-def _models(store: Path, served_sha256: str | None) -> ModelsResponse:
+def _models(store: Path, known: Families | None, served_sha256: str | None) -> ModelsResponse:
     entries = []
     for reference in list_releases(store):
         try:
-            manifest = read_manifest(release_folder(store, reference))
+            manifest = read_manifest(release_folder(store, reference), known)
         except LridError:
             continue  # `lrid releases` names what is wrong with it
         entries.append(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.domain import METADATA_FIELDS, Metadata, Track
-from app.errors import InvalidMetadata, InvalidOption, MetadataTooLong
-
-MAX_COMBINING_RUN = 30  # Unicode's Stream-Safe Text Format (UAX #15) allows 30 non-starters in a row
+from app.errors import InvalidOption
+from app.families.contract import InputField
+from app.http.fields import NO_FIELDS, checked_text, further_values
 
 
 def _split(value: Any) -> Any:
@@ -217,16 +215,18 @@ class IdentifyRequest:
     options: Options
 
 
-def build_request(fields: Mapping[str, Any], audio: bytes | None, max_characters: int) -> IdentifyRequest:
-    """Fields by name (metadata and options) and audio → a checked request.
+def build_request(
+    fields: Mapping[str, Any], audio: bytes | None, max_characters: int, further: Mapping[str, InputField] = NO_FIELDS
+) -> IdentifyRequest:
+    """Fields by name (metadata, options and what the release reads further) and audio → a checked request.
 
     Raises InvalidMetadata, MetadataTooLong, InvalidOption.
     """
-    if not fields.keys() <= FIELD_NAMES:
-        unknown = min(fields.keys() - FIELD_NAMES)
-        raise InvalidOption(f"unknown option {unknown[:40]!r}; known: {', '.join(sorted(FIELD_NAMES))}")
-    metadata = Metadata(*[_text(name, fields.get(name), max_characters) for name in METADATA_FIELDS])
-    return IdentifyRequest(Track(audio, metadata), build_options(fields))
+    if unknown := fields.keys() - FIELD_NAMES - further.keys():
+        known = ", ".join(sorted(FIELD_NAMES | further.keys()))
+        raise InvalidOption(f"unknown option {min(unknown)[:40]!r}; known: {known}")
+    metadata = Metadata(*[checked_text(name, fields.get(name), max_characters) for name in METADATA_FIELDS])
+    return IdentifyRequest(Track(audio, metadata, further_values(fields, further)), build_options(fields))
 
 
 def build_options(fields: Mapping[str, Any]) -> Options:
@@ -239,33 +239,3 @@ def build_options(fields: Mapping[str, Any]) -> Options:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         raise InvalidOption(f"{first['loc'][0]}: {first['msg']}; got {str(first['input'])[:40]!r}") from None
-
-
-_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
-
-
-def _text(name: str, value: Any, max_characters: int) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bytes):
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidMetadata(f"{name} is not UTF-8: byte {error.start} cannot be decoded") from None
-    if not isinstance(value, str):
-        raise InvalidMetadata(f"{name} must be a string, got {type(value).__name__}")
-    if len(value) > max_characters:
-        raise MetadataTooLong(f"{name} has {len(value)} characters, at most {max_characters} are accepted")
-    if _NOT_TEXT.search(value):
-        raise InvalidMetadata(f"{name} holds a NUL character or a lone surrogate")
-    if not value.isascii() and _longest_combining_run(value) > MAX_COMBINING_RUN:
-        raise InvalidMetadata(f"{name} has more than {MAX_COMBINING_RUN} combining marks in a row")
-    return value
-
-
-def _longest_combining_run(text: str) -> int:
-    longest = run = 0
-    for character in text:
-        run = run + 1 if unicodedata.combining(character) else 0
-        longest = max(longest, run)
-    return longest

@@ -10,14 +10,16 @@ from threadpoolctl import threadpool_limits
 
 from app.errors import ReleaseError
 from app.families.contract import AudioBranch, Model, Precision
-from app.families.golden import Golden, load_golden, replay
+from app.families.golden import Golden, GoldenCase, answer, load_golden, replay
 from app.families.prior import under_prior
-from app.families.store import GOLDEN, load_model, release_folder
+from app.families.store import GOLDEN, Families, load_model, release_folder
 from app.serving.engine import Engine, choose
 from app.serving.memory import release_memory
 from app.settings import Settings
 
 log = logging.getLogger("lrid.loading")
+
+MOST_READ_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,12 @@ class Loaded:
     engine: Engine | None
 
 
-def load_release(settings: Settings, reference: str) -> Loaded:
+def load_release(settings: Settings, reference: str, known: Families | None = None) -> Loaded:
     """Load `family/release`, or a `family`'s newest, and replay its golden file on the very engine that will serve.
 
     In `precision=auto` a reduced precision that does not reproduce golden.json falls back to fp32. The catalogue's prior
-    is applied afterwards: golden answers are the release's own. Raises ReleaseError.
+    is applied afterwards: golden answers are the release's own. `known`: instead of the families in the store's dict.
+    Raises ReleaseError.
     """
     started = time.perf_counter()
     # numpy's products are those of g and h, on the event loop: shared out, they wait for a thread that has to get a core
@@ -40,7 +43,7 @@ def load_release(settings: Settings, reference: str) -> Loaded:
     threadpool_limits(1, user_api="blas")
     folder = release_folder(settings.model_store, reference)
     golden = load_golden(folder / GOLDEN)
-    model = load_model(folder)
+    model = load_model(folder, known)
     served = under_prior(model, settings.catalog_prior)  # first, since it is quick to refuse
     engine = _engine(model.audio, settings) if model.audio is not None else None
     try:
@@ -51,6 +54,7 @@ def load_release(settings: Settings, reference: str) -> Loaded:
         log.warning("%s does not reproduce golden.json; serving in fp32", _precision(engine))
         engine = _engine(model.audio, settings.model_copy(update={"precision": "fp32"}))
         worst = _replayed(model, golden, engine)
+    _warn_of_slow_reading(model, golden)
     fields = {
         "model": "/".join(folder.parts[-2:]),
         "device": "none" if engine is None else engine.choice.target.device,
@@ -67,6 +71,20 @@ def load_release(settings: Settings, reference: str) -> Loaded:
 
 def _replayed(model: Model, golden: Golden, engine: Engine | None) -> float:
     return replay(model, golden, None if engine is None else engine.listen, _precision(engine))
+
+
+def _warn_of_slow_reading(model: Model, golden: Golden) -> None:
+    """All but listening runs on the event loop, where a slow branch holds up every other request."""
+    cases = [case.model_copy(update={"audio": None}) for case in golden.cases if case.track.metadata.fields or case.further]
+    seconds = max((min(_seconds_of(model, case) for _ in range(3)) for case in cases), default=0.0)
+    if seconds > MOST_READ_SECONDS:
+        log.warning("reading a track without audio takes %.0f ms on the event loop, other requests wait", 1e3 * seconds)
+
+
+def _seconds_of(model: Model, case: GoldenCase) -> float:
+    started = time.perf_counter()
+    answer(model, case, None)
+    return time.perf_counter() - started
 
 
 def _precision(engine: Engine | None) -> Precision:

@@ -12,7 +12,7 @@ from torch import Tensor
 from app.domain import AUDIO, TEXT, FloatArray, Metadata, Mode, Reading, Scores, Track
 from app.errors import ReleaseError
 from app.families.compiled import compiled
-from app.families.contract import AudioBranch, InputBranch
+from app.families.contract import AudioBranch, InputBranch, InputField
 from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkManifest
 from app.families.lrid_net.head import Head
 from app.families.lrid_net.listen import Listener, LogMel
@@ -25,6 +25,8 @@ M = TypeVar("M", bound=NetworkManifest)
 
 class NamesBranch:
     """Artist, album and title; implements `contract.InputBranch`."""
+
+    field: InputField | None = None
 
     def __init__(self, reader: Callable[[Metadata], Reading]) -> None:
         self._reader = reader
