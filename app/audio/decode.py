@@ -74,7 +74,7 @@ class _Loading:
             return True
         if self.request.take == 0:
             return False
-        partial = self.request.spec.order == "middle_first" and not self.request.whole
+        partial = bool(self.request.spec.positions) and not self.request.whole
         windows = min(_SHORT_WINDOWS, self.request.max_windows) if partial else self.request.max_windows
         return self.stream.seconds <= windows * self.request.spec.window_seconds
 
@@ -101,7 +101,7 @@ class _Loading:
         """Decode the windows asked for, and what the plan depends on."""
         seconds, rate = self.stream.seconds, self.request.spec.sample_rate_hz
         span = Span(0.0, seconds)
-        if self.request.take != 0 and self.request.spec.order == "time":
+        if self.request.take != 0 and not self.request.spec.positions:
             span = Span(self._leading_edge(), self._trailing_edge())
 
         def cut(part: Span) -> FloatArray:

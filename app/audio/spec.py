@@ -17,8 +17,7 @@ class WindowSpec:
     sample_rate_hz: int
     window_samples: int
     padding: Literal["repeat", "silence"] = "repeat"  # a track shorter than a window: repeated, or followed by zeros
-    order: Literal["time", "middle_first"] = "time"  # middle_first: from the middle of the track outward, alternately
-    spread: float = 1.0  # centred share of the track that planned windows are spread over, when they do not cover it
+    positions: tuple[float, ...] = ()  # middles of windows as shares of the track, in order; (): evenly, in order of time
 
     @property
     def window_seconds(self) -> float:

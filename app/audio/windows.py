@@ -3,9 +3,10 @@
 The plan. Leading and trailing silence are skipped where they are known; what lies between is the *span*.
 - A span shorter than a window gives one window, filled up by repetition or with silence (`fit_window`).
 - A longer span gives `n = ceil((span - SLACK_SECONDS) / window)` windows, at most `max_windows`. Their starts are
-  spread evenly from the first possible start to the last, so that they overlap a little, cover the span when `n` was
-  not cut down to `max_windows`, and sample its centred share `spread` when it was. A single window sits in the middle.
-- The order is that of time, or begins in the middle and goes outward. A timeline (`whole`) is always in order of time.
+  spread evenly from the first possible start to the last, so that they overlap a little and cover the span when `n` was
+  not cut down to `max_windows`. A single window sits in the middle.
+- With `positions`, windows that do not cover the span have their middles there; windows that do are only ordered: the
+  one nearest to the first position comes first. A timeline (`whole`) is always spread evenly, in order of time.
 - A window that is silent from end to end is replaced by the next of the plan. A track that is silent has no windows.
 """
 
@@ -62,14 +63,23 @@ def plan_windows(span: Span, request: WindowRequest) -> tuple[Span, ...]:
         return (span,)
     needed = max(math.ceil((span.seconds - SLACK_SECONDS) / window_seconds), 1)
     count = min(needed, request.max_windows)
-    if count < needed and spec.spread < 1 and not request.whole:
-        span = span.centred(max(spec.spread * span.seconds, count * window_seconds))
     room = span.seconds - window_seconds
     shares = [index / (count - 1) for index in range(count)] if count > 1 else [0.5]
-    if spec.order == "middle_first" and not request.whole:
-        shares.sort(key=lambda share: (abs(share - 0.5), share))
+    if spec.positions and not request.whole:
+        wanted = [(position * span.seconds - window_seconds / 2) / room for position in spec.positions]
+        within = [min(max(share, 0.0), 1.0) for share in wanted]
+        shares = within[:count] if count < needed and count <= len(within) else _ordered(shares, within)
     starts = [span.start_seconds + room * share for share in shares]
     return tuple(Span(start, start + window_seconds) for start in starts)
+
+
+def _ordered(shares: list[float], wanted: list[float]) -> list[float]:
+    """The same shares, those nearest to the wanted ones first, the others after them in order of time."""
+    left, chosen = list(shares), []
+    for share in wanted[: len(shares)]:
+        chosen.append(min(left, key=lambda one: abs(one - share)))
+        left.remove(chosen[-1])
+    return chosen + left
 
 
 def first_sound(samples: FloatArray, peak: float) -> int | None:

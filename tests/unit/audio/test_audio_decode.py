@@ -196,7 +196,7 @@ def test_same_bytes_same_answer(request_8: WindowRequest, limits: DecodeLimits) 
 
 def test_further_windows_are_asked_for_by_the_next_index(spec: WindowSpec, limits: DecodeLimits) -> None:
     """A silent planned window is replaced by the next one in order."""
-    five = replace(spec, window_samples=5 * spec.sample_rate_hz, order="middle_first")
+    five = replace(spec, window_samples=5 * spec.sample_rate_hz, positions=(0.5, 0.25, 0.75))
     sound, silence = samples_of.song(60, 8_000, 1), np.zeros((7 * 8_000, 1), np.float32)
     data = samples_of.wav(np.concatenate([sound, silence, sound]), rate_hz=8_000)  # the middle is silent
     every = load_recording(data, WindowRequest(five, 5), limits)

@@ -63,24 +63,32 @@ def test_encoder_padding_does_not_cost_a_second_window() -> None:
     assert len(planned(Span(0.0, 31.0), 8)) == 2
 
 
-def test_middle_first_goes_outward_over_the_centred_share() -> None:
-    spec = WindowSpec(100, 1000, order="middle_first", spread=0.5)
-    windows = plan_windows(Span(0.0, 200.0), WindowRequest(spec, 5))
-    assert [window.start_seconds for window in windows] == pytest.approx([95.0, 72.5, 117.5, 50.0, 140.0])
+POSITIONS = (0.2, 0.5, 0.8, 0.02)
+
+
+def test_positions_are_middles_of_windows_in_order() -> None:
+    windows = plan_windows(Span(0.0, 200.0), WindowRequest(WindowSpec(100, 1000, positions=POSITIONS), 4))
+    assert [window.start_seconds for window in windows] == pytest.approx([35.0, 95.0, 155.0, 0.0])
     assert {round(window.seconds, 6) for window in windows} == {10.0}
+    fewer = plan_windows(Span(0.0, 200.0), WindowRequest(WindowSpec(100, 1000, positions=POSITIONS), 2))
+    assert fewer == windows[:2]
 
 
-def test_what_the_windows_cover_is_covered_whatever_the_spread() -> None:
-    spec = WindowSpec(100, 1000, order="middle_first", spread=0.5)
-    windows = plan_windows(Span(0.0, 30.0), WindowRequest(spec, 5))
-    assert [window.start_seconds for window in windows] == [10.0, 0.0, 20.0]
-    narrow = plan_windows(Span(0.0, 60.0), WindowRequest(spec, 5))  # half of it would make five windows overlap
-    assert sorted(window.start_seconds for window in narrow) == pytest.approx([5.0, 15.0, 25.0, 35.0, 45.0])
+@pytest.mark.parametrize(
+    ("seconds", "starts"), [(30.0, [0.0, 10.0, 20.0]), (40.0, [0.0, 20.0, 30.0, 10.0]), (12.0, [0.0, 2.0])]
+)
+def test_windows_that_cover_the_span_are_ordered_by_position(seconds: float, starts: list[float]) -> None:
+    windows = plan_windows(Span(0.0, seconds), WindowRequest(WindowSpec(100, 1000, positions=POSITIONS), 5))
+    assert [window.start_seconds for window in windows] == pytest.approx(starts)
+
+
+def test_more_windows_than_positions_are_spread_evenly_and_begin_at_the_positions() -> None:
+    windows = plan_windows(Span(0.0, 200.0), WindowRequest(WindowSpec(100, 1000, positions=(0.5,)), 5))
+    assert [window.start_seconds for window in windows] == pytest.approx([95.0, 0.0, 47.5, 142.5, 190.0])
 
 
 def test_a_timeline_covers_the_whole_span_in_order_of_time() -> None:
-    spec = WindowSpec(100, 1000, order="middle_first", spread=0.5)
-    windows = plan_windows(Span(0.0, 200.0), WindowRequest(spec, 5, whole=True))
+    windows = plan_windows(Span(0.0, 200.0), WindowRequest(WindowSpec(100, 1000, positions=POSITIONS), 5, whole=True))
     assert [window.start_seconds for window in windows] == pytest.approx([0.0, 47.5, 95.0, 142.5, 190.0])
 
 
