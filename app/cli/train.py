@@ -38,11 +38,10 @@ def train(
     Several GPUs: torchrun --standalone --nproc-per-node 4 -m app.cli train CATALOGUE ...; they share the batches.
     `lrid releases make` makes the release later, with words of your own for its card.
     """
-    from app.lab.training.loop import train as run
     from app.lab.training.recipes import recipe_of
 
     given = settings_of(config, settings) | {"catalogue": catalogue, "output": output, "resume": resume}
-    best = run(recipe_of(recipe, given), Bars())
+    best = recipe_of(recipe, given).train(Bars())
     if int(os.environ.get("RANK", "0")):
         return  # one of several processes of torchrun, not the first
     typer.echo(f"best checkpoint: {best}")

@@ -13,7 +13,7 @@ from app.audio.decode import load_recording
 from app.audio.spec import WindowRequest
 from app.domain import FloatArray
 from app.families.contract import AudioBranch, Target
-from app.lab.caches import LIMITS, MAX_WINDOWS, Features, made
+from app.lab.caches import LIMITS, MAX_WINDOWS, ArrayCache, made
 from app.lab.corpus.catalogue import Row
 from app.lab.progress import Progress
 
@@ -24,14 +24,20 @@ class FeatureExtractor:
     """Listens to windows in batches, and keeps what it made of each file."""
 
     def __init__(
-        self, branch: AudioBranch, target: Target | None = None, max_windows: int = MAX_WINDOWS, cache: Path | None = None
+        self,
+        branch: AudioBranch,
+        target: Target | None = None,
+        request: WindowRequest | None = None,
+        cache: Path | None = None,
     ) -> None:
-        """`cache`: a folder for one listener's features, such as `cache_folder` names; None: nothing is kept."""
+        """`request`: the windows of a file, by default those of a request to the server. `cache`: a folder for one
+        listener's features of such windows, as `cache_folder` names it; None: nothing is kept.
+        """
         self._target = target or Target("cpu", "fp32", threads=torch.get_num_threads())
         self._listen = branch.listener.prepare(self._target)
         self._n_features = branch.listener.n_features
-        self._request = WindowRequest(branch.window, branch.most_windows or max_windows)
-        self._cache = None if cache is None else Features(cache, self._n_features)
+        self._request = request or served_windows(branch)
+        self._cache = None if cache is None else ArrayCache(cache)
 
     def windows(self, windows: Sequence[FloatArray]) -> FloatArray:
         """n windows, each (window_samples,) → (n, n_features)."""
@@ -59,7 +65,11 @@ class FeatureExtractor:
             return found
 
 
-def cache_folder(folder: Path, branch: AudioBranch, weights_sha256: str, max_windows: int = MAX_WINDOWS) -> Path:
-    """Where the features of one listener are kept: another release, window or number of windows has another folder."""
-    told = f"{weights_sha256} {branch.window} {branch.most_windows or max_windows}"
-    return folder / f"features-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+def served_windows(branch: AudioBranch) -> WindowRequest:
+    """The windows that a request to the server plans."""
+    return WindowRequest(branch.window, branch.most_windows or MAX_WINDOWS)
+
+
+def cache_folder(folder: Path, request: WindowRequest, listener: str) -> Path:
+    """Where features are kept: other windows, or another listener (such as the hash of its weights), have another folder."""
+    return folder / f"features-{hashlib.sha256(f'{listener} {request}'.encode()).hexdigest()[:12]}"

@@ -17,7 +17,7 @@ from app.lab.evaluation import figures
 from app.lab.evaluation.answers import PAPER_CODES, EvaluationSet, answer, read_inputs, viewed
 from app.lab.evaluation.baselines import baselines
 from app.lab.evaluation.report import Evaluation, Measured, as_page, case_report
-from app.lab.features import FeatureExtractor, cache_folder
+from app.lab.features import FeatureExtractor, cache_folder, served_windows
 from app.lab.progress import Progress
 
 ClassView = Literal["all", "eleven"]
@@ -71,7 +71,7 @@ def measure(
     rows = chosen.rows(codes)
     extractor = None
     if model.audio is not None:
-        cache = options.cache and cache_folder(options.cache, model.audio, model.manifest.sha256)
+        cache = options.cache and cache_folder(options.cache, served_windows(model.audio), model.manifest.sha256)
         extractor = FeatureExtractor(model.audio, options.target, cache=cache)
     answers = answer(model, read_inputs(model, rows, extractor, progress), all_windows=chosen.all_windows)
     own = baselines([row for row in rows if row.label < len(codes)], codes)

@@ -18,25 +18,14 @@ from app.lab.labels import PAPER_LABELS
 from app.lab.progress import Progress
 
 
-class TrainConfig(Strict):
-    """Settings of one training. All of them decide the result, but for those in `MAY_CHANGE`."""
+class RunConfig(Strict):
+    """Settings of everything that learns. All of them decide the result, but for those in `MAY_CHANGE`."""
 
     catalogue: Path  # rows to train on and to validate on: CSV, TSV or Parquet
-    output: Path = Path("runs/train")  # last.pt, best.pt, log.csv, curves.png, config.json
+    output: Path = Path("runs/train")  # checkpoints and what tells how it went
     cache: Path | None = None  # what is computed once for a catalogue; default: output / "cache"
     labels: tuple[Label, ...] = PAPER_LABELS
-
-    epochs: int = Field(200, ge=1)
-    patience_epochs: int = Field(20, ge=1)  # without a better validation loss (Choi & Wang 2021, §4.2)
-    steps_per_epoch: int = Field(0, ge=0)  # 0 = one pass over the rows
-    batch_size: int = Field(32, ge=2)  # rows
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup_steps: int = Field(0, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    init_from: Path | None = None  # checkpoint whose weights to start from
     seed: int = Field(0, ge=0)
-
-    checkpoint_minutes: float = Field(10.0, ge=0)  # inside an epoch; one is written after each epoch anyway
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0)  # of torch on the CPU; 0 = its default
     resume: bool = False  # go on from last.pt, to the same result
@@ -55,6 +44,20 @@ class TrainConfig(Strict):
         return torch.device("cuda" if cuda else "cpu")
 
 
+class TrainConfig(RunConfig):
+    """Settings of what the training loop trains."""
+
+    epochs: int = Field(200, ge=1)
+    patience_epochs: int = Field(20, ge=1)  # without a better validation loss (Choi & Wang 2021, §4.2)
+    steps_per_epoch: int = Field(0, ge=0)  # 0 = one pass over the rows
+    batch_size: int = Field(32, ge=2)  # rows
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    init_from: Path | None = None  # checkpoint whose weights to start from
+    checkpoint_minutes: float = Field(10.0, ge=0)  # inside an epoch; one is written after each epoch anyway
+
+
 MAY_CHANGE = frozenset({  # between a training and its `resume`
     "catalogue", "output", "cache", "init_from", "patience_epochs", "checkpoint_minutes", "threads", "device", "resume",
 })  # fmt: skip
@@ -71,19 +74,37 @@ class Draft:
     calibrated: bool = False  # the recipe has fitted temperatures and thresholds itself
 
 
+R = TypeVar("R", bound=RunConfig)
 C = TypeVar("C", bound=TrainConfig)
 B = TypeVar("B")  # a batch: small, such as row numbers; `loss` makes tensors of it
 
 
-class Recipe(ABC, Generic[C, B]):
-    """One kind of network and how it is trained. The loop calls `prepare` and `build` once, in this order."""
+class Trainable(ABC, Generic[R]):
+    """What the command line and the release maker know of a recipe. What is fitted without a loop derives from this."""
 
     name: ClassVar[str]
     family: ClassVar[str]  # of the releases it makes
-    config_type: ClassVar[type[TrainConfig]]
+    config_type: ClassVar[type[RunConfig]]
 
-    def __init__(self, config: C) -> None:
+    def __init__(self, config: R) -> None:
         self.config = config
+
+    @abstractmethod
+    def train(self, progress: Progress) -> Path:
+        """The best checkpoint, in `config.output`. Raises CorpusError, TrainingError."""
+
+    @abstractmethod
+    def export(self, stored: dict[str, Any]) -> Draft:
+        """A checkpoint as a release to be. Raises CheckpointError."""
+
+
+class Recipe(Trainable[C], Generic[C, B]):
+    """One kind of network and how it is trained. The loop calls `prepare` and `build` once, in this order."""
+
+    def train(self, progress: Progress) -> Path:
+        from app.lab.training.loop import train
+
+        return train(self, progress)
 
     @abstractmethod
     def prepare(self, progress: Progress) -> None:
@@ -120,7 +141,3 @@ class Recipe(ABC, Generic[C, B]):
     def facts(self) -> dict[str, Any]:
         """What the release says of its training data; plain values, kept in the checkpoint."""
         return {}
-
-    @abstractmethod
-    def export(self, stored: dict[str, Any]) -> Draft:
-        """A checkpoint as a release to be. Needs no `prepare`. Raises CheckpointError."""

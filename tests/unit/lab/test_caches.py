@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from app.audio.spec import WindowRequest
+from app.domain import Metadata, Reading
 from app.families.contract import Target
-from app.lab.caches import Decoder, Waveforms
+from app.lab.caches import Decoder, TextVectors, Waveforms
 from app.lab.corpus.catalogue import Row, read_catalogue
 from app.lab.errors import CorpusError
-from app.lab.features import FeatureExtractor, cache_folder
+from app.lab.features import FeatureExtractor, cache_folder, served_windows
 from app.lab.progress import Progress
 from tests.corpora import LISTEN, write_corpus
 from tests.releases import tiny_model
@@ -26,28 +27,61 @@ def rows(tmp_path: Path) -> list[Row]:
     return read_catalogue(write_corpus(tmp_path, train=2, valid=0), ["en", "fr", "ja"])[:4]
 
 
-def test_a_cache_that_was_cut_off_is_mended(rows: list[Row], tmp_path: Path) -> None:
-    first = Waveforms(tmp_path)
+def test_what_was_cut_off_or_has_changed_is_made_anew(rows: list[Row], tmp_path: Path) -> None:
+    first = Waveforms(tmp_path / "cache")
     first.add(rows[:2], DECODE)
     expected = first.read(rows[1])
-    with (tmp_path / "samples.i16").open("ab") as file:
-        file.write(b"\x01" * 777)  # an odd number of bytes
-    with (tmp_path / "index.jsonl").open("ab") as file:
-        file.write(b'{"path": "/cut o')
-    mended = Waveforms(tmp_path)
-    mended.add(rows, DECODE)
-    assert np.array_equal(mended.read(rows[1]), expected)
+    (tmp_path / "cache/cut-off.part").write_bytes(b"\x01" * 777)
+    made: list[Path] = []
+
+    def noted(path: Path) -> np.ndarray:
+        made.append(path)
+        return DECODE(path)
+
+    again = Waveforms(tmp_path / "cache")
+    again.add(rows, noted)
+    assert made == [row.path for row in rows[2:]]
+    assert np.array_equal(again.read(rows[1]), expected)
     assert rows[3].path is not None
-    np.testing.assert_allclose(mended.read(rows[3]), DECODE(rows[3].path), atol=1e-4)
-    assert mended.fingerprint(rows) != mended.fingerprint(rows[:3])
-    lengths = [json.loads(line)["length"] for line in (tmp_path / "index.jsonl").read_text().splitlines()]
-    assert lengths == [mended.length(row) for row in rows]
+    np.testing.assert_allclose(again.read(rows[3]), DECODE(rows[3].path), atol=1e-4)
+    np.testing.assert_array_equal(again.read(rows[3], 100, 50), again.read(rows[3])[100:150])
+    assert again.length(rows[3]) == len(DECODE(rows[3].path))
+    before = again.fingerprint(rows)
+    assert before != again.fingerprint(rows[:3])
+    assert rows[0].path is not None
+    rows[0].path.write_bytes(rows[3].path.read_bytes())
+    again.add(rows, noted)
+    assert made[2:] == [rows[0].path]
+    assert again.fingerprint(rows) != before
+
+
+def test_a_full_disk_is_told(rows: list[Row], tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(CorpusError, match=r"cannot be written .*free some disk"):
+        Waveforms(tmp_path / "cache").add(rows, DECODE)
+
+
+def test_texts_are_read_once(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def reader(metadata: Metadata) -> Reading:
+        calls.append(metadata.joined)
+        return Reading(np.full(3, len(metadata.joined), np.float32), informative=True)
+
+    texts = [Metadata(title="one"), Metadata(), Metadata(title="three"), Metadata(title="one")]
+    for _ in range(2):
+        vectors = TextVectors(tmp_path / "x", reader, "as it is")(texts)
+        assert vectors[:, 0].tolist() == [3, 0, 5, 3]
+    assert calls == ["", "one", "three", ""]
+    TextVectors(tmp_path / "x", reader, "another seed")(texts)
+    assert calls[4:] == ["", "one", "three"]
 
 
 def test_features_are_the_listeners_and_are_kept(rows: list[Row], tmp_path: Path) -> None:
     model = tiny_model(listen=LISTEN.model_dump())
     assert model.audio is not None
-    folder = cache_folder(tmp_path / "cache", model.audio, model.manifest.sha256)
+    request = served_windows(model.audio)
+    folder = cache_folder(tmp_path / "cache", request, "first")
     extractor = FeatureExtractor(model.audio, Target("cpu", "fp32"), cache=folder)
     found = extractor.rows(rows, Progress())
     listen = model.audio.listener.prepare(Target("cpu", "fp32"))
@@ -59,7 +93,13 @@ def test_features_are_the_listeners_and_are_kept(rows: list[Row], tmp_path: Path
     kept = FeatureExtractor(model.audio, cache=folder)
     kept.file = lambda path: pytest.fail("listened again")  # type: ignore[method-assign]
     assert all(np.array_equal(a, b) for a, b in zip(kept.rows(rows, Progress()), found, strict=True))
-    assert cache_folder(tmp_path, model.audio, "another") != cache_folder(tmp_path, model.audio, model.manifest.sha256)
+    more = WindowRequest(request.spec, request.max_windows + 1)
+    folders = {
+        cache_folder(tmp_path, request, "first"),
+        cache_folder(tmp_path, request, "other"),
+        cache_folder(tmp_path, more, "first"),
+    }
+    assert len(folders) == 3
 
 
 def test_silent_files_have_no_windows_and_broken_ones_are_named(rows: list[Row], tmp_path: Path) -> None:

@@ -10,17 +10,17 @@ from pydantic import ValidationError
 
 from app.lab.errors import TrainingError
 from app.lab.training import checkpoint
-from app.lab.training.recipe import Draft, Recipe
+from app.lab.training.recipe import Draft, Trainable
 
 
-def recipes() -> dict[str, type[Recipe[Any, Any]]]:
+def recipes() -> dict[str, type[Trainable[Any]]]:
     """Recipes by name; imported when they are asked for."""
     from app.lab.training.recipes.lrid_net import LridNetRecipe
 
     return {recipe.name: recipe for recipe in (LridNetRecipe,)}
 
 
-def recipe_of(name: str, settings: dict[str, Any]) -> Recipe[Any, Any]:
+def recipe_of(name: str, settings: dict[str, Any]) -> Trainable[Any]:
     """The recipe of this name, or of this family, with its settings. Raises TrainingError naming the wrong setting."""
     recipe = recipes().get(name) or next((recipe for recipe in recipes().values() if recipe.family == name), None)
     if recipe is None:
