@@ -40,7 +40,7 @@ class SureAfter:
 
     def __init__(self, n_windows: int, *, first: int | None = 1, most: int | None = None) -> None:
         self.manifest: Manifest = tiny_manifest()
-        self.audio = AudioBranch(WindowSpec(8_000, 24_000, order="middle_first"), Silent(), first, most)
+        self.audio = AudioBranch(WindowSpec(8_000, 24_000, positions=(0.5, 0.2, 0.8)), Silent(), first, most)
         self.inputs: Mapping[str, InputBranch] = {}
         self.task = LanguageTask(LANGUAGES, Bounds({}, {}))
         self._n_windows = n_windows
