@@ -145,7 +145,9 @@ def test_a_branch_that_holds_up_the_event_loop_is_named_in_the_log(
     read = LettersBranch.read
 
     def slow(self: LettersBranch, track: Track) -> Reading | None:
-        time.sleep(0.05)
+        stops_at = time.thread_time() + 0.05
+        while time.thread_time() < stops_at:
+            pass
         return read(self, track)
 
     with caplog.at_level(logging.WARNING, "lrid.loading"):
