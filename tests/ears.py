@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from app.families.parts.quantised import Ranges
-from app.families.parts.whisper import Ears, Whisper, WhisperConfig
+from app.families.parts.whisper import Ears, Whisper
+from app.families.parts.whisper_config import WhisperConfig
 
 SMALL = WhisperConfig(n_mels=40, n_positions=50, n_state=256, n_head=4, n_layer=2)
 RANGES: Ranges = {

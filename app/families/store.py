@@ -38,6 +38,14 @@ def _load_lrid_net(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
     return LridNetModel(manifest, weights)
 
 
+def _load_lrid_voice(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
+    from app.families.lrid_voice.manifest import VoiceManifest
+    from app.families.lrid_voice.model import VoiceModel
+
+    assert isinstance(manifest, VoiceManifest)
+    return VoiceModel(manifest, weights)
+
+
 Families = Mapping[str, Family]
 
 
@@ -45,10 +53,12 @@ def families() -> dict[str, Family]:
     """Every family this server knows."""
     from app.families.lrid_net_plus import loading as plus
     from app.families.lrid_net_plus.config import LridNetPlusManifest
+    from app.families.lrid_voice.manifest import VoiceManifest
 
     return {
         "lrid_net": Family(LridNetManifest, _load_lrid_net),
         "lrid_net_plus": Family(LridNetPlusManifest, plus.load),
+        "lrid_voice": Family(VoiceManifest, _load_lrid_voice),
     }
 
 

@@ -15,6 +15,7 @@ from torchaudio.functional import melscale_fbanks
 
 from app.families.contract import Backend, Listen, Precision, Target
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
+from app.families.parts.openvino_backend import Convertible
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CACHED_FRAMES = 516  # a block whose spectrum stays in a CPU's cache; a fifth of a window
@@ -144,6 +145,7 @@ class Listener(nn.Module):
         super().__init__()
         self.log_mel = log_mel
         self.trunk = trunk
+        self._conversion: Convertible | None = None
 
     @property
     def n_features(self) -> int:
@@ -154,10 +156,21 @@ class Listener(nn.Module):
 
     def prepare(self, target: Target) -> Listen:
         """Fold BatchNorm into the convolutions and lay the weights out for the target."""
+        if target.backend == "openvino":
+            compiled = self._converted().compile(target.precision, target.threads)
+            return lambda samples: compiled(self.log_mel(samples).unsqueeze(1))  # (n, 2048)
         trunk = fold_batch_norm(copy.deepcopy(self.trunk)).eval()
         device = torch.device(target.device)
         trunk = trunk.to(device, DTYPES[target.precision]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Listener(copy.deepcopy(self.log_mel).to(device), trunk).eval()
+
+    def _converted(self) -> Convertible:
+        """Converted once: takes seconds, and serves every number of threads."""
+        if self._conversion is None:
+            c = self.log_mel.config
+            trunk = fold_batch_norm(copy.deepcopy(self.trunk)).eval()
+            self._conversion = Convertible(trunk, (1, 1, c.mel_bands, c.window_frames))
+        return self._conversion
 
     def forward(self, samples: Tensor) -> Tensor:
         """(n, window_samples) float32 → (n, 2048) float32; the trunk runs in the type of its weights."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-SAMPLE_RATE_HZ = 16_000
+from app.families.parts.whisper_config import HOP_SIZE, SAMPLE_RATE_HZ
+
 FFT_SIZE = 400  # samples, 25 ms; periodic Hann
-HOP_SIZE = 160  # samples, 10 ms between frames
 HIGH_HZ = SAMPLE_RATE_HZ / 2  # 8,000 Hz
 POWER_FLOOR = 1e-10
 DYNAMIC_RANGE = 8.0  # decades of power kept under the window's own maximum: 80 dB

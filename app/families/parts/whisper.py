@@ -17,15 +17,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from app.errors import ReleaseError
-from app.families.contract import Strict
-from app.families.parts.log_mel_16khz import HOP_SIZE, SAMPLE_RATE_HZ, LogMel16kHz
+from app.families.parts.log_mel_16khz import LogMel16kHz
 from app.families.parts.openvino_backend import Convertible
 from app.families.parts.quantised import Ranges, quantised
+from app.families.parts.whisper_config import STRIDE, WhisperConfig
 
 if TYPE_CHECKING:
     from app.families.contract import Backend, Listen, Precision, Target
@@ -33,35 +32,6 @@ if TYPE_CHECKING:
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 SILENCE_POWER = 1e-12  # mean square at -120 dBFS, the least level told apart
-_STRIDE = 2  # frames in a position, by the second convolution
-
-
-class WhisperConfig(Strict):
-    """Sizes of the network. Defaults are Whisper base's, with a third of its positions."""
-
-    n_mels: int = Field(80, gt=0)
-    n_positions: int = Field(500, gt=0)  # 20 ms each: 10 s
-    n_state: int = Field(512, gt=0)
-    n_head: int = Field(8, gt=0)
-    n_layer: int = Field(6, gt=0)
-
-    @model_validator(mode="after")
-    def _heads_share_the_state(self) -> WhisperConfig:
-        if self.n_state % self.n_head:
-            raise ValueError(f"n_state {self.n_state} must be a multiple of n_head {self.n_head}")
-        return self
-
-    @property
-    def sample_rate_hz(self) -> int:
-        return SAMPLE_RATE_HZ
-
-    @property
-    def window_samples(self) -> int:
-        return self.n_positions * _STRIDE * HOP_SIZE  # 160,000 for 10 s
-
-    @property
-    def n_features(self) -> int:
-        return self.n_state + 2  # hidden, no-speech logit, level
 
 
 class SelfAttention(nn.Module):
@@ -116,7 +86,7 @@ class Encoder(nn.Module):
     def __init__(self, c: WhisperConfig) -> None:
         super().__init__()
         self.conv1 = nn.Conv1d(c.n_mels, c.n_state, 3, padding=1)
-        self.conv2 = nn.Conv1d(c.n_state, c.n_state, 3, stride=_STRIDE, padding=1)
+        self.conv2 = nn.Conv1d(c.n_state, c.n_state, 3, stride=STRIDE, padding=1)
         self.positions = nn.Parameter(torch.zeros(c.n_positions, c.n_state))
         self.layers = nn.ModuleList(EncoderLayer(c.n_state, c.n_head) for _ in range(c.n_layer))
         self.ln = nn.LayerNorm(c.n_state)

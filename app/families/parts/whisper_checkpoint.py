@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from app.errors import ReleaseError
-from app.families.parts.whisper import Ears, Whisper, WhisperConfig
+from app.families.parts.whisper import Ears, Whisper
+from app.families.parts.whisper_config import WhisperConfig
 
 # The language tokens in order; token FIRST_LANGUAGE + i is LANGUAGES[i] (openai/whisper, `tokenizer.py`).
 LANGUAGES = tuple(

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from app.errors import ReleaseError
 from app.families.parts.quantised import row_scale
-from app.families.parts.whisper import Ears, Whisper, WhisperConfig
+from app.families.parts.whisper import Ears, Whisper
+from app.families.parts.whisper_config import WhisperConfig
 
 PREFIX = "ears."
 SCALE = ".scale"

@@ -1,0 +1,50 @@
+"""A release of `lrid_voice`, loaded: Whisper's ears, a reader of names, and the head that joins the two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from app.domain import AUDIO, TEXT, FloatArray, Mode, Reading, Scores, Track
+from app.families.contract import AudioBranch, InputBranch
+from app.families.lrid_voice.identify import VoiceHead, language_task
+from app.families.lrid_voice.manifest import VoiceManifest
+from app.families.parts.names import clean
+from app.families.parts.ngrams.reader import NgramReader
+from app.families.parts.whisper_weights import ears_from_stored
+
+READER, HEAD = "reader.", "identify."  # prefixes of tensors
+
+
+class NamesBranch:
+    """Artist, album and title, cleaned of what catalogues add; implements `contract.InputBranch`."""
+
+    field = None  # it reads the metadata
+
+    def __init__(self, reader: NgramReader) -> None:
+        self._reader = reader
+
+    def read(self, track: Track) -> Reading | None:
+        return self._reader(clean(track.metadata)) if track.metadata.fields else None
+
+
+class VoiceModel:
+    """Implements `contract.Model`."""
+
+    def __init__(self, manifest: VoiceManifest, weights: Mapping[str, Tensor]) -> None:
+        """Raises ReleaseError if weights and manifest do not fit each other."""
+        self.manifest = manifest
+        ears, plan = ears_from_stored(manifest.listen, weights), manifest.windows
+        self.audio = AudioBranch(manifest.window, ears, plan.first_windows, plan.most_windows)
+        own = {name.removeprefix(READER): tensor for name, tensor in weights.items() if name.startswith(READER)}
+        self.inputs: Mapping[str, InputBranch] = {TEXT: NamesBranch(NgramReader(manifest.read, own))}
+        codes = [label.code for label in manifest.labels]
+        head = {name: tensor.float().numpy() for name, tensor in weights.items() if name.startswith(HEAD)}
+        self.head = VoiceHead(manifest.identify, codes, head)
+        self.task = language_task(manifest.languages, manifest.identify)
+
+    def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
+        """What ears and reader say together; what is missing or says nothing contributes nothing."""
+        readings = {name: vector for name, vector in features.items() if name != AUDIO and (name in mode or not mode)}
+        return self.head.combine(features.get(AUDIO), readings)

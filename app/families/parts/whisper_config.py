@@ -1,0 +1,39 @@
+"""Sizes of Whisper's ears, as they stand in a manifest. No torch: a release is listed without it."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from app.families.contract import Strict
+
+SAMPLE_RATE_HZ = 16_000
+HOP_SIZE = 160  # samples, 10 ms between frames
+STRIDE = 2  # frames in a position, by the second convolution
+
+
+class WhisperConfig(Strict):
+    """Sizes of the network. Defaults are Whisper base's, with a third of its positions."""
+
+    n_mels: int = Field(80, gt=0)
+    n_positions: int = Field(500, gt=0)  # 20 ms each: 10 s
+    n_state: int = Field(512, gt=0)
+    n_head: int = Field(8, gt=0)
+    n_layer: int = Field(6, gt=0)
+
+    @model_validator(mode="after")
+    def _heads_share_the_state(self) -> WhisperConfig:
+        if self.n_state % self.n_head:
+            raise ValueError(f"n_state {self.n_state} must be a multiple of n_head {self.n_head}")
+        return self
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return SAMPLE_RATE_HZ
+
+    @property
+    def window_samples(self) -> int:
+        return self.n_positions * STRIDE * HOP_SIZE  # 160,000 for 10 s
+
+    @property
+    def n_features(self) -> int:
+        return self.n_state + 2  # hidden, no-speech logit, level
