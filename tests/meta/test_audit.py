@@ -47,7 +47,9 @@ def test_what_was_not_audited_is_said(audit: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(("stdout", "code"), [("", 0), ("no JSON", 0), ('{"dependencies": []}', 0)])
-def test_no_result_is_no_failure(audit: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys, stdout: str, code: int) -> None:
+def test_no_result_is_no_failure(
+    audit: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stdout: str, code: int
+) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: subprocess.CompletedProcess(args, 1, stdout, ""))
     assert audit.main() == code
     assert "NOT AUDITED" in capsys.readouterr().out

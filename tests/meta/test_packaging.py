@@ -50,25 +50,25 @@ def image_environment() -> dict[str, str]:
     return dict(item.split("=", 1) for line in last_stage()["ENV"] for item in shlex.split(line))
 
 
-def test_image_is_built_in_two_stages():
+def test_image_is_built_in_two_stages() -> None:
     stages = [rest for word, rest in instructions() if word == "FROM"]
     assert len(stages) == 2
     assert all(stage.startswith("python:3.") and "-slim" in stage for stage in stages)
     assert any(line.startswith("--from=builder") for line in last_stage()["COPY"])
 
 
-def test_image_starts_the_same_command_as_the_readme():
+def test_image_starts_the_same_command_as_the_readme() -> None:
     assert json.loads(last_stage()["CMD"][0]) == ["lrid", "serve"]
     assert PROJECT["project"]["scripts"]["lrid"] == "app.cli.main:main"
 
 
-def test_image_does_not_run_as_root():
+def test_image_does_not_run_as_root() -> None:
     user = last_stage()["USER"][-1].split(":")[0]
     assert int(user) > 0
     assert f"--uid {user}" in " ".join(last_stage()["RUN"])
 
 
-def test_image_knows_when_it_is_ready():
+def test_image_knows_when_it_is_ready() -> None:
     options, _, command = last_stage()["HEALTHCHECK"][0].partition(" CMD ")
     assert "--start-period=" in options
     program, flag, code = json.loads(command)
@@ -78,7 +78,7 @@ def test_image_knows_when_it_is_ready():
     assert "LRID_PORT" in code
 
 
-def test_image_serves_the_network_on_the_port_it_exposes():
+def test_image_serves_the_network_on_the_port_it_exposes() -> None:
     environment = image_environment()
     assert environment["LRID_HOST"] == "0.0.0.0"
     assert last_stage()["EXPOSE"] == [environment["LRID_PORT"]]
@@ -86,19 +86,19 @@ def test_image_serves_the_network_on_the_port_it_exposes():
     assert {name for name in environment if name.startswith("LRID_")} <= SETTINGS
 
 
-def test_image_has_the_models_where_it_looks_for_them():
+def test_image_has_the_models_where_it_looks_for_them() -> None:
     """The code is installed, so that the default beside the code would be inside site-packages."""
     destinations = {line.split()[0]: line.split()[1] for line in last_stage()["COPY"] if "--from" not in line}
     assert destinations["model_store"] == image_environment()["LRID_MODEL_STORE"]
 
 
-def test_image_writes_nothing_outside_of_its_temporary_folder():
+def test_image_writes_nothing_outside_of_its_temporary_folder() -> None:
     environment = image_environment()
     assert environment["TMPDIR"] == environment["HOME"] == "/tmp"
     assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
 
 
-def test_what_the_image_copies_is_not_ignored():
+def test_what_the_image_copies_is_not_ignored() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     kept = {line[1:] for line in lines if line.startswith("!")}
@@ -109,7 +109,7 @@ def test_what_the_image_copies_is_not_ignored():
 # --- package ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_file_that_is_no_code_is_package_data():
+def test_every_file_that_is_no_code_is_package_data() -> None:
     patterns = PROJECT["tool"]["setuptools"]["package-data"]["app"]
     listed = subprocess.run(["git", "ls-files", "app"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     if not listed:
@@ -119,14 +119,14 @@ def test_every_file_that_is_no_code_is_package_data():
     assert [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []
 
 
-def test_licence_is_what_the_package_says():
+def test_licence_is_what_the_package_says() -> None:
     text = (ROOT / "LICENSE").read_text()
     assert PROJECT["project"]["license"] == "Apache-2.0"
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
 
 
-def test_the_version_has_its_changes():
+def test_the_version_has_its_changes() -> None:
     version = PROJECT["project"]["version"]
     assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
     for name in ("kubernetes.yaml", "compose.yaml"):
@@ -180,13 +180,13 @@ def queries() -> list[str]:
     ]
 
 
-def test_queries_name_metrics_that_exist():
+def test_queries_name_metrics_that_exist() -> None:
     named = {name for query in queries() for name in re.findall(r"\blrid_[a-z_]+", query)}
     assert named
     assert named - exposed_names() == set()
 
 
-def test_the_dashboard_shows_every_metric():
+def test_the_dashboard_shows_every_metric() -> None:
     expressions = [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
     shown = {name for expression in expressions for name in re.findall(r"\blrid_[a-z_]+", expression)}
     unseen = [
@@ -197,7 +197,7 @@ def test_the_dashboard_shows_every_metric():
     assert unseen == []
 
 
-def test_queries_name_outcomes_and_stages_that_exist():
+def test_queries_name_outcomes_and_stages_that_exist() -> None:
     text = "\n".join(queries())
     codes = {code for group in re.findall(r'(?:outcome|reason)=~"([^"]+)"', text) for code in group.split("|")}
     assert codes
@@ -205,13 +205,13 @@ def test_queries_name_outcomes_and_stages_that_exist():
     assert set(re.findall(r'stage!?="(\w+)"', text)) <= set(STAGES)
 
 
-def test_alerts_say_what_they_mean():
+def test_alerts_say_what_they_mean() -> None:
     for rule in alert_rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["annotations"]["summary"]
 
 
-def test_panels_do_not_overlap():
+def test_panels_do_not_overlap() -> None:
     places = [panel["gridPos"] for panel in dashboard()["panels"]]
     cells = [(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
     assert len(cells) == len(set(cells))
@@ -223,7 +223,7 @@ def deployment() -> dict[str, Any]:
     return next(document for document in documents if document["kind"] == "Deployment")
 
 
-def test_kubernetes_asks_endpoints_that_exist():
+def test_kubernetes_asks_endpoints_that_exist() -> None:
     container = deployment()["spec"]["template"]["spec"]["containers"][0]
     paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/health/startup", "readiness": "/health/ready", "liveness": "/health/live"}
@@ -231,7 +231,7 @@ def test_kubernetes_asks_endpoints_that_exist():
     assert all(f'"{path}"' in routes for path in paths.values())
 
 
-def test_kubernetes_waits_for_the_drain():
+def test_kubernetes_waits_for_the_drain() -> None:
     pod = deployment()["spec"]["template"]["spec"]
     environment = {item["name"]: item["value"] for item in pod["containers"][0]["env"]}
     assert set(environment) <= SETTINGS
@@ -239,7 +239,7 @@ def test_kubernetes_waits_for_the_drain():
     assert pod["terminationGracePeriodSeconds"] > drain
 
 
-def test_kubernetes_grants_nothing_that_is_not_needed():
+def test_kubernetes_grants_nothing_that_is_not_needed() -> None:
     pod = deployment()["spec"]["template"]["spec"]
     container = pod["containers"][0]
     assert pod["securityContext"]["runAsNonRoot"]
@@ -251,7 +251,7 @@ def test_kubernetes_grants_nothing_that_is_not_needed():
     assert not pod["enableServiceLinks"]  # else a Service called lrid would set LRID_PORT
 
 
-def test_compose_waits_for_the_drain_and_watches_the_service():
+def test_compose_waits_for_the_drain_and_watches_the_service() -> None:
     compose = yaml.safe_load((OPS / "compose.yaml").read_text())
     service = compose["services"]["lrid"]
     assert float(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["drain_timeout_seconds"].default
@@ -285,7 +285,7 @@ def elements() -> list[tuple[str, dict[str, str | None]]]:
     return parser.found
 
 
-def test_the_page_loads_nothing_from_elsewhere():
+def test_the_page_loads_nothing_from_elsewhere() -> None:
     places = [value for _, attributes in elements() for name, value in attributes.items() if name in {"src", "href"}]
     assert [place for place in places if place.startswith(("http:", "https:", "//"))] == []
     assert "@import" not in PAGE
@@ -295,12 +295,12 @@ def test_the_page_loads_nothing_from_elsewhere():
     assert "connect-src 'self'" in policy
 
 
-def test_the_script_finds_what_it_looks_for():
+def test_the_script_finds_what_it_looks_for() -> None:
     ids = {attributes["id"] for _, attributes in elements() if "id" in attributes}
     assert set(re.findall(r'\$\("(\w+)"\)', PAGE)) - ids == set()
 
 
-def test_every_input_has_a_label():
+def test_every_input_has_a_label() -> None:
     depth, bare = 0, []
     for line in re.findall(r"</?label|<input[^>]*>", PAGE):
         depth += {"<label": 1, "</label": -1}.get(line, 0)
@@ -310,9 +310,9 @@ def test_every_input_has_a_label():
     assert any(tag == "html" and attributes.get("lang") for tag, attributes in elements())
 
 
-def test_the_page_never_writes_markup_from_data():
+def test_the_page_never_writes_markup_from_data() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", PAGE)
 
 
-def test_the_page_is_small():
+def test_the_page_is_small() -> None:
     assert len(PAGE.splitlines()) < 300

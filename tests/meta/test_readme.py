@@ -43,30 +43,30 @@ def shown(default: object) -> str:
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
-def test_both_commands_stand_as_they_are():
+def test_both_commands_stand_as_they_are() -> None:
     lines = README.splitlines()
     assert [command for command in COMMANDS if command not in lines] == []
 
 
-def test_every_setting_with_its_default():
+def test_every_setting_with_its_default() -> None:
     expected = {f"`LRID_{name.upper()}`": shown(field.default) for name, field in Settings.model_fields.items()}
     expected["`LRID_MODEL_STORE`"] = "`model_store`"
     assert {name: default for name, default, _ in rows("Settings")} == expected
 
 
-def test_no_setting_that_does_not_exist():
+def test_no_setting_that_does_not_exist() -> None:
     known = {f"LRID_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
     assert set(re.findall(r"LRID_[A-Z_]+[A-Z]", README)) - known == set()
 
 
-def test_every_error_code_with_its_status():
+def test_every_error_code_with_its_status() -> None:
     ours = {code: error for code, error in public_errors().items() if error.__module__.startswith("app.")}
     expected = {f"`{code}`": str(error.status) for code, error in ours.items()}
     expected[f"`{local.FileUnreadable.code}`"] = ""  # the command line has no status
     assert {code: status for status, code, *_ in rows("Errors")} == expected
 
 
-def test_every_error_says_what_to_do():
+def test_every_error_says_what_to_do() -> None:
     ours = {f"`{code}`": error for code, error in public_errors().items() if error.__module__.startswith("app.")}
     assert [code for _, code, when, remedy in rows("Errors") if not when.startswith(ours[code].title) or not remedy] == []
     assert [code for code, error in ours.items() if error is not LridError and error.title == LridError.title] == []
@@ -78,11 +78,11 @@ def metric_names() -> dict[str, str]:
     return {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families_}
 
 
-def test_every_metric_with_its_type():
+def test_every_metric_with_its_type() -> None:
     assert {name.strip("`"): kind for name, kind, *_ in rows("Metrics")} == metric_names()
 
 
-def test_no_metric_that_does_not_exist():
+def test_no_metric_that_does_not_exist() -> None:
     named = set(re.findall(r"\blrid_[a-z_]+", README))
     assert named - metric_names().keys() - families().keys() == set()
 
@@ -94,7 +94,7 @@ def commands(group: typer.Typer, path: str) -> set[str]:
     return found
 
 
-def test_every_command_and_none_that_does_not_exist():
+def test_every_command_and_none_that_does_not_exist() -> None:
     existing = commands(cli.app, "lrid")
     code = re.findall(r"```sh\n(.*?)```", README, re.DOTALL) + re.findall(r"`([^`\n]+)`", README)
     called = {f"lrid {word}" for text in code for word in re.findall(r"\blrid ([a-z]+(?: [a-z0-9]+)?)", text)}
@@ -104,17 +104,17 @@ def test_every_command_and_none_that_does_not_exist():
     assert named - existing - groups == set()
 
 
-def test_every_endpoint(tmp_path: Path):
+def test_every_endpoint(tmp_path: Path) -> None:
     paths = create_app(Settings(model_store=tmp_path)).openapi()["paths"]
     assert [path for path in paths if f"{path}`" not in HTTP] == []
 
 
-def test_every_option_of_a_request():
+def test_every_option_of_a_request() -> None:
     assert [name for name in Options.model_fields if f"| `{name}` |" not in HTTP] == []
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:app|tests|loadtest|model_store|\.ci)/[\w./]*)`", README))))
-def test_every_path_exists(path: str):
+def test_every_path_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
@@ -140,15 +140,15 @@ def accuracy_table(store: Path, reference: str) -> list[str]:
 
 
 @pytest.mark.parametrize("reference", [*list_releases(ROOT / "model_store"), Settings.model_fields["model"].default])
-def test_accuracy_is_what_the_releases_say(reference: str):
+def test_accuracy_is_what_the_releases_say(reference: str) -> None:
     expected = accuracy_table(ROOT / "model_store", reference)
     assert [line for line in expected if line not in README.splitlines()] == []
 
 
-def test_nothing_was_left_to_be_filled_in():
+def test_nothing_was_left_to_be_filled_in() -> None:
     assert re.findall(r"GAP\([^)]*\)|TODO|TBD", README) == []
 
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"\bloadtest\.([a-z]+)", README)) - {"throughput"}))
-def test_every_measurement_exists(module: str):
+def test_every_measurement_exists(module: str) -> None:
     assert (ROOT / "loadtest" / f"{module}.py").is_file() or (ROOT / "loadtest" / module / "__main__.py").is_file()

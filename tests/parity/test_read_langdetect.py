@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import langdetect
 import numpy as np
@@ -61,7 +62,7 @@ class Reference:
         return vector_from(self.detector_of(text).get_probabilities)
 
 
-def vector_from(detect: Callable[[], list]) -> Float64Array:
+def vector_from(detect: Callable[[], list[Any]]) -> Float64Array:
     vector = np.zeros(len(LANGUAGES) + 1)
     try:
         for found in detect():

@@ -81,7 +81,7 @@ def clip(peak: float, seconds: float = 1.0) -> bytes:
 # --- the server's side ------------------------------------------------------------------------------------------------
 
 
-def misbehaving(listen: Callable, folder: Path) -> Callable:
+def misbehaving(listen: Callable[..., Any], folder: Path) -> Callable[..., Any]:
     n_features = 0
 
     def faulty(self: object, windows: list[np.ndarray]) -> np.ndarray:
@@ -120,7 +120,7 @@ def spoilt(rows: np.ndarray, peaks: list[float]) -> np.ndarray:
     return rows
 
 
-def breakable(take: Callable, folder: Path) -> Callable:
+def breakable(take: Callable[..., Any], folder: Path) -> Callable[..., Any]:
     def breaking(*arguments: Any) -> Any:
         if (folder / "break").exists():
             (folder / "break").unlink()

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,18 +18,18 @@ OPTIONS = ("top_k", "languages", "windows", "timeline", "explain", "tags")
 AS_JSON = {"Content-Type": "application/json"}
 
 
-def best(server: LiveServer, **request: object) -> list[dict]:
+def best(server: LiveServer, **request: object) -> list[dict[str, Any]]:
     response = server.identify(**request)
     assert response.status_code == 200, response.text
     return response.json()["languages"]
 
 
 @pytest.fixture(scope="module")
-def expected(server: LiveServer) -> list[dict]:
+def expected(server: LiveServer) -> list[dict[str, Any]]:
     return best(server, json=NAMES)
 
 
-def test_empty_file_input_beside_a_title(server: LiveServer, expected: list[dict]) -> None:
+def test_empty_file_input_beside_a_title(server: LiveServer, expected: list[dict[str, Any]]) -> None:
     parts = {name: (None, value) for name, value in NAMES.items()}
     body = (
         b'--B\r\nContent-Disposition: form-data; name="audio"; filename=""\r\n'
@@ -48,7 +49,7 @@ def test_an_empty_file_is_an_error(server: LiveServer) -> None:
     check_problem(server.identify(files={"audio": ("song.mp3", b"")}, data=NAMES), 422, "audio_empty")
 
 
-def test_null_and_undefined_are_not_given(server: LiveServer, expected: list[dict]) -> None:
+def test_null_and_undefined_are_not_given(server: LiveServer, expected: list[dict[str, Any]]) -> None:
     assert best(server, json=NAMES | dict.fromkeys(OPTIONS)) == expected
     for word in ("null", "undefined", ""):
         fields = NAMES | dict.fromkeys((*OPTIONS, "album"), word)
@@ -57,7 +58,7 @@ def test_null_and_undefined_are_not_given(server: LiveServer, expected: list[dic
     check_problem(server.identify(json=NAMES | {"top_k": "undefined"}), 422, "invalid_option")
 
 
-def test_slash_behind(server: LiveServer, expected: list[dict]) -> None:
+def test_slash_behind(server: LiveServer, expected: list[dict[str, Any]]) -> None:
     response = server.client.post("/identify/", json=NAMES, follow_redirects=False)
     assert (response.status_code, response.json()["languages"]) == (200, expected)
 
@@ -84,7 +85,7 @@ def test_head_elsewhere(server: LiveServer) -> None:
 # --- bodies -----------------------------------------------------------------------------------------------------------
 
 
-def test_byte_order_mark(server: LiveServer, expected: list[dict]) -> None:
+def test_byte_order_mark(server: LiveServer, expected: list[dict[str, Any]]) -> None:
     assert best(server, content=b"\xef\xbb\xbf" + json.dumps(NAMES).encode(), headers=AS_JSON) == expected
 
 
@@ -96,7 +97,7 @@ def test_repeated_member(server: LiveServer, body: bytes) -> None:
     check_problem(server.identify(content=body, headers=AS_JSON), 422, "duplicate_part")
 
 
-def test_gzip(server: LiveServer, clip: bytes, expected: list[dict]) -> None:
+def test_gzip(server: LiveServer, clip: bytes, expected: list[dict[str, Any]]) -> None:
     zipped = {"Content-Encoding": "gzip"}
     assert best(server, content=gzip.compress(json.dumps(NAMES).encode()), headers=AS_JSON | zipped) == expected
     plain = server.client.build_request("POST", "/identify", files={"audio": ("a.wav", clip)})

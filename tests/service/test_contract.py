@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,11 @@ def wav_clip(seconds: float = 2.0, hz: float = 440.0, peak: float = 0.5) -> byte
     return audio_samples.wav(audio_samples.tone(seconds, hz, 22_050, 1, peak), rate_hz=22_050)
 
 
-def by_code(languages: list[dict], number: str = "probability") -> dict[str, float]:
+def by_code(languages: list[dict[str, Any]], number: str = "probability") -> dict[str, float]:
     return {entry["code"]: entry[number] for entry in languages}
 
 
-def check_ranked(languages: list[dict]) -> None:
+def check_ranked(languages: list[dict[str, Any]]) -> None:
     probabilities = [entry["probability"] for entry in languages]
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1.0, abs=1e-5)
@@ -108,7 +109,7 @@ def test_each_modality_counts(server: LiveServer, clip: bytes) -> None:
 
 
 def test_the_same_request_gives_the_same_answer(server: LiveServer, song: bytes) -> None:
-    def ask() -> dict:
+    def ask() -> dict[str, Any]:
         answer = server.identify(files={"audio": song}, data=TITLE | {"timeline": "true", "explain": "true"}).json()
         del answer["timing_ms"]
         return answer
@@ -157,7 +158,7 @@ def test_blank_text_beside_audio_is_not_given(server: LiveServer, clip: bytes, t
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
-def ask_with(server: LiveServer, way: str, option: str, value: object) -> dict:
+def ask_with(server: LiveServer, way: str, option: str, value: object) -> dict[str, Any]:
     """One option, given in one of the three ways."""
     if way == "query":
         response = server.identify(json=TITLE, params={option: str(value)})

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -41,7 +42,7 @@ def closed_within(connection: socket.socket, seconds: float = LET_GO_SECONDS) ->
     return time.monotonic() - began
 
 
-def responses(connection: socket.socket) -> Iterator[tuple[int, dict]]:
+def responses(connection: socket.socket) -> Iterator[tuple[int, dict[str, Any]]]:
     """Status and JSON body of one response after the other."""
     with connection.makefile("rb") as file:
         while line := file.readline():
@@ -52,7 +53,7 @@ def responses(connection: socket.socket) -> Iterator[tuple[int, dict]]:
             yield status, json.loads(file.read(length))
 
 
-def read_response(connection: socket.socket) -> tuple[int, dict]:
+def read_response(connection: socket.socket) -> tuple[int, dict[str, Any]]:
     return next(responses(connection))
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -56,14 +57,14 @@ def ask_in_one_batch(faulty: Faulty, of_peaks: list[float]) -> list[Reply]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(faulty: Faulty) -> list[dict]:
+def undisturbed(faulty: Faulty) -> list[dict[str, Any]]:
     """Answers to the ordinary clips, each asked alone."""
     live, _ = faulty
     return [without_times(ask_all(live.port, [audio_post(clip(peak))])[0]) for peak in peaks()]
 
 
 @pytest.mark.parametrize("poison", [Mark.RAISE.value, Mark.NAN.value, Mark.TOO_FEW_ROWS.value, Mark.NAN_EVERYWHERE.value])
-def test_a_poisoned_window_fails_alone(faulty: Faulty, undisturbed: list[dict], poison: float) -> None:
+def test_a_poisoned_window_fails_alone(faulty: Faulty, undisturbed: list[dict[str, Any]], poison: float) -> None:
     replies = ask_in_one_batch(faulty, peaks(poison))
     failed = replies.pop(POISONED)
     assert (failed.status, failed.json()["code"]) == (500, "model_failed")
@@ -72,7 +73,9 @@ def test_a_poisoned_window_fails_alone(faulty: Faulty, undisturbed: list[dict], 
     assert [without_times(reply) for reply in replies] == expected
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on(tiny_store: Path, tmp_path: Path, undisturbed: list[dict]) -> None:
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    tiny_store: Path, tmp_path: Path, undisturbed: list[dict[str, Any]]
+) -> None:
     live, device = start(tiny_store, tmp_path, max_batch_size=8)
     with live:
         live.wait_until_ready()
@@ -86,17 +89,17 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny_store: Path, tmp_path: 
         assert max(len(each) for each in device.passes[-10:]) <= 4  # and stays so
 
 
-def test_a_dead_device_is_replaced(faulty: Faulty, undisturbed: list[dict]) -> None:
+def test_a_dead_device_is_replaced(faulty: Faulty, undisturbed: list[dict[str, Any]]) -> None:
     check_lost_device(faulty, undisturbed, Mark.DIE, 0.0)
 
 
-def test_a_hanging_device_is_replaced(tiny_store: Path, tmp_path: Path, undisturbed: list[dict]) -> None:
+def test_a_hanging_device_is_replaced(tiny_store: Path, tmp_path: Path, undisturbed: list[dict[str, Any]]) -> None:
     live, device = start(tiny_store, tmp_path, device_timeout_seconds=DEVICE_TIMEOUT_SECONDS)
     with live:
         check_lost_device((live.wait_until_ready(), device), undisturbed, Mark.HANG, DEVICE_TIMEOUT_SECONDS)
 
 
-def test_a_batching_loop_that_fails_is_restarted(faulty: Faulty, undisturbed: list[dict]) -> None:
+def test_a_batching_loop_that_fails_is_restarted(faulty: Faulty, undisturbed: list[dict[str, Any]]) -> None:
     live, device = faulty
     device.hold()
     with ThreadPoolExecutor(2) as pool:
@@ -117,7 +120,7 @@ def test_a_batching_loop_that_fails_is_restarted(faulty: Faulty, undisturbed: li
     assert [without_times(reply) for reply in again] == undisturbed
 
 
-def check_lost_device(faulty: Faulty, undisturbed: list[dict], mark: Mark, notice_seconds: float) -> None:
+def check_lost_device(faulty: Faulty, undisturbed: list[dict[str, Any]], mark: Mark, notice_seconds: float) -> None:
     live, device = faulty
     restarts = live.metric("lrid_device_restarts_total")
     device.hold()
@@ -146,7 +149,7 @@ def decoders(live: LiveServer) -> list[psutil.Process]:
     return children(live, "app.audio.worker")
 
 
-def test_a_killed_decoder_costs_nobody_an_answer(faulty: Faulty, undisturbed: list[dict]) -> None:
+def test_a_killed_decoder_costs_nobody_an_answer(faulty: Faulty, undisturbed: list[dict[str, Any]]) -> None:
     """Killed from outside: the file is tried once more."""
     live, _ = faulty
     long = audio_post(audio_samples.flac(audio_samples.song(240.0, channels=2)))
@@ -164,7 +167,7 @@ def test_a_killed_decoder_costs_nobody_an_answer(faulty: Faulty, undisturbed: li
     wait_until(lambda: len(decoders(live)) == 2)
 
 
-def test_all_idle_decoders_killed(faulty: Faulty, undisturbed: list[dict]) -> None:
+def test_all_idle_decoders_killed(faulty: Faulty, undisturbed: list[dict[str, Any]]) -> None:
     live, _ = faulty
     for process in decoders(live):
         os.kill(process.pid, signal.SIGKILL)

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load, save
@@ -44,13 +45,13 @@ def live(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live
         yield server.wait_until_ready()
 
 
-def swap(live: LiveServer, release: str) -> dict:
+def swap(live: LiveServer, release: str) -> dict[str, Any]:
     response = live.client.post("/admin/releases", json={"model": f"lrid_net/{release}"}, headers=KEY)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-def answers_by_release(live: LiveServer) -> dict[str, list[dict]]:
+def answers_by_release(live: LiveServer) -> dict[str, list[dict[str, Any]]]:
     """What each release says to REQUESTS when nothing else happens."""
     answers = {}
     for release in ("2", "1"):
@@ -78,7 +79,7 @@ def load_while(live: LiveServer, work: Callable[[], None]) -> list[Sent]:
     return asyncio.run(run())
 
 
-def check_none_lost_none_mixed(sent: list[Sent], answers: dict[str, list[dict]]) -> None:
+def check_none_lost_none_mixed(sent: list[Sent], answers: dict[str, list[dict[str, Any]]]) -> None:
     assert {one.status for one in sent} == {200}
     for one in sent:
         answer = without_times(one.reply)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -63,7 +64,7 @@ def leaving(server: LiveServer, body: bytes) -> http.client.HTTPConnection:
     return connection
 
 
-def test_client_gone_while_its_windows_wait(server: LiveServer, device: Device, busy: Future) -> None:
+def test_client_gone_while_its_windows_wait(server: LiveServer, device: Device, busy: Future[Any]) -> None:
     gone = server.metric("lrid_requests_total", outcome="client_gone")
     dropped = server.metric("lrid_dropped_windows_total")
     stays = ThreadPoolExecutor(1).submit(server.identify, files={"audio": clip(0.31)})
@@ -96,7 +97,7 @@ def test_client_gone_while_decoding(server: LiveServer, device: Device) -> None:
     assert decoder not in server.children()
 
 
-def test_deadline_passes_in_the_queue(server: LiveServer, device: Device, busy: Future) -> None:
+def test_deadline_passes_in_the_queue(server: LiveServer, device: Device, busy: Future[Any]) -> None:
     dropped = server.metric("lrid_dropped_windows_total")
     started = time.monotonic()
     response = server.identify(files={"audio": clip(0.51)}, headers={"X-Request-Timeout": "4"})
@@ -119,7 +120,7 @@ def queue(server: LiveServer, pool: ThreadPoolExecutor, peaks: list[float]) -> l
     return asked
 
 
-def test_full_queue(server: LiveServer, device: Device, busy: Future) -> None:
+def test_full_queue(server: LiveServer, device: Device, busy: Future[Any]) -> None:
     """Audio is refused with a Retry-After, metadata is answered, and all that were accepted are answered later."""
     with ThreadPoolExecutor(QUEUE_MAX_ITEMS) as pool:
         waiting = queue(server, pool, [0.6 + 0.01 * i for i in range(QUEUE_MAX_ITEMS)])
@@ -136,7 +137,9 @@ def test_full_queue(server: LiveServer, device: Device, busy: Future) -> None:
     assert not device.heard(0.7)
 
 
-def test_who_cannot_be_answered_in_time_is_refused_at_the_door(server: LiveServer, device: Device, busy: Future) -> None:
+def test_who_cannot_be_answered_in_time_is_refused_at_the_door(
+    server: LiveServer, device: Device, busy: Future[Any]
+) -> None:
     with ThreadPoolExecutor(4) as pool:
         waiting = queue(server, pool, [0.8] * 4)
         response = server.identify(files={"audio": clip(0.81)}, headers={"X-Request-Timeout": "0.1"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests import audio_samples
@@ -47,7 +49,7 @@ def test_every_family_is_there(server: LiveServer) -> None:
     ],
 )
 def test_requests_are_counted_by_modalities(
-    server: LiveServer, clip: bytes, modalities: str, files: dict, data: dict
+    server: LiveServer, clip: bytes, modalities: str, files: dict[str, Any], data: dict[str, Any]
 ) -> None:
     def counted() -> float:
         return server.metric("lrid_requests_total", modalities=modalities, outcome="ok")

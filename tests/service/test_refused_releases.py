@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def flipped_bit(folder: Path) -> None:
 class Bomb:
     """Unpickling it leaves a trace."""
 
-    def __reduce__(self) -> tuple[Callable, tuple[str, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
         return Path.touch, (Path("unpickled"),)
 
 

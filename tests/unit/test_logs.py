@@ -31,7 +31,7 @@ def lines(out: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-def test_a_line_has_time_level_logger_message(logger):
+def test_a_line_has_time_level_logger_message(logger: Any) -> None:
     logger[0].warning("%d windows failed", 3)
     (line,) = lines(logger[1])
     assert {k: line[k] for k in line if k != "time"} == {
@@ -42,7 +42,7 @@ def test_a_line_has_time_level_logger_message(logger):
     assert datetime.fromisoformat(line["time"]).tzinfo is not None
 
 
-def test_extras_become_members(logger):
+def test_extras_become_members(logger: Any) -> None:
     logger[0].info("request", extra={"fields": {"request_id": "a1", "status": 200}})
     logger[0].error("a decoder met a defect", extra={"cause": "KeyError at decode.py:12"})
     first, second = lines(logger[1])
@@ -51,7 +51,7 @@ def test_extras_become_members(logger):
     assert not {"fields", "args", "msg", "levelno", "thread"} & (first.keys() | second.keys())
 
 
-def test_line_breaks_and_odd_values_stay_on_one_line(logger):
+def test_line_breaks_and_odd_values_stay_on_one_line(logger: Any) -> None:
     logger[0].info("first\nsecond \u2028 ünï", extra={"fields": {"path": io.BytesIO, "name": "한"}})
     assert logger[1].getvalue().count("\n") == 1
     (line,) = lines(io.StringIO(logger[1].getvalue().replace("\u2028", " ")))
@@ -59,7 +59,7 @@ def test_line_breaks_and_odd_values_stay_on_one_line(logger):
     assert line["name"] == "한"
 
 
-def test_exceptions_come_with_their_traceback(logger):
+def test_exceptions_come_with_their_traceback(logger: Any) -> None:
     try:
         raise ValueError("no")
     except ValueError:
@@ -79,7 +79,7 @@ def _restored_root() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_restored_root")
-def test_configuration_reaches_every_logger(capsys: pytest.CaptureFixture[str]):
+def test_configuration_reaches_every_logger(capsys: pytest.CaptureFixture[str]) -> None:
     logging.config.dictConfig(log_config("warning"))
     logging.getLogger("uvicorn.error").warning("from uvicorn")
     logging.getLogger("lrid.access").info("too quiet to be shown")

@@ -12,26 +12,26 @@ from app.settings import Settings
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch):
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("LRID_")]:
         monkeypatch.delenv(name)
 
 
-def test_defaults_are_safe():
+def test_defaults_are_safe() -> None:
     settings = Settings()
     assert settings.host == "127.0.0.1"  # nobody is served by accident
     assert settings.admin_keys == ()
     assert settings.model_store.name == "model_store"
 
 
-def test_environment_sets_them(monkeypatch: pytest.MonkeyPatch):
+def test_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRID_MAX_WINDOWS", "3")
     monkeypatch.setenv("LRID_DEVICE", "cpu")
     settings = Settings()
     assert (settings.max_windows, settings.device) == (3, "cpu")
 
 
-def test_arguments_beat_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_arguments_beat_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRID_PORT", "1234")
     assert Settings(port=4321).port == 4321
 
@@ -50,33 +50,33 @@ def test_arguments_beat_the_environment(monkeypatch: pytest.MonkeyPatch):
         ("LRID_REQUEST_TIMEOUT_SECONDS", "0"),
     ],
 )
-def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
+def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=name.removeprefix("LRID_").lower()):
         Settings()
 
 
-def test_a_track_must_fit_the_queue():
+def test_a_track_must_fit_the_queue() -> None:
     with pytest.raises(ValidationError, match="LRID_MAX_WINDOWS=9 must not exceed LRID_QUEUE_MAX_ITEMS=8"):
         Settings(max_windows=9, queue_max_items=8)
     assert Settings(max_windows=8, queue_max_items=8).max_windows == 8
 
 
-def test_unknown_arguments_are_refused():
+def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(ValidationError, match="max_uploads_mb"):
         Settings(max_uploads_mb=1)
 
 
-def test_they_are_frozen():
+def test_they_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1
 
 
-def test_every_setting_is_described():
+def test_every_setting_is_described() -> None:
     assert not [name for name, field in Settings.model_fields.items() if not field.description]
 
 
-def test_keys_are_a_list_and_stay_secret(monkeypatch: pytest.MonkeyPatch):
+def test_keys_are_a_list_and_stay_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRID_API_KEYS", "first-key, second-key,")
     settings = Settings()
     assert [key.get_secret_value() for key in settings.api_keys] == ["first-key", "second-key"]
@@ -84,7 +84,7 @@ def test_keys_are_a_list_and_stay_secret(monkeypatch: pytest.MonkeyPatch):
     assert "first-key" not in settings.model_dump_json()
 
 
-def test_misspelt_settings_are_noticed():
+def test_misspelt_settings_are_noticed() -> None:
     environ = {"LRID_PORT": "1", "LRID_MAX_UPLOD_MB": "1", "LRID_DATA": "/data", "lrid_host": "x", "PATH": "y"}
     assert unknown_settings(environ) == ["LRID_MAX_UPLOD_MB"]
 

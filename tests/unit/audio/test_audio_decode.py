@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,14 +41,14 @@ def test_every_format(name: str, request_8: WindowRequest, limits: DecodeLimits)
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 22_050, 48_000, 96_000, 192_000])
 @pytest.mark.parametrize("make", [samples_of.wav, samples_of.flac, samples_of.aiff])
-def test_rates(make, rate_hz: int, request_8: WindowRequest, limits: DecodeLimits) -> None:
+def test_rates(make: Any, rate_hz: int, request_8: WindowRequest, limits: DecodeLimits) -> None:
     data = make(samples_of.tone(rate_hz=rate_hz), rate_hz=rate_hz)
     assert_tone(load_recording(data, request_8, limits), request_8.spec)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 32_000, 48_000])
 @pytest.mark.parametrize("make", [samples_of.mp3, samples_of.vorbis, samples_of.m4a, samples_of.aac])
-def test_rates_of_lossy_formats(make, rate_hz: int, request_8: WindowRequest, limits: DecodeLimits) -> None:
+def test_rates_of_lossy_formats(make: Any, rate_hz: int, request_8: WindowRequest, limits: DecodeLimits) -> None:
     data = make(samples_of.tone(seconds=4, rate_hz=rate_hz), rate_hz=rate_hz)
     assert load_recording(data, request_8, limits).seconds == pytest.approx(4.0, abs=0.4)  # 8 kHz AAC pads by 2048 samples
     assert_tone(replace(load_recording(data, request_8, limits), seconds=2.0), request_8.spec)
@@ -54,7 +56,7 @@ def test_rates_of_lossy_formats(make, rate_hz: int, request_8: WindowRequest, li
 
 @pytest.mark.parametrize("channels", range(1, 9))
 @pytest.mark.parametrize("make", [samples_of.wav, samples_of.flac, samples_of.vorbis, samples_of.opus])
-def test_channels(make, channels: int, request_8: WindowRequest, limits: DecodeLimits) -> None:
+def test_channels(make: Any, channels: int, request_8: WindowRequest, limits: DecodeLimits) -> None:
     rate_hz = 48_000
     data = make(samples_of.tone(rate_hz=rate_hz, channels=channels), rate_hz=rate_hz)
     # Lossy multichannel coders treat the low-frequency channel apart: 1 of 8 channels of the mean.
@@ -159,7 +161,7 @@ def test_windows_of_a_long_file_are_sought_to_the_right_place(
     read: list[float] = []
     blocks = Stream.blocks
 
-    def counted(self, start, stop):
+    def counted(self, start: Any, stop: Any) -> Iterator[Any]:
         for rate, block in blocks(self, start, stop):
             read.append(block.size / rate)
             yield rate, block

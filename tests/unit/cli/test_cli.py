@@ -26,7 +26,7 @@ runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tiny_store: Path):
+def _environment(monkeypatch: pytest.MonkeyPatch, tiny_store: Path) -> None:
     for name, value in {
         "LRID_MODEL_STORE": str(tiny_store),
         "LRID_MODEL": "lrid_net/1",
@@ -58,7 +58,7 @@ def identify(*arguments: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_json_is_the_body_of_the_service_and_the_file(files):
+def test_json_is_the_body_of_the_service_and_the_file(files: Any) -> None:
     (answer,) = identify(files["plain.mp3"])
     assert answer.pop("file") == str(files["plain.mp3"])
     body = IdentifyResponse.model_validate(answer)
@@ -68,21 +68,21 @@ def test_json_is_the_body_of_the_service_and_the_file(files):
     assert body.modalities.text.reason == "not_given"
 
 
-def test_tags_are_read_unless_metadata_is_given(files):
+def test_tags_are_read_unless_metadata_is_given(files: Any) -> None:
     tagged = identify(files["tagged.flac"])[0]["modalities"]["text"]
     assert tagged == {"used": True, "fields": ["artist", "title"], "reason": None}
     given = identify(files["tagged.flac"], "--album", "Greatest Hits of the World")[0]["modalities"]["text"]
     assert given["fields"] == ["album"]
 
 
-def test_several_files_are_answered_in_order(files, tmp_path):
+def test_several_files_are_answered_in_order(files: Any, tmp_path: Path) -> None:
     names = [tmp_path / f"{i}.wav" for i in range(3)]
     for i, path in enumerate(names):
         path.write_bytes(wav(song(1.0, seed=i)))
     assert [Path(answer["file"]) for answer in identify(*names)] == names
 
 
-def test_options_reach_the_answer(files, tmp_path):
+def test_options_reach_the_answer(files: Any, tmp_path: Path) -> None:
     long = tmp_path / "long.wav"
     long.write_bytes(wav(song(70.0, rate_hz=8000), rate_hz=8000))
     command = (long, "--artist", "Nena", "--windows", 2, "--languages", "de,en", "--timeline", "--explain")
@@ -93,7 +93,7 @@ def test_options_reach_the_answer(files, tmp_path):
     assert answer["explanation"]["text_only"]
 
 
-def test_a_table_by_default(files):
+def test_a_table_by_default(files: Any) -> None:
     result = runner.invoke(cli.app, ["identify", str(files["plain.mp3"]), str(files["tagged.flac"])])
     assert result.exit_code == 0, result.output
     rows = {name: next(line for line in result.stdout.splitlines() if name in line) for name in ("plain.mp3", "tagged.flac")}
@@ -105,7 +105,7 @@ def test_a_table_by_default(files):
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_a_bad_file_costs_only_itself(files, form):
+def test_a_bad_file_costs_only_itself(files: Any, form: Any) -> None:
     paths = [str(files[name]) for name in ("missing.wav", "plain.mp3", "text.wav")]
     result = runner.invoke(cli.app, ["identify", *form, *paths])
     assert result.exit_code == 1
@@ -128,13 +128,15 @@ def test_a_bad_file_costs_only_itself(files, form):
         (["sing"], "sing"),
     ],
 )
-def test_wrong_arguments_are_exit_code_2(arguments, told):
+def test_wrong_arguments_are_exit_code_2(arguments: Any, told: Any) -> None:
     result = runner.invoke(cli.app, arguments)
     assert result.exit_code == 2
     assert told.lower() in result.stderr.lower()
 
 
-def test_errors_end_in_a_remedy_and_no_traceback(tmp_path, files, monkeypatch, capsys):
+def test_errors_end_in_a_remedy_and_no_traceback(
+    tmp_path: Path, files: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("LRID_MODEL_STORE", str(tmp_path / "nothing here"))
     monkeypatch.setattr(sys, "argv", ["lrid", "identify", str(files["plain.mp3"])])
     with pytest.raises(SystemExit) as stop:
@@ -163,7 +165,7 @@ def broken_store(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return store
 
 
-def test_releases_verify_names_what_is_wrong(broken_store, monkeypatch):
+def test_releases_verify_names_what_is_wrong(broken_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRID_MODEL_STORE", str(broken_store))
     result = runner.invoke(cli.app, ["releases", "verify"])
     lines = dict(line.split(": ", 1) for line in result.stdout.splitlines() if line.startswith("lrid_net/"))
@@ -175,7 +177,7 @@ def test_releases_verify_names_what_is_wrong(broken_store, monkeypatch):
     assert runner.invoke(cli.app, ["releases", "verify", "lrid_net/1"]).exit_code == 0
 
 
-def test_releases_list_shows_the_good_and_the_broken(broken_store, monkeypatch):
+def test_releases_list_shows_the_good_and_the_broken(broken_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRID_MODEL_STORE", str(broken_store))
     table = runner.invoke(cli.app, ["releases", "list"])
     assert table.exit_code == 0
@@ -194,21 +196,21 @@ def every_command(group: typer.Typer = cli.app, path: tuple[str, ...] = ()) -> l
 
 
 @pytest.mark.parametrize("command", [(), *every_command()], ids=" ".join)
-def test_help_teaches(command):
+def test_help_teaches(command: Any) -> None:
     result = runner.invoke(cli.app, [*command, "--help"])
     assert result.exit_code == 0
     assert len(result.stdout.split("Usage:")[1]) > 300
 
 
-def test_help_shows_a_first_request():
+def test_help_shows_a_first_request() -> None:
     assert "curl -F audio=@song.mp3" in runner.invoke(cli.app, ["serve", "--help"]).stdout
     assert "lrid identify album/*.flac" in runner.invoke(cli.app, ["identify", "--help"]).stdout
 
 
-def test_the_upload_limit_holds_for_files_too(files):
+def test_the_upload_limit_holds_for_files_too(files: Any) -> None:
     with pytest.raises(UploadTooLarge, match=r"0\.001 MB"):
         local._read(files["plain.mp3"], Settings(max_upload_mb=0.001))
 
 
-def test_files_that_cannot_be_tagged_have_no_tags(files):
+def test_files_that_cannot_be_tagged_have_no_tags(files: Any) -> None:
     assert [local.read_tags(files[name]) for name in ("plain.mp3", "text.wav", "missing.wav")] == [Metadata()] * 3

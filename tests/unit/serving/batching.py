@@ -156,6 +156,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return result
 
 
-def outcomes(results: list) -> list:
+def outcomes(results: list[Any]) -> list[Any]:
     """Features as lists, errors as their classes."""
     return [type(r) if isinstance(r, BaseException) else r.features[:, 0].tolist() for r in results]

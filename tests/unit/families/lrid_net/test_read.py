@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_the_languages_are_the_55_codes_in_sorted_order() -> None:
 
 
 @pytest.mark.parametrize("change", [lambda codes: codes[::-1], lambda codes: codes[:-1], lambda codes: (*codes, "xx")])
-def test_other_languages_than_langdetects_are_refused(change) -> None:
+def test_other_languages_than_langdetects_are_refused(change: Any) -> None:
     with pytest.raises(ReleaseError, match="langdetect"):
         LangdetectReader(change(langdetect_languages()), seed=0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,7 +65,7 @@ def test_reliability_and_its_distance_from_the_diagonal_by_hand() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(answers())
-def test_every_point_of_the_curve_is_the_operating_point_of_its_threshold(given_answers: tuple) -> None:
+def test_every_point_of_the_curve_is_the_operating_point_of_its_threshold(given_answers: tuple[Any, ...]) -> None:
     labels, probabilities = given_answers
     curve = metrics.coverage_curve(labels, probabilities)
     assert (np.diff(curve.threshold) < 0).all()
@@ -111,7 +113,7 @@ def test_the_threshold_does_what_it_promises(given_answers: tuple[np.ndarray, np
         ([[0]], [[0]], "vectors"),
     ],
 )
-def test_labels_that_cannot_be_measured(labels: list, predictions: list, says: str) -> None:
+def test_labels_that_cannot_be_measured(labels: list[Any], predictions: list[Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         metrics.confusion(np.array(labels, int), np.array(predictions, int), N_CLASSES)
 
@@ -130,6 +132,6 @@ def test_fractions_are_not_classes() -> None:
         ([[np.nan, 1.0], [0.5, 0.5]], "finite"),
     ],
 )
-def test_probabilities_that_are_none(probabilities: list, says: str) -> None:
+def test_probabilities_that_are_none(probabilities: list[Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         metrics.expected_calibration_error(np.array([0, 1]), np.array(probabilities))

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,7 +209,7 @@ def test_weights_that_do_not_reproduce_golden_are_refused(copy: Path) -> None:
         ("golden.json", {"cases": []}, "cases"),
     ],
 )
-def test_files_that_do_not_fit_are_refused(copy: Path, name: str, changes: dict, says: str) -> None:
+def test_files_that_do_not_fit_are_refused(copy: Path, name: str, changes: dict[str, Any], says: str) -> None:
     edit(copy, name, **changes)
     with pytest.raises(ReleaseError, match=says):
         verify(copy)
