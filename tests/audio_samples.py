@@ -10,6 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import av
 import numpy as np
@@ -74,7 +75,7 @@ def container(samples: np.ndarray, muxer: str, codec: str, rate_hz: int = RATE_H
     out = io.BytesIO()
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
     with av.open(out, "w", format=muxer, container_options=options) as file:
-        stream = file.add_stream(codec, rate=rate_hz, layout=layout)
+        stream: Any = file.add_stream(codec, rate=rate_hz, layout=layout)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T, np.float32), format="fltp", layout=layout)
         frame.sample_rate = rate_hz
         frame.pts = 0

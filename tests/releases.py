@@ -82,7 +82,8 @@ def random_weights(manifest: LridNetManifest, seed: int = 0) -> dict[str, torch.
                 nn.init.normal_(module.weight, 1.0, 0.1)
                 nn.init.normal_(module.bias, 0.0, 0.1)
                 module.momentum = None  # statistics are the mean over what it sees
-        nn.init.normal_(network.h[-1].weight, 0.0, 3.0 / manifest.network.identify_units**0.5)
+        last: Any = network.h[-1]
+        nn.init.normal_(last.weight, 0.0, 3.0 / manifest.network.identify_units**0.5)
         _see_some_inputs(network, manifest)
     return {name: tensor for name, tensor in network.state_dict().items() if "num_batches" not in name}
 
@@ -110,9 +111,12 @@ def tiny_model(seed: int = 0, **changes: Any) -> LridNetModel:
 def listen_with(model: LridNetModel) -> Callable[[list[FloatArray]], FloatArray]:
     """The unfolded fp32 network as a `listen`."""
 
+    assert model.audio is not None
+    network: Any = model.audio.listener
+
     def listen(windows: list[FloatArray]) -> FloatArray:
         with torch.inference_mode():
-            return model.audio.listener(torch.from_numpy(np.stack(windows))).numpy()
+            return network(torch.from_numpy(np.stack(windows))).numpy()
 
     return listen
 

@@ -19,6 +19,8 @@ UNKNOWN = {"name": "torch", "skip_reason": "Dependency not found on PyPI"}
 @pytest.fixture(scope="module")
 def audit() -> ModuleType:
     spec = importlib.util.spec_from_file_location("audit", CI / "audit.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

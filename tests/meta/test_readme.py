@@ -88,8 +88,9 @@ def test_no_metric_that_does_not_exist() -> None:
 
 
 def commands(group: typer.Typer, path: str) -> set[str]:
-    found = {f"{path} {command.name or command.callback.__name__}" for command in group.registered_commands}
+    found = {f"{path} {command.name or getattr(command.callback, '__name__', '')}" for command in group.registered_commands}
     for inner in group.registered_groups:
+        assert inner.typer_instance is not None
         found |= commands(inner.typer_instance, f"{path} {inner.name}")
     return found
 

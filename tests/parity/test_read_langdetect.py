@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import langdetect
@@ -138,7 +139,7 @@ def test_stock_detect_langs(reader: LangdetectReader, monkeypatch: pytest.Monkey
     """The public function, whose languages come in the order of a directory listing."""
     monkeypatch.setattr(DetectorFactory, "seed", SEED)
     for text in TEXTS[:120]:
-        same(reader.vector_of(text), vector_from(lambda text=text: langdetect.detect_langs(text)), text)
+        same(reader.vector_of(text), vector_from(partial(langdetect.detect_langs, text)), text)
 
 
 def test_cleaning_and_ngrams(reference: Reference, profiles: Profiles) -> None:

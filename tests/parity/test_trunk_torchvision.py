@@ -20,6 +20,8 @@ def twins() -> tuple[ResNet, nn.Module]:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.2, 0.2)
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     ours = ResNet(NetworkConfig())
@@ -44,6 +46,8 @@ def test_gradients_are_torchvisions() -> None:
     ours.train()(x).square().mean().backward()
     theirs.train()(x).square().mean().backward()
     for (name, mine), (_, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
         scale = other.grad.abs().max().item()
         assert torch.allclose(mine.grad, other.grad, rtol=1e-3, atol=1e-3 * scale), name
 

@@ -104,7 +104,9 @@ class LiveServer:
     def peak_memory_mb(self) -> float:
         """Most resident memory that the server process ever had, in 10^6 bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024 / 1e6
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -142,7 +144,7 @@ class LiveServer:
             raise
 
 
-def wait_until(holds: Callable[[], T], describe: Callable[[], str] = str, seconds: float = PATIENCE_SECONDS) -> T:
+def wait_until(holds: Callable[[], T | None], describe: Callable[[], str] = str, seconds: float = PATIENCE_SECONDS) -> T:
     """Poll until `holds()` is true; returns what it gave."""
     deadline = time.monotonic() + seconds
     while not (value := holds()):

@@ -33,9 +33,8 @@ class Reply:
         return json.loads(self.body)
 
     @property
-    def retry_after_seconds(self) -> float | None:
-        value = self.headers.get("retry-after")
-        return None if value is None else float(value)
+    def retry_after_seconds(self) -> float:
+        return float(self.headers["retry-after"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ def test_no_cors_by_default(server: LiveServer) -> None:
 
 def test_cors_by_setting(tiny_store: Path, tmp_path: Path) -> None:
     origin = PREFLIGHT["Origin"]
-    settings = {"cors_origins": f"{origin}, https://other.example", "api_keys": "key"}
+    settings: dict[str, Any] = {"cors_origins": f"{origin}, https://other.example", "api_keys": "key"}
     with LiveServer(tmp_path, model_store=tiny_store, **settings) as live:
         live.wait_until_ready()
         preflight = live.client.options("/identify", headers=PREFLIGHT)

@@ -6,6 +6,7 @@ import hmac
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,12 @@ PER_MINUTE = 40
 
 @pytest.fixture(scope="module")
 def guarded(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    settings = {"api_keys": f"{OLD}, {NEW}", "admin_keys": ADMIN, "requests_per_minute": PER_MINUTE, "log_level": "debug"}
+    settings: dict[str, Any] = {
+        "api_keys": f"{OLD}, {NEW}",
+        "admin_keys": ADMIN,
+        "requests_per_minute": PER_MINUTE,
+        "log_level": "debug",
+    }
     with LiveServer(tmp_path_factory.mktemp("guarded"), model_store=tiny_store, **settings) as live:
         yield live.wait_until_ready()
 

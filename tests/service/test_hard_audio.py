@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -30,7 +31,11 @@ CANARY = b"canary-7f3a"
 @pytest.fixture(scope="module")
 def careful(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """Tight bounds, so that the bombs may be small."""
-    settings = {"max_audio_seconds": 120, "decode_memory_mb": DECODER_MEMORY_MB, "decode_timeout_seconds": 10}
+    settings: dict[str, Any] = {
+        "max_audio_seconds": 120,
+        "decode_memory_mb": DECODER_MEMORY_MB,
+        "decode_timeout_seconds": 10,
+    }
     with LiveServer(tmp_path_factory.mktemp("careful"), model_store=tiny_store, max_windows=2, **settings) as live:
         yield live.wait_until_ready()
 
@@ -130,7 +135,7 @@ def with_codec(codec: str, layout: str = "mono") -> bytes:
     """Sound in a codec that is not on the list."""
     out, rate = io.BytesIO(), 48_000
     with av.open(out, "w", format="matroska") as file:
-        stream = file.add_stream(codec, rate=rate, layout=layout)
+        stream: Any = file.add_stream(codec, rate=rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(np.zeros((1 + (layout == "stereo"), rate), np.float32), "fltp", layout)
         frame.sample_rate = rate
         resampler = av.AudioResampler(stream.codec_context.format, layout, rate, frame_size=stream.frame_size or 1024)

@@ -86,7 +86,7 @@ def test_refused_at_the_door_when_it_cannot_be_met(slow: Slow) -> None:
     refused, seconds = asyncio.run(run())
     assert (refused.status, refused.json()["code"]) == (429, "queue_full")
     assert "deadline" in refused.json()["detail"]
-    assert refused.retry_after_seconds >= 1
+    assert (refused.retry_after_seconds or 0) >= 1
     assert seconds < 1.0  # at once, not when the deadline has passed
     assert not device.heard(0.78)
 

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.service.balancer import Balancer
@@ -41,6 +43,10 @@ def test_a_second_sigterm_cuts_the_delay(tiny_store: Path, tmp_path: Path) -> No
         assert live.process.wait(30) == 0
 
 
+def _started(stack: contextlib.ExitStack, make: Callable[[], LiveServer]) -> LiveServer:
+    return stack.enter_context(make()).wait_until_ready()
+
+
 def test_rolling_restart_behind_a_balancer(tiny_store: Path, tmp_path: Path) -> None:
     """Both of two servers are replaced while requests keep coming: not one fails."""
 
@@ -64,7 +70,7 @@ def test_rolling_restart_behind_a_balancer(tiny_store: Path, tmp_path: Path) -> 
 
             loading = asyncio.create_task(load())
             for i, old in enumerate(first):
-                new = await asyncio.to_thread(lambda i=i: stack.enter_context(server(f"new-{i}")).wait_until_ready())
+                new = await asyncio.to_thread(_started, stack, partial(server, f"new-{i}"))
                 balancer.add(new.port)
                 old.terminate()
                 assert await asyncio.to_thread(old.exit_code) == 0

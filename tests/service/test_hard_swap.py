@@ -158,7 +158,7 @@ def not_json(folder: Path) -> None:
     (folder / MANIFEST).write_text("{")
 
 
-BAD = {
+BAD: dict[Callable[[Path], None], str] = {
     unknown_key: "autoload",
     wrong_hash: "sha256",
     pickled: "safetensors",

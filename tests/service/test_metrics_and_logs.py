@@ -139,7 +139,7 @@ def test_an_unknown_path_is_not_repeated(server: LiveServer) -> None:
 
 
 CANARY = "Kanarienvogel"
-SAYING_IT_ALL = {
+SAYING_IT_ALL: dict[str, dict[str, Any]] = {
     "good": {"json": {"title": CANARY}},
     "good audio": {"files": {"audio": (f"{CANARY}.wav", audio_samples.wav(), f"audio/{CANARY}")}},
     "bad audio": {"files": {"audio": (f"{CANARY}.wav", CANARY.encode() * 100)}, "data": {"title": CANARY}},

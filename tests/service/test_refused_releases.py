@@ -55,7 +55,7 @@ def flipped_bit(folder: Path) -> None:
 class Bomb:
     """Unpickling it leaves a trace."""
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return Path.touch, (Path("unpickled"),)
 
 
@@ -130,7 +130,7 @@ def servers(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             store = broken_copy(tiny_store, folder / "store", name)
             started[name] = stack.enter_context(LiveServer(folder, model_store=store))
         folder = tmp_path_factory.mktemp("traversal")
-        traversal = {"model_store": tiny_store / "lrid_net", "model": "../lrid_net/1"}
+        traversal: dict[str, Any] = {"model_store": tiny_store / "lrid_net", "model": "../lrid_net/1"}
         started["path traversal"] = stack.enter_context(LiveServer(folder, **traversal))
         yield started
 

@@ -161,7 +161,7 @@ def test_windows_of_a_long_file_are_sought_to_the_right_place(
     read: list[float] = []
     blocks = Stream.blocks
 
-    def counted(self, start: Any, stop: Any) -> Iterator[Any]:
+    def counted(self: Any, start: Any, stop: Any) -> Iterator[Any]:
         for rate, block in blocks(self, start, stop):
             read.append(block.size / rate)
             yield rate, block

@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numba.core.dispatcher import Dispatcher
@@ -42,7 +43,7 @@ print(json.dumps(found | {"head": logits.tolist(), "softmax": softmax(logits[Non
 """
 
 
-def said(how: str) -> dict[str, object]:
+def said(how: str) -> dict[str, Any]:
     """By a process of its own, as functions are compiled when modules are imported."""
     done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
     assert not done.stderr, done.stderr
@@ -55,7 +56,7 @@ def test_without_numba_readers_and_head_say_the_same() -> None:
         np.testing.assert_allclose(values, plain[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def loops() -> Iterator[tuple[str, object]]:
+def loops() -> Iterator[tuple[str, Any]]:
     for module in pkgutil.walk_packages(app.families.__path__, "app.families."):
         if "openvino" in module.name:
             continue

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain import FloatArray
 from app.errors import ReleaseError
 from app.families.prior import MUSIC4ALL, corrected, prior_ratio
 
@@ -44,11 +45,11 @@ def test_a_file(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=11, max_size=11).filter(lambda p: sum(p) > 0.1))
 def test_answers_stay_distributions_and_the_way_back_leads_back(values: list[float]) -> None:
-    p = np.array(values, np.float32) / np.float32(sum(values))
+    p: FloatArray = np.array(values, np.float32) / np.float32(sum(values))
     ratio = prior_ratio("music4all", CODES, TRAINED)
     there = corrected(p, ratio)
     assert there.sum() == pytest.approx(1, abs=1e-4)
-    np.testing.assert_allclose(corrected(there, 1 / ratio), p, atol=1e-3)
+    np.testing.assert_allclose(corrected(there, np.asarray(1 / ratio, np.float32)), p, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_several_languages_each_over_the_stated_share() -> None:
         ({"shares": None}, {"least_share": 0.25}),
     ],
 )
-def test_otherwise_the_best_is_the_answer(members: dict[str, Any], bounds: dict[str, float]) -> None:
+def test_otherwise_the_best_is_the_answer(members: dict[str, Any], bounds: dict[str, Any]) -> None:
     answer = task(**bounds).answer(scores(("ko", 0.7), **members), HEARD, View())
     assert (answer["language"], answer["sung"]) == ("ko", None)
 

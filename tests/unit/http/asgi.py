@@ -38,7 +38,10 @@ def call(app: ASGIApp, path: str = "/", method: str = "GET", headers: dict[str, 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))
+    async def run() -> None:
+        await app(scope, receive, send)
+
+    asyncio.run(run())
     starts = [message for message in sent if message["type"] == "http.response.start"]
     assert len(starts) == 1, "one response, and not more"
     body = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")

@@ -50,7 +50,7 @@ def test_an_error_is_a_problem_and_the_log_knows_the_route(caplog: pytest.LogCap
     assert (answer.status, answer.json()["code"]) == (422, "nothing_given")
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
     (record,) = caplog.records
-    assert (record.fields["route"], record.fields["code"]) == ("/identify", "nothing_given")
+    assert (vars(record)["fields"]["route"], vars(record)["fields"]["code"]) == ("/identify", "nothing_given")
 
 
 @pytest.mark.parametrize("path", ["/identify", "/identify/"])

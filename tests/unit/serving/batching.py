@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -156,6 +156,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return result
 
 
-def outcomes(results: list[Any]) -> list[Any]:
+def outcomes(results: Sequence[Any]) -> list[Any]:
     """Features as lists, errors as their classes."""
     return [type(r) if isinstance(r, BaseException) else r.features[:, 0].tolist() for r in results]

@@ -25,7 +25,7 @@ from tests.unit.serving.identifying import MAX_WINDOWS, Parts, identifying
 TITLE = Metadata(artist="Édith Piaf", title="Non, je ne regrette rien")
 DIGITS = Metadata(title="1999")
 NOTHING = Metadata()
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "listen": {"window_seconds": 3.0},
     "temperature": {"both": 2.0, "audio_only": 0.5, "text_only": 3.0},
 }
@@ -70,7 +70,7 @@ def full_network(model: LridNetModel, x_audio: torch.Tensor, x_lang: FloatArray,
     """(n, 128, t) and (56,) through the whole network, as in training → (n, classes)."""
     with torch.inference_mode():
         text = torch.from_numpy(x_lang).expand(len(x_audio), -1)
-        return torch.softmax(model.network(x_audio, text) / temperature, dim=1).numpy()  # type: ignore[no-any-return]
+        return torch.softmax(model.network(x_audio, text) / temperature, dim=1).numpy()
 
 
 def zero_spectrogram(model: LridNetModel) -> torch.Tensor:
@@ -84,7 +84,7 @@ def spectrograms(model: LridNetModel, n: int) -> torch.Tensor:
     spec = model.audio.window
     tones = [Tone(pitch_hz=100.0 * (i + 1)).samples(spec.window_samples, spec.sample_rate_hz) for i in range(n)]
     with torch.inference_mode():
-        return model.audio.listener.log_mel(torch.from_numpy(np.stack(tones)))  # type: ignore[no-any-return]
+        return model.audio.listener.log_mel(torch.from_numpy(np.stack(tones)))
 
 
 # --- the answer is the network's --------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_audio_is_not_decoded_for_a_release_that_does_not_listen(deaf: LridNetMo
         async with serving(deaf) as parts:
             found = await parts.identify(b"4+tags", TITLE)
             assert found.modalities[AUDIO].reason == "not_trusted"
-            assert (found.mode, found.heard) == ({TEXT}, None)
+            assert (found.mode, found.heard) == (frozenset({TEXT}), None)
             with pytest.raises(NothingUsable, match="does not listen to audio, and no metadata was given"):
                 await parts.identify(b"4+tags", read_tags=False)
             assert parts.decoder.requests == []

@@ -41,7 +41,8 @@ def test_the_load_is_that_of_the_items_still_wanted(steps: list[tuple[str, int]]
             seconds = sum(item.seconds for item in waiting)
             assert queue.n_items == len(waiting)
             assert queue.audio_seconds == pytest.approx(seconds)
-            assert reported[-1] == (len(waiting), pytest.approx(seconds))
+            assert reported[-1][0] == len(waiting)
+            assert reported[-1][1] == pytest.approx(seconds)
             assert queue.oldest is (waiting[0] if waiting else None)
 
     asyncio.run(scenario())

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -35,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_for(store: Path) -> Settings:
-    limits = {"queue_max_items": 16, "torch_threads": 2}
+    limits: dict[str, Any] = {"queue_max_items": 16, "torch_threads": 2}
     return Settings(model_store=store, model="lrid_net/1", device="cpu", precision="fp32", **limits)
 
 
@@ -83,7 +84,8 @@ async def gone(held: list[weakref.ref[object]]) -> None:
 
 def refer_to(identifier: Identifier) -> list[weakref.ref[object]]:
     """To it, its network, and what it listens with."""
-    engine = identifier.batcher._listen.__self__
+    assert identifier.batcher is not None
+    engine: Any = getattr(identifier.batcher._listen, "__self__")  # noqa: B009
     return [weakref.ref(each) for each in (identifier, identifier.model, engine, engine._listen, identifier.batcher)]
 
 

@@ -26,7 +26,12 @@ def nice() -> int:
 def in_a_thread(work: Callable[[], object]) -> int:
     """The thread's priority after `work`."""
     found: list[int] = []
-    thread = threading.Thread(target=lambda: (work(), found.append(nice())))
+
+    def run() -> None:
+        work()
+        found.append(nice())
+
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
     return found[0]
@@ -36,9 +41,14 @@ def behind() -> int:
     return min(nice() + NICE_INCREMENT, 19)
 
 
-def test_a_thread_steps_back_once() -> None:
+def twice() -> None:
+    lower_thread_priority()
+    lower_thread_priority()
+
+
+def test_a_thread_lowers_its_priority_once() -> None:
     assert in_a_thread(lower_thread_priority) == behind()
-    assert in_a_thread(lambda: (lower_thread_priority(), lower_thread_priority())) == behind()
+    assert in_a_thread(twice) == behind()
 
 
 def test_the_main_thread_stays_where_it_is() -> None:

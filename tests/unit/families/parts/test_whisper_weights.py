@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_they_are_near_what_they_were_and_do_not_change_again() -> None:
 def test_rows_that_were_stored_in_8_bits_are_not_rounded_again() -> None:
     ears = ears_from_stored(SMALL, stored_ears(small_ears()))
     fc2 = "encoder.layers.0.mlp.fc2"
-    layer = quantised(ears.whisper, {fc2: (0.0, 1.0)}).get_submodule(fc2)
+    layer: Any = quantised(ears.whisper, {fc2: (0.0, 1.0)}).get_submodule(fc2)
     grid = torch.eye(1024)[:4]
     torch.testing.assert_close(layer(grid), torch.nn.functional.linear(grid, layer.layer.weight, layer.layer.bias))
 

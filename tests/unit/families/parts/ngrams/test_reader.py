@@ -28,7 +28,7 @@ def by_definition(config: NgramConfig, tensors: dict[str, Tensor], metadata: Met
     evidence = np.array([[field.evidence for field in fields]], np.float32)
     weigh_rows(evidence, np.array([[field.n_known for field in fields]], np.float32), views)
     given = [float(bool(getattr(metadata, name))) for name in METADATA_FIELDS]
-    counted = torch.from_numpy(np.concatenate([views[0], *[field.scripts for field in fields], np.float32(given)]))
+    counted = torch.from_numpy(np.concatenate([views[0], *[field.scripts for field in fields], np.array(given, np.float32)]))
     logits = []
     for k in range(config.networks):
         own = tensors[TABLE][:, k * config.embedding_size : (k + 1) * config.embedding_size]
