@@ -112,7 +112,10 @@ class ToyModel:
         self.manifest = manifest
         audio = manifest.audio
         spec = WindowSpec(
-            audio.sample_rate_hz, round(audio.window_seconds * audio.sample_rate_hz), padding="silence", order="middle_first"
+            audio.sample_rate_hz,
+            round(audio.window_seconds * audio.sample_rate_hz),
+            padding="silence",
+            positions=(0.5, 0.25, 0.75),
         )
         self.audio: AudioBranch | None = AudioBranch(
             spec, BandListener(audio.bands), first_windows=1, most_windows=audio.most_windows

@@ -67,20 +67,20 @@ def posterior(*values: float) -> FloatArray:
     return np.array(values, np.float32)
 
 
-def test_tokens_of_one_class_are_summed():
+def test_tokens_of_one_class_are_summed() -> None:
     scores = head().windows(window(en=1.0, sr=1.0, hr=1.0)[None])
     likely = np.exp(scores.log_probabilities[0])
     assert likely[1] == pytest.approx(2 * likely[0], rel=1e-5)
     assert likely.sum() == pytest.approx(1, rel=1e-5)
 
 
-def test_a_bias_is_added_to_its_logit():
+def test_a_bias_is_added_to_its_logit() -> None:
     scores = head().windows(window(en=0.0, la=2.0)[None])
     likely = np.exp(scores.log_probabilities[0])
     assert likely[2] == pytest.approx(likely[0], rel=1e-5)
 
 
-def test_sure_windows_weigh_more():
+def test_sure_windows_weigh_more() -> None:
     unsure, sure = window(en=0.4), window(sr=9.0)
     features = np.stack([unsure, unsure, sure])
     weights = head().windows(features).weights
@@ -88,26 +88,26 @@ def test_sure_windows_weigh_more():
     assert decision(head().combine(features, {})) == "sh"
 
 
-def test_the_order_of_windows_does_not_matter():
+def test_the_order_of_windows_does_not_matter() -> None:
     features = np.stack([window(en=3.0), window(sr=2.0), window(en=1.0)])
     one, other = head().combine(features, {}), head().combine(features[::-1], {})
     np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-5)
 
 
-def test_no_windows_is_no_audio():
+def test_no_windows_is_no_audio() -> None:
     reading = {"text": posterior(0.2, 0.7, 0.1)}
     one, other = head().combine(np.zeros((0, 7), np.float32), reading), head().combine(None, reading)
     assert one.windows.shape == other.windows.shape == (0, 3)
     np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
-def test_names_alone_are_the_readers_posterior():
+def test_names_alone_are_the_readers_posterior() -> None:
     combined = head().combine(None, {"text": posterior(0.2, 0.75, 0.05)})
     np.testing.assert_allclose(combined.probabilities, [0.2, 0.75, 0.05], rtol=1e-5)
     assert (decision(combined, "text"), combined.unsung, combined.windows_unsung) == ("sh", 0.0, None)
 
 
-def test_names_without_information_change_nothing():
+def test_names_without_information_change_nothing() -> None:
     features = np.stack([window(en=1.0), window(sr=2.0)])
     mix = posterior(0.8, 0.1, 0.1)
     np.testing.assert_allclose(
@@ -115,20 +115,20 @@ def test_names_without_information_change_nothing():
     )
 
 
-def test_names_count_over_their_class_mix():
+def test_names_count_over_their_class_mix() -> None:
     """English is what the reader mostly says: 0.8 for it is no evidence, 0.2 for a rare class is."""
     features = window(en=1.0, sr=0.6)[None]
     combined = head().combine(features, {"text": posterior(0.78, 0.2, 0.02)})
     assert combined.probabilities[1] > head().combine(features, {}).probabilities[1]
 
 
-def test_foreign_names_do_not_shout_down_sure_ears():
+def test_foreign_names_do_not_shout_down_sure_ears() -> None:
     features = np.stack([window(en=8.0), window(en=9.0)])
     combined = head().combine(features, {"text": posterior(1e-7, 1.0, 1e-7)})
     assert decision(combined, "audio+text") == "en"
 
 
-def test_sure_names_need_ears_that_agree():
+def test_sure_names_need_ears_that_agree() -> None:
     sure = {"text": posterior(0.001, 0.998, 0.001)}
     assert head(stop_bound=0.85).combine(window(sr=1.5)[None], sure).enough
     against = head(stop_bound=0.5).combine(window(en=1.5)[None], sure)
@@ -136,24 +136,24 @@ def test_sure_names_need_ears_that_agree():
     assert not against.enough
 
 
-def test_listening_stops_when_the_posterior_is_sure():
+def test_listening_stops_when_the_posterior_is_sure() -> None:
     assert head().combine(window(en=9.0)[None], {}).enough
     assert not head().combine(window(en=0.5)[None], {}).enough
 
 
-def test_any_number_of_experts_join():
+def test_any_number_of_experts_join() -> None:
     readings = {"text": posterior(0.3, 0.5, 0.2), "lyrics": posterior(0.1, 0.85, 0.05)}
     combined = head().combine(window(en=0.5)[None], readings)
     assert combined.probabilities.argmax() == 1
     assert head().combine(None, readings).probabilities.sum() == pytest.approx(1, rel=1e-5)
 
 
-def test_an_unknown_expert_is_refused():
+def test_an_unknown_expert_is_refused() -> None:
     with pytest.raises(ValueError, match="'listeners' is no expert"):
         head().combine(None, {"listeners": posterior(0.3, 0.5, 0.2)})
 
 
-def test_nothing_sung_is_zxx_and_never_stops_early():
+def test_nothing_sung_is_zxx_and_never_stops_early() -> None:
     features = np.stack([window(singing=-6.0, en=0.2)] * 3)
     scores = head(stop_bound=0.0).combine(features, {})
     assert (decision(scores), scores.unsung > 0.9, scores.enough) == ("zxx", True, False)
@@ -161,19 +161,19 @@ def test_nothing_sung_is_zxx_and_never_stops_early():
     assert (scores.windows_unsung > 0.9).all()
 
 
-def test_one_sung_window_makes_a_song():
+def test_one_sung_window_makes_a_song() -> None:
     features = np.stack([window(singing=-6.0)] * 5 + [window(singing=6.0, en=6.0)])
     assert decision(head().combine(features, {})) == "en"
 
 
-def test_unsure_is_und():
+def test_unsure_is_und() -> None:
     scores = head().combine(window(en=0.9)[None], {})
     assert decision(scores) == "und"
     assert decision(scores, thresholds={"audio": 0.3}) == "en"
 
 
 @pytest.mark.parametrize(("foreign", "wanted"), [(0, "en"), (1, "en"), (2, "mul"), (4, "mul")])
-def test_several_languages_with_their_shares(foreign: int, wanted: str):
+def test_several_languages_with_their_shares(foreign: int, wanted: str) -> None:
     features = np.stack([window(en=8.0)] * 4 + [window(sr=8.0)] * foreign + [window(singing=-6.0, la=9.0)] * 3)
     scores = head().combine(features, {})
     assert decision(scores) == wanted
@@ -181,11 +181,11 @@ def test_several_languages_with_their_shares(foreign: int, wanted: str):
         np.testing.assert_allclose(scores.shares, [4 / (4 + foreign), foreign / (4 + foreign), 0], rtol=1e-5)
 
 
-def test_mean_odds_of_large_logits_do_not_overflow():
+def test_mean_odds_of_large_logits_do_not_overflow() -> None:
     assert mean_odds(np.array([500.0, -500.0], np.float32)) == pytest.approx(500 - np.log(2))
 
 
-def test_names_alone_take_less_than_a_fifth_of_a_millisecond():
+def test_names_alone_take_less_than_a_fifth_of_a_millisecond() -> None:
     reader, reading = head(), {"text": posterior(0.2, 0.7, 0.1)}
     seconds = []
     for _ in range(200):
@@ -204,17 +204,17 @@ def test_names_alone_take_less_than_a_fifth_of_a_millisecond():
         (np.zeros((4, 5)), np.zeros((5, 1)), "dimensions"),
     ],
 )
-def test_tensors_that_do_not_fit_are_refused(rows: FloatArray, sung: FloatArray, message: str):
+def test_tensors_that_do_not_fit_are_refused(rows: FloatArray, sung: FloatArray, message: str) -> None:
     with pytest.raises(ReleaseError, match=message):
         VoiceHead(config(), CODES, {ROWS: rows, SUNG: sung})
 
 
-def test_a_missing_tensor_is_refused_by_name():
+def test_a_missing_tensor_is_refused_by_name() -> None:
     with pytest.raises(ReleaseError, match=ROWS):
         VoiceHead(config(), CODES, {SUNG: np.zeros(5, np.float32)})
 
 
-def test_classes_that_do_not_fit_are_refused():
+def test_classes_that_do_not_fit_are_refused() -> None:
     tensors = {ROWS: np.zeros((4, 5), np.float32), SUNG: np.zeros(5, np.float32)}
     with pytest.raises(ReleaseError, match="'la' counts for 'others'"):
         VoiceHead(config(), ("en", "sh"), tensors)
@@ -222,7 +222,7 @@ def test_classes_that_do_not_fit_are_refused():
         VoiceHead(config(), (*CODES, "de"), tensors)
 
 
-def test_thresholds_are_of_modes():
+def test_thresholds_are_of_modes() -> None:
     with pytest.raises(ValidationError, match="is no mode"):
         config(thresholds={"text+audio": 0.5})
     with pytest.raises(ValidationError, match="is no mode"):

@@ -80,7 +80,9 @@ def test_coverage_at_precision_by_hand() -> None:
     labels = np.array([0, 0, 1, 0])
     point = metrics.coverage_at_precision(labels, probabilities, 0.95)
     assert point == metrics.OperatingPoint(0.8, 1.0, 0.5)
-    assert metrics.coverage_at_precision(labels, probabilities, 0.7).coverage == 1.0
+    least = metrics.coverage_at_precision(labels, probabilities, 0.7)
+    assert least is not None
+    assert least.coverage == 1.0
     assert metrics.coverage_at_precision(np.array([1, 1, 1, 1]), probabilities, 0.5) is None
 
 

@@ -73,7 +73,7 @@ def head(fitted: FittedHead) -> VoiceHead:
     return fitted.head(CODES)
 
 
-def test_new_songs_are_identified(head: VoiceHead):
+def test_new_songs_are_identified(head: VoiceHead) -> None:
     new = make_songs(seed=1)
     songs = [new.hidden[first : first + N_WINDOWS] for first in new.first]
     decisions = [answer(head, head.combine(song, {}), {"audio"}, N_WINDOWS).decision for song in songs]
@@ -81,31 +81,31 @@ def test_new_songs_are_identified(head: VoiceHead):
     assert np.mean([decision == want for decision, want in zip(decisions, wanted, strict=True)]) > 0.8, decisions
 
 
-def test_biases_undo_what_the_ears_prefer(fitted: FittedHead):
+def test_biases_undo_what_the_ears_prefer(fitted: FittedHead) -> None:
     bias = {token.code: token.bias for token in fitted.config.tokens}
     assert bias["en"] < min(bias["de"], bias["fr"], bias["ja"])
 
 
-def test_a_language_without_songs_stays_at_the_prior(fitted: FittedHead):
+def test_a_language_without_songs_stays_at_the_prior(fitted: FittedHead) -> None:
     assert {token.code: token.bias for token in fitted.config.tokens}["cy"] == SETTINGS.prior_rare
 
 
-def test_the_same_songs_give_the_same_head(songs: Songs, fitted: FittedHead):
+def test_the_same_songs_give_the_same_head(songs: Songs, fitted: FittedHead) -> None:
     assert fit_head(songs, LISTENER, READER, SETTINGS).config == fitted.config
 
 
-def test_every_mode_has_a_threshold(fitted: FittedHead):
+def test_every_mode_has_a_threshold(fitted: FittedHead) -> None:
     assert set(fitted.config.thresholds) == {"audio", "text", "audio+text"}
     assert fitted.config.thresholds["text"] == 0.5
 
 
-def test_right_names_gain_exponent(fitted: FittedHead):
+def test_right_names_gain_exponent(fitted: FittedHead) -> None:
     expert = fitted.config.experts["text"]
     assert expert.exponent > 0.3
     assert 0.0 < expert.doubt < 0.5
 
 
-def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs):
+def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs) -> None:
     """Without any instrumental to learn from."""
     sung = songs.subset(np.flatnonzero(songs.sung))
     head = fit_head(sung.without_readings(), LISTENER, {}, SETTINGS).head(CODES)
@@ -114,7 +114,7 @@ def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs):
     assert share_of("zxx", head, recordings) > 0.8
 
 
-def test_cross_validation_holds_out_groups(songs: Songs, head: VoiceHead):
+def test_cross_validation_holds_out_groups(songs: Songs, head: VoiceHead) -> None:
     held = cross_validate(songs, LISTENER, READER, SETTINGS, n_folds=3)
     sung = np.flatnonzero(songs.sung)
     found = curve([held[song] for song in sung], songs.labels[sung], CODES)
@@ -127,11 +127,11 @@ def test_cross_validation_holds_out_groups(songs: Songs, head: VoiceHead):
     assert [song.names is None for song in held] == np.isnan(songs.readings["text"][:, 0]).tolist()
 
 
-def test_two_languages_are_mul(songs: Songs, head: VoiceHead):
+def test_two_languages_are_mul(songs: Songs, head: VoiceHead) -> None:
     assert share_of("mul", head, two_languages(songs, 10, seed=0)) > 0.5
 
 
-def test_listening_stops_when_it_is_enough(songs: Songs, head: VoiceHead):
+def test_listening_stops_when_it_is_enough(songs: Songs, head: VoiceHead) -> None:
     heard = listen(head, head.windows(songs.hidden[:N_WINDOWS]), planned(N_WINDOWS, SETTINGS.positions), {})
     assert len(heard.answers) == len(SETTINGS.positions)
     steps = [replace(one, enough=enough) for one, enough in zip(heard.answers, (False, False, True, True), strict=True)]
@@ -139,7 +139,7 @@ def test_listening_stops_when_it_is_enough(songs: Songs, head: VoiceHead):
     assert Listened(tuple(steps[:2])).windows == 2
 
 
-def test_the_threshold_is_the_least_that_is_precise(songs: Songs, head: VoiceHead):
+def test_the_threshold_is_the_least_that_is_precise(songs: Songs, head: VoiceHead) -> None:
     answers = [head.combine(songs.hidden[:2], {})] * 4
     probabilities = (1.0, 0.98, 0.95, 0.3)
     answers = [replace(one, probabilities=np.array([p, 0])) for one, p in zip(answers, probabilities, strict=True)]
@@ -149,28 +149,28 @@ def test_the_threshold_is_the_least_that_is_precise(songs: Songs, head: VoiceHea
 @pytest.mark.parametrize(
     ("count", "wanted"), [(1, [0]), (3, [0, 1, 2]), (4, [1, 2, 0, 3]), (10, [3, 6, 4, 8]), (100, [30, 60, 45, 80])]
 )
-def test_windows_are_planned_by_position(count: int, wanted: list[int]):
+def test_windows_are_planned_by_position(count: int, wanted: list[int]) -> None:
     assert planned(count, (0.3, 0.6, 0.45, 0.8)).tolist()[: len(wanted)] == wanted[:count]
     assert len(set(planned(count, (0.3, 0.6, 0.45, 0.8)).tolist())) == min(count, 4)
 
 
-def test_a_group_is_in_one_fold(songs: Songs):
+def test_a_group_is_in_one_fold(songs: Songs) -> None:
     folds = group_folds(songs, 4, seed=0)
     assert all(len(set(folds[songs.groups == group])) == 1 for group in songs.groups)
     assert set(folds) == {0, 1, 2, 3}
 
 
-def test_too_few_groups_are_refused(songs: Songs):
+def test_too_few_groups_are_refused(songs: Songs) -> None:
     with pytest.raises(TrainingError, match="at least 3 artists"):
         fit_head(replace(songs, groups=np.zeros(len(songs.labels), np.int64)), LISTENER, READER, SETTINGS)
 
 
-def test_a_reading_without_its_reader_is_refused(songs: Songs):
+def test_a_reading_without_its_reader_is_refused(songs: Songs) -> None:
     with pytest.raises(TrainingError, match="'text'"):
         fit_head(songs, LISTENER, {}, SETTINGS)
 
 
-def test_cached_features_are_read(tmp_path: Path):
+def test_cached_features_are_read(tmp_path: Path) -> None:
     lines = ["id,language,group,windows", "0,yue,a,2", "1,zxx,b,1", "2,xx,a,1"]
     (tmp_path / "index.csv").write_text("\n".join(lines), encoding="utf-8")
     np.savez(tmp_path / "windows.npz", hidden=np.ones((4, 3), np.float16))
@@ -180,7 +180,7 @@ def test_cached_features_are_read(tmp_path: Path):
     assert songs.subset(np.array([2, 0])).owner.tolist() == [0, 1, 1]
 
 
-def test_damaged_features_are_refused(tmp_path: Path):
+def test_damaged_features_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="cannot be read"):
         read_heard(tmp_path, CODES, {})
     (tmp_path / "index.csv").write_text("language,group,windows\nen,a,2\n", encoding="utf-8")
