@@ -29,7 +29,7 @@ MODES = [
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     folder = tmp_path_factory.mktemp("toy")
     write_toy_release(folder / "store", sure=1.0)
-    settings = {"model_store": folder / "store", "model": "toy/1", "decode_workers": 1}
+    settings: dict[str, Any] = {"model_store": folder / "store", "model": "toy/1", "decode_workers": 1}
     with LiveServer(folder / "server", module="tests.service.toy", **settings) as live:
         yield live.wait_until_ready()
 

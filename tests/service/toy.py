@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from fastapi import FastAPI
+
 from app import main as wiring
 from app.families.store import families
 from app.server import run as server
+from app.settings import Settings
 from tests.toy_family import FAMILY
+
+
+def create_app(settings: Settings) -> FastAPI:
+    return wiring.create_app(settings, families() | {"toy": FAMILY})
 
 
 def main() -> None:
     from app.cli.main import main as lrid
 
-    server.create_app = lambda settings: wiring.create_app(settings, families() | {"toy": FAMILY})
+    setattr(server, "create_app", create_app)  # noqa: B010
     lrid()
 
 
