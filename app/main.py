@@ -25,6 +25,8 @@ from app.errors import InvalidOption, LridError, MethodNotAllowed, NotFound
 from app.families.contract import InputField, Target, further_fields
 from app.families.store import Families
 from app.http.access import Access, AccessRules, digest
+from app.http.answering import Answering
+from app.http.batch import build_batch_router
 from app.http.body import BodyReader
 from app.http.gate import UploadAccount
 from app.http.head import HeadAsGet
@@ -87,7 +89,8 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
         further=lambda: _further_fields(service),
     )
     uploads = UploadAccount(int(settings.uploads_max_mb * MEGABYTE), metrics)
-    endpoint = IdentifyEndpoint(service, body, uploads, settings, metrics)
+    answering = Answering(service, uploads, settings, metrics)
+    endpoint = IdentifyEndpoint(answering, body)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -108,6 +111,7 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     describe(app)
     app.state.service = service
     app.include_router(build_router(service, endpoint, metrics, settings.model_store, known))
+    app.include_router(build_batch_router(answering, body))
     access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
     app.front = RequestContext(_with_cors(HeadAsGet(access), settings), is_leaving=lambda: health.draining)
     app.add_exception_handler(LridError, on_lrid_error)

@@ -44,20 +44,27 @@ class BodyReader:
 
     async def read(self, request: Request, gate: Gate) -> IdentifyRequest:
         """Raises one of the errors of the request as a whole, what `gate` raises, ClientDisconnect if it is cut off."""
-        query = _query_options(request)
-        content_type = request.headers.get("content-type", "")
-        kind = content_type.partition(";")[0].strip().lower()
+        query = query_options(request)
+        kind = media_type(request)
         if kind == "multipart/form-data":
             self._check_length(request)
             further = self._further()
             limits, known = self._limits_with(further), FIELD_NAMES | further.keys()
-            form = await read_form(body_chunks(request), content_type, limits, known, gate)
+            form = await read_form(body_chunks(request), request.headers["content-type"], limits, known, gate)
             options = {name: _ascii(name, value) for name, value in form.fields.items() if name in OPTION_NAMES}
             return build_request(_merged(form.fields | options, query), form.audio, self._max_characters, further)
         if kind == "application/json":
-            fields = _merged(await self._read_json(request), query)
-            return build_request(fields, None, self._max_characters, self._further())
+            return self.request_of(await self._read_json(request), query)
         raise UnsupportedContentType(f"got {kind[:60]!r}" if kind else "the request has no Content-Type")
+
+    def request_of(self, fields: Mapping[str, Any], query: Mapping[str, str]) -> IdentifyRequest:
+        """Members of a JSON object, and the options of the query. Raises as `read`."""
+        return build_request(_merged(fields, query), None, self._max_characters, self._further())
+
+    @property
+    def max_json_bytes(self) -> int:
+        """Of a JSON object with every field as long as it may be."""
+        return self._max_json_bytes + sum(map(most_bytes, self._further().values()))
 
     def _limits_with(self, further: Fields) -> FormLimits:
         if not further:
@@ -71,12 +78,17 @@ class BodyReader:
             raise UploadTooLarge(f"the body has {length} bytes, at most {self._max_upload_bytes} are accepted")
 
     async def _read_json(self, request: Request) -> dict[str, Any]:
-        body, most = bytearray(), self._max_json_bytes + sum(map(most_bytes, self._further().values()))
+        body, most = bytearray(), self.max_json_bytes
         async for chunk in body_chunks(request):
             body += chunk
             if len(body) > most:
                 raise MetadataTooLong(f"a JSON body may have {most} bytes")
         return json_object(bytes(body))
+
+
+def media_type(request: Request) -> str:
+    """Content-Type without its parameters; "" if there is none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -102,7 +114,7 @@ def _check_names(members: list[tuple[str, Any]]) -> None:
         raise DuplicatePart(f"the member {twice[:40]!r} was sent more than once")
 
 
-def _query_options(request: Request) -> dict[str, str]:
+def query_options(request: Request) -> dict[str, str]:
     """Options from the query string. Metadata is not accepted there: query strings end up in logs."""
     if not request.scope["query_string"]:
         return {}

@@ -83,6 +83,25 @@ def identify() -> Json:
     }
 
 
+def batch() -> Json:
+    """Of POST /identify/batch: lines of JSON, and the options of all of them in the query."""
+    lines = '{"id": 1, "title": "La vie en rose", "artist": "Édith Piaf"}\n{"id": 2, "title": "Für immer jung"}\n'
+    media = {
+        "schema": {"type": "string", "description": "A JSON object a line."},
+        "examples": {"two_lines": {"value": lines}},
+    }
+    return {
+        "requestBody": {"required": True, "content": {"application/x-ndjson": media}},
+        "parameters": [*query_options(), deadline()],
+    }
+
+
+def ndjson() -> dict[int | str, dict[str, Any]]:
+    """The answer of POST /identify/batch."""
+    description = "A line for each line: `id`, and the members of the answer, or those of a problem."
+    return {200: {"description": description, "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}
+
+
 def query_options() -> list[Json]:
     """The options as query parameters; each may stand there or in the body."""
     return [_in_query(name, dict(option)) for name, option in OPTIONS.items()]

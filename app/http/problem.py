@@ -13,9 +13,9 @@ from app.http.schemas import Problem
 MEDIA_TYPE = "application/problem+json"
 
 
-def problem_response(error: LridError, request_id: str) -> Response:
+def problem_of(error: LridError, request_id: str) -> Problem:
     """The error as a client sees it."""
-    problem = Problem(
+    return Problem(
         type=f"/docs#{error.code}",
         title=error.title,
         status=error.status,
@@ -24,10 +24,16 @@ def problem_response(error: LridError, request_id: str) -> Response:
         remedy=error.remedy,
         request_id=request_id,
     )
+
+
+def problem_response(error: LridError, request_id: str) -> Response:
+    """The error as an answer of its own."""
     headers = {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
-    return Response(problem.model_dump_json(), status_code=error.status, headers=headers, media_type=MEDIA_TYPE)
+    return Response(
+        problem_of(error, request_id).model_dump_json(), status_code=error.status, headers=headers, media_type=MEDIA_TYPE
+    )
 
 
 def on_lrid_error(request: Request, error: Exception) -> Response:

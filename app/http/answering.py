@@ -1,0 +1,149 @@
+"""What all protocols do: lease, deadline, gate for audio, identify, count, for as long as the client is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
+
+from app.domain import Track
+from app.errors import ClientGone, DeadlineExceeded, InvalidOption, LridError
+from app.families.tasks import Json
+from app.http.answer import build_response, identify_options, view_of
+from app.http.gate import AudioGate, UploadAccount
+from app.http.schemas import IdentifyRequest, Options
+from app.serving.identifier import Identifier, IdentifyOptions
+from app.serving.metrics import Metrics
+from app.serving.service import Service
+from app.settings import Settings
+
+T = TypeVar("T")
+ReadTracks = Callable[[AudioGate], Awaitable[Sequence[IdentifyRequest]]]
+
+
+class Answering:
+    """Collaborators of all that identifies."""
+
+    def __init__(self, service: Service, uploads: UploadAccount, settings: Settings, metrics: Metrics) -> None:
+        self.service = service
+        self.metrics = metrics
+        self._uploads = uploads
+        self._settings = settings
+
+    async def answers(self, request: Request, read: ReadTracks) -> list[Json]:
+        """Of the tracks that `read` finds in the body, in its order; the first error is the error of all."""
+        self.metrics.in_flight.inc()
+        try:
+            with ExitStack() as stack:
+                with self.counted("none", failures_only=True):
+                    identifier = stack.enter_context(self.service.lease())
+                    deadline = self.deadline(request)
+                    gate = stack.enter_context(closing(AudioGate(identifier, self._uploads, deadline)))
+                    asked = await _in_time(read(gate), deadline)
+                work = together([self.answer(identifier, one, deadline) for one in asked])
+                if all(one.track.audio is None for one in asked):
+                    return await work  # over at once: not worth watching whether the client leaves
+                return await unless_client_leaves(request.receive, work)
+        finally:
+            self.metrics.in_flight.dec()
+
+    async def answer(self, identifier: Identifier, asked: IdentifyRequest, deadline: float) -> Json:
+        """One track's answer; counted whatever happens."""
+        with self.counted(_modalities(asked.track)):
+            model = identifier.model
+            model.task.check(view_of(asked.options))
+            identified = await identifier.identify(asked.track, self._options(asked.options, deadline))
+            self.metrics.observe_stages(identified.seconds_by_stage)
+            answer = build_response(identified, model, asked.options)
+            self.metrics.count_answer(answer["language"], answer["probability"])
+            return answer
+
+    def deadline(self, request: Request) -> float:
+        """Absolute, in the event loop's time; set once, obeyed by every stage."""
+        most = self._settings.request_timeout_seconds
+        given = request.headers.get("x-request-timeout")
+        try:
+            seconds = most if given is None else float(given)
+        except ValueError:
+            raise InvalidOption("X-Request-Timeout: expected seconds, such as 2.5") from None
+        if not seconds > 0:
+            raise InvalidOption("X-Request-Timeout: expected more than 0 seconds")
+        return asyncio.get_running_loop().time() + min(seconds, most)
+
+    @contextmanager
+    def counted(self, modalities: str, *, failures_only: bool = False) -> Iterator[None]:
+        """Counts how what is done inside ends."""
+        outcome = "ok"
+        try:
+            yield
+        except LridError as error:
+            outcome = error.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except Exception:
+            outcome = "internal_error"
+            raise
+        finally:
+            if outcome != "ok" or not failures_only:
+                self.metrics.count_request(modalities, outcome)
+
+    def _options(self, options: Options, deadline: float) -> IdentifyOptions:
+        most = self._settings.max_windows
+        if options.windows is not None and options.windows > most:
+            raise InvalidOption(f"windows: at most {most} are listened to, got {options.windows}")
+        return identify_options(options, deadline)
+
+
+async def _in_time(reading: Awaitable[T], deadline: float) -> T:
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await reading
+    except ClientDisconnect:
+        raise ClientGone("the upload was cut off") from None
+    except TimeoutError:
+        raise DeadlineExceeded("the deadline passed during the upload") from None
+
+
+async def together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:
+    """Run all at once; the first error ends the others."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def unless_client_leaves(receive: Receive, work: Coroutine[None, None, T]) -> T:
+    """Run `work`; cancel it and raise ClientGone when the client hangs up first."""
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.ensure_future(_until_disconnect(receive))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone("the client left before the answer was ready")
+    finally:
+        watcher.cancel()
+        task.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _modalities(track: Track) -> str:
+    if track.audio is None:
+        return "text" if track.metadata.fields else "none"
+    return "both" if track.metadata.fields else "audio"
