@@ -24,7 +24,7 @@ def line(fields: object) -> bytes:
     return json.dumps(fields).encode() + b"\n"
 
 
-def ask(server: LiveServer, body: bytes, **request: Any) -> list[dict]:
+def ask(server: LiveServer, body: bytes, **request: Any) -> list[dict[str, Any]]:
     headers = NDJSON | request.pop("headers", {})
     response = server.client.post("/identify/batch", content=body, headers=headers, **request)
     assert response.status_code == 200, response.text
@@ -148,7 +148,7 @@ class Conversation:
     def end(self) -> None:
         self.socket.sendall(b"0\r\n\r\n")
 
-    def read(self) -> dict:
+    def read(self) -> Any:
         if self.response is None:
             self.response = http.client.HTTPResponse(self.socket)
             self.response.begin()
@@ -251,7 +251,7 @@ def test_silence_and_shutdown_are_the_last_line(tiny_store: Path, tmp_path: Path
         assert live.exit_code() == 0
 
 
-def say(talk: Conversation) -> dict:
+def say(talk: Conversation) -> Any:
     talk.send(line(NAMES))
     return talk.read()
 
