@@ -33,7 +33,7 @@ def evaluate(
     all_windows: Annotated[bool, typer.Option(help="Listen to all windows instead of until sure.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder for features of audio, to measure again quickly.")] = None,
 ) -> None:
-    """Measure a release in the paper's three cases: both inputs, audio missing, text missing; and langdetect alone.
+    """Measure a release in the paper's three cases: both inputs, audio missing, text missing.
 
     Precision, recall and F1, macro and weighted, and by class; confusion; calibration; coverage against precision. Rows
     labelled `zxx` measure whether the release tells that nothing is sung.

@@ -15,7 +15,6 @@ from app.lab.corpus.catalogue import Row
 from app.lab.errors import CorpusError
 from app.lab.evaluation import figures
 from app.lab.evaluation.answers import PAPER_CODES, EvaluationSet, answer, read_inputs, viewed
-from app.lab.evaluation.baselines import baselines
 from app.lab.evaluation.report import Evaluation, Measured, as_page, case_report
 from app.lab.features import FeatureExtractor, cache_folder, served_windows
 from app.lab.progress import Progress
@@ -49,7 +48,6 @@ def evaluate(
         "catalog_prior": chosen.catalog_prior,
         "labels": measured.codes,
         "cases": {name: case.as_dict() for name, case in measured.cases.items()},
-        "langdetect": {field: case.as_dict() for field, case in measured.baselines.items()},
     }
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -64,7 +62,7 @@ def evaluate(
 def measure(
     folder: Path, chosen: EvaluationSet, options: Options | None = None, progress: Progress | None = None
 ) -> Measured:
-    """The release in `folder`, and langdetect alone, on the chosen rows. Raises ReleaseError, CorpusError."""
+    """The release in `folder` on the chosen rows. Raises ReleaseError, CorpusError."""
     options, progress = options or Options(), progress or Progress()
     model = under_prior(load_model(folder), chosen.catalog_prior)
     codes = [label.code for label in model.manifest.labels]
@@ -74,7 +72,6 @@ def measure(
         cache = options.cache and cache_folder(options.cache, served_windows(model.audio), model.manifest.sha256)
         extractor = FeatureExtractor(model.audio, options.target, cache=cache)
     answers = answer(model, read_inputs(model, rows, extractor, progress), all_windows=chosen.all_windows)
-    own = baselines([row for row in rows if row.label < len(codes)], codes)
     if options.view == "eleven":
         answers = {name: viewed(given, codes) for name, given in answers.items()}
         codes = list(PAPER_CODES)
@@ -84,7 +81,6 @@ def measure(
         release=describe_release(model.manifest, chosen.catalog_prior),
         codes=codes,
         cases={name: case_report(given, codes) for name, given in answers.items()},
-        baselines=own if options.view == "all" else {},
     )
 
 

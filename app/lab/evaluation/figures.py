@@ -55,9 +55,8 @@ def draw(measured: Measured, folder: Path) -> list[Path]:
 
 
 def _averages(pyplot: Any, measured: Measured) -> Any:
-    """Macro and weighted precision, recall and F1 of each case, and of langdetect alone."""
+    """Macro and weighted precision, recall and F1 of each case."""
     bars: list[tuple[str, LabelReport, str]] = [(title(mode), case, _colour(mode)) for mode, case in measured.cases.items()]
-    bars += [(f"langdetect,\n{name}", report, GREY) for name, report in measured.baselines.items()]
     figure, axes = pyplot.subplots(1, 2, figsize=(max(8.0, 1.9 * len(bars)), 3.6), sharey=True, layout="constrained")
     for axis, average in zip(axes, ("macro", "weighted"), strict=True):
         for i, (_, report, colour) in enumerate(bars):

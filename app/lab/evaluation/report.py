@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -88,14 +88,13 @@ Evaluation = dict[str, CaseReport]  # by the name of the case
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A release on a set of rows, with what langdetect alone says of them."""
+    """A release on a set of rows."""
 
     name: str  # of the rows
     data: str  # what they are: catalogue, split
     release: str  # which weights, which seed
     codes: list[str]
     cases: Evaluation
-    baselines: Mapping[str, LabelReport]  # by field, and "all joined"
 
 
 def title(case: str) -> str:
@@ -203,14 +202,6 @@ def class_table(report: LabelReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def baseline_table(baselines: Mapping[str, LabelReport]) -> str:
-    """langdetect alone by what it is given (the paper's tables 1 and 2)."""
-    lines = ["| langdetect on | rows | macro P / R / F1 | weighted P / R / F1 | accuracy |", "|---|---|---|---|---|"]
-    for name, r in baselines.items():
-        lines.append(f"| {name} | {r.rows} | {triple(r.macro)} | {triple(r.weighted)} | {r.accuracy:.3f} |")
-    return "\n".join(lines) + "\n"
-
-
 def as_page(measured: Measured, note: str) -> str:
     """evaluation.md: everything, with the pictures that lie beside it."""
     parts = [
@@ -222,11 +213,6 @@ def as_page(measured: Measured, note: str) -> str:
         markdown(measured.cases),
         *(f"## {title(name).capitalize()}, by support\n\n{class_table(case)}" for name, case in measured.cases.items()),
     ]
-    if measured.baselines:
-        parts.append(
-            "## langdetect alone\n\nThe first guess, seed 0; languages that are no class and texts without a guess count as "
-            f"`others`.\n\n{baseline_table(measured.baselines)}"
-        )
     pictures = {"Averages": "averages", "By class": "classes", "Reliability": "reliability", "Coverage": "coverage"}
     pictures |= {f"Confusion, {title(name)}": f"confusion_{name}" for name in measured.cases}
     parts.append("\n".join(f"![{what}]({name}.png)" for what, name in pictures.items()))
