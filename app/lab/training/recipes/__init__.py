@@ -16,8 +16,9 @@ from app.lab.training.recipe import Draft, Trainable
 def recipes() -> dict[str, type[Trainable[Any]]]:
     """Recipes by name; imported when they are asked for."""
     from app.lab.training.recipes.lrid_net import LridNetRecipe
+    from app.lab.training.recipes.reader import ReaderRecipe
 
-    return {recipe.name: recipe for recipe in (LridNetRecipe,)}
+    return {recipe.name: recipe for recipe in (LridNetRecipe, ReaderRecipe)}
 
 
 def recipe_of(name: str, settings: dict[str, Any]) -> Trainable[Any]:

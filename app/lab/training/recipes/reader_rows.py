@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.domain import METADATA_FIELDS, FloatArray, Metadata
+from app.domain import FloatArray
+from app.families.contract import Strict
+from app.families.parts.names import clean_name
 from app.families.parts.ngrams.config import N_FIELDS
 from app.families.parts.ngrams.fields import FieldReader, has_letters
 from app.families.parts.ngrams.loops import weigh_rows
@@ -30,8 +32,11 @@ from app.lab.errors import CorpusError
 ARTIST, ALBUM, TITLE = range(N_FIELDS)  # METADATA_FIELDS
 Texts = tuple[str, str, str]  # "": not given
 Indices = npt.NDArray[np.int64]
+ClassOf = Callable[[str], int | None]  # ISO 639-1 code → class
 Flags = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
+LATIN_WEIGHTS = {"ja": 0.1, "ko": 0.1}
+STRENGTHS = {"strong-": 1.0, "strong": 4.0, "lyrics-langdetect": 2.0, "weak": 0.5, "script": 0.5, "phrase": 3.0}
 LATIN_END = "\u0250"  # of Latin with its extensions A and B
 LATIN_MORE = ("\u1e00", "\u1eff")  # Latin extended additional
 KANA, HAN = re.compile("[\u3040-\u30ff]"), re.compile("[\u3400-\u9fff]")
@@ -47,11 +52,9 @@ class ReaderRow:
     split: str
     strength: str  # how the label came about
     source: str
-    language: str  # finer than the class
 
 
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
+class AugmentConfig(Strict):
     """How likely each field is given, whatever the row has, and how else a drawn row is changed."""
 
     give_artist: float = 0.65
@@ -66,33 +69,39 @@ class AugmentConfig:
     drop_ngram: float = 0.35  # each of them; the rest counts for more
 
 
-def read_rows(path: Path, class_of: Callable[[str], int], clean: Callable[[Metadata], Metadata]) -> list[ReaderRow]:
-    """Rows with text and a split, in file order. `class_of`: language code → class. Raises CorpusError."""
+def read_rows(path: Path, class_of: ClassOf) -> list[ReaderRow]:
+    """Rows with text, cleaned as requests are, in file order; the column `language` counts before `label`.
+
+    Raises CorpusError naming the first row that cannot be used.
+    """
     rows = []
     for number, record in read_table(path).records:
         language, split = record.get("language") or record.get("label", ""), record.get("split") or "train"
-        if not language or split not in SPLITS:
-            raise CorpusError(f"{path.name}, {number}: needs a language and a split, has {language!r} and {split!r}")
-        metadata = clean(Metadata(**{name: record.get(name) or None for name in METADATA_FIELDS}))
-        if metadata.fields:
-            texts = (metadata.artist or "", metadata.album or "", metadata.title or "")
+        label = class_of(language)
+        if label is None or split not in SPLITS:
+            what = f"needs the language of a class, and a split of {', '.join(SPLITS)}"
+            raise CorpusError(f"{path.name}, {number}: {what}; has {language!r} and {split!r}")
+        texts = clean_name(record.get("artist")), clean_name(record.get("album")), clean_name(record.get("title"))
+        artist, album, title = (text or "" for text in texts)
+        if artist or album or title:
             origin = record.get("strength", ""), record.get("source", "")
-            rows.append(ReaderRow(texts, class_of(language), split, *origin, language))
+            rows.append(ReaderRow((artist, album, title), label, split, *origin))
     if not rows:
         raise CorpusError(f"{path} holds no rows with an artist, an album or a title")
     return rows
 
 
-def read_phrases(class_of: Callable[[str], int], held_out: Collection[str] = ()) -> list[ReaderRow]:
-    """`phrases.json` as training rows with a title alone and the strength "phrase".
+def read_phrases(class_of: ClassOf, held_out: Collection[str] = ()) -> list[ReaderRow]:
+    """`phrases.json` as training rows with a title alone and the strength "phrase"; languages without a class left out.
 
-    Words come alone, in pairs and in threes, shuffled once for all. What is a title in `held_out` is left out.
+    Words come alone, in pairs and in threes, shuffled once for all. Titles in `held_out` are left out.
     """
     text = resources.files("app.lab.training").joinpath("phrases.json").read_text(encoding="utf-8")
     kept_apart = {title.casefold() for title in held_out}
     return [
-        ReaderRow(("", "", title), class_of(language), "train", "phrase", "phrases", language)
+        ReaderRow(("", "", title), label, "train", "phrase", "phrases")
         for language, entry in json.loads(text)["languages"].items()
+        if (label := class_of(language)) is not None
         for title in dict.fromkeys([*entry["phrases"], *_strewn(entry.get("words", "").split())])
         if title.casefold() not in kept_apart
     ]
@@ -265,29 +274,28 @@ class _Groups:
         return np.asarray(self._members[self._starts[groups] + (chance * self.sizes[groups]).astype(np.int64)])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Weights:
+class Weights(Strict):
     """How much a row counts beside others of its class."""
 
-    strengths: Mapping[str, float]  # by the first prefix that fits, else 1
-    sources: Mapping[str, float]  # else 1
-    latin: Mapping[int, float]  # of rows in Latin letters alone, by class, else 1
+    strengths: dict[str, float] = STRENGTHS  # by the first prefix that fits, else 1
+    sources: dict[str, float] = dict.fromkeys(("dali_v1", "eurovision", "junior_esc"), 3.0)  # else 1; the surest labels
+    latin: dict[str, float] = LATIN_WEIGHTS  # of rows in Latin letters alone, by class, else 1
     artist_power: float = 0.5  # an artist of n rows counts as n ** power
 
 
-def draw_probabilities(rows: Sequence[ReaderRow], mix: Float64, weights: Weights) -> Float64:
-    """(n_rows,): classes as `mix` says; inside a class by `weights`. A class without rows is never drawn."""
+def draw_probabilities(rows: Sequence[ReaderRow], mix: Mapping[str, float], weights: Weights) -> Float64:
+    """(n_rows,): classes as `mix` says, in their order; inside a class by `weights`."""
     of_artist = Counter((artist_key(row.texts[ARTIST]), row.label) for row in rows)
+    codes, shares = list(mix), np.array(list(mix.values()))
 
     def weight(row: ReaderRow) -> float:
         found = next((w for start, w in weights.strengths.items() if row.strength.startswith(start)), 1.0)
         found *= weights.sources.get(row.source, 1.0)
         artist = artist_key(row.texts[ARTIST])
         found *= float(of_artist[artist, row.label] ** (weights.artist_power - 1.0)) if artist else 1.0
-        rare = weights.latin.get(row.label, 1.0)
+        rare = weights.latin.get(codes[row.label], 1.0)
         return found * rare if rare != 1.0 and is_latin(" ".join(row.texts)) else found
 
     labels, found = np.array([row.label for row in rows]), np.array([weight(row) for row in rows])
-    totals = np.bincount(labels, found, minlength=len(mix))
-    probabilities: Float64 = mix[labels] * found / totals[labels]
+    probabilities: Float64 = shares[labels] * found / np.bincount(labels, found)[labels]
     return probabilities / probabilities.sum()  # type: ignore[no-any-return]

@@ -1,26 +1,28 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from app.domain import Metadata
-from app.families.lrid_net.profiles import langdetect_languages
-from app.families.parts.ngrams.config import NgramConfig
+from app.families.contract import Label
 from app.families.parts.ngrams.fields import FieldReader
 from app.families.parts.ngrams.reader import NgramReader
-from app.lab.errors import CorpusError
-from app.lab.training.recipes.reader import ReaderConfig, predict, train
-from app.lab.training.recipes.reader_release import config_of, temperature_of, tensors_of, tilt
+from app.lab.errors import CheckpointError, CorpusError
+from app.lab.labels import WORLD_LABELS
+from app.lab.training import checkpoint
+from app.lab.training.loop import train
+from app.lab.training.recipes import recipe_of
+from app.lab.training.recipes.reader import ReaderConfig, ReaderRecipe
+from app.lab.training.recipes.reader_mixes import answer_mix, batch_mix
 from app.lab.training.recipes.reader_rows import (
     ALBUM,
     ARTIST,
     TITLE,
     AugmentConfig,
-    FieldTable,
     ReaderRow,
     RowSampler,
     Weights,
@@ -31,11 +33,17 @@ from app.lab.training.recipes.reader_rows import (
     romanised,
     without_accents,
 )
-from app.lab.training.recipes.reader_settings import CODES, answer_mix, batch_mix, class_of
 
-MIX = {"en": 0.5, "fr": 0.3, "ru": 0.2}
-PLAIN = AugmentConfig(give_artist=1, give_album=1, give_title=1, give_nothing=0, replace_artist=0, stray_artist=0,
-                      replace_album=0, lose_accents=0, romanise=0, drop_ngram=0)  # fmt: skip
+CODES = [label.code for label in WORLD_LABELS]
+LABELS = (
+    Label(code="en", iso639_3="eng", name="English"),
+    Label(code="fr", iso639_3="fra", name="French"),
+    Label(code="ru", iso639_3="rus", name="Russian"),
+)
+PLAIN = AugmentConfig(
+    give_artist=1, give_album=1, give_title=1, give_nothing=0, replace_artist=0, stray_artist=0, replace_album=0,
+    lose_accents=0, romanise=0, drop_ngram=0,
+)  # fmt: skip
 TITLES = {
     0: ["love is in the house", "the night was young", "where have you been", "my own true friend", "dancing with you"],
     1: ["la nuit est à nous", "où sont les étés", "je ne sais pas", "l'amour en fuite", "chanson pour toi"],
@@ -44,33 +52,7 @@ TITLES = {
 
 
 def row(title: str, label: int, artist: str = "", album: str = "", strength: str = "strong", source: str = "a") -> ReaderRow:
-    return ReaderRow((artist, album, title), label, "train", strength, source, list(MIX)[label])
-
-
-@pytest.fixture(scope="module")
-def config() -> ReaderConfig:
-    read = NgramConfig(
-        class_mix=MIX, languages=list(langdetect_languages()), buckets_log2=10, embedding_size=8, hidden_units=[16, 16]
-    )
-    return ReaderConfig(
-        read=read,
-        codes=tuple(MIX),
-        batch_mix=dict.fromkeys(MIX, 1 / 3),
-        latin_shares={"ru": 0.01},
-        weights=Weights(strengths={}, sources={}, latin={}),
-        epochs=2,
-        rows_per_epoch=3200,
-        batch_size=64,
-        warmup_steps=5,
-        learning_rate=0.01,
-        table_learning_rate=0.05,
-        unit_dropout=0.0,
-    )
-
-
-@pytest.fixture(scope="module")
-def fields(config: ReaderConfig) -> FieldReader:
-    return FieldReader(config.read)
+    return ReaderRow((artist, album, title), label, "train", strength, source)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +60,30 @@ def rows() -> list[ReaderRow]:
     return [
         row(title, label, f"artist {label} {i % 3}") for label, titles in TITLES.items() for i, title in enumerate(titles)
     ]
+
+
+@pytest.fixture(scope="module")
+def settings(rows: list[ReaderRow], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of a training of some seconds."""
+    path = tmp_path_factory.mktemp("reader") / "rows.tsv"
+    lines = ["split\tlanguage\tartist\ttitle"]
+    for split in ("train", "valid"):
+        lines += [f"{split}\t{LABELS[r.label].code}\t{split} {r.texts[ARTIST]}\t{r.texts[TITLE]}" for r in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return {
+        "catalogue": path, "labels": LABELS, "rest": None, "phrases": False, "networks": 2, "buckets_log2": 10,
+        "embedding_size": 8, "hidden_units": (16, 16), "class_mix": {"en": 0.5, "fr": 0.3, "ru": 0.2}, "unit_dropout": 0.0,
+        "epochs": 2, "steps_per_epoch": 50, "batch_size": 64, "warmup_steps": 5, "learning_rate": 0.01,
+        "table_learning_rate": 0.05, "device": "cpu",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fields(settings: dict[str, Any]) -> FieldReader:
+    return FieldReader(ReaderConfig(**settings).read)
+
+
+class_of = ReaderConfig(catalogue=Path("unread")).class_of
 
 
 def sampler_of(rows: list[ReaderRow], fields: FieldReader, augment: AugmentConfig = PLAIN) -> RowSampler:
@@ -89,7 +95,7 @@ def test_rows_are_read_with_their_class(tmp_path: Path) -> None:
     header = "split\tlanguage\tstrength\tsource\tartist\talbum\ttitle\n"
     first, second = "train\thr\tstrong\tx\tBand\t\tPjesma\n", "valid\tqq\tweak\ty\t\tRecord\tSong\n"
     path.write_text(header + first + second + "test\ten\t\t\t\t\t \n")
-    found = read_rows(path, class_of, lambda metadata: metadata)
+    found = read_rows(path, class_of)
     assert [(r.texts, CODES[r.label], r.split, r.strength, r.source) for r in found] == [
         (("Band", "", "Pjesma"), "sh", "train", "strong", "x"), (("", "Record", "Song"), "others", "valid", "weak", "y"),
     ]  # fmt: skip
@@ -98,8 +104,8 @@ def test_rows_are_read_with_their_class(tmp_path: Path) -> None:
 def test_rows_without_a_language_or_a_known_split_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.tsv"
     path.write_text("split\tlanguage\ttitle\ndev\ten\tSong\n")
-    with pytest.raises(CorpusError, match=r"rows\.tsv, 2: needs a language and a split, has 'en' and 'dev'"):
-        read_rows(path, class_of, lambda metadata: metadata)
+    with pytest.raises(CorpusError, match=r"rows\.tsv, 2: needs .* has 'en' and 'dev'"):
+        read_rows(path, class_of)
 
 
 def test_phrases_leave_out_held_out_titles() -> None:
@@ -136,55 +142,80 @@ def test_sampled_rows_keep_their_texts_where_nothing_is_changed(rows: list[Reade
 
 def test_augmentation_romanises_drops_and_leaves_nothing(rows: list[ReaderRow], fields: FieldReader) -> None:
     russian = np.array([i for i, r in enumerate(rows) if r.label == 2])
-    sampler = sampler_of(rows, fields, replace(PLAIN, romanise=1))
+    sampler = sampler_of(rows, fields, PLAIN.model_copy(update={"romanise": 1}))
     assert sampler.table.all_latin(sampler.augmented(russian, np.random.default_rng(0))).all()
-    assert not sampler_of(rows, fields, replace(PLAIN, give_nothing=1)).augmented(russian, np.random.default_rng(0)).any()
-    titles_alone = sampler_of(rows, fields, replace(PLAIN, give_artist=0, give_album=0))
+    assert (
+        not sampler_of(rows, fields, PLAIN.model_copy(update={"give_nothing": 1}))
+        .augmented(russian, np.random.default_rng(0))
+        .any()
+    )
+    titles_alone = sampler_of(rows, fields, PLAIN.model_copy(update={"give_artist": 0, "give_album": 0}))
     assert not titles_alone.augmented(russian, np.random.default_rng(0))[:, :TITLE].any()
 
 
 def test_classes_are_drawn_as_the_mix_says_and_rows_by_their_weight() -> None:
-    given = [row("a", 0, strength="weak"), row("b", 0), row("c", 1, "x"), row("d", 1, "x"), row("e", 1, "y"), row("f", 2)]
-    weights = Weights(strengths={"weak": 0.5}, sources={}, latin={2: 0.1}, artist_power=0.5)
-    found = draw_probabilities(given, np.array([0.6, 0.3, 0.1]), weights)
-    np.testing.assert_allclose([found[:2].sum(), found[2:5].sum(), found[5]], [0.6, 0.3, 0.1])
-    assert found[0] / found[1] == pytest.approx(0.5)
-    assert found[2] / found[4] == pytest.approx(2**-0.5)
+    given = [row("a", 0, strength="weak"), row("b", 0), row("c", 1, "x"), row("d", 1, "x"), row("e", 1, "y"), row("f", 2),
+             row("ж", 2)]  # fmt: skip
+    weights = Weights(strengths={"weak": 0.5}, sources={}, latin={"ru": 0.1}, artist_power=0.5)
+    found = draw_probabilities(given, {"en": 0.6, "fr": 0.3, "ru": 0.1}, weights)
+    np.testing.assert_allclose([found[:2].sum(), found[2:5].sum(), found[5:].sum()], [0.6, 0.3, 0.1])
+    np.testing.assert_allclose([found[0] / found[1], found[2] / found[4], found[5] / found[6]], [0.5, 2**-0.5, 0.1])
 
 
-def test_mixes_add_up_and_a_class_without_rows_is_in_no_batch() -> None:
-    given = [ReaderRow(("", "", "x"), label, "train", "", "", "") for label in range(len(CODES) - 1)]
-    mix = batch_mix(given)
-    assert mix["others"] == 0
-    assert sum(answer_mix().values()) == pytest.approx(1, abs=1e-4)
-    assert min(answer_mix().values()) > 0
+@pytest.mark.parametrize("codes", [CODES, ["en", "fr"], ["sw", "xh"], ["en", "sw"]])
+def test_mixes_add_up_and_a_class_without_rows_is_in_no_batch(codes: list[str]) -> None:
+    answers = answer_mix(codes)
+    assert list(answers) == codes
+    assert sum(answers.values()) == pytest.approx(1, abs=1e-4)
+    assert min(answers.values()) > 0
+    mix = batch_mix(codes, [0, 0], answers)
+    assert mix.pop(codes[0]) == 1
+    assert not any(mix.values())
 
 
-def test_trained_networks_answer_in_serving_as_in_training(
-    config: ReaderConfig, rows: list[ReaderRow], fields: FieldReader
+def test_settings_know_the_class_of_a_language(settings: dict[str, Any]) -> None:
+    assert [CODES[class_of(code) or 0] for code in ("yue", "nn", "zh", "qu")] == ["zh", "no", "zh", "others"]
+    assert ReaderConfig(**settings).class_of("qu") is None
+
+
+def test_a_trained_reader_answers_in_serving_as_in_training(
+    settings: dict[str, Any], rows: list[ReaderRow], tmp_path: Path
 ) -> None:
-    networks = [
-        train(replace(config, seed=seed), sampler_of(rows, fields, AugmentConfig(drop_ngram=0.1))) for seed in (1, 2)
-    ]
-    tensors = tensors_of(networks, config, temperature=1.5)
-    reader = NgramReader(config_of(config, 2), tensors)
-    songs = [Metadata(r.texts[ARTIST], None, r.texts[TITLE]) for r in rows]
-    found = np.stack([reader(song).vector for song in songs])
-    assert (found.argmax(axis=1) == [r.label for r in rows]).mean() > 0.9
-    texts = list(dict.fromkeys(["", *(text for r in rows for text in r.texts)]))
-    places = np.array([[texts.index(text) for text in r.texts] for r in rows])
-    logits = predict(networks, FieldTable.of(fields, texts), places) / 1.5 + tilt(config)
-    np.testing.assert_allclose(found, torch.from_numpy(logits).softmax(dim=1), atol=0.02)
+    recipe = recipe_of("reader", settings | {"output": tmp_path, "temperature": 1.5})
+    assert isinstance(recipe, ReaderRecipe)
+    best = train(recipe)
+    stored = checkpoint.load(best, "reader")
+    reader = NgramReader(*recipe.part(stored))
+    found = np.stack([reader(Metadata(r.texts[ARTIST], None, r.texts[TITLE])).vector for r in rows])
+    assert (found.argmax(axis=1) == [r.label for r in rows]).all()
+    network = recipe.build()
+    network.load_state_dict(stored["network"])
+    assert recipe.validate(network.eval())["accuracy"] == 1
+    alone = np.stack([reader(Metadata(f"valid {r.texts[ARTIST]}", None, r.texts[TITLE])).vector for r in rows])
+    expected = (recipe.logits(network) / 1.5 + recipe.tilt(stored["facts"]["class_mix_of_batches"])).softmax(dim=1)
+    np.testing.assert_allclose(alone, expected, atol=0.02)
+    with pytest.raises(CheckpointError, match="part of a release"):
+        recipe.export(stored)
 
 
-def test_the_same_seed_trains_the_same_network(config: ReaderConfig, rows: list[ReaderRow], fields: FieldReader) -> None:
-    short = replace(config, rows_per_epoch=256)
-    first, second = (train(short, sampler_of(rows, fields, AugmentConfig())).state_dict() for _ in range(2))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_a_training_goes_on_to_the_same_weights(settings: dict[str, Any], tmp_path: Path) -> None:
+    short = settings | {"steps_per_epoch": 4, "patience_epochs": 5}
+    train(recipe_of("reader", short | {"output": tmp_path / "whole"}))
+    half = recipe_of("reader", short | {"output": tmp_path / "halves"})
+    _stop_after_an_epoch(half)
+    train(recipe_of("reader", short | {"output": tmp_path / "halves", "resume": True}))
+    whole, halves = (checkpoint.load(tmp_path / name / "last.pt")["network"] for name in ("whole", "halves"))
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
 
 
-def test_the_temperature_undoes_what_logits_are_multiplied_by() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(4000, 3)) * 2
-    labels = [int(rng.choice(3, p=np.exp(z) / np.exp(z).sum())) for z in logits]
-    assert temperature_of(2 * logits, labels, np.zeros(3)) == pytest.approx(2, rel=0.1)
+def _stop_after_an_epoch(recipe: Any) -> None:
+    batches = recipe.batches
+
+    def some(epoch: int) -> Any:
+        if epoch:
+            raise KeyboardInterrupt
+        return batches(epoch)
+
+    recipe.batches = some
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe)
