@@ -56,16 +56,19 @@ def readings_of(songs: Songs, song: int) -> dict[str, FloatArray]:
     return {name: rows[song] for name, rows in songs.readings.items() if np.isfinite(rows[song]).all()}
 
 
-def fit_threshold(answers: list[Scores], settings: HeadSettings) -> float:
-    """The least threshold for which the mean probability of what is answered reaches the wanted precision.
+def fit_threshold(answers: list[Scores], labels: Ints, settings: HeadSettings) -> float:
+    """The least threshold for which what is answered is as precise as wanted.
 
-    Held-out posteriors are calibrated (see the report), and their mean moves less with the choice of songs than the count
-    of the few wrong answers does.
+    Precision is estimated as the mean of two: the share of right answers, which hangs on few wrong ones, and the mean
+    probability, which moves less with the choice of songs but may be off by the calibration error.
     """
-    best = np.sort([float(answer.probabilities.max()) for answer in answers])[::-1]
-    means = np.cumsum(best) / np.arange(1, len(best) + 1)
-    good = np.flatnonzero(means >= settings.wanted_precision)
-    return round(float(best[good[-1]]), 4) if len(good) else UNREACHABLE
+    probabilities = np.stack([answer.probabilities for answer in answers])
+    best = probabilities.max(axis=1)
+    order = np.argsort(-best, kind="stable")
+    right = probabilities.argmax(axis=1) == labels
+    precision = np.cumsum((right + best)[order] / 2) / np.arange(1, len(best) + 1)
+    good = np.flatnonzero(precision >= settings.wanted_precision)
+    return round(float(best[order][good[-1]]), 4) if len(good) else UNREACHABLE
 
 
 def fit_expert(
@@ -81,7 +84,7 @@ def fit_expert(
     log_mix = np.log(np.array(list(class_mix.values()), np.float32))
 
     def expert(parameters: FloatArray) -> ExpertConfig:
-        exponent, mix_exponent = np.clip(parameters[:2], 0.0, 2.0)
+        exponent, mix_exponent = np.clip(parameters[:2], 0.0, [2.0, 1.0])  # a mix is divided out once at most
         doubt = 1 / (1 + np.exp(-np.clip(parameters[2], -7, 0)))
         return ExpertConfig(
             exponent=float(exponent), mix_exponent=float(mix_exponent), doubt=float(doubt), class_mix=dict(class_mix)

@@ -139,11 +139,12 @@ def test_listening_stops_when_it_is_enough(songs: Songs, head: VoiceHead) -> Non
     assert Listened(tuple(steps[:2])).windows == 2
 
 
-def test_the_threshold_is_the_least_that_is_precise(songs: Songs, head: VoiceHead) -> None:
-    answers = [head.combine(songs.hidden[:2], {})] * 4
-    probabilities = (1.0, 0.98, 0.95, 0.3)
-    answers = [replace(one, probabilities=np.array([p, 0])) for one, p in zip(answers, probabilities, strict=True)]
-    assert fit_threshold(answers, SETTINGS) == 0.95
+@pytest.mark.parametrize(("labels", "threshold"), [([0, 0, 0, 0], 0.95), ([0, 0, 1, 1], 0.98), ([1, 1, 1, 1], 0.99)])
+def test_the_threshold_is_the_least_that_is_precise(head: VoiceHead, labels: list[int], threshold: float) -> None:
+    """Of 1.0, 0.98, 0.95 and 0.3; the last case has no precise answer."""
+    one = head.combine(np.zeros((1, N_HIDDEN), np.float32), {})
+    answers = [replace(one, probabilities=np.array([p, 0])) for p in (1.0, 0.98, 0.95, 0.3)]
+    assert fit_threshold(answers, np.array(labels), SETTINGS) == threshold
 
 
 @pytest.mark.parametrize(
