@@ -118,6 +118,11 @@ class MetadataTooLong(LridError):
     remedy = "Shorten title, album and artist; the limit is LRID_MAX_METADATA_CHARACTERS characters each."
 
 
+class InvalidTensor(LridError):
+    status, code, title = 400, "invalid_tensor", "A tensor of the Open Inference Protocol is not as it must be"
+    remedy = "Send BYTES tensors `audio`, `title`, `album` or `artist` with one element per track; see /v2/models/lrid."
+
+
 class DuplicatePart(LridError):
     status, code, title = 422, "duplicate_part", "A part or option was sent more than once"
     remedy = "Send audio, each metadata field and each option once; send one track a request."

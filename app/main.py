@@ -31,6 +31,7 @@ from app.http.body import BodyReader
 from app.http.gate import UploadAccount
 from app.http.head import HeadAsGet
 from app.http.identify import IdentifyEndpoint
+from app.http.inference_protocol import build_inference_router
 from app.http.middleware import RequestContext
 from app.http.openapi import describe
 from app.http.problem import on_lrid_error
@@ -112,6 +113,7 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     app.state.service = service
     app.include_router(build_router(service, endpoint, metrics, settings.model_store, known))
     app.include_router(build_batch_router(answering, body))
+    app.include_router(build_inference_router(answering, body))
     access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
     app.front = RequestContext(_with_cors(HeadAsGet(access), settings), is_leaving=lambda: health.draining)
     app.add_exception_handler(LridError, on_lrid_error)

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     api_keys: KeyList = Field((), description="Keys that may ask, separated by commas; none: everyone may.")
     admin_keys: KeyList = Field((), description="Keys for `/admin`, separated by commas; none: nobody may.")
     public_paths: str = Field(
-        "/health,/metrics,/,/docs,/openapi.json", description="Paths that need no key even when there are keys."
+        "/health,/v2/health,/metrics,/,/docs,/openapi.json", description="Paths that need no key even when there are keys."
     )
     requests_per_minute: float = Field(0.0, ge=0, description="Rate limit of each key; 0 = none.")
     cors_origins: str = Field(

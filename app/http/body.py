@@ -35,7 +35,7 @@ class BodyReader:
     def __init__(self, *, max_upload_bytes: int, max_metadata_characters: int, further: Callable[[], Fields]) -> None:
         """`further`: what the release that is served reads beside metadata."""
         self._further = further
-        self._max_upload_bytes = max_upload_bytes
+        self.max_upload_bytes = max_upload_bytes
         self._max_characters = max_metadata_characters
         self._max_json_bytes = JSON_OVERHEAD_BYTES + 3 * max_metadata_characters * ESCAPED_BYTES_PER_CHARACTER
         self._form_limits = FormLimits(
@@ -57,9 +57,9 @@ class BodyReader:
             return self.request_of(await self._read_json(request), query)
         raise UnsupportedContentType(f"got {kind[:60]!r}" if kind else "the request has no Content-Type")
 
-    def request_of(self, fields: Mapping[str, Any], query: Mapping[str, str]) -> IdentifyRequest:
-        """Members of a JSON object, and the options of the query. Raises as `read`."""
-        return build_request(_merged(fields, query), None, self._max_characters, self._further())
+    def request_of(self, fields: Mapping[str, Any], query: Mapping[str, str], audio: bytes | None = None) -> IdentifyRequest:
+        """Members of a JSON object, the options of the query, and audio. Raises as `read`."""
+        return build_request(_merged(fields, query), audio, self._max_characters, self._further())
 
     @property
     def max_json_bytes(self) -> int:
@@ -74,8 +74,8 @@ class BodyReader:
 
     def _check_length(self, request: Request) -> None:
         length = request.headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length) > self._max_upload_bytes:
-            raise UploadTooLarge(f"the body has {length} bytes, at most {self._max_upload_bytes} are accepted")
+        if length.isascii() and length.isdigit() and int(length) > self.max_upload_bytes:
+            raise UploadTooLarge(f"the body has {length} bytes, at most {self.max_upload_bytes} are accepted")
 
     async def _read_json(self, request: Request) -> dict[str, Any]:
         body, most = bytearray(), self.max_json_bytes

@@ -102,6 +102,23 @@ def ndjson() -> dict[int | str, dict[str, Any]]:
     return {200: {"description": description, "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}
 
 
+def infer() -> Json:
+    """Of POST /v2/models/{name}/infer."""
+    title = {"name": "title", "datatype": "BYTES", "shape": [2], "data": ["La vie en rose", "Für immer jung"]}
+    example = {"id": "1", "inputs": [title], "parameters": {"top_k": 1}, "outputs": [{"name": "language"}]}
+    return {"requestBody": body(application__json=media({"inputs": {"type": "array"}}, ("inputs",), two_titles=example))}
+
+
+def inference_errors() -> dict[int | str, dict[str, Any]]:
+    """The protocol's own form of errors."""
+    content = {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "string"}}}}}
+    return {status: {"description": problem["description"], "content": content} for status, problem in _with_404().items()}
+
+
+def _with_404() -> dict[int | str, dict[str, Any]]:
+    return {404: {"description": "Codes: " + NotFound.code}} | problems()
+
+
 def query_options() -> list[Json]:
     """The options as query parameters; each may stand there or in the body."""
     return [_in_query(name, dict(option)) for name, option in OPTIONS.items()]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from app.errors import LridError
 from app.http.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
+INFERENCE_PREFIX = "/v2/"
 
 
 def problem_of(error: LridError, request_id: str) -> Problem:
@@ -28,16 +29,28 @@ def problem_of(error: LridError, request_id: str) -> Problem:
 
 def problem_response(error: LridError, request_id: str) -> Response:
     """The error as an answer of its own."""
-    headers = {}
-    if error.retry_after_seconds is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    headers = _headers(error)
     return Response(
         problem_of(error, request_id).model_dump_json(), status_code=error.status, headers=headers, media_type=MEDIA_TYPE
     )
+
+
+def _headers(error: LridError) -> dict[str, str]:
+    if error.retry_after_seconds is None:
+        return {}
+    return {"Retry-After": str(math.ceil(error.retry_after_seconds))}
 
 
 def on_lrid_error(request: Request, error: Exception) -> Response:
     """Exception handler for LridError; leaves the code where the access log finds it."""
     assert isinstance(error, LridError)
     request.scope["lrid.code"] = error.code
+    if f"{request.scope['path']}/".startswith(INFERENCE_PREFIX):
+        return inference_error(error)
     return problem_response(error, request.scope.get("lrid.request_id", ""))
+
+
+def inference_error(error: LridError) -> Response:
+    """The error as the Open Inference Protocol has it: one sentence."""
+    sentence = f"{error.code}: {error.detail.rstrip('.')}. {error.remedy}"
+    return JSONResponse({"error": sentence}, status_code=error.status, headers=_headers(error))
