@@ -120,7 +120,7 @@ def test_audio_in_json_is_base64(server: LiveServer, clip: bytes) -> None:
 
 def test_nested_data_gzip_and_binary_of_all(server: LiveServer) -> None:
     body = json.dumps({"inputs": [title(shape=[1, 1], data=[[TITLES[0]]])], "parameters": {"binary_data_output": True}})
-    response = ask(server, gzip.compress(body.encode()), **{"Content-Encoding": "gzip"})
+    response = ask(server, gzip.compress(body.encode()), b"", **{"Content-Encoding": "gzip"})
     at = int(response.headers["inference-header-content-length"])
     outputs = json.loads(response.content[:at])["outputs"]
     assert sum(one["parameters"]["binary_data_size"] for one in outputs) == len(response.content) - at
@@ -164,7 +164,7 @@ def test_tensors_that_are_none(server: LiveServer, name: str) -> None:
 
 @pytest.mark.parametrize("length", ["0", "-1", "x", "99999999999", "5", "1000"])
 def test_header_lengths_that_lie(server: LiveServer, length: str) -> None:
-    response = ask(server, {"inputs": [title()]}, **{"Inference-Header-Content-Length": length})
+    response = ask(server, {"inputs": [title()]}, b"", **{"Inference-Header-Content-Length": length})
     assert (response.status_code, set(response.json())) == (400, {"error"})
 
 
@@ -189,7 +189,7 @@ def test_bounds_are_those_of_identify(server: LiveServer) -> None:
         server, {"inputs": [title(name="audio", data=None, parameters={"binary_data_size": 1})]}, bytes(70_000_000)
     )
     assert (response.status_code, response.json()["error"].split(":")[0]) == (413, "upload_too_large")
-    late = ask(server, {"inputs": [title()]}, **{"X-Request-Timeout": "0.000001"})
+    late = ask(server, {"inputs": [title()]}, b"", **{"X-Request-Timeout": "0.000001"})
     assert (late.status_code, set(late.json())) == (504, {"error"})
     assert server.metric("lrid_upload_bytes") == 0
     assert server.peak_memory_mb() < before + 200
