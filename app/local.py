@@ -1,4 +1,4 @@
-"""Identifying files without a server: the same identifier, batcher and decoders, in this process."""
+"""Identify files without a server, with the same identifier, batcher and decoders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """One file's answer or error."""
+    """The answer or error of one file."""
 
     path: Path
     response: IdentifyResponse | None
@@ -81,7 +81,7 @@ def _read(path: Path, settings: Settings) -> bytes:
 
 
 class FileUnreadable(AudioError):
-    """Only the command line reads files by name."""
+    """A file named on the command line cannot be read."""
 
     code, title = "file_unreadable", "The file cannot be read"
     remedy = "Check the path and its permissions."

@@ -1,4 +1,4 @@
-"""Structured JSON logs on standard error: one object a line, fields by name, never a user's content."""
+"""Structured JSON logs on standard error: one object per line, never with content of a request."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def log_config(level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": "app.logs.JsonFormatter"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
-        "loggers": {"python_multipart": {"level": "CRITICAL"}},  # quotes what was sent; the answer says what is wrong
+        "loggers": {"python_multipart": {"level": "CRITICAL"}},  # its messages quote the request; the answer names the error
         "root": {"level": level.upper(), "handlers": ["stderr"]},
     }

@@ -62,7 +62,7 @@ CORS_HEADERS = (
 
 
 class Application(FastAPI):
-    """FastAPI with our own middleware around all of it."""
+    """FastAPI inside this service's middleware."""
 
     front: ASGIApp
 
@@ -70,7 +70,7 @@ class Application(FastAPI):
         await (self.front if scope["type"] == "http" else self.framework)(scope, receive, send)
 
     async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What FastAPI does by itself."""
+        """The application without the middleware."""
         await super().__call__(scope, receive, send)
 
 
@@ -134,9 +134,9 @@ def build_pool(settings: Settings) -> DecodePool:
 async def build_identifier(
     settings: Settings, pool: DecodePool, metrics: Metrics, reference: str, known: Families | None = None
 ) -> Identifier:
-    """Load in a thread, so that the port answers meanwhile; then wire up and start what serves requests.
+    """Load in a thread, so that the port answers meanwhile; then build and start the parts that serve requests.
 
-    A daemon thread: whoever wants the process to end need not wait until the release is loaded.
+    It is a daemon thread, so that the process can end before the release is loaded.
     """
 
     def load():  # type: ignore[no-untyped-def]
@@ -204,7 +204,7 @@ def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:
-    """The framework's own refusals, in the same form as ours."""
+    """Give errors of the framework the form of ours."""
     assert isinstance(error, HTTPException)
     if error.status_code == NotFound.status:
         return on_lrid_error(request, NotFound("no such path"))

@@ -1,7 +1,7 @@
-"""Who may ask: optional API keys, and a rate limit for each of them. Pure ASGI, inside RequestContext.
+"""Optional API keys, with a rate limit per key. Pure ASGI, inside RequestContext.
 
-Several keys can be valid at once, so that they can be rotated without a gap. Keys are kept and compared as SHA-256
-digests in constant time, and never appear in logs or answers.
+Several keys may be valid at once, so that they can be rotated. Keys are stored as SHA-256 digests, compared in constant
+time, and never appear in logs or answers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ADMIN_PREFIX = "/admin/"
 
 
 def digest(key: str) -> bytes:
-    """What is kept of a key."""
+    """SHA-256 of a key; the key itself is not kept."""
     return hashlib.sha256(key.encode()).digest()
 
 
@@ -48,7 +48,7 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """Which keys open what."""
+    """Which keys give access to what."""
 
     api_keys: tuple[bytes, ...]  # digests; empty: open to everyone
     admin_keys: tuple[bytes, ...]  # digests; empty: /admin is closed to everyone
@@ -105,7 +105,7 @@ def _given_key(scope: Scope) -> bytes:
 
 
 def _match(given: bytes, keys: Iterable[bytes]) -> bytes | None:
-    """The key that was given. Looks at all of them, whichever matches."""
+    """The digest among `keys` that equals `given`. Compares all of them, so that timing does not tell which matched."""
     found = None
     for key in keys:
         if hmac.compare_digest(given, key):

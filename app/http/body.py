@@ -43,7 +43,7 @@ class BodyReader:
         )
 
     async def read(self, request: Request, gate: Gate) -> IdentifyRequest:
-        """Raises one of the errors of the request as a whole, what `gate` raises, ClientDisconnect if it is cut off."""
+        """Raises an error of the request as a whole, the errors of `gate`, or ClientDisconnect."""
         query = query_options(request)
         kind = media_type(request)
         if kind == "multipart/form-data":

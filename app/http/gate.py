@@ -1,4 +1,4 @@
-"""The way in for audio: is there room for one more track, and for its bytes?"""
+"""Admission of audio: room for one more track, and for its bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.serving.metrics import Metrics
 
 @dataclass(slots=True)
 class UploadAccount:
-    """Bytes of audio that all requests hold together. Slow uploads hold little, so they keep nobody out."""
+    """Bytes of audio that all requests hold together. Slow uploads hold few, so they do not block others."""
 
     max_bytes: int
     metrics: Metrics
@@ -23,7 +23,7 @@ class UploadAccount:
 
 
 class AudioGate:
-    """One request's turn at the gate. Close it when the request has ended."""
+    """Admission of one request. Close it when the request has ended."""
 
     def __init__(self, identifier: Identifier, account: UploadAccount, deadline: float) -> None:
         self._identifier = identifier
@@ -32,14 +32,14 @@ class AudioGate:
         self._held_bytes = 0
 
     def open(self) -> None:
-        """Before the first byte of audio. Raises QueueFull when the track would not be served."""
+        """Called before the first byte of audio. Raises QueueFull if the track would not be served."""
         self._identifier.check_room(self._deadline)
 
     def take(self, n_bytes: int) -> None:
-        """Bytes that came. Raises QueueFull when all requests together would hold too many."""
+        """Account for received bytes. Raises QueueFull if all requests together would hold too many."""
         if self._account.held_bytes + n_bytes > self._account.max_bytes:
             raise QueueFull(
-                f"the requests that are being answered hold {self._account.held_bytes} bytes of audio, as many as may",
+                f"current requests hold {self._account.held_bytes} bytes of audio, which is the limit",
                 retry_after_seconds=self._identifier.retry_after_seconds(),
             )
         self._account.change(n_bytes)

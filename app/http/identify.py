@@ -16,7 +16,7 @@ from app.serving.scheduling import yield_to_others
 
 
 class IdentifyEndpoint:
-    """The one route that matters."""
+    """Handles POST /identify."""
 
     def __init__(self, answering: Answering, body: BodyReader) -> None:
         self._answering = answering
@@ -27,5 +27,5 @@ class IdentifyEndpoint:
             return (await self._body.read(request, gate),)
 
         (answer,) = await self._answering.answers(request, read)
-        await yield_to_others()  # the next thing is to send it
+        await yield_to_others()  # before the answer is sent
         return Response(to_json(answer), media_type="application/json")

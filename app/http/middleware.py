@@ -1,4 +1,4 @@
-"""Pure-ASGI middleware: request id, security headers, one access-log line, and a face for unforeseen errors.
+"""Pure-ASGI middleware: request id, security headers, one access-log line, and answers to unexpected errors.
 
 Pure ASGI because Starlette's BaseHTTPMiddleware hides the client's disconnect from the application.
 """
@@ -32,10 +32,10 @@ class RequestContext:
     """Wraps the whole application."""
 
     def __init__(self, app: ASGIApp, is_leaving: Callable[[], bool]) -> None:
-        """While `is_leaving()`, kept-alive connections are closed after their answer, so that they go elsewhere."""
+        """While `is_leaving()`, connections are closed after their answer, so that clients connect elsewhere."""
         self.app = app
         self._is_leaving = is_leaving
-        self._random = random.Random()  # seeded by the system; asking it for every id costs a third of all of this
+        self._random = random.Random()  # seeded by the system; a system call per id would cost a third of this middleware
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,14 +60,16 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, send_with_headers)
-        except asyncio.CancelledError:  # the server ends before this request is answered; a client that leaves cancels less
+        except (
+            asyncio.CancelledError
+        ):  # the server stops before this request is answered; a disconnect cancels only the work
             scope["lrid.code"] = Draining.code
             if not status:
                 error = Draining("the server stopped before this request was answered", retry_after_seconds=1.0)
                 await problem_response(error, request_id)(scope, receive, send_with_headers)
         except Exception:
             scope["lrid.code"] = InternalError.code
-            log.exception("unforeseen error", extra={"fields": {"request_id": request_id}})
+            log.exception("unexpected error", extra={"fields": {"request_id": request_id}})
             if not status:
                 response = problem_response(InternalError(f"request id {request_id}"), request_id)
                 await response(scope, receive, send_with_headers)
@@ -78,7 +80,7 @@ class RequestContext:
 def _log_access(scope: Scope, headers: dict[bytes, bytes], status: int, seconds: float) -> None:
     if not log.isEnabledFor(logging.INFO):
         return
-    # The pattern, never what the client wrote.
+    # The route pattern, never the path that the client sent.
     route = scope.get("lrid.route") or getattr(scope.get("route"), "path", None)
     fields = {
         "request_id": scope["lrid.request_id"],

@@ -23,7 +23,7 @@ NOT_GIVEN = frozenset({b"", b"null", b"undefined"})  # what browsers and scripts
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """Bounds of one form, in bytes."""
+    """Limits of one form, in bytes."""
 
     max_body: int
     max_field: int
@@ -31,7 +31,7 @@ class FormLimits:
 
 @dataclass(slots=True)
 class Form:
-    """What arrived: the audio part, if any, and the text parts as bytes by name."""
+    """The audio part, if any, and the text parts as bytes by name."""
 
     audio: bytes | None = None
     fields: dict[str, bytes] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class Gate(Protocol):
     """Decides whether audio may come in."""
 
     def open(self) -> None:
-        """The first byte of audio has come. May raise to refuse it."""
+        """Called at the first byte of audio. May raise to reject it."""
 
     def take(self, n_bytes: int) -> None:
-        """So many bytes of it came. May raise to refuse the rest."""
+        """Called with the number of bytes received. May raise to reject the rest."""
 
 
 class _FormReader:

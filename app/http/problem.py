@@ -15,7 +15,7 @@ INFERENCE_PREFIX = "/v2/"
 
 
 def problem_of(error: LridError, request_id: str) -> Problem:
-    """The error as a client sees it."""
+    """The error as problem+json."""
     return Problem(
         type=f"/docs#{error.code}",
         title=error.title,
@@ -42,7 +42,7 @@ def _headers(error: LridError) -> dict[str, str]:
 
 
 def on_lrid_error(request: Request, error: Exception) -> Response:
-    """Exception handler for LridError; leaves the code where the access log finds it."""
+    """Exception handler for LridError; stores the code for the access log."""
     assert isinstance(error, LridError)
     request.scope["lrid.code"] = error.code
     if f"{request.scope['path']}/".startswith(INFERENCE_PREFIX):

@@ -1,4 +1,4 @@
-"""The HTTP surface. Bodies stay under ten lines: the work is elsewhere."""
+"""All routes. Handlers only call the parts that do the work."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def build_router(
 
     @router.post("/admin/releases", responses=openapi.problems())
     async def swap(release: SwapRequest) -> ReleaseName:
-        """Load another release, prove it, and serve it. Needs an admin key. Nothing in flight is disturbed."""
+        """Load another release, prove it, and serve it. Needs an admin key. Requests in flight end with the old one."""
         return release_name((await service.swap(release.model)).model.manifest)
 
     _add_health(router, service)

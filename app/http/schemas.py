@@ -28,7 +28,7 @@ Count = Annotated[int, BeforeValidator(_not_a_boolean), Field(ge=1)]
 
 
 class Options(BaseModel):
-    """How to answer. As form fields, JSON members or query parameters."""
+    """Options of a request, as form fields, JSON members or query parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

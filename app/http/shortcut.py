@@ -1,4 +1,4 @@
-"""The way to POST /identify past the framework's router, which would cost a request with metadata more than reading it.
+"""Routes POST /identify past the framework's router, which costs more time than reading the metadata of a request.
 
 The route is in the router as well: for the OpenAPI document, for other methods, and under a `root_path`.
 """

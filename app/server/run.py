@@ -1,4 +1,4 @@
-"""uvicorn with this service's manners: the port opens at once, and SIGTERM ends in exit code 0."""
+"""Runs uvicorn: the port opens at once, and SIGTERM leads to exit code 0."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ STARTUP_FAILURE = 3  # exit code, as uvicorn's
 
 
 class Server(uvicorn.Server):
-    """The first SIGTERM or SIGINT makes it leave, a second one ends it at once. Both count as a clean exit.
+    """The first SIGTERM or SIGINT drains the server, a second one stops it at once. Both are a clean exit.
 
-    Leaving: not ready, but accepting, for `drain_delay_seconds`, in which balancers notice; then no socket listens, and
-    what was accepted is finished.
+    Draining: for `drain_delay_seconds` it is not ready but still accepts requests, until balancers notice; then it closes
+    the socket and finishes the accepted requests.
     """
 
     def __init__(self, config: uvicorn.Config, drain_delay_seconds: float) -> None:
@@ -66,10 +66,10 @@ def serve(settings: Settings) -> None:
 
 
 def let_threads_sleep() -> None:
-    """OpenMP's threads would wait for each other by spinning for long, on cores that decoders want: half as much CPU time
-    again for a lone window. Some 20 us are worth it: most waits within a pass are shorter than a sleep.
+    """Limit busy-waiting of OpenMP threads: it costs 50 % more CPU time per window, on cores that the decoders need.
 
-    Read when torch is loaded, which is later; what the operator has set stays.
+    About 20 µs of it stay, because most waits within a pass are shorter than a sleep. OpenMP reads the variables when torch
+    is imported, which is later. Values that the operator has set stay.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
@@ -94,12 +94,12 @@ def configure(settings: Settings) -> uvicorn.Config:
 
 
 def finish(server: Server) -> NoReturn:
-    """End the process. A thread that is still inside torch would delay or crash the interpreter's own end."""
+    """End the process at once: a thread inside torch would delay or crash the interpreter's shutdown."""
     logging.shutdown()
     os._exit(0 if server.started else STARTUP_FAILURE)
 
 
 def unknown_settings(environ: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none: most likely misspelt ones."""
+    """Environment variables that look like settings but are none, probably misspelt."""
     known = {f"LRID_{name.upper()}" for name in Settings.model_fields} | {"LRID_DATA"}  # that one is training's
     return sorted(name for name in environ if name.upper().startswith("LRID_") and name.upper() not in known)

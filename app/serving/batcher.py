@@ -1,9 +1,9 @@
-"""Dynamic batching: an idle device starts at once; what arrives meanwhile forms the next batch.
+"""Dynamic batching: an idle device starts at once; windows that arrive meanwhile form the next batch.
 
-Promises, each with a test: a batch that fails (or the part of it that came out as no numbers) is tried again in halves,
-so only the guilty window fails; windows whose client left or whose deadline passed never reach the device; out-of-memory
-halves the batch size and goes on; a device thread that dies or hangs is replaced, and so it is when the loop itself fails:
-callers get an error at once, and readiness is false until the new thread has listened to silence.
+Promises, each with a test. A batch that fails, or the part of it that is not finite, is retried in halves, so that only the
+faulty window fails. Windows whose client disconnected or whose deadline passed never reach the device. Out of memory halves
+the batch size. A device thread that dies or hangs is replaced, also when the loop itself fails: callers get an error at
+once, and readiness is false until the new thread has listened to silence.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class WindowShape:
-    """What goes into the device and what comes out, for one window."""
+    """Sizes of one window before and after the device."""
 
     n_samples: int
     n_features: int
@@ -50,7 +50,7 @@ class WindowShape:
 
 @dataclass(frozen=True, slots=True)
 class WindowFeatures:
-    """What became of the windows of one request."""
+    """Features of the windows of one request, and the time they took."""
 
     features: FloatArray  # (n, n_audio_features), rows in the order given
     queue_seconds: float  # longest wait of a window before its batch started
@@ -78,7 +78,7 @@ class Batcher:
         self._device = DeviceThread()
         self._task: asyncio.Task[None] | None = None
         self._batch_size = limits.max_batch_size
-        self._running: list[Item] = []  # the batch being worked on, until every window of it is settled
+        self._running: list[Item] = []  # the current batch, until every window of it is settled
         self._restarts_in_a_row = 0
         self.seconds_per_window = 0.25  # smoothed; the first batch replaces this guess
         self._rate_is_guessed = True
@@ -89,16 +89,16 @@ class Batcher:
         self._task = asyncio.create_task(self._supervise(), name="batcher")
 
     async def stop(self) -> None:
-        """End the loop; whatever still waits is refused."""
+        """End the loop and reject everything that still waits."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._refuse_everything(Draining("the server stopped before this request was answered"))
+        self._reject_all(Draining("the server stopped before this request was answered"))
         self._device.close()
 
     @property
     def healthy(self) -> bool:
-        """The loop runs, and its device thread lives and has proven itself since it was last replaced."""
+        """Whether the loop and its device thread run, the latter proven since it was last replaced."""
         return self._task is not None and not self._task.done() and self._device.alive and not self._restarts_in_a_row
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -110,12 +110,12 @@ class Batcher:
     def check_room(self, n_items: int, audio_seconds: float, deadline: float, *, promised: float = 0) -> None:
         """Raises QueueFull, with a Retry-After computed from load and rate, if these windows would not be served.
 
-        `promised` windows are counted as waiting though they are still being decoded.
+        `promised` windows are still being decoded, but count as waiting.
         """
         excess = self._queue.n_items + promised + n_items - self._queue.max_items
         if excess > 0 or not self._queue.fits(n_items, audio_seconds):
             raise QueueFull(
-                f"{self._queue.n_items} windows wait for the device, as many as may",
+                f"{self._queue.n_items} windows wait for the device, which is the limit",
                 retry_after_seconds=self.retry_after_seconds(n_items),
             )
         late = asyncio.get_running_loop().time() + self.wait_seconds(promised + n_items) - deadline
@@ -126,11 +126,11 @@ class Batcher:
             )
 
     def retry_after_seconds(self, n_items: float) -> float:
-        """For a request of `n_items` windows that is refused now: when its own turn comes, behind others refused."""
+        """When to retry a request of `n_items` windows that is rejected now, behind those rejected before."""
         return max(1.0, self._retry_after.take(n_items, self.seconds_per_window, asyncio.get_running_loop().time()))
 
     async def listen(self, windows: Sequence[Window], deadline: float) -> WindowFeatures:
-        """Features of every window, by one or more batches. Cancelling the caller takes its windows off the line.
+        """Features of every window, from one or more batches. Cancelling the caller removes its windows from the queue.
 
         Raises QueueFull, DeadlineExceeded, ModelFailed, NotReady (the device was lost).
         """
@@ -157,7 +157,7 @@ class Batcher:
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     async def _supervise(self) -> None:
-        """Run the loop for ever; nothing but cancellation ends it."""
+        """Run the loop until it is cancelled."""
         while True:
             try:
                 await self._loop()
@@ -182,7 +182,7 @@ class Batcher:
                 self._arrived.clear()
 
     async def _wait_for_company(self) -> None:
-        """Until there are windows for a full batch, or the oldest of them has waited `wait_seconds`."""
+        """Wait for a full batch, or until the oldest window has waited `wait_seconds`."""
         while (oldest := self._queue.oldest) and self._queue.n_items < self._batch_size:
             self._arrived.clear()
             try:
@@ -193,7 +193,7 @@ class Batcher:
         self._arrived.set()
 
     async def _process(self, batch: list[Item]) -> None:
-        """One pass; on failure halves, until the guilty window stands alone."""
+        """Run one pass; on failure retry in halves, until the faulty window is alone."""
         now = asyncio.get_running_loop().time()
         for item in batch:
             item.started_at = item.started_at or now
@@ -206,11 +206,11 @@ class Batcher:
             await self._after_failure(batch, error)
         else:
             self._note_rate(asyncio.get_running_loop().time() - now, len(batch))
-            if spoilt := _deliver(batch, rows):
-                await self._after_failure(spoilt, ModelFailed("the model gave no finite numbers"))
+            if not_finite := _deliver(batch, rows):
+                await self._after_failure(not_finite, ModelFailed("the model gave no finite numbers"))
 
     async def _run_on_device(self, samples: list[FloatArray]) -> FloatArray:
-        """Watch the call: a dead or hung thread raises DeviceLost within WATCH_SECONDS of being knowable."""
+        """Run and watch the call. Raises DeviceLost within WATCH_SECONDS after the thread died or the timeout passed."""
         loop = asyncio.get_running_loop()
         gives_up_at = loop.time() + self._limits.device_timeout_seconds
         call = self._device.call(self._listen, samples)
@@ -244,12 +244,12 @@ class Batcher:
                 await self._process(wanted)
 
     async def _replace_device(self, reason: str) -> None:
-        """Answer those in flight at once, start a new thread, and be healthy again once it has listened to silence."""
+        """Reject requests in flight at once, start a new thread, and turn healthy once it has listened to silence."""
         log.error("device lost: %s", reason)
         while True:
             self._restarts_in_a_row += 1
             self._metrics.device_restarts.inc()
-            self._refuse_everything(NotReady(f"{reason}; it is being restarted", retry_after_seconds=2.0))
+            self._reject_all(NotReady(f"{reason}; it is being restarted", retry_after_seconds=2.0))
             self._device.close()
             await asyncio.sleep(min(30.0, 0.5 * 2 ** (self._restarts_in_a_row - 1)))
             try:
@@ -262,7 +262,7 @@ class Batcher:
                 self._restarts_in_a_row = 0
                 return
 
-    def _refuse_everything(self, error: Exception) -> None:
+    def _reject_all(self, error: Exception) -> None:
         _fail(self._queue.clear() + self._running, error)
         self._running = []
 
@@ -273,16 +273,16 @@ class Batcher:
 
 
 def _deliver(batch: list[Item], rows: FloatArray) -> list[Item]:
-    """Settle the items whose rows are numbers; returns the others that are still waited for."""
-    spoilt = []
+    """Settle the items whose rows are finite; return the others whose callers still wait."""
+    not_finite = []
     for item, row in zip(batch, rows, strict=True):
         if item.future.done():
             continue
         if np.isfinite(row).all():
             item.future.set_result(row)
         else:
-            spoilt.append(item)
-    return spoilt
+            not_finite.append(item)
+    return not_finite
 
 
 def _fail(items: Sequence[Item], error: Exception) -> None:

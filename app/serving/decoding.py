@@ -29,12 +29,12 @@ class Decoding:
         decoded_at = asyncio.get_running_loop().time() + self.files * self._throughput.seconds
         if self.files >= self._max_files or (self.files and decoded_at > deadline):
             raise QueueFull(
-                f"{self.files} files wait for a decoder: as many as may, or too many for the deadline",
+                f"{self.files} files wait for a decoder: which is the limit, or too many for the deadline",
                 retry_after_seconds=retry_after_seconds,
             )
 
     def turn_seconds(self) -> float:
-        """For a track that is rejected now: when its own turn comes."""
+        """When to retry a track that is rejected now."""
         return self._retry_after.take(1, self._throughput.seconds, asyncio.get_running_loop().time())
 
     async def load(self, audio: bytes, request: WindowRequest, deadline: float) -> Recording:

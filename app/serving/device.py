@@ -1,7 +1,7 @@
 """One daemon thread for blocking work on the device, awaited from the event loop.
 
-`ThreadPoolExecutor` hides what a supervisor must see: whether the thread is still alive. A call whose thread died or
-hangs is never answered; the batcher watches `alive` and replaces the whole DeviceThread.
+`ThreadPoolExecutor` hides whether its thread is still alive, which the batcher must know. A call whose thread died or hangs
+never returns; the batcher watches `alive` and replaces the whole DeviceThread.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DeviceThread:
         return future
 
     def close(self) -> None:
-        """Let the thread end after what is queued. Does not wait."""
+        """End the thread after the queued calls. Does not wait."""
         self._calls.put(None)
 
     def _work(self) -> None:
@@ -57,11 +57,11 @@ class DeviceThread:
 def _deliver(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
     def settle() -> None:
         if future.done():
-            return  # the caller gave up
+            return  # the caller left
         if error is None:
             future.set_result(result)
         else:
             future.set_exception(error)
 
-    with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is waiting
+    with contextlib.suppress(RuntimeError):  # the loop has closed: no caller waits
         future.get_loop().call_soon_threadsafe(settle)

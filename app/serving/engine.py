@@ -1,8 +1,8 @@
-"""The listener on its device, in the precision that is fastest here and still right.
+"""Runs the listener on its device, in the fastest precision that reproduces the release's golden answers.
 
-On a CPU every window is a pass of its own, so an answer is bit for bit the same whatever it was batched with. A lone
-window has all threads; several go side by side on one thread each, because threads that share a window wait for each
-other at the end of every layer. On a GPU a batch is one pass.
+On a CPU every window is a pass of its own, so that an answer is the same to the bit whatever its batch. A single window gets
+all threads; several windows run in parallel on one thread each, because threads that share a window wait for each other at
+the end of every layer. On a GPU a batch is one pass.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _CLEARLY = 0.8  # of fp32's time
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """What `Engine` runs on, and how."""
+    """Target and batch size of an engine."""
 
     target: Target
-    batch_size: int  # windows in a pass beyond which nothing is gained
+    batch_size: int  # windows per pass; a larger batch is not faster
 
 
 class Engine:
@@ -45,13 +45,13 @@ class Engine:
         self.choice = choice
         target = choice.target
         self._device = torch.device(target.device)
-        self._threads = target.threads  # of a lone window
+        self._threads = target.threads  # of a single window
         lower_thread_priority()  # a backend starts threads of its own, which inherit the priority
         self._listen = listener.prepare(target)
         one_thread = replace(target, threads=1)
-        in_lane = self._listen if target.threads == 1 or self._device.type != "cpu" else listener.prepare(one_thread)
-        self._listen_in_lane = partial(_listen_to_one, in_lane, 1)
-        self._pool = ThreadPool[FloatArray, FloatArray](target.threads, self._listen_in_lane)
+        on_one_thread = self._listen if target.threads == 1 or self._device.type != "cpu" else listener.prepare(one_thread)
+        self._listen_on_one_thread = partial(_listen_to_one, on_one_thread, 1)
+        self._pool = ThreadPool[FloatArray, FloatArray](target.threads, self._listen_on_one_thread)
 
     def listen(self, windows: list[FloatArray]) -> FloatArray:
         """n windows, each (samples,) float32 → (n, features) float32."""
@@ -60,14 +60,14 @@ class Engine:
         if len(windows) == 1 and self._threads > 1:
             return _listen_to_one(self._listen, self._threads, windows[0])
         if len(windows) == 1:
-            return self._listen_in_lane(windows[0])
+            return self._listen_on_one_thread(windows[0])
         return np.concatenate(self._pool.map(windows))
 
     def settle(self, n_samples: int) -> None:
-        """On a CPU, make sure that a window has the same answer alone and beside others, to the bit.
+        """On a CPU, check that a window gets the same answer alone and in a batch, to the bit.
 
-        Threads share out a layer's outputs, not its sums, so it has. Should a machine or a library do otherwise, a lone
-        window gets one thread as well: slower, and the same.
+        Threads divide the outputs of a layer, not its sums, so this holds. Where it does not, a single window gets one
+        thread too, which is slower but equal.
         """
         if self._device.type != "cpu" or self._threads == 1:
             return
@@ -84,17 +84,17 @@ class Engine:
 
 @torch.inference_mode()
 def _listen_to_one(listen: Listen, threads: int, window: FloatArray) -> FloatArray:
-    """(samples,) → (1, features), on so many threads: their number and priority belong to the calling thread."""
+    """(samples,) → (1, features). The number of threads and the priority are properties of the calling thread."""
     lower_thread_priority()
     torch.set_num_threads(threads)
     return listen(torch.from_numpy(window)[None]).numpy()
 
 
 def choose(listener: Listener, *, device: str, precision: str, threads: int, backend: str = "auto") -> EngineChoice:
-    """Settle `auto`: CUDA where there is one; on a CPU OpenVINO if it is installed, and the first precision that the
-    listener wants and that the CPU multiplies clearly faster than fp32.
+    """Resolve `auto`: CUDA if available; on a CPU OpenVINO if installed, and the first precision that the listener prefers
+    and the CPU multiplies clearly faster than fp32.
 
-    Raises ValueError when CUDA or OpenVINO is asked for and there is none, and for a precision that cannot run there.
+    Raises ValueError if the requested device or backend is missing, or cannot run the requested precision.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -133,12 +133,12 @@ def _cpu_backend(backend: str) -> Backend:
 
 
 def _bf16_is_fast() -> bool:
-    """Time a matrix product in both precisions, on one thread, the best of several.
+    """Time a matrix product in fp32 and bf16 on one thread, best of several.
 
-    bf16 must win clearly, so that the choice is the same at every start on the same machine.
+    bf16 must be clearly faster, so that the choice is the same at every start on the same machine.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # with more, what else runs on the machine would be measured
+    torch.set_num_threads(1)  # with more threads, other processes on the machine would disturb the measurement
     try:
         fp32, bf16 = (_best_seconds(_product(dtype)) for dtype in (torch.float32, torch.bfloat16))
     finally:

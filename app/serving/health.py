@@ -1,4 +1,4 @@
-"""Whether this server should get traffic, and why not. Readiness is a fact about the parts, never a constant."""
+"""Whether this server should get traffic, and if not, why. Readiness is computed from the parts at every request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Phase = Literal["starting", "ready", "draining", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look at the server's health."""
+    """The server's health at one moment."""
 
     phase: Phase
     ready: bool
@@ -39,7 +39,7 @@ class Health:
             self._phase, self._reason = "ready", None
 
     def set_failed(self, reason: str) -> None:
-        """The model cannot be served; stays so until the process is restarted."""
+        """The model cannot be served. The state stays until the process is restarted."""
         if self._phase == "starting":
             self._phase, self._reason = "failed", reason
 
@@ -52,7 +52,7 @@ class Health:
 
     @property
     def started(self) -> bool:
-        """Loading is over, for better or worse."""
+        """Whether loading has ended, in success or failure."""
         return self._phase != "starting"
 
     def status(self) -> Status:

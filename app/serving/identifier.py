@@ -1,4 +1,4 @@
-"""One request on one screen: prepare, listen until sure, identify. Only preparing may blame the client."""
+"""One request from start to end: prepare, listen until sure, identify. Only preparation raises errors of the client."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from app.serving.scheduling import yield_to_others
 
 @dataclass(frozen=True, slots=True)
 class IdentifyOptions:
-    """How one track shall be identified."""
+    """How to identify one track."""
 
     deadline: float  # loop.time()
     max_windows: int | None = None  # listen to so many, and do not stop before; None: until sure
@@ -45,7 +45,7 @@ class IdentifyOptions:
 
     @property
     def listens_to_all(self) -> bool:
-        """Whether every planned window is listened to, however sure the first ones are."""
+        """Listen to every planned window, even if the first ones are sure."""
         return self.whole or self.max_windows is not None
 
 
@@ -53,32 +53,32 @@ class Identifier:
     """Track → Identification. Metadata never waits for the device: a track without audio does not enter the queue."""
 
     def __init__(self, model: Model, decoding: Decoding, batcher: Batcher | None, max_windows: int) -> None:
-        """`batcher` is None for a release that does not listen. `max_windows`: of one track, whatever a client asks."""
+        """`batcher` is None for a release that does not listen. `max_windows` per track, whatever the client requests."""
         self.model = model
         self.batcher = batcher
         self._decoding = decoding
         self._max_windows = max_windows
-        self._windows_per_track = 4.0  # smoothed: what a file in decoding will add to the queue; a guess until one has
+        self._windows_per_track = 4.0  # smoothed; a guess until the first track. Expected of each file that is being decoded
         self._tracks = 0
 
     @property
     def healthy(self) -> bool:
-        """Whether the device answers, if the release listens at all."""
+        """Whether the device works; True for a release that does not listen."""
         return self.batcher is None or self.batcher.healthy
 
     async def stop(self) -> None:
-        """Reject whatever still waits for the device."""
+        """Reject requests that still wait for the device."""
         if self.batcher is not None:
             await self.batcher.stop()
 
     def check_room(self, deadline: float) -> None:
-        """At the door, before the audio of a request is read, and again when it has been. Raises QueueFull."""
+        """Called before the audio of a request is received, and again after it. Raises QueueFull."""
         self._decoding.check_room(deadline, self.retry_after_seconds())
         if self.batcher is not None:
             self.batcher.check_room(1, 0.0, deadline, promised=self._decoding.files * self._windows_per_track)
 
     def retry_after_seconds(self) -> float:
-        """For a track that is rejected now: when its own turn comes, by the slower of decoders and device."""
+        """When to retry a track that is rejected now, by the slower of decoders and device."""
         turn = self._decoding.turn_seconds()
         return turn if self.batcher is None else max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
 
@@ -152,7 +152,7 @@ class Identifier:
     async def _decode(self, work: _Work, audio: bytes, request: WindowRequest) -> Recording:
         started = time.perf_counter()
         if not work.windows:
-            self.check_room(work.options.deadline)  # many may have come through the door at once, and met here
+            self.check_room(work.options.deadline)  # other requests may have arrived since the first check
         recording = await self._decoding.load(audio, request, work.options.deadline)
         work.seconds["decode"] = work.seconds.get("decode", 0.0) + time.perf_counter() - started
         work.recording = recording
@@ -188,7 +188,7 @@ def _no_windows() -> WindowRequest:
 
 @dataclass(slots=True)
 class _Work:
-    """What is known of one track so far."""
+    """Everything known about one track so far."""
 
     track: Track
     options: IdentifyOptions
@@ -216,7 +216,7 @@ class _Work:
 
     @property
     def mode(self) -> Mode:
-        """The modalities that say something."""
+        """The modalities with information."""
         informative = {modality for modality, reading in self.readings.items() if reading.informative}
         return frozenset(informative | {AUDIO} if self.rows else informative)
 

@@ -1,4 +1,4 @@
-"""A release from the store onto the device, proven by its golden file. Blocking; imports torch."""
+"""Loads a release onto the device and proves it with its golden file. Blocking; imports torch."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Loaded:
 
 
 def load_release(settings: Settings, reference: str, known: Families | None = None) -> Loaded:
-    """Load `family/release`, or a `family`'s newest, and replay its golden file on the very engine that will serve.
+    """Load `family/release`, or the newest of a `family`, and replay its golden file on the engine that will serve it.
 
     In `precision=auto` a reduced precision that does not reproduce golden.json falls back to fp32. The catalogue's prior
     is applied afterwards: golden answers are the release's own. `known`: instead of the families in the store's dict.
     Raises ReleaseError.
     """
     started = time.perf_counter()
-    # numpy's products are those of g and h, on the event loop: shared out, they wait for a thread that has to get a core
-    # among those of the trunk, and spin meanwhile. torch's own threads are another matter.
+    # numpy's products run on the event loop. With several threads each would wait, spinning, for a thread that competes with
+    # the model for a core. torch's own threads are not affected.
     threadpool_limits(1, user_api="blas")
     folder = release_folder(settings.model_store, reference)
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder, known)
-    served = under_prior(model, settings.catalog_prior)  # first, since it is quick to refuse
+    served = under_prior(model, settings.catalog_prior)  # first, because an error is found quickly
     engine = _engine(model.audio, settings) if model.audio is not None else None
     try:
         worst = _replayed(model, golden, engine)
@@ -74,7 +74,7 @@ def _replayed(model: Model, golden: Golden, engine: Engine | None) -> float:
 
 
 def _warn_of_slow_reading(model: Model, golden: Golden) -> None:
-    """All but listening runs on the event loop, where a slow branch holds up every other request."""
+    """Everything but listening runs on the event loop, where a slow branch delays every other request."""
     cases = [case.model_copy(update={"audio": None}) for case in golden.cases if case.track.metadata.fields or case.further]
     seconds = max((min(_seconds_of(model, case) for _ in range(3)) for case in cases), default=0.0)
     if seconds > MOST_READ_SECONDS:
@@ -82,7 +82,7 @@ def _warn_of_slow_reading(model: Model, golden: Golden) -> None:
 
 
 def _seconds_of(model: Model, case: GoldenCase) -> float:
-    """Of processor time, which is nearly the same on a busy machine."""
+    """Processor time, which barely depends on other load."""
     started = time.thread_time()
     answer(model, case, None)
     return time.thread_time() - started

@@ -1,4 +1,4 @@
-"""Memory back to the system. glibc keeps what was freed: 150 MB of a release's loading, or end, and more with every peak."""
+"""Return freed memory to the operating system: glibc keeps 150 MB after a release was loaded, and more with every peak."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 
 
 def release_memory() -> None:
-    """After a release was loaded or dropped, whose objects refer to each other. Blocking, 0.1 s.
+    """Collect garbage after a release was loaded or dropped, since its objects refer to each other. Blocking, 0.1 s.
 
-    What is alive then stays, so the collector leaves it alone from now on: to walk over a release and torch's 300,000
-    objects stops every request for 0.1 s. Only the next call looks at them again.
+    Objects that survive are frozen: a later collection would stop every request for 0.1 s to visit a release and torch's
+    300,000 objects. The next call of this function visits them again.
     """
     gc.unfreeze()
     gc.collect()
@@ -21,7 +21,7 @@ def release_memory() -> None:
 
 
 def trim() -> None:
-    """Blocking, some 10 ms, in which other threads run. Does nothing where the C library has no such call."""
+    """Return free heap memory. Blocks for about 10 ms, in which other threads run. No effect without glibc."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The line of windows that wait for the device: bounded in items and in seconds of audio, oldest first."""
+"""The queue of windows for the device: oldest first, bounded in items and in seconds of audio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.domain import FloatArray
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """One window of one request. Its future holds (n_audio_features,) or an error; cancelled when nobody waits."""
+    """One window of one request. Its future gets (n_features,) or an error; it is cancelled when the caller leaves."""
 
     samples: FloatArray  # (window_samples,)
     seconds: float
@@ -25,15 +25,15 @@ class Item:
     waiting: bool = field(default=True)  # counted in the queue's load
 
     def wanted(self, now: float) -> bool:
-        """Somebody still waits for it and its deadline has not passed."""
+        """Whether its caller still waits and its deadline has not passed."""
         return not self.future.done() and now < self.deadline
 
 
 class WindowQueue:
-    """A deque with its load counted. Leaving is immediate in the count and lazy in the deque."""
+    """A deque that counts its load. Items leave the count at once, and the deque when they are taken."""
 
     def __init__(self, *, max_items: int, max_audio_seconds: float, on_load: Callable[[int, float], None]) -> None:
-        """`on_load` is told the number of items and seconds of audio after every change."""
+        """`on_load` is called with the number of items and seconds of audio after every change."""
         self._items: deque[Item] = deque()
         self._on_load = on_load
         self.max_items = max_items
@@ -53,11 +53,11 @@ class WindowQueue:
 
     @property
     def oldest(self) -> Item | None:
-        """The window that has waited longest and is still waited for."""
+        """The window that has waited longest and whose caller still waits."""
         return next((item for item in self._items if item.waiting), None)
 
     def take(self, most: int, now: float) -> tuple[list[Item], list[Item]]:
-        """Up to `most` wanted items, oldest first, and the unwanted ones that were passed over."""
+        """Up to `most` wanted items, oldest first, and the unwanted ones before them."""
         taken: list[Item] = []
         unwanted: list[Item] = []
         while self._items and len(taken) < most:
@@ -67,7 +67,7 @@ class WindowQueue:
         return taken, unwanted
 
     def clear(self) -> list[Item]:
-        """Empty the line and return what was in it."""
+        """Empty the queue and return its items."""
         items = list(self._items)
         self._items.clear()
         for item in items:
@@ -75,7 +75,7 @@ class WindowQueue:
         return items
 
     def _abandon(self, item: Item) -> None:
-        if item.waiting:  # nobody waits for it any more: it stays in the deque for a while, its samples need not
+        if item.waiting:  # its caller left: the item stays in the deque for a while, its samples need not
             item.samples = _NOTHING
             self._leave(item)
 

@@ -1,4 +1,4 @@
-"""Daemon threads side by side. A `ThreadPoolExecutor` would be waited for at exit, even if one of its threads hangs."""
+"""A pool of daemon threads. Python waits for a `ThreadPoolExecutor` at exit, even if one of its threads hangs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ThreadPool(Generic[T, R]):
         self._started = False
 
     def map(self, items: Sequence[T]) -> list[R]:
-        """Results in the order of the items. Raises what the first that failed raised, once all have ended."""
+        """Results in the order of the items. Raises the error of the first that failed, once all have ended."""
         self._start()
         futures: list[Future[R]] = []
         for item in items:
@@ -40,7 +40,7 @@ class ThreadPool(Generic[T, R]):
         self._started = True
         for number in range(self._n):
             threading.Thread(target=_work, args=(self._calls,), name=f"lrid-model-{number}", daemon=True).start()
-        # At exit they are left asleep: what each keeps, a request of OpenVINO's, crashes if it is freed while Python ends.
+        # Not at exit: each thread holds an inference request of OpenVINO, which crashes if it is freed while Python ends.
         weakref.finalize(self, _end, self._calls, self._n).atexit = False
 
 
@@ -48,7 +48,7 @@ def _call(function: Callable[[T], R], item: T, future: Future[R]) -> _Call:
     def call() -> None:
         try:
             future.set_result(function(item))
-        except BaseException as error:  # also what ends a thread: the caller must hear of it, and the thread stays
+        except BaseException as error:  # also SystemExit: the caller gets it, and the thread stays
             future.set_exception(error)
 
     return call
@@ -57,7 +57,7 @@ def _call(function: Callable[[T], R], item: T, future: Future[R]) -> _Call:
 def _work(calls: queue.SimpleQueue[_Call | None]) -> None:
     while (call := calls.get()) is not None:
         call()
-        del call  # it refers to the owner of the pool, which may be dropped while this waits
+        del call  # it refers to the owner of the pool, which may be dropped while this thread waits
 
 
 def _end(calls: queue.SimpleQueue[_Call | None], n: int) -> None:
