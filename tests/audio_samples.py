@@ -86,6 +86,21 @@ def container(samples: np.ndarray, muxer: str, codec: str, rate_hz: int = RATE_H
     return out.getvalue()
 
 
+def remuxed(data: bytes, muxer: str, metadata: dict[str, str] | None = None, later_seconds: int = 0) -> bytes:
+    """The same packets in a new container, with tags or with time stamps that begin later."""
+    out = io.BytesIO()
+    with av.open(io.BytesIO(data), "r") as source, av.open(out, "w", format=muxer) as target:
+        target.metadata.update(metadata or {})
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.size and packet.pts is not None:
+                packet.pts += round(later_seconds / packet.time_base)
+                packet.dts = packet.pts
+                packet.stream = stream
+                target.mux(packet)
+    return out.getvalue()
+
+
 def m4a(samples: np.ndarray | None = None, rate_hz: int = RATE_HZ) -> bytes:
     return container(tone(rate_hz=rate_hz) if samples is None else samples, "ipod", "aac", rate_hz)
 

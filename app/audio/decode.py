@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +82,7 @@ class _Loading:
         """Decode once, then cut."""
         spec, bound = self.request.spec, self.limits.max_audio_seconds
         rate = spec.sample_rate_hz
-        mono = self._resampled(self.stream.blocks(0.0, bound + MIN_AUDIO_SECONDS))
+        mono = self._resampled(self._all_blocks(bound + MIN_AUDIO_SECONDS))
         seconds = mono.size / rate
         if seconds > bound:
             raise AudioTooLong(f"Expected at most {bound:g} s of audio; decoding was stopped there.")
@@ -96,6 +96,17 @@ class _Loading:
             return mono[start : start + min(round(part.seconds * rate), spec.window_samples)]
 
         return self._recording(seconds, span, cut)
+
+    def _all_blocks(self, stop_seconds: float) -> Iterator[tuple[int, FloatArray]]:
+        """From end to end; links of a chain that FFmpeg does not go on to are opened one by one."""
+        yield from self.stream.blocks(0.0, stop_seconds)
+        start, at = self.stream.next_start, self.stream.seconds
+        for _ in range(self.limits.max_streams):
+            if not start or at >= stop_seconds:
+                return
+            with Stream(self.data, replace(self.found, start=start), self.limits) as link:
+                yield from link.blocks(0.0, stop_seconds - at)
+                start, at = link.next_start, at + link.seconds
 
     def _parts(self) -> Recording:
         """Decode the windows asked for, and what the plan depends on."""

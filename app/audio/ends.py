@@ -1,10 +1,13 @@
-"""Whether the bytes end before their container does."""
+"""Where containers end: whether that is behind the last byte, and where a joined one begins."""
 
 from __future__ import annotations
+
+import re
 
 from app.audio.sniff import Found
 
 _OGG_HEADER_BYTES = 27
+_FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")  # of a logical stream
 _SEGMENT_ID = b"\x18\x53\x80\x67"
 
 
@@ -41,3 +44,18 @@ def _segment_end(data: bytes, start: int) -> int:
 def _holds_index(mp4: bytes) -> bool:
     at = mp4.find(b"moov") - 4
     return at >= 0 and at + int.from_bytes(mp4[at : at + 4], "big") <= len(mp4)
+
+
+def next_link(ogg: bytes, after: int) -> int:
+    """The first byte of the chain's next link (RFC 3533 §4); 0 if there is none."""
+    found = _FIRST_PAGE.search(ogg, after + 1)
+    return found.start() if found else 0
+
+
+def mended(data: bytes, found: Found) -> bytes:
+    """`data`, with the sizes that FFmpeg needs where a writer that cannot seek back left zeros: in AIFF."""
+    at = data.find(b"SSND") + 4 if found.format == "AIFF" else 0
+    if at < 4 or (any(data[at : at + 4]) and any(data[4:8])):
+        return data
+    form, sound = ((len(data) - begin).to_bytes(4, "big") for begin in (8, at + 4))
+    return data[:4] + form + data[8:at] + sound + data[at + 4 :]

@@ -24,9 +24,15 @@ def find_faults(stream: Stream, data: bytes, found: Found, seconds: float) -> tu
     if broken:
         detail = f"{len(broken)} of {last + 1} packets are damaged, or more: not all were decoded."
         return (AudioWarning("damaged", detail, float(stream.starts[broken[0]])),)
-    if missing := _missing(stream, data, found):
-        return (AudioWarning("truncated", missing, seconds),)
-    return ()
+    if found.format == "Ogg" and stream.gaps:
+        return (AudioWarning("damaged", "Expected all pages; some are missing.", float(stream.starts[stream.gaps[0]])),)
+    promised, clock = stream.promised_seconds or 0.0, stream.clock_seconds or 0.0
+    if found.format in _EXACT_FORMATS and promised > stream.seconds + _TOLERANCE_SECONDS:
+        detail = f"Expected {promised:.2f} s of audio; {stream.seconds:.2f} s came."
+        whole_end = clock > promised - _TOLERANCE_SECONDS
+        return (AudioWarning("damaged", detail) if whole_end else AudioWarning("truncated", detail, seconds),)
+    missing = _missing(stream, data, found)
+    return (AudioWarning("truncated", missing, seconds),) if missing else ()
 
 
 def _missing(stream: Stream, data: bytes, found: Found) -> str:
@@ -35,11 +41,8 @@ def _missing(stream: Stream, data: bytes, found: Found) -> str:
         return _missing_frames(stream, data, found)
     if found.format in _CHUNKS and _is_open_ended(data, found):
         return ""
-    came, promised = stream.seconds, stream.promised_seconds
-    if found.format in _EXACT_FORMATS and promised and promised > came + _TOLERANCE_SECONDS:
-        return f"Expected {promised:.2f} s of audio; {came:.2f} s came."
     # The last packet is not whole, or fails to decode; but some writers pad the end by less than a packet.
-    complete = promised is not None and float(stream.starts[-2]) >= promised
+    complete = stream.promised_seconds is not None and float(stream.starts[-2]) >= stream.promised_seconds
     if stream.bad and not complete:
         return "Expected a whole last packet; the file ends within it."
     return missing_bytes(data, found)

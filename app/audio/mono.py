@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import av
@@ -17,7 +17,8 @@ _SAMPLE_FORMATS: Mapping[str, tuple[np.dtype[Any], float, float]] = {  # type, s
     "flt": (np.dtype(np.float32), 0.0, 1.0),
     "dbl": (np.dtype(np.float64), 0.0, 1.0),
 }
-_CANCELLED = 0.01  # of the loudest channel's peak: a quieter mean means that the channels cancel each other
+_CANCELLED = 0.1  # of a channel's level: a quieter mean means that the channels cancel each other
+_COARSE = 16  # samples
 
 
 def has_known_samples(frame: av.AudioFrame) -> bool:
@@ -44,18 +45,20 @@ def to_mono(frame: av.AudioFrame, silence_peak: float) -> FloatArray:
         mono = planes.T.astype(np.float32) @ np.full(channels, 1 / (channels * scale), np.float32)
     if zero:
         mono -= np.float32(zero / scale)
-    if channels > 1 and _peak(mono) < _CANCELLED:
-        return _uncancelled(mono, [(plane.astype(np.float32) - zero) / np.float32(scale) for plane in planes], silence_peak)
+    if channels == 1:
+        return mono
+    level = _level(mono)
+    for plane in planes:
+        own = plane if dtype == np.float32 else (plane.astype(np.float32) - np.float32(zero)) * np.float32(1 / scale)
+        own_level = _level(own)
+        if own_level >= silence_peak:
+            return mono if level > _CANCELLED * own_level else own
     return mono
 
 
-def _uncancelled(mono: FloatArray, planes: Sequence[FloatArray], silence_peak: float) -> FloatArray:
-    peaks = [_peak(plane) for plane in planes]
-    loudest = max(peaks)
-    if loudest < silence_peak or _peak(mono) >= _CANCELLED * loudest:
-        return mono
-    return next(plane for plane, peak in zip(planes, peaks, strict=True) if peak >= loudest / 2)
-
-
-def _peak(samples: FloatArray) -> float:
-    return float(max(samples.max(initial=0.0), -samples.min(initial=0.0)))
+def _level(samples: FloatArray) -> float:
+    """Root mean square of what is left under some kHz: coders leave noise above it where channels cancel each other."""
+    coarse = samples[: samples.size - samples.size % _COARSE].reshape(-1, _COARSE) @ np.full(
+        _COARSE, 1 / _COARSE, np.float32
+    )
+    return float(np.sqrt(np.mean(coarse * coarse))) if coarse.size else 0.0

@@ -34,9 +34,9 @@ _ANYWHERE = {  # magic: (format, demuxer); distinct enough to be searched for
     rb"FORM[\s\S]{4}AIF[FC]": ("AIFF", "aiff"),
     rb"fLaC[\x00\x80]\x00\x00\x22": ("FLAC", "flac"),
     rb"OggS\x00": ("Ogg", "ogg"),
-    rb"\x1a\x45\xdf\xa3": ("WebM", "matroska"),
 }
 _AT_START = {
+    rb"\x1a\x45\xdf\xa3": ("WebM", "matroska"),
     rb"fLaC": ("FLAC", "flac"),
     rb"[\s\S]{4}(?:ftyp|moov|moof|mdat|free|skip|wide|pnot|styp|sidx|uuid)": ("MP4", "mp4"),
     rb"caff\x00": ("CAF", "caf"),
@@ -72,7 +72,7 @@ def sniff(data: bytes) -> Found:
         at, first = frames
         return Found("AAC", "aac", at) if first.is_adts else Found("MP3", "mp3", at)
     for magic, (name, demuxer) in _ANYWHERE.items():
-        if match := re.compile(magic).search(data, start, start + _MAGIC_SEARCH_BYTES):
+        if match := re.compile(magic).search(data, 0, start + _MAGIC_SEARCH_BYTES):  # also within a tag that is too long
             return Found(name, demuxer, match.start())
     raise AudioUnknownFormat(f"Expected one of {_names()}; the first bytes are none of these.")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import av
 
-from app.audio.ends import missing_bytes
+from app.audio.ends import mended, missing_bytes, next_link
 from app.audio.mono import has_known_samples, to_mono
 from app.audio.sniff import Found
 from app.audio.spec import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, DecodeLimits
@@ -45,6 +45,8 @@ class Stream:
 
     def __init__(self, data: bytes, found: Found, limits: DecodeLimits) -> None:
         """Raises AudioCorrupt, AudioTruncated, AudioUnknownFormat, AudioParameters, AudioTooLong."""
+        self._data = data if found.format == "Ogg" else b""
+        self.next_start = 0  # first byte of an Ogg link with other parameters, which FFmpeg does not go on to
         self._silence_peak = limits.silence_peak
         self.bad: set[int] = set()
         self.off_course = False  # decoding gave another length than the packets promised
@@ -95,11 +97,14 @@ class Stream:
                     raise _too_long(max_seconds)
         except MemoryError:
             raise
-        except (av.FFmpegError, ValueError, OSError):
-            self.bad.add(len(self.packets))  # what came until here can be heard
+        except (av.FFmpegError, ValueError, OSError):  # what came until here can be heard
+            self.next_start = next_link(self._data, self.packets[-1].pos or 0) if self.packets else 0
+            if not self.next_start:
+                self.bad.add(len(self.packets))
         self.bad |= {index for index, packet in enumerate(self.packets) if packet.is_corrupt}
         timeline = measure(self.packets, base, self.sample_rate_hz, self.codec)
-        self.starts, self.chained = timeline.starts, timeline.chained
+        self.starts, self.gaps = timeline.starts, timeline.gaps
+        self.chained = timeline.chained or self.next_start > 0
         if self.seconds > max_seconds:
             raise _too_long(max_seconds)
 
@@ -114,6 +119,12 @@ class Stream:
         if self._stream.duration is not None:
             return float(self._stream.duration * self._stream.time_base)
         return None if self._container.duration is None else self._container.duration / 1e6
+
+    @property
+    def clock_seconds(self) -> float | None:
+        """Where the last packet ends by its time stamp."""
+        last = self.packets[-1]
+        return None if last.pts is None else float((last.pts + (last.duration or 0)) * self._stream.time_base)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -185,7 +196,7 @@ def _open(data: bytes, found: Found) -> Any:
         "codec_whitelist": _DECODERS,
         "max_streams": str(_MAX_DEMUXED_STREAMS),
     }
-    file = io.BytesIO(data[found.start :])
+    file = io.BytesIO(mended(data[found.start :], found))
     try:
         return av.open(file, "r", format=found.demuxer, container_options=options, metadata_errors="surrogateescape")
     except MemoryError:

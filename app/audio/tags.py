@@ -7,6 +7,7 @@ comments, MP4's and Matroska's, RIFF INFO, AIFF's, an ID3 chunk in WAV or AIFF) 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ _NAMES: Mapping[MetadataField, tuple[str, ...]] = {  # in ID3, in APEv2, and as 
     "title": ("tit2", "title"),
 }
 # Lyrics (USLT in ID3, LYRICS in Vorbis comments) would be one more row here, and one more field of `Metadata`.
+_ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8
+_UNPAIRED = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _MAX_CHARACTERS = 2000  # of one field: a tag may hold anything
 _APE_SEARCH_BYTES = 4096  # ID3v1 and Lyrics3 may follow an APEv2 tag
 
@@ -54,7 +57,6 @@ def _text(value: Any) -> str:
     """The first of a tag's values, without what cannot be written."""
     values = getattr(value, "text", value)  # ID3 frames keep theirs in `text`
     text = str(values if isinstance(values, str) else next(iter(values or ()), ""))
-    if not text.isascii() and any("\udc80" <= letter <= "\udcff" for letter in text):
-        # RIFF INFO and the like say nothing of their encoding: these bytes are no UTF-8, so FFmpeg passed them on.
-        text = text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
-    return text.encode("utf-8", "ignore").decode().partition("\0")[0].strip()
+    if _ESCAPED.search(text):  # RIFF INFO and the like say nothing of their encoding: FFmpeg passed on its bytes
+        text = _UNPAIRED.sub("", text).encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return _UNPAIRED.sub("", text).partition("\0")[0].strip()

@@ -20,6 +20,7 @@ class Timeline:
     """The first sample that comes out is at 0."""
 
     starts: npt.NDArray[np.float64]  # (n + 1,) seconds at which each packet begins, and the length of the track
+    gaps: tuple[int, ...]  # indices of packets that do not begin where the one before ended, but later
     chained: bool  # the decoder is set anew on the way: it must begin at the beginning
 
 
@@ -54,4 +55,5 @@ def measure(packets: Sequence[av.Packet[Any]], base_seconds: float, rate_hz: int
         left_out -= taken
         if packet.is_discard:
             seconds[index] = 0.0
-    return Timeline(np.concatenate([[0.0], np.cumsum(seconds)]), chained)
+    gaps = tuple((np.flatnonzero(~near & (steps > ticks[:-1])) + 1).tolist())
+    return Timeline(np.concatenate([[0.0], np.cumsum(seconds)]), gaps, chained)

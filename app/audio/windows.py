@@ -37,11 +37,6 @@ class Span:
     def seconds(self) -> float:
         return self.stop_seconds - self.start_seconds
 
-    def centred(self, seconds: float) -> Span:
-        """The middle `seconds` of it."""
-        middle = (self.start_seconds + self.stop_seconds) / 2
-        return Span(middle - seconds / 2, middle + seconds / 2)
-
 
 def fit_window(samples: FloatArray, window_samples: int, padding: Literal["repeat", "silence"] = "repeat") -> FloatArray:
     """(n,) → (window_samples,): padded when short, cut when long. Training and serving share it."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from app.audio.decode import load_recording
 from app.audio.pool import DecodePool
 from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
-from app.domain import Recording
+from app.domain import Metadata, Recording
 from app.errors import (
     AudioCorrupt,
     AudioUnknownFormat,
@@ -77,6 +78,20 @@ def test_same_answer_as_in_process(name: str) -> None:
         data = samples_of.WHOLE[name]()
         got, expected = ask(pool, data), load_recording(data, REQUEST, LIMITS)
         assert np.array_equal(got.windows[0].samples, expected.windows[0].samples)
+    finally:
+        pool.close()
+
+
+def test_warnings_and_tags_come_back() -> None:
+    pool = DecodePool(workers=1, timeout_seconds=10.0, memory_mb=1024)
+    try:
+        data = b"ID3\x03\0\0\0\0\0\x0f" + b"TIT2\0\0\0\x05\0\0\0abcd" + samples_of.cut(samples_of.mp3(samples_of.song(20)))
+        request = WindowRequest(WindowSpec(22_050, 22_050 * 2, positions=(0.5, 0.3, 0.7)), 3, skip=1, take=1, read_tags=True)
+        got, expected = run(pool.load(data, request, LIMITS)), load_recording(data, request, LIMITS)
+        assert [warning.code for warning in got.warnings] == ["truncated"]
+        assert got.tags == Metadata(title="abcd")
+        assert (got.next_index, got.planned) == (2, 3)
+        assert replace(got, windows=()) == replace(expected, windows=())
     finally:
         pool.close()
 
