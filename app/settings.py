@@ -60,7 +60,9 @@ class Settings(BaseSettings):
         1024.0, gt=0, description="Audio that all requests together may hold, from upload to answer, in 10^6 bytes."
     )
     max_audio_seconds: float = Field(1800.0, gt=0, description="Longest track that is accepted.")
-    max_windows: int = Field(8, ge=1, le=256, description="Most 30 s windows of one track; they are spread over it.")
+    max_windows: int = Field(
+        64, ge=1, le=256, description="Most windows of one track, whatever is asked; they are spread over a longer one."
+    )
     max_metadata_characters: int = Field(1000, ge=1, description="Longest title, album or artist.")
     silence_dbfs: float = Field(-60.0, le=0, description="Peak level under which audio counts as silent.")
     decode_queue_max: int = Field(64, ge=1, description="Files that may be decoding or waiting for a decoder.")

@@ -20,6 +20,7 @@ from app.families.lrid_net.network import LridNet
 from app.families.lrid_net.read import LangdetectReader
 from app.families.tasks import LanguageTask
 
+MOST_WINDOWS = 8  # of 30 s: 4 min, spread over a longer track
 M = TypeVar("M", bound=NetworkManifest)
 
 
@@ -49,7 +50,8 @@ class NetworkModel(Generic[M]):
         self.network = network
         self.audio: AudioBranch | None = None
         if manifest.training.get("listens", True):
-            self.audio = AudioBranch(manifest.listen.window, Listener(LogMel(manifest.listen), network.f))
+            listener = Listener(LogMel(manifest.listen), network.f)
+            self.audio = AudioBranch(manifest.listen.window, listener, most_windows=MOST_WINDOWS)
         self.inputs: Mapping[str, InputBranch] = {TEXT: NamesBranch(reader)}
         self.task = LanguageTask(manifest.languages, manifest.thresholds.bounds)
         self._temperatures = manifest.temperature.by_mode
