@@ -59,7 +59,8 @@ class TrainConfig(RunConfig):
 
 
 MAY_CHANGE = frozenset({  # between a training and its `resume`
-    "catalogue", "output", "cache", "init_from", "patience_epochs", "checkpoint_minutes", "threads", "device", "resume",
+    "catalogue", "output", "cache", "store", "init_from", "patience_epochs", "checkpoint_minutes", "threads", "device",
+    "resume",
 })  # fmt: skip
 
 

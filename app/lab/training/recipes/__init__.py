@@ -17,8 +17,10 @@ def recipes() -> dict[str, type[Trainable[Any]]]:
     """Recipes by name; imported when they are asked for."""
     from app.lab.training.recipes.lrid_net import LridNetRecipe
     from app.lab.training.recipes.reader import ReaderRecipe
+    from app.lab.training.recipes.voice import VoiceRecipe
 
-    return {recipe.name: recipe for recipe in (LridNetRecipe, ReaderRecipe)}
+    kinds: tuple[type[Trainable[Any]], ...] = (LridNetRecipe, VoiceRecipe, ReaderRecipe)  # of a family the first
+    return {kind.name: kind for kind in kinds}
 
 
 def recipe_of(name: str, settings: dict[str, Any]) -> Trainable[Any]:
@@ -39,4 +41,5 @@ def draft_of(path: Path) -> tuple[Draft, dict[str, Any]]:
     """A checkpoint as a release to be, and the settings it was trained with. Raises CheckpointError, TrainingError."""
     stored = checkpoint.load(path)
     settings = json.loads(stored["config"])
-    return recipe_of(stored["recipe"], settings).export(stored), settings | {"epochs_trained": stored["best_epoch"] + 1}
+    draft = recipe_of(stored["recipe"], settings).export(stored)
+    return draft, settings | ({"epochs_trained": stored["best_epoch"] + 1} if "best_epoch" in stored else {})

@@ -1,0 +1,133 @@
+"""`lrid train CATALOGUE --family lrid_voice`: a head of one's own on a release's ears and reader. All small."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from app.errors import ReleaseError
+from app.families.lrid_net.profiles import langdetect_languages
+from app.families.lrid_voice.identify import ROWS, SUNG
+from app.families.lrid_voice.manifest import VoiceManifest
+from app.families.lrid_voice.model import READER
+from app.families.parts.ngrams.config import NgramConfig
+from app.families.parts.ngrams.reader import shapes
+from app.families.parts.whisper_weights import stored_ears
+from app.families.store import MANIFEST, WEIGHTS, load_model
+from app.lab.errors import TrainingError
+from app.lab.evaluation.answers import EvaluationSet
+from app.lab.progress import Progress
+from app.lab.training.recipes import draft_of, recipe_of
+from app.lab.training.release import ReleaseConfig, make_release
+from tests.ears import SMALL, small_ears
+from tests.releases import write_release
+
+CODES = {"en": ("eng", "English"), "fr": ("fra", "French"), "others": (None, "Other languages")}
+RATE = SMALL.sample_rate_hz
+
+
+def write_voice(store: Path) -> Path:
+    """A release with random weights."""
+    mix = dict(zip(CODES, (0.5, 0.3, 0.2), strict=True))
+    read = NgramConfig(
+        class_mix=mix, languages=list(langdetect_languages()), buckets_log2=8, embedding_size=4, networks=2, hidden_units=[8]
+    )
+    generator = torch.Generator().manual_seed(0)
+    tensors: dict[str, Tensor] = stored_ears(small_ears())
+    tensors |= {READER + name: torch.randn(shape, generator=generator) for name, shape in shapes(read).items()}
+    tensors |= {ROWS: torch.randn(4, SMALL.n_state, generator=generator), SUNG: torch.zeros(SMALL.n_state)}
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    tokens = [{"code": code, "label": code if code in CODES else "others", "bias": 0.0} for code in ("en", "fr", "de", "cy")]
+    sung = {"window_bias": 1.0, "song_scale": 1.0, "confidence_scale": 0.0, "song_bias": 0.0}
+    identify: dict[str, Any] = {
+        "tokens": tokens, "window_scale": 1.0, "entropy_weight": 1.0, "song_scale": 1.0, "stop_bound": 0.9, "sung": sung,
+        "several": {"sure": 0.9, "least_share": 0.2, "least_windows": 2},
+        "experts": {"text": {"exponent": 1.0, "doubt": 0.1, "class_mix": mix}},
+        "thresholds": {"text": 0.4},
+    }  # fmt: skip
+    manifest = VoiceManifest.model_validate({
+        "family": "lrid_voice", "release": "1", "created": "2024-01-01", "sha256": hashlib.sha256(data).hexdigest(),
+        "labels": [{"code": code, "iso639_3": iso, "name": name} for code, (iso, name) in CODES.items()],
+        "training": {"data": "none: random weights"}, "metrics": {}, "listen": SMALL.model_dump(),
+        "windows": {"positions": [0.5, 0.2, 0.8], "first_windows": 1, "most_windows": 3}, "read": read.model_dump(),
+        "identify": identify,
+    })  # fmt: skip
+    folder = store / "lrid_voice/1"
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS).write_bytes(data)
+    (folder / MANIFEST).write_text(manifest.model_dump_json())
+    return folder
+
+
+def write_songs(folder: Path) -> Path:
+    """Noise of two colours, and of a third that stands for nothing sung: 12 windows each, by artists of their own."""
+    random = np.random.default_rng(0)
+    lines = ["path\tartist\ttitle\tlabel\tsplit"]
+    for i in range(24):
+        code = ("en", "fr", "zxx", "de")[i % 4]  # de is no class: it counts as others
+        t = np.arange(12 * RATE) / RATE
+        pitch = {"en": 300, "fr": 900, "zxx": 2500, "de": 1500}[code]
+        song = 0.2 * np.sin(2 * np.pi * pitch * t) * (1 + np.sin(t)) + 0.05 * random.normal(size=len(t))
+        soundfile.write(folder / f"{i}.wav", song.astype(np.float32), RATE)
+        lines.append(f"{i}.wav\tartist {i}\tsong {i}\t{code}\t{'valid' if i >= 16 else 'train'}")
+    path = folder / "songs.tsv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("voice")
+    write_voice(folder / "store")
+    head = {"inner_folds": 2, "draws": 1}
+    return {
+        "catalogue": write_songs(folder),
+        "output": folder / "run",
+        "store": folder / "store",
+        "head": head,
+        "threads": 1,
+    }
+
+
+@pytest.fixture(scope="module")
+def best(settings: dict[str, Any]) -> Path:
+    return recipe_of("lrid_voice", settings).train(Progress())
+
+
+def test_a_head_becomes_a_release_that_keeps_ears_and_reader(settings: dict[str, Any], best: Path, tmp_path: Path) -> None:
+    draft, told = draft_of(best)
+    rows = EvaluationSet("noise", "Synthetic noise.", settings["catalogue"], ("valid",))
+    config = ReleaseConfig(store=tmp_path, release="mine", calibration=[rows], data="Noise.", settings=told)
+    folder = make_release(draft, config)
+    before, after = load_model(settings["store"] / "lrid_voice/1"), load_model(folder)
+    assert after.manifest.training["start"] == "lrid_voice/1"
+    assert after.manifest.training["songs"] == {"en": 4, "fr": 4, "zxx": 4, "others": 4}
+    assert set(after.manifest.metrics) == {"audio_only", "both", "text_only"}
+    assert isinstance(before.manifest, VoiceManifest)
+    assert isinstance(after.manifest, VoiceManifest)
+    assert after.manifest.identify != before.manifest.identify
+    assert after.manifest.read == before.manifest.read
+    assert "Nothing sung, audio only" in (folder / "CARD.md").read_text(encoding="utf-8")
+
+
+def test_features_are_listened_to_once(settings: dict[str, Any], best: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.lab.features.FeatureExtractor.file", lambda *_: pytest.fail("listened again"))
+    again = recipe_of("voice", settings).train(Progress())
+    first, second = draft_of(best)[0], draft_of(again)[0]
+    assert all(torch.equal(tensor, second.tensors[name]) for name, tensor in first.tensors.items())
+
+
+def test_a_start_that_is_no_voice_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    write_release(tmp_path)
+    with pytest.raises(TrainingError, match="start: lrid_net/1 is of family lrid_net, expected lrid_voice"):
+        recipe_of("voice", settings | {"store": tmp_path, "start": "lrid_net/1"}).train(Progress())
+    with pytest.raises(ReleaseError, match="no release 'lrid_voice/9'"):
+        recipe_of("voice", settings | {"start": "lrid_voice/9"}).train(Progress())
