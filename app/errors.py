@@ -210,6 +210,11 @@ class DeadlineExceeded(LridError):
     remedy = "Allow more time with X-Request-Timeout, ask for fewer windows, or send less at once."
 
 
+class FeedbackClosed(LridError):
+    status, code, title = 503, "feedback_closed", "Feedback cannot be stored at the moment"
+    remedy = "Keep it and tell the operator; the limits are LRID_FEEDBACK_MAX_MB and the disk."
+
+
 class ClientGone(LridError):
     """The caller hung up. Never seen by anyone; kept so that logs and metrics have a code for it."""
 

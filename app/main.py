@@ -28,6 +28,8 @@ from app.http.access import Access, AccessRules, digest
 from app.http.answering import Answering
 from app.http.batch import build_batch_router
 from app.http.body import BodyReader
+from app.http.detect_language import build_detect_router
+from app.http.feedback import FeedbackFile, build_feedback_router
 from app.http.gate import UploadAccount
 from app.http.head import HeadAsGet
 from app.http.identify import IdentifyEndpoint
@@ -114,6 +116,8 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     app.include_router(build_router(service, endpoint, metrics, settings.model_store, known))
     app.include_router(build_batch_router(answering, body))
     app.include_router(build_inference_router(answering, body))
+    app.include_router(build_detect_router(answering, body))
+    app.include_router(build_feedback_router(_feedback_file(settings), body))
     access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
     app.front = RequestContext(_with_cors(HeadAsGet(access), settings), is_leaving=lambda: health.draining)
     app.add_exception_handler(LridError, on_lrid_error)
@@ -187,6 +191,12 @@ def _access_rules(settings: Settings) -> AccessRules:
         public_prefixes=tuple(settings.public_paths.split(",")),
         requests_per_minute=settings.requests_per_minute,
     )
+
+
+def _feedback_file(settings: Settings) -> FeedbackFile | None:
+    if settings.feedback_file is None:
+        return None
+    return FeedbackFile(settings.feedback_file, int(settings.feedback_max_mb * MEGABYTE), settings.feedback_names)
 
 
 def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:

@@ -80,6 +80,12 @@ class Settings(BaseSettings):
         "", description="Origins whose pages may ask, such as `https://example.org`, separated by commas; `*`: all."
     )
 
+    feedback_file: Path | None = Field(
+        None, description="Where POST /feedback appends corrections, as JSON lines; none: nothing is collected."
+    )
+    feedback_max_mb: float = Field(100.0, gt=0, description="Size at which that file takes no more, in 10^6 bytes.")
+    feedback_names: bool = Field(False, description="Store title, album and artist with corrections as well.")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
 
     @field_validator("workers")

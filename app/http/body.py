@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import from_json
@@ -54,8 +55,16 @@ class BodyReader:
             options = {name: _ascii(name, value) for name, value in form.fields.items() if name in OPTION_NAMES}
             return build_request(_merged(form.fields | options, query), form.audio, self._max_characters, further)
         if kind == "application/json":
-            return self.request_of(await self._read_json(request), query)
+            return self.request_of(await self.read_json(request), query)
         raise UnsupportedContentType(f"got {kind[:60]!r}" if kind else "the request has no Content-Type")
+
+    async def read_file(self, request: Request, gate: Gate, part: str) -> bytes | None:
+        """The one file of a form, in the part of that name. Raises as `read`."""
+        if (kind := media_type(request)) != "multipart/form-data":
+            raise UnsupportedContentType(f"got {kind[:60]!r}, expected multipart/form-data with the part {part}")
+        self._check_length(request)
+        limits = replace(self._form_limits, file_part=part)
+        return (await read_form(body_chunks(request), request.headers["content-type"], limits, frozenset(), gate)).audio
 
     def request_of(self, fields: Mapping[str, Any], query: Mapping[str, str], audio: bytes | None = None) -> IdentifyRequest:
         """Members of a JSON object, the options of the query, and audio. Raises as `read`."""
@@ -77,7 +86,8 @@ class BodyReader:
         if length.isascii() and length.isdigit() and int(length) > self.max_upload_bytes:
             raise UploadTooLarge(f"the body has {length} bytes, at most {self.max_upload_bytes} are accepted")
 
-    async def _read_json(self, request: Request) -> dict[str, Any]:
+    async def read_json(self, request: Request) -> dict[str, Any]:
+        """The body as a JSON object. Raises MetadataTooLong, MalformedJson, DuplicatePart, and what `body_chunks` does."""
         body, most = bytearray(), self.max_json_bytes
         async for chunk in body_chunks(request):
             body += chunk

@@ -23,10 +23,11 @@ NOT_GIVEN = frozenset({b"", b"null", b"undefined"})  # what browsers and scripts
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """Limits of one form, in bytes."""
+    """Limits of one form, in bytes, and the name of the part that is a file."""
 
     max_body: int
     max_field: int
+    file_part: str = "audio"
 
 
 @dataclass(slots=True)
@@ -84,8 +85,8 @@ class _FormReader:
         if kind != b"form-data" or b"name" not in options:
             raise MalformedMultipart("a part has no Content-Disposition: form-data with a name")
         name = options[b"name"].decode("utf-8", "replace")
-        if name != "audio" and name not in self._known:
-            raise InvalidOption(f"unknown part; known: audio, {', '.join(sorted(self._known))}")
+        if name != self._limits.file_part and name not in self._known:
+            raise InvalidOption(f"unknown part; known: {', '.join([self._limits.file_part, *sorted(self._known)])}")
         if name in self._seen:
             raise DuplicatePart(f"the part '{name}' was sent more than once")
         if len(self._seen) >= MAX_PARTS:
@@ -95,12 +96,12 @@ class _FormReader:
         self._is_file = bool(options.get(b"filename"))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._name == "audio":
+        if self._name == self._limits.file_part:
             if not self._size:
                 self._gate.open()
             self._gate.take(end - start)
         self._size += end - start
-        if self._name != "audio" and self._size > self._limits.max_field:
+        if self._name != self._limits.file_part and self._size > self._limits.max_field:
             raise MetadataTooLong(f"'{self._name}' is longer than {self._limits.max_field} bytes")
         self._chunks.append(data[start:end])
 
@@ -109,7 +110,7 @@ class _FormReader:
         self._chunks = []
         if value in NOT_GIVEN and not self._is_file:
             return
-        if self._name == "audio":
+        if self._name == self._limits.file_part:
             self.form.audio = value
         else:
             self.form.fields[self._name] = value

@@ -102,6 +102,14 @@ def ndjson() -> dict[int | str, dict[str, Any]]:
     return {200: {"description": description, "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}
 
 
+def detect_language() -> Json:
+    """Of POST /detect-language."""
+    form = media(
+        {"audio_file": binary("An audio file, or raw PCM with encode=false.")}, ("audio_file",), file={"audio_file": "…"}
+    )
+    return {"requestBody": body(multipart__form_data=form)}
+
+
 def infer() -> Json:
     """Of POST /v2/models/{name}/infer."""
     title = {"name": "title", "datatype": "BYTES", "shape": [2], "data": ["La vie en rose", "Für immer jung"]}

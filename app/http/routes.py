@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.errors import LridError, NotReady
-from app.families.store import Families, list_releases, read_manifest, release_folder
+from app.errors import LridError, NotFound, NotReady
+from app.families.store import CARD, Families, list_releases, read_manifest, release_folder
 from app.http import openapi
 from app.http.answer import release_name
 from app.http.identify import IdentifyEndpoint
@@ -59,6 +59,11 @@ def build_router(
         """Every release in the store that can be read, and which one is served."""
         served = service.loaded.model.manifest.sha256 if service.loaded else None
         return await asyncio.to_thread(_models, store, known, served)
+
+    @router.get("/models/{family}/{release}/card", response_class=PlainTextResponse, responses=openapi.problems())
+    async def card(family: str, release: str) -> Response:
+        """What a release of the store knows and does not, in Markdown."""
+        return Response(await asyncio.to_thread(_card, store, f"{family}/{release}"), media_type="text/markdown")
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
@@ -116,6 +121,14 @@ def _add_health(router: APIRouter, service: Service) -> None:
     async def overall(response: Response) -> HealthResponse:
         """The same as /health/ready."""
         return health(response, service.health.status().ready)
+
+
+def _card(store: Path, reference: str) -> bytes:
+    """Raises NotFound."""
+    try:
+        return (release_folder(store, reference) / CARD).read_bytes()
+    except (LridError, OSError):
+        raise NotFound("no such release in the store, or it has no card") from None
 
 
 def _models(store: Path, known: Families | None, served_sha256: str | None) -> ModelsResponse:
