@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import mutagen.flac
 import pytest
 
 from tests import audio_samples
@@ -153,6 +154,41 @@ def test_blank_text_beside_audio_is_not_given(server: LiveServer, clip: bytes, t
     text = {"used": False, "reason": "not_given", "fields": [], "source": None}
     assert answer["modalities"]["text"] == text
     assert answer["languages"] == server.identify(files={"audio": clip}).json()["languages"]
+
+
+# --- tags of the file -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """2 s of FLAC with artist and title."""
+    path = tmp_path_factory.mktemp("tagged") / "song.flac"
+    path.write_bytes(audio_samples.flac())
+    tags = mutagen.flac.FLAC(path)
+    tags["artist"], tags["title"] = TITLE["artist"], TITLE["title"]
+    tags.save()
+    return path.read_bytes()
+
+
+def test_tags_are_read_when_no_metadata_is_given(server: LiveServer, tagged: bytes) -> None:
+    answer = server.identify(files={"audio": tagged}).json()
+    text = {"used": True, "reason": None, "fields": ["artist", "title"], "source": "tags"}
+    assert answer["modalities"]["text"] == text
+    given = {name: TITLE[name] for name in ("artist", "title")}
+    assert answer["languages"] == server.identify(files={"audio": tagged}, data=given).json()["languages"]
+
+
+@pytest.mark.parametrize("options", [{"tags": "false"}, {"tags": "false", "title": "  "}])
+def test_tags_are_not_read_when_they_are_turned_off(server: LiveServer, tagged: bytes, options: dict) -> None:
+    text = server.identify(files={"audio": tagged}, data=options).json()["modalities"]["text"]
+    assert text == {"used": False, "reason": "not_given", "fields": [], "source": None}
+
+
+def test_metadata_of_the_request_goes_before_tags(server: LiveServer, tagged: bytes) -> None:
+    text = server.identify(files={"audio": tagged}, data={"album": "Greatest hits of the world"}).json()["modalities"][
+        "text"
+    ]
+    assert (text["fields"], text["source"]) == (["album"], "request")
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
