@@ -164,7 +164,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """2 s of FLAC with artist and title."""
     path = tmp_path_factory.mktemp("tagged") / "song.flac"
     path.write_bytes(audio_samples.flac())
-    tags = mutagen.flac.FLAC(path)
+    tags = mutagen.flac.FLAC(path)  # type: ignore[no-untyped-call]
     tags["artist"], tags["title"] = TITLE["artist"], TITLE["title"]
     tags.save()
     return path.read_bytes()
@@ -179,7 +179,7 @@ def test_tags_are_read_when_no_metadata_is_given(server: LiveServer, tagged: byt
 
 
 @pytest.mark.parametrize("options", [{"tags": "false"}, {"tags": "false", "title": "  "}])
-def test_tags_are_not_read_when_they_are_turned_off(server: LiveServer, tagged: bytes, options: dict) -> None:
+def test_tags_are_not_read_when_they_are_turned_off(server: LiveServer, tagged: bytes, options: dict[str, str]) -> None:
     text = server.identify(files={"audio": tagged}, data=options).json()["modalities"]["text"]
     assert text == {"used": False, "reason": "not_given", "fields": [], "source": None}
 
