@@ -153,7 +153,7 @@ class AudioCorrupt(AudioError):
 
 
 class AudioTruncated(AudioError):
-    code, title = "audio_truncated", "The audio ends before its header says it should"
+    code, title = "audio_truncated", "The file ends before any audio can be read"
     remedy = "The upload or the file was cut off: send the complete file."
 
 

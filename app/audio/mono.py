@@ -58,7 +58,7 @@ def to_mono(frame: av.AudioFrame, silence_peak: float) -> FloatArray:
 
 def _level(samples: FloatArray) -> float:
     """Root mean square of what is left under some kHz: coders leave noise above it where channels cancel each other."""
-    coarse = samples[: samples.size - samples.size % _COARSE].reshape(-1, _COARSE) @ np.full(
-        _COARSE, 1 / _COARSE, np.float32
-    )
-    return float(np.sqrt(np.mean(coarse * coarse))) if coarse.size else 0.0
+    with np.errstate(all="ignore"):  # samples that are not finite are refused later
+        groups = samples[: samples.size - samples.size % _COARSE].reshape(-1, _COARSE)
+        coarse = groups @ np.full(_COARSE, 1 / _COARSE, np.float32)
+        return float(np.sqrt(np.mean(coarse * coarse))) if coarse.size else 0.0
