@@ -10,6 +10,8 @@ import importlib
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,10 +46,7 @@ class Convertible:
     def __init__(self, module: nn.Module, shape: tuple[int, ...]) -> None:
         """`shape` is that of one item, (1, …). The weights are not copied. Raises ImportError without the extra."""
         self._openvino = _import_openvino()
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore", FutureWarning)  # torch warns of what torch does
-            exported = torch.export.export(module.eval(), (torch.zeros(shape),))
-            self._model = self._openvino.convert_model(exported)
+        self._model = _exporter().submit(_converted, self._openvino, module.eval(), shape).result()
 
     def compile(self, precision: Precision, threads: int) -> CompiledModule:
         """For an item on so many threads, and as many side by side as torch's threads suffice for.
@@ -63,6 +62,18 @@ class Convertible:
             "ENABLE_CPU_PINNING": False,  # decoders want to run on the same cores
         }
         return CompiledModule(core.compile_model(self._model, "CPU", settings))
+
+
+@cache
+def _exporter() -> ThreadPoolExecutor:
+    """The one thread of this process that exports: torch 2.11 crashes when a second thread does."""
+    return ThreadPoolExecutor(1, thread_name_prefix="torch-export")
+
+
+def _converted(openvino: Any, module: nn.Module, shape: tuple[int, ...]) -> Any:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", FutureWarning)  # torch warns of what torch does
+        return openvino.convert_model(torch.export.export(module, (torch.zeros(shape),)))
 
 
 def _import_openvino() -> Any:
