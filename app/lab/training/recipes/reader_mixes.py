@@ -12,7 +12,7 @@ COMMON: Mapping[str, float] = {
     "en": 0.56298, "pt": 0.08399, "es": 0.07802, "fr": 0.05926, "de": 0.05004, "it": 0.03645, "pl": 0.03035, "sv": 0.02043,
     "ja": 0.00325, "ko": 0.00325,
 }  # fmt: skip
-TAIL = 0.15
+TAIL = 0.25
 TAIL_WEIGHTS = (  # 1 for the rest
     dict.fromkeys(("nl", "zh", "ru", "hi", "tr", "others"), 3.0)
     | dict.fromkeys(("ar", "el", "fi", "da", "no", "ro", "he", "id", "vi", "th", "hu", "cs", "uk", "fa", "ta", "te"), 2.0)
