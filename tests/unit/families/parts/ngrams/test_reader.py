@@ -12,6 +12,7 @@ from torch import Tensor
 
 from app.domain import METADATA_FIELDS, FloatArray, Metadata
 from app.errors import ReleaseError
+from app.families.parts.names import clean
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.fields import FieldReader
 from app.families.parts.ngrams.loops import weigh_rows
@@ -123,3 +124,10 @@ def test_tensors_that_do_not_fit_are_refused(config: NgramConfig, tensors: dict[
 def test_a_class_mix_adds_up_to_one(config: NgramConfig) -> None:
     with pytest.raises(ValueError, match="add up to 1"):
         NgramConfig(class_mix={"en": 0.5, "fr": 0.6}, languages=config.languages)
+
+
+@pytest.mark.parametrize(
+    "written", ["J&#39;attends l&#39;été", "J'attends l'été (Official Video)", "J'attends l'\u200bété", "J'attends l'Ã©tÃ©"]
+)
+def test_cleaned_names_are_read_as_the_plain_ones(reader: NgramReader, written: str) -> None:
+    assert np.array_equal(reader(clean(Metadata(title=written))).vector, reader(Metadata(title="J'attends l'été")).vector)
