@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from app.cli.common import AsJson, Catalogue
+from app.cli.common import AsJson, Catalogue, make_settings
 from app.cli.progress import Bars
+from app.domain import NOTHING_SUNG
 
 if TYPE_CHECKING:
     from app.lab.corpus.check import CorpusCheck
@@ -30,6 +31,7 @@ def check(
     catalogue: Catalogue,
     audio: Annotated[bool, typer.Option(help="Decode every file; without, only look whether it is there.")] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Files decoded at once.")] = os.cpu_count() or 1,
+    release: Annotated[str | None, typer.Option(help="Whose classes to check for. \\[default: the paper's eleven]")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Count rows by split and class, and name every row that cannot or should not be trained on.
@@ -38,11 +40,15 @@ def check(
     Exit code 1 when there are any.
     """
     from app.families.lrid_net.config import ListenConfig
+    from app.families.store import read_manifest, release_folder
     from app.lab.caches import Decoder
     from app.lab.corpus.check import check_corpus
     from app.lab.labels import PAPER_LABELS
 
     codes = [label.code for label in PAPER_LABELS]
+    if release is not None:
+        manifest = read_manifest(release_folder(make_settings().model_store, release))
+        codes = [*(label.code for label in manifest.labels), NOTHING_SUNG]
     with Bars().counting("decoding", _rows(catalogue)) as advance:
         decode = Decoder(ListenConfig().window) if audio else None
         found = check_corpus(catalogue, codes, decode=decode, jobs=jobs, progress=advance)

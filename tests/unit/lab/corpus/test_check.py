@@ -12,6 +12,7 @@ from app.cli.main import app
 from app.families.lrid_net.config import ListenConfig
 from app.lab.caches import Decoder
 from app.lab.corpus.check import FINDINGS, CorpusCheck, check_corpus
+from tests.releases import write_release
 
 CODES = ["en", "fr", "ja"]
 
@@ -101,3 +102,15 @@ def test_the_command_prints_tables_or_json_and_fails_when_something_is_wrong(tmp
     said = json.loads(result.stdout)
     assert said["found"] == {"unknown_label": 1, "missing_audio": 1}
     assert {"kind", "where", "what", "remedy"} == set(said["findings"][0])
+
+
+def test_the_classes_may_be_those_of_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRID_MODEL_STORE", str(tmp_path / "store"))
+    labels = [{"code": code, "iso639_3": None, "name": code} for code in ("en", "zh")]
+    write_release(tmp_path / "store", labels=labels)
+    rows = [f",{code} {split},{code} {split},{code},{split}" for code in ("en", "zh", "zxx") for split in ("train", "valid")]
+    more = [f",{code} more,{code} more,{code},train" for code in ("en", "zh", "zxx")]
+    command = ["corpus", "check", str(write(tmp_path, *rows, *more))]
+    assert "unknown label 'zh'" in CliRunner().invoke(app, command).output
+    result = CliRunner().invoke(app, [*command, "--release", "lrid_net/1"])
+    assert (result.exit_code, "nothing wrong" in result.output) == (0, True), result.output
