@@ -71,6 +71,9 @@ class BandListener:
             raise ReleaseError(f"toy: listens in fp32, not in {target.precision}")
         return self._listen
 
+    def forget(self) -> None:
+        """There are no weights."""
+
     def _listen(self, samples: Tensor) -> Tensor:
         """(n, window_samples) → (n, bands), in decibels over a floor."""
         spectrum = torch.fft.rfft(samples).abs()[:, 1:]  # (n, window_samples / 2)

@@ -99,6 +99,9 @@ class Listener(Protocol):
     def prepare(self, target: Target) -> Listen:
         """Build what runs there; the listener itself stays as it is. Raises ReleaseError where it cannot."""
 
+    def forget(self) -> None:
+        """Free the weights, once what was prepared runs; nothing can be prepared afterwards."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudioBranch:

@@ -24,7 +24,7 @@ TOLERANCE: dict[Precision, float] = {
     "fp32": 1e-3,
     "bf16": 3e-2,
     "fp16": 1e-2,
-    "int8": 3e-2,
+    "int8": 6e-2,  # tones are far from any voice, so answers about them are unsure and move most
 }  # largest |Δp|
 
 

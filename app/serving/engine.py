@@ -46,6 +46,7 @@ class Engine:
         target = choice.target
         self._device = torch.device(target.device)
         self._threads = target.threads  # of a single window
+        self._is_torch = target.backend == "torch"  # else the front end has one thread: others would spin beside OpenVINO's
         lower_thread_priority()  # a backend starts threads of its own, which inherit the priority
         self._listen = listener.prepare(target)
         one_thread = replace(target, threads=1)
@@ -58,7 +59,7 @@ class Engine:
         if self._device.type != "cpu":
             return self._listen_on_device(windows)
         if len(windows) == 1 and self._threads > 1:
-            return _listen_to_one(self._listen, self._threads, windows[0])
+            return _listen_to_one(self._listen, self._threads if self._is_torch else 1, windows[0])
         if len(windows) == 1:
             return self._listen_on_one_thread(windows[0])
         return np.concatenate(self._pool.map(windows))
@@ -90,9 +91,11 @@ def _listen_to_one(listen: Listen, threads: int, window: FloatArray) -> FloatArr
     return listen(torch.from_numpy(window)[None]).numpy()
 
 
-def choose(listener: Listener, *, device: str, precision: str, threads: int, backend: str = "auto") -> EngineChoice:
-    """Resolve `auto`: CUDA if available; on a CPU OpenVINO if installed, and the first precision that the listener prefers
-    and the CPU multiplies clearly faster than fp32.
+def choices(
+    listener: Listener, *, device: str, precision: str, threads: int, backend: str = "auto"
+) -> tuple[EngineChoice, ...]:
+    """Resolve `auto`, most preferred first: CUDA if available; on a CPU OpenVINO if installed, and the precisions that the
+    listener prefers and the CPU multiplies clearly faster than fp32.
 
     Raises ValueError if the requested device or backend is missing, or cannot run the requested precision.
     """
@@ -101,20 +104,18 @@ def choose(listener: Listener, *, device: str, precision: str, threads: int, bac
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda was asked for, and no CUDA device is available; use device=auto or cpu")
     if device != "cpu" and torch.cuda.is_available():
-        return EngineChoice(Target("cuda", _on_cuda(precision)), batch_size=CUDA_BATCH_WINDOWS)
+        wanted = dict.fromkeys([_on_cuda(precision), *(("fp32",) if precision == "auto" else ())])
+        return tuple(EngineChoice(Target("cuda", each), batch_size=CUDA_BATCH_WINDOWS) for each in wanted)
     runs = _cpu_backend(backend)
     possible = listener.precisions(runs)
-    if precision == "auto":
-        chosen = next(p for p in possible if p != "bf16" or _bf16_is_fast())
-    elif precision in possible:
-        chosen = precision
-    else:
+    if precision not in {"auto", *possible}:
         raise ValueError(
             f"precision={precision} was asked for, and this release runs in {', '.join(possible)} on a CPU with {runs}; "
             "use one of these, or precision=auto"
         )
+    suitable = [p for p in possible if p == precision or (precision == "auto" and (p != "bf16" or _bf16_is_fast()))]
     n_threads = torch.get_num_threads()
-    return EngineChoice(Target("cpu", chosen, runs, n_threads), batch_size=n_threads)
+    return tuple(EngineChoice(Target("cpu", each, runs, n_threads), batch_size=n_threads) for each in suitable)
 
 
 def _on_cuda(precision: str) -> Precision:

@@ -13,7 +13,7 @@ from app.families.contract import AudioBranch, Model, Precision
 from app.families.golden import Golden, GoldenCase, answer, load_golden, replay
 from app.families.prior import under_prior
 from app.families.store import GOLDEN, Families, load_model, release_folder
-from app.serving.engine import Engine, choose
+from app.serving.engine import Engine, EngineChoice, choices
 from app.serving.memory import release_memory
 from app.settings import Settings
 
@@ -33,7 +33,7 @@ class Loaded:
 def load_release(settings: Settings, reference: str, known: Families | None = None) -> Loaded:
     """Load `family/release`, or the newest of a `family`, and replay its golden file on the engine that will serve it.
 
-    In `precision=auto` a reduced precision that does not reproduce golden.json falls back to fp32. The catalogue's prior
+    In `precision=auto` a precision that does not reproduce golden.json gives way to the next one. The catalogue's prior
     is applied afterwards: golden answers are the release's own. `known`: instead of the families in the store's dict.
     Raises ReleaseError.
     """
@@ -45,15 +45,7 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder, known)
     served = under_prior(model, settings.catalog_prior)  # first, because an error is found quickly
-    engine = _engine(model.audio, settings) if model.audio is not None else None
-    try:
-        worst = _replayed(model, golden, engine)
-    except ReleaseError:
-        if settings.precision != "auto" or model.audio is None or engine is None or _precision(engine) == "fp32":
-            raise
-        log.warning("%s does not reproduce golden.json; serving in fp32", _precision(engine))
-        engine = _engine(model.audio, settings.model_copy(update={"precision": "fp32"}))
-        worst = _replayed(model, golden, engine)
+    engine, worst = (None, replay(model, golden, None, "fp32")) if model.audio is None else _proven(model, golden, settings)
     _warn_of_slow_reading(model, golden)
     fields = {
         "model": "/".join(folder.parts[-2:]),
@@ -65,12 +57,29 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
         "seconds": round(time.perf_counter() - started, 2),
     }
     log.info("release loaded", extra={"fields": fields})
+    if model.audio is not None:
+        model.audio.listener.forget()
     release_memory()
     return Loaded(served, engine)
 
 
-def _replayed(model: Model, golden: Golden, engine: Engine | None) -> float:
-    return replay(model, golden, None if engine is None else engine.listen, _precision(engine))
+def _proven(model: Model, golden: Golden, settings: Settings) -> tuple[Engine, float]:
+    """The most preferred engine that reproduces golden.json, and the largest |Δp|. Raises ReleaseError if none does."""
+    assert model.audio is not None
+    *preferred, last = _choices(model.audio, settings)
+    for choice in preferred:
+        try:
+            return _replayed(model, golden, choice)
+        except ReleaseError as error:
+            log.warning("%s is not used: %s", choice.target.precision, error.detail)
+    return _replayed(model, golden, last)
+
+
+def _replayed(model: Model, golden: Golden, choice: EngineChoice) -> tuple[Engine, float]:
+    assert model.audio is not None
+    engine = Engine(model.audio.listener, choice)
+    engine.settle(model.audio.window.window_samples)
+    return engine, replay(model, golden, engine.listen, choice.target.precision)
 
 
 def _warn_of_slow_reading(model: Model, golden: Golden) -> None:
@@ -92,9 +101,9 @@ def _precision(engine: Engine | None) -> Precision:
     return "fp32" if engine is None else engine.choice.target.precision
 
 
-def _engine(audio: AudioBranch, settings: Settings) -> Engine:
+def _choices(audio: AudioBranch, settings: Settings) -> tuple[EngineChoice, ...]:
     try:
-        choice = choose(
+        return choices(
             audio.listener,
             device=settings.device,
             precision=settings.precision,
@@ -103,6 +112,3 @@ def _engine(audio: AudioBranch, settings: Settings) -> Engine:
         )
     except ValueError as error:
         raise ReleaseError(str(error)) from error
-    engine = Engine(audio.listener, choice)
-    engine.settle(audio.window.window_samples)
-    return engine

@@ -164,6 +164,10 @@ class Listener(nn.Module):
         trunk = trunk.to(device, DTYPES[target.precision]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Listener(copy.deepcopy(self.log_mel).to(device), trunk).eval()
 
+    def forget(self) -> None:
+        self.trunk.to("meta")
+        self._conversion = None
+
     def _converted(self) -> Convertible:
         """Converted once: takes seconds, and serves every number of threads."""
         if self._conversion is None:

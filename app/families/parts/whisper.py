@@ -22,7 +22,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from app.errors import ReleaseError
 from app.families.parts.log_mel_16khz import LogMel16kHz
-from app.families.parts.openvino_backend import CompiledModule, Convertible
+from app.families.parts.openvino_backend import Convertible
 from app.families.parts.quantised import Ranges, quantised
 from app.families.parts.whisper_config import STRIDE, WhisperConfig
 
@@ -207,7 +207,7 @@ class Ears(nn.Module):
             raise ReleaseError("int8 needs OpenVINO and a release with ranges; use another precision, or install `openvino`")
         if target.backend == "openvino":
             converted = self._converted(int8=target.precision == "int8")
-            return partial(self._listen_by, converted.compile(target.precision, target.threads))
+            return partial(self.listen, converted.compile(target.precision, target.threads))
         whisper = copy.deepcopy(self.whisper).to(target.device, DTYPES[target.precision])
         return Ears(self.config, whisper, self.no_speech).to(target.device).eval()
 
@@ -222,14 +222,9 @@ class Ears(nn.Module):
         level = 10.0 * samples.square().mean(dim=-1).clamp_min(SILENCE_POWER).log10()  # (n,) dBFS
         return torch.cat([hidden, no_speech[:, None], level[:, None]], dim=1)
 
-    def _listen_by(self, compiled: CompiledModule, samples: Tensor) -> Tensor:
-        """The front end on one thread, 1 ms: others of torch's would go on spinning beside OpenVINO's."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return self.listen(compiled, samples)
-        finally:
-            torch.set_num_threads(threads)
+    def forget(self) -> None:
+        self.whisper.to("meta")
+        self._conversions.clear()
 
     def _converted(self, *, int8: bool) -> Convertible:
         """Converted once: takes seconds, and serves every number of threads."""

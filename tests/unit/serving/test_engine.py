@@ -13,7 +13,7 @@ from torch import Tensor
 
 from app.families.contract import Backend, Listen, Listener, Precision, Target
 from app.serving import engine as engine_module
-from app.serving.engine import Engine, EngineChoice, choose
+from app.serving.engine import Engine, EngineChoice, choices
 from tests.releases import TINY, listen_with, tiny_model
 from tests.unit.serving.sounds import SECOND, sound
 
@@ -101,6 +101,9 @@ class CountsThreads:
     def precisions(self, backend: Backend) -> tuple[Precision, ...]:
         return self._precisions
 
+    def forget(self) -> None:
+        """There are no weights."""
+
     def prepare(self, target: Target) -> Listen:
         self.targets.append(target)
         return self.listen
@@ -132,7 +135,7 @@ ANY = CountsThreads("bf16", "fp32")
 
 
 def choose_for(listener: Listener = ANY, *, device: str = "auto", precision: str = "auto", threads: int = 1) -> EngineChoice:
-    return choose(listener, device=device, precision=precision, threads=threads, backend="torch")
+    return choices(listener, device=device, precision=precision, threads=threads, backend="torch")[0]
 
 
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from app.domain import FloatArray
 from app.families.contract import Precision, Target
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
 from app.families.lrid_net.listen import Listener, LogMel, ResNet
-from app.serving.engine import Engine, EngineChoice, choose
+from app.serving.engine import Engine, EngineChoice, choices
 
 pytestmark = [
     pytest.mark.gpu,
@@ -35,7 +35,7 @@ def on_gpu(listener: Listener, precision: Precision) -> Engine:
 
 
 def test_auto_takes_the_gpu(listener: Listener) -> None:
-    choice = choose(listener, device="auto", precision="auto", threads=0)
+    choice = choices(listener, device="auto", precision="auto", threads=0)[0]
     assert choice.target.device == "cuda"
     assert choice.batch_size > 1
 

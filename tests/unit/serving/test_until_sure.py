@@ -28,6 +28,9 @@ class Silent:
     def precisions(self, backend: Backend) -> tuple[Precision, ...]:
         return ("fp32",)
 
+    def forget(self) -> None:
+        """There are no weights."""
+
     def prepare(self, target: Target) -> Listen:
         def listen(samples: Tensor) -> Tensor:
             return samples[:, :2]
