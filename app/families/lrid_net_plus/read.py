@@ -92,7 +92,7 @@ class PlusReader:
         if table.shape != wanted:
             raise ReleaseError(f"the table of n-grams should be {wanted} and is {table.shape}")
         self._fields = FieldReader(config)
-        self._table = np.ascontiguousarray(table, np.float32)
+        self._table = (np.ascontiguousarray(table, np.float32), np.ones(config.n_buckets, np.float32))
 
     def __call__(self, metadata: Metadata) -> Reading:
         """Text without any letter counts as missing, and missing text is zeros."""

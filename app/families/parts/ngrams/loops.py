@@ -12,6 +12,7 @@ IndexArray = npt.NDArray[np.int64]
 SlotRows = npt.NDArray[np.int32]
 Owners = npt.NDArray[np.uint8]  # the script of each code point
 Spelled = tuple[IndexArray, IndexArray, IndexArray, IndexArray]  # see FieldReader.spelled
+Table = tuple[npt.NDArray[np.int8] | FloatArray, FloatArray]  # rows in units of their steps, and these
 Tables = tuple[IndexArray, SlotRows, FloatArray, Owners, int, int]  # see FieldReader
 
 FNV_START, FNV_PRIME = 2166136261, 16777619
@@ -157,13 +158,13 @@ def weigh_fields(evidence: FloatArray, n_known: FloatArray, views: FloatArray) -
 
 @compiled
 def read_fields(
-    spelled: Spelled, places: IndexArray, tables: Tables, table: FloatArray, evidence: FloatArray, x_lang: FloatArray
+    spelled: Spelled, places: IndexArray, tables: Tables, table: Table, evidence: FloatArray, x_lang: FloatArray
 ) -> None:
     """Fills x_lang, (n_features,) zeros. Text i is field `places[i]`: 0 artist, 1 album, 2 title.
 
-    `evidence`: zeros, (3, n_languages).
+    `table`: (n_buckets, size), and the step of each of its rows, (n_buckets,). `evidence`: zeros, (3, n_languages).
     """
-    (n_fields, n_languages), size = evidence.shape, table.shape[1]
+    (n_fields, n_languages), size = evidence.shape, table[0].shape[1]
     views_at = n_fields * size
     scripts_at = views_at + 2 * (n_fields + 1) * n_languages
     n_scripts = (len(x_lang) - scripts_at) // n_fields - 1
@@ -178,11 +179,13 @@ def read_fields(
 
 
 @compiled
-def add_up(table: FloatArray, buckets: IndexArray, total: FloatArray) -> None:
+def add_up(table: Table, buckets: IndexArray, total: FloatArray) -> None:
     """The sum of these rows of the table over the root of their number into `total`, (embedding_size,) zeros."""
+    rows, steps = table
     for bucket in buckets:
+        row, step = rows[bucket], steps[bucket]
         for i in range(len(total)):
-            total[i] += table[bucket, i]
+            total[i] += step * np.float32(row[i])
     root = np.float32(np.sqrt(max(1, len(buckets))))
     for i in range(len(total)):
         total[i] /= root

@@ -14,7 +14,7 @@ from app.errors import ReleaseError
 from app.families.parts.ngrams.config import N_FIELDS, NgramConfig
 from app.families.parts.ngrams.dense import mean_logits
 from app.families.parts.ngrams.fields import FieldReader, has_letters
-from app.families.parts.ngrams.loops import read_fields
+from app.families.parts.ngrams.loops import Table, read_fields
 
 TABLE, SCALE = "table", "table.scale"  # tensors of a reader, beside `layer0.weight`, `layer0.bias`, `layer1.weight`, ...
 
@@ -29,10 +29,12 @@ class NgramReader:
         """
         self._fields = FieldReader(config)
         found = {name: _floats(name, tensors, shape) for name, shape in shapes(config).items()}
-        if torch.as_tensor(tensors[TABLE]).dtype == torch.int8:
-            found[TABLE] *= _floats(SCALE, tensors, (config.n_buckets,))[:, None]
         self.config = config
-        self._table = found[TABLE]
+        if tensors[TABLE].dtype == torch.int8:  # stays so: a row is fetched in a quarter of the time
+            steps = _floats(SCALE, tensors, (config.n_buckets,))
+            self._table: Table = (np.ascontiguousarray(tensors[TABLE].numpy()), steps)
+        else:
+            self._table = (found[TABLE], np.ones(config.n_buckets, np.float32))
         n_layers = len(config.hidden_units) + 1
         self._weights = tuple(found[f"layer{i}.weight"] for i in range(n_layers))
         self._biases = tuple(found[f"layer{i}.bias"] for i in range(n_layers))
@@ -54,7 +56,7 @@ class NgramReader:
             return Reading(self.class_mix, informative=False)
         given = [place for place, text in enumerate(plain) if text]
         spelled = self._fields.spelled([plain[place] for place in given])
-        width = self._table.shape[1]
+        width = self._table[0].shape[1]
         evidence = np.zeros((N_FIELDS, len(self.config.languages)), np.float32)
         x = np.zeros(N_FIELDS * width + self.config.n_counted, np.float32)
         read_fields(spelled, np.array(given), self._fields.tables, self._table, evidence, x)
