@@ -76,7 +76,7 @@ class LanguageTask:
         return {
             "language": language,
             "probability": probability,
-            "languages": ranked[: view.top_k],
+            "languages": ranked,
             "sung": sung if language == MULTIPLE else None,
         }
 
@@ -87,12 +87,12 @@ class LanguageTask:
         for row, not_sung in zip(scores.windows, unsung.tolist(), strict=True):
             ranked = self._ranked(row, view)
             language, probability = self._decide(ranked, not_sung, mode)
-            moments.append({"language": language, "probability": probability, "languages": ranked[: view.top_k]})
+            moments.append({"language": language, "probability": probability, "languages": ranked})
         return moments
 
     def ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
         """(n_classes,) → the classes listed, best first, as LanguageProbability."""
-        return self._ranked(probabilities, view)[: view.top_k]
+        return self._ranked(probabilities, view)
 
     def _ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
         """Candidates best first, renormalised over the candidates."""
@@ -107,7 +107,7 @@ class LanguageTask:
                 "probability": round(raw[i] / total if total > 0 else 1 / len(rows), 6),
                 "raw_probability": round(raw[i], 6),
             }
-            for i in sorted(rows, key=raw.__getitem__, reverse=True)  # stable: ties in the release's order
+            for i in sorted(rows, key=raw.__getitem__, reverse=True)[: view.top_k]  # stable: ties in the release's order
             for language in (self._languages[i],)
         ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from fastapi import APIRouter
 from pydantic_core import to_json
@@ -19,11 +19,11 @@ from starlette.types import Receive, Scope, Send
 from app.errors import (
     ClientGone,
     DeadlineExceeded,
-    Draining,
     InternalError,
     InvalidOption,
     LridError,
     MetadataTooLong,
+    NotReady,
     UnsupportedContentType,
 )
 from app.families.tasks import Json
@@ -33,6 +33,8 @@ from app.http.body import BodyReader, json_object, media_type, query_options
 from app.http.encoding import body_chunks
 from app.http.lines import Lines
 from app.http.problem import problem_of
+from app.http.schemas import IdentifyRequest
+from app.serving.identifier import Identifier
 
 log = logging.getLogger("lrid.batch")
 
@@ -75,8 +77,7 @@ class BatchEndpoint:
         in_flight.inc()
         try:
             async for lines in self._groups(request, chunks):
-                deadline = self._answering.deadline(request)
-                answers = await asyncio.gather(*[self._line(request, line, query, deadline) for line in lines])
+                answers = await self._answers(request, lines, query)
                 yield b"".join([to_json(answer) + b"\n" for answer in answers])
         except LridError as error:
             request.scope["lrid.code"] = error.code
@@ -106,21 +107,30 @@ class BatchEndpoint:
             raise DeadlineExceeded("no further line came in time") from None
         return b""
 
-    async def _line(self, request: Request, line: bytes | None, query: Mapping[str, str], deadline: float) -> Json:
-        """The answer or the problem of one line. Raises Draining: the lines behind it will not be answered either."""
-        name: str | int | None = None
+    async def _answers(self, request: Request, lines: Sequence[bytes | None], query: Mapping[str, str]) -> list[Json]:
+        """The answer or the problem of each line. Raises Draining: the lines behind will not be answered either."""
+        deadline = self._answering.deadline(request)
         try:
-            with self._answering.counted("none", failures_only=True):
-                if line is None:
-                    raise MetadataTooLong(f"a line may have {self._body.max_json_bytes} bytes")
-                fields = json_object(line)
-                name = _taken_id(fields)
-                asked = self._body.request_of(fields, query)
             with self._answering.service.lease() as identifier:
-                return {"id": name} | await self._answering.answer(identifier, asked, deadline)
-        except Draining:
-            raise
+                return await asyncio.gather(*[self._line(request, line, query, identifier, deadline) for line in lines])
+        except NotReady as error:
+            return [_failed(_id_of(line), error, request) for line in lines]
+
+    async def _line(
+        self, request: Request, line: bytes | None, query: Mapping[str, str], identifier: Identifier, deadline: float
+    ) -> Json:
+        name: str | int | None = None
+        asked: IdentifyRequest | None = None
+        try:
+            if line is None:
+                raise MetadataTooLong(f"a line may have {self._body.max_json_bytes} bytes")
+            fields = json_object(line)
+            name = _taken_id(fields)
+            asked = self._body.request_of(fields, query)
+            return {"id": name} | await self._answering.answer(identifier, asked, deadline)
         except LridError as error:
+            if asked is None:
+                self._answering.metrics.count_request("none", error.code)
             return _failed(name, error, request)
         except Exception:
             log.exception("unforeseen error", extra={"fields": {"request_id": request.scope.get("lrid.request_id")}})
@@ -130,6 +140,14 @@ class BatchEndpoint:
 def _in_groups(lines: list[bytes | None]) -> list[list[bytes | None]]:
     given = [line for line in lines if line is None or (line and not line.isspace())]
     return [given[start : start + GROUP_LINES] for start in range(0, len(given), GROUP_LINES)]
+
+
+def _id_of(line: bytes | None) -> str | int | None:
+    """The name of a line that is not answered; None where it cannot be told."""
+    try:
+        return _taken_id(json_object(line or b""))
+    except LridError:
+        return None
 
 
 def _taken_id(fields: Json) -> str | int | None:
