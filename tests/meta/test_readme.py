@@ -25,14 +25,14 @@ COMMANDS = ("python -m pip install -e . && lrid serve", "python -m pip install -
 OTHER_VARIABLES = {"LRID_DATA"}  # read by training, no setting of the server
 
 
-def section(title: str) -> str:
+def section(title: str, page: str = README) -> str:
     """The text under a heading of the second level."""
-    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+    return page.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def rows(title: str) -> list[list[str]]:
+def rows(title: str, page: str = README) -> list[list[str]]:
     """Cells of the first table of a section, without its two head lines."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    lines = [line for line in section(title, page).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -63,12 +63,12 @@ def test_every_error_code_with_its_status() -> None:
     ours = {code: error for code, error in public_errors().items() if error.__module__.startswith("app.")}
     expected = {f"`{code}`": str(error.status) for code, error in ours.items()}
     expected[f"`{local.FileUnreadable.code}`"] = ""  # the command line has no status
-    assert {code: status for status, code, *_ in rows("Errors")} == expected
+    assert {code: status for status, code, *_ in rows("Errors", HTTP)} == expected
 
 
 def test_every_error_says_what_to_do() -> None:
     ours = {f"`{code}`": error for code, error in public_errors().items() if error.__module__.startswith("app.")}
-    assert [code for _, code, when, remedy in rows("Errors") if not when.startswith(ours[code].title) or not remedy] == []
+    assert [code for _, code, when, remedy in rows("Errors", HTTP) if not when.startswith(ours[code].title) or not remedy] == []
     assert [code for code, error in ours.items() if error is not LridError and error.title == LridError.title] == []
 
 
