@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -12,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +79,11 @@ class Server:
         wait_until(lambda: self.metric("lrid_in_flight_requests") == 0)
 
 
-@contextmanager
+@contextlib.contextmanager
 def server(arguments: tuple[str, ...] = SERVE, health: str = "/health/ready", **environ: str) -> Iterator[Server]:
     """Start `python ARGUMENTS --port P` and wait until `health` answers 200; end it with SIGTERM. Raises StartError."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended too
     with tempfile.TemporaryDirectory(prefix="lrid-load-") as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
