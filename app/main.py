@@ -85,7 +85,9 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     metrics = Metrics()
     health = Health()
     pool = build_pool(settings)
-    service = Service(health, pool, partial(build_identifier, settings, pool, metrics, known=known), settings.model)
+    loader = DeviceThread()  # one for all releases: torch.export crashes in a second thread after the first has ended
+    build = partial(build_identifier, settings, pool, metrics, loader=loader, known=known)
+    service = Service(health, pool, build, settings.model)
     body = BodyReader(
         max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
         max_metadata_characters=settings.max_metadata_characters,
@@ -136,9 +138,14 @@ def build_pool(settings: Settings) -> DecodePool:
 
 
 async def build_identifier(
-    settings: Settings, pool: DecodePool, metrics: Metrics, reference: str, known: Families | None = None
+    settings: Settings,
+    pool: DecodePool,
+    metrics: Metrics,
+    reference: str,
+    known: Families | None = None,
+    loader: DeviceThread | None = None,
 ) -> Identifier:
-    """Load in a thread, so that the port answers meanwhile; then build and start the parts that serve requests.
+    """Load in `loader`, so that the port answers meanwhile; then build and start the parts that serve requests.
 
     It is a daemon thread, so that the process can end before the release is loaded.
     """
@@ -148,11 +155,7 @@ async def build_identifier(
 
         return load_release(settings, reference, known)
 
-    thread = DeviceThread()
-    try:
-        loaded = await thread.call(load)
-    finally:
-        thread.close()
+    loaded = await (loader or DeviceThread()).call(load)
     decode = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
     decoding = Decoding(pool, decode, settings.decode_queue_max, metrics)
     manifest, engine = loaded.model.manifest, loaded.engine
