@@ -68,6 +68,10 @@ class InferenceProtocol:
             "outputs": [{"name": one, "datatype": kind, "shape": shapes[one]} for one, kind in OUTPUTS.items()],
         }
 
+    def readiness(self, name: str, release: str | None) -> Response:
+        self.served(name, release)
+        return Response(status_code=200 if self.ready else NOT_YET)
+
     async def infer(self, request: Request, name: str, release: str | None) -> Response:
         self.served(name, release)
         asked: list[InferRequest] = []
@@ -163,20 +167,31 @@ def _add_models(router: APIRouter, protocol: InferenceProtocol) -> None:
     errors = openapi.inference_errors()
 
     @router.get("/models/{name}", responses=errors)
-    @router.get("/models/{name}/versions/{release}", responses=errors)
-    async def metadata(name: str, release: str | None = None) -> JSONResponse:
+    async def metadata(name: str) -> JSONResponse:
         """Inputs and outputs of the model that is served."""
+        return JSONResponse(protocol.metadata(name, None))
+
+    @router.get("/models/{name}/versions/{release}", responses=errors)
+    async def metadata_of_version(name: str, release: str) -> JSONResponse:
+        """Inputs and outputs of a version."""
         return JSONResponse(protocol.metadata(name, release))
 
     @router.get("/models/{name}/ready", responses=errors)
-    @router.get("/models/{name}/versions/{release}/ready", responses=errors)
-    async def model_ready(name: str, release: str | None = None) -> Response:
+    async def model_ready(name: str) -> Response:
         """200 while this model should get traffic."""
-        protocol.served(name, release)
-        return Response(status_code=200 if protocol.ready else NOT_YET)
+        return protocol.readiness(name, None)
+
+    @router.get("/models/{name}/versions/{release}/ready", responses=errors)
+    async def version_ready(name: str, release: str) -> Response:
+        """200 while this version should get traffic."""
+        return protocol.readiness(name, release)
 
     @router.post("/models/{name}/infer", responses=errors, openapi_extra=openapi.infer())
-    @router.post("/models/{name}/versions/{release}/infer", responses=errors, openapi_extra=openapi.infer())
-    async def infer(request: Request, name: str, release: str | None = None) -> Response:
+    async def infer(request: Request, name: str) -> Response:
         """The language of each track: BYTES tensors `audio`, `title`, `album`, `artist`; options as `parameters`."""
+        return await protocol.infer(request, name, None)
+
+    @router.post("/models/{name}/versions/{release}/infer", responses=errors, openapi_extra=openapi.infer())
+    async def infer_by_version(request: Request, name: str, release: str) -> Response:
+        """The same, if that version is served."""
         return await protocol.infer(request, name, release)

@@ -114,7 +114,13 @@ def infer() -> Json:
     """Of POST /v2/models/{name}/infer."""
     title = {"name": "title", "datatype": "BYTES", "shape": [2], "data": ["La vie en rose", "Für immer jung"]}
     example = {"id": "1", "inputs": [title], "parameters": {"top_k": 1}, "outputs": [{"name": "language"}]}
-    return {"requestBody": body(application__json=media({"inputs": {"type": "array"}}, ("inputs",), two_titles=example))}
+    return {
+        "requestBody": body(
+            application__json=media(
+                {"inputs": {"type": "array", "items": {"type": "object"}}}, ("inputs",), two_titles=example
+            )
+        )
+    }
 
 
 def inference_errors() -> dict[int | str, dict[str, Any]]:

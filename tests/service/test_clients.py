@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,25 @@ def test_docs_need_nothing_from_elsewhere(server: LiveServer) -> None:
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in page
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
+
+
+def test_the_document_is_plain_enough_for_generators(server: LiveServer) -> None:
+    """What generators of clients stumble over: arrays without items, path parameters that may be null, ids used twice."""
+    document = server.client.get("/openapi.json").json()
+    operations = [one for methods in document["paths"].values() for one in methods.values()]
+    ids = [one["operationId"] for one in operations]
+    assert len(set(ids)) == len(ids)
+    in_path = [one for operation in operations for one in operation.get("parameters", []) if one["in"] == "path"]
+    assert in_path
+    assert [one["name"] for one in in_path if one["schema"]["type"] != "string"] == []
+    assert list(arrays_without_items(document)) == []
+
+
+def arrays_without_items(part: Any) -> Iterator[Any]:
+    if isinstance(part, dict):
+        if part.get("type") == "array" and not {"items", "prefixItems"} & part.keys():
+            yield part
+        part = list(part.values())
+    if isinstance(part, list):
+        for one in part:
+            yield from arrays_without_items(one)
