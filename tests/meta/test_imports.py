@@ -23,8 +23,9 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "audio": BASE,
     "families": BASE | {"audio"},
     "serving": BASE | {"settings", "audio", "families"},
-    "catalogue": BASE | {"settings", "audio", "families", "serving"},
+    "catalogue": BASE | {"settings", "audio", "families", "serving", "client"},
     "http": BASE | {"settings", "audio", "families", "serving"},
+    "client": BASE | {"http"},  # schemas only: what an answer looks like
     "main": BASE | {"settings", "audio", "families", "serving", "http"},
     "local": BASE | {"settings", "serving", "http", "main"},
     "server": BASE | {"settings", "logs", "serving", "main", "http"},

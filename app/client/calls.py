@@ -1,0 +1,78 @@
+"""Calls as data, and what comes back, for both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from app.client.problems import ClientError, RequestRefused
+from app.http.schemas import Options, Problem
+
+Answer = TypeVar("Answer", bound=BaseModel)
+MEDIA_TYPE = "application/x-ndjson"
+Audio = bytes | str | Path | None  # bytes of a file, or its path
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request, sent as often as needed."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)  # httpx's arguments: json, files, data, content, headers
+
+
+def query_of(options: Options) -> dict[str, str]:
+    """Options that differ from the defaults, as a query string has them."""
+    given = options.model_dump(exclude_defaults=True)
+    return {name: ",".join(value) if isinstance(value, tuple) else str(value).lower() for name, value in given.items()}
+
+
+def identify_call(audio: bytes | None, names: Mapping[str, str | None], options: Options) -> Call:
+    """`names`: title, artist and album; None is not given."""
+    given = {name: text for name, text in names.items() if text is not None}
+    body = {"json": given} if audio is None else {"files": {"audio": ("audio", audio)}, "data": given}
+    return Call("POST", "/identify", query_of(options), body)
+
+
+def batch_call(lines: bytes, options: Options) -> Call:
+    """`lines`: NDJSON."""
+    return Call("POST", "/identify/batch", query_of(options), {"content": lines, "headers": {"Content-Type": MEDIA_TYPE}})
+
+
+def read_audio(audio: Audio) -> bytes | None:
+    """Raises OSError."""
+    return Path(audio).read_bytes() if isinstance(audio, str | Path) else audio
+
+
+def parsed(response: httpx.Response, kind: type[Answer]) -> Answer:
+    """Raises RequestRefused, and ClientError for an answer that is none of this service's."""
+    if not response.is_success:
+        raise refusal(response)
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError:
+        raise ClientError(f"{response.url} does not answer as LRID Serve does; is the address right?") from None
+
+
+def refusal(response: httpx.Response) -> ClientError:
+    """The problem that the server names; for a proxy's page, its status."""
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        return ClientError(f"{response.url} answered with status {response.status_code}, not by LRID Serve itself")
+    return RequestRefused(problem, retry_after_seconds(response))
+
+
+def retry_after_seconds(response: httpx.Response) -> float | None:
+    """Only seconds: this service sends no dates."""
+    try:
+        return float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
