@@ -14,7 +14,7 @@ from app.lab.errors import TrainingError
 from tests.corpora import write_corpus
 
 RUNNER = CliRunner()
-FAST = {"network.base_channels": 2, "crop_seconds": 0.5, "batch_size": 4, "epochs": 1, "steps_per_epoch": 2}
+FAST = {"network.base_channels": 4, "crop_seconds": 0.5, "batch_size": 4, "epochs": 1, "steps_per_epoch": 2}
 SET = [part for key, value in FAST.items() for part in ("--set", f"{key}={value}")]
 
 

@@ -32,7 +32,9 @@ from app.lab.training.recipes.lrid_net_data import Data, DataConfig, prepare
 VariantName = Literal["main", "adr", "tdr", "atdr", "to", "ao"]
 ModeName = Literal["both", "audio_only", "text_only"]
 WINDOWS_AT_ONCE = 8
-LEAST_BF16_CHANNELS = 4  # see `_autocast`
+# Strided 1x1 convolutions of fewer than 16 input channels (4 base channels) write past the end of their weights' gradient
+# with two threads or more: oneDNN's AVX-512 kernels as torch 2.11 has them, in fp32 and in bf16.
+LEAST_CHANNELS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,10 @@ class LridNetConfig(DataConfig):
     def _settings_fit(self) -> LridNetConfig:
         if self.text_rows_per_batch and not self.kind.drop_audio:
             raise ValueError("text_rows_per_batch: rows without audio are a kind of audio dropout; use variant adr or atdr")
-        if self.precision == "bf16" and self.network.base_channels < LEAST_BF16_CHANNELS:
-            raise ValueError(f"precision: bf16 needs network.base_channels of at least {LEAST_BF16_CHANNELS}; use fp32")
+        if self.network.base_channels < LEAST_CHANNELS:
+            raise ValueError(
+                f"network.base_channels: at least {LEAST_CHANNELS}; the gradients of narrower ones crash on a CPU"
+            )
         return self
 
     @property
@@ -183,15 +187,10 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
             return network.f(x_audio.unsqueeze(1).contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
     def _autocast(self) -> AbstractContextManager[object]:
-        """bf16 for f unless fp32 was asked for, or bf16 cannot be had.
-
-        Not on a CPU with fewer than 16 input channels in the strided 1x1 convolutions (4 base channels): there oneDNN 3.x
-        as torch 2.11 has it writes past the end of the weights' gradient with two threads or more.
-        """
+        """bf16 for f, unless fp32 was asked for or the GPU has no bf16."""
         config, device = self.config, self.config.torch_device.type
-        narrow = device == "cpu" and config.network.base_channels < LEAST_BF16_CHANNELS
         lacking = device == "cuda" and not torch.cuda.is_bf16_supported()
-        if config.precision == "fp32" or (config.precision == "auto" and (narrow or lacking)):
+        if config.precision == "fp32" or (config.precision == "auto" and lacking):
             return nullcontext()
         return torch.autocast(device, torch.bfloat16)
 
