@@ -1,28 +1,37 @@
-"""Identify files without a server, with the same identifier, batcher and decoders."""
+"""Identify without a server, with the same identifier, batcher and decoders."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.catalogue.files import MEGABYTE, Found, read_file
 from app.domain import Metadata, Track
-from app.errors import AudioError, LridError, UploadTooLarge
+from app.errors import InternalError, LridError
+from app.families.tasks import Json
 from app.http.answer import build_response, identify_options, view_of
-from app.http.schemas import IdentifyResponse, Options
-from app.main import MEGABYTE, build_identifier, build_pool
+from app.http.schemas import Options
+from app.main import build_identifier, build_pool
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.settings import Settings
 
+log = logging.getLogger("lrid.local")
+
+AHEAD = 64  # files that may wait for one that takes long, so that answers keep their order
+
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """The answer or error of one file."""
+    """The answer (as IdentifyResponse) or error of one file; no path for names alone."""
 
-    path: Path
-    response: IdentifyResponse | None
+    path: Path | None
+    answer: Json | None
     error: LridError | None
 
 
@@ -34,54 +43,85 @@ class FileRequest:
     options: Options
 
 
-async def identify_files(
-    settings: Settings, paths: Sequence[Path], request: FileRequest, on_answer: Callable[[FileAnswer], None]
-) -> list[FileAnswer]:
-    """Answers in the order of `paths`; `on_answer` is called as each is ready. Raises ReleaseError."""
+class LocalIdentifier:
+    """Answers what POST /identify would."""
+
+    def __init__(self, identifier: Identifier, settings: Settings) -> None:
+        self.identifier = identifier
+        self._settings = settings
+        self._gate = asyncio.Semaphore(settings.decode_workers + 1)  # decode ahead of the device, but not by much
+
+    async def file(self, path: Path, request: FileRequest) -> Json:
+        """Raises LridError."""
+        async with self._gate:
+            audio = await asyncio.to_thread(read_file, path, int(self._settings.max_upload_mb * MEGABYTE))
+            return await self.track(Track(audio, request.metadata), request.options)
+
+    async def track(self, track: Track, options: Options) -> Json:
+        """Raises LridError; InternalError for what was not foreseen, which is logged."""
+        model = self.identifier.model
+        deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_seconds
+        try:
+            model.task.check(view_of(options))
+            found = await self.identifier.identify(track, identify_options(options, deadline))
+            return build_response(found, model, options)
+        except LridError:
+            raise
+        except Exception as error:
+            log.exception("unforeseen error")
+            raise InternalError(f"{type(error).__name__}; the log says why") from error
+
+
+@asynccontextmanager
+async def local_identifier(settings: Settings, *, listen: bool) -> AsyncIterator[LocalIdentifier]:
+    """`listen=False` starts no decoder and prepares no device: for names alone. Raises ReleaseError."""
     pool = build_pool(settings)
-    await asyncio.to_thread(pool.start)
+    started = asyncio.ensure_future(asyncio.to_thread(pool.start)) if listen else None  # while the release is loaded
     identifier = None
     try:
-        identifier = await build_identifier(settings, pool, Metrics(), settings.model)
-        gate = asyncio.Semaphore(settings.decode_workers + 1)  # decode ahead of the device, but not by much
-
-        async def one(path: Path) -> FileAnswer:
-            async with gate:
-                answer = await _identify(identifier, settings, path, request)
-            on_answer(answer)
-            return answer
-
-        return await asyncio.gather(*(one(path) for path in paths))
+        identifier = await build_identifier(settings, pool, Metrics(), settings.model, listen=listen)
+        if started is not None:
+            await started
+        yield LocalIdentifier(identifier, settings)
     finally:
         if identifier is not None:
             await identifier.stop()
-        await asyncio.to_thread(pool.close)
+        if started is not None:
+            await asyncio.gather(started, return_exceptions=True)
+            await asyncio.to_thread(pool.close)
 
 
-async def _identify(identifier: Identifier, settings: Settings, path: Path, request: FileRequest) -> FileAnswer:
-    deadline = asyncio.get_running_loop().time() + settings.request_timeout_seconds
-    model = identifier.model
+async def identify_files(settings: Settings, files: Iterable[Found], request: FileRequest) -> AsyncIterator[FileAnswer]:
+    """Answers in the order of `files`, each as soon as those before it are there. Raises ReleaseError."""
+    async with local_identifier(settings, listen=True) as identifier:
+        waiting: deque[asyncio.Task[FileAnswer]] = deque()
+        try:
+            for found in files:
+                waiting.append(asyncio.create_task(_answer(identifier, found, request)))
+                await asyncio.sleep(0)
+                while waiting and (waiting[0].done() or len(waiting) > AHEAD):
+                    yield await waiting.popleft()
+            while waiting:
+                yield await waiting.popleft()
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def identify_names(settings: Settings, request: FileRequest) -> FileAnswer:
+    """Artist, album and title alone. Raises ReleaseError."""
+    async with local_identifier(settings, listen=False) as identifier:
+        try:
+            return FileAnswer(None, await identifier.track(Track(None, request.metadata), request.options), None)
+        except LridError as error:
+            return FileAnswer(None, None, error)
+
+
+async def _answer(identifier: LocalIdentifier, found: Found, request: FileRequest) -> FileAnswer:
     try:
-        model.task.check(view_of(request.options))
-        track = Track(_read(path, settings), request.metadata)
-        found = await identifier.identify(track, identify_options(request.options, deadline))
-        response = build_response(found, model, request.options)
+        if found.error is not None:
+            raise found.error
+        return FileAnswer(found.path, await identifier.file(found.path, request), None)
     except LridError as error:
-        return FileAnswer(path, None, error)
-    return FileAnswer(path, IdentifyResponse.model_validate(response), None)
-
-
-def _read(path: Path, settings: Settings) -> bytes:
-    try:
-        if path.stat().st_size > settings.max_upload_mb * MEGABYTE:
-            raise UploadTooLarge(f"the file is larger than {settings.max_upload_mb:g} MB")
-        return path.read_bytes()
-    except OSError as error:
-        raise FileUnreadable(f"the file cannot be read: {error.strerror}") from error
-
-
-class FileUnreadable(AudioError):
-    """A file named on the command line cannot be read."""
-
-    code, title = "file_unreadable", "The file cannot be read"
-    remedy = "Check the path and its permissions."
+        return FileAnswer(found.path, None, error)

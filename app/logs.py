@@ -1,4 +1,4 @@
-"""Structured JSON logs on standard error: one object per line, never with content of a request."""
+"""Logs on standard error: one JSON object per line, or plain words on a terminal; never with content of a request."""
 
 from __future__ import annotations
 
@@ -27,13 +27,29 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def log_config(level: str) -> dict[str, Any]:
-    """For `logging.config.dictConfig`: every line, uvicorn's included, goes through the JSON formatter."""
+class TerminalFormatter(logging.Formatter):
+    """The same for people: time, message, and the fields behind it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        fields |= getattr(record, "fields", {})
+        words = [datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")]
+        words += [record.levelname.lower() + ":"] if record.levelno >= logging.WARNING else []
+        words += [record.getMessage(), *(f"{name}={value}" for name, value in fields.items() if value is not None)]
+        line = " ".join(words)
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def log_config(level: str, *, terminal: bool = False) -> dict[str, Any]:
+    """For `logging.config.dictConfig`: every line, uvicorn's included, as JSON, or for people on a `terminal`."""
+    formatter = TerminalFormatter if terminal else JsonFormatter
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": "app.logs.JsonFormatter"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
-        "loggers": {"python_multipart": {"level": "CRITICAL"}},  # its messages quote the request; the answer names the error
+        "formatters": {"lines": {"()": f"app.logs.{formatter.__name__}"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stderr"}},
+        "loggers": {
+            "python_multipart": {"level": "CRITICAL"},  # its messages quote the request; the answer names the error
+        },
         "root": {"level": level.upper(), "handlers": ["stderr"]},
     }

@@ -144,16 +144,18 @@ async def build_identifier(
     reference: str,
     known: Families | None = None,
     loader: DeviceThread | None = None,
+    *,
+    listen: bool = True,
 ) -> Identifier:
     """Load in `loader`, so that the port answers meanwhile; then build and start the parts that serve requests.
 
-    It is a daemon thread, so that the process can end before the release is loaded.
+    It is a daemon thread, so that the process can end before the release is loaded. `listen`: see `load_release`.
     """
 
     def load():  # type: ignore[no-untyped-def]
         from app.serving.loading import load_release
 
-        return load_release(settings, reference, known)
+        return load_release(settings, reference, known, listen=listen)
 
     loaded = await (loader or DeviceThread()).call(load)
     decode = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)

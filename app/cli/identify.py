@@ -1,77 +1,79 @@
-"""`lrid identify`: files without a server."""
+"""`lrid identify`: files, folders or names without a server."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from app.cli.common import AsJson, Device, Model, make_settings
-from app.cli.progress import Bars
-from app.domain import Metadata
+
+if TYPE_CHECKING:
+    from app.local import FileRequest
+    from app.settings import Settings
 
 
 def identify(
-    files: Annotated[list[Path], typer.Argument(help="Audio files; their tags are read unless metadata is given.")],
+    files: Annotated[list[Path] | None, typer.Argument(help="Audio files, and folders of them.")] = None,
     artist: Annotated[str | None, typer.Option(help="Metadata for all files instead of their tags.")] = None,
     album: Annotated[str | None, typer.Option(help="As --artist.")] = None,
     title: Annotated[str | None, typer.Option(help="As --artist.")] = None,
-    windows: Annotated[int | None, typer.Option(min=1, help="Most windows of a file.")] = None,
+    tags: Annotated[bool, typer.Option(help="Read the tags of files when no metadata is given.")] = True,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Languages listed per file. [default: 2; with --json all]")
+    ] = None,
+    windows: Annotated[int | None, typer.Option(min=1, help="Listen to so many windows of each file.")] = None,
     languages: Annotated[str | None, typer.Option(help="Candidates, such as en,fr.")] = None,
-    timeline: Annotated[bool, typer.Option(help="With --json: also answer for each window.")] = False,
-    explain: Annotated[bool, typer.Option(help="With --json: also from audio alone and text alone.")] = False,
+    timeline: Annotated[bool, typer.Option(help="Also answer for each window.")] = False,
+    explain: Annotated[bool, typer.Option(help="Also answer from audio alone and text alone.")] = False,
     model: Model = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Identify files without a server.
+    """Identify files, folders or names without a server.
 
-    Prints a table, or with --json one object a line: the answer of POST /identify.
-    Exit code 1 if a file could not be answered; the others are answered anyway.
+    Prints a row per file as it is answered, tab-separated in a pipe; with --json one object a line: the answer of
+    POST /identify. Exit code 1 if a file could not be answered; the others are answered anyway.
 
         lrid identify album/*.flac
 
-        lrid identify song.mp3 --artist Someone --title Something --explain --json
+        lrid identify music --json > answers.ndjson
+
+        lrid identify --artist "Édith Piaf" --title "La vie en rose"
     """
+    from app.domain import Metadata
     from app.http.schemas import build_options
-    from app.local import FileRequest, identify_files
+    from app.local import FileRequest
 
     logging.basicConfig(level=logging.ERROR)
-    given = {"windows": windows, "languages": languages, "timeline": timeline, "explain": explain}
-    options = build_options({name: value for name, value in given.items() if value is not None})
-    settings = make_settings(model=model, device=device, max_windows=windows)
+    given = {"windows": windows, "languages": languages, "timeline": timeline, "explain": explain, "top_k": top_k}
+    options = build_options({"tags": tags} | {name: value for name, value in given.items() if value is not None})
     request = FileRequest(Metadata(artist=artist, album=album, title=title), options)
-    with Bars().counting("listening", len(files)) as advance:
-        answers = asyncio.run(identify_files(settings, files, request, lambda answer: advance(1)))
-    _print_answers(answers, as_json)
-    if any(answer.error for answer in answers):
+    if not files and not request.metadata.fields:
+        raise typer.BadParameter("give FILES, folders, or names alone by --artist, --album, --title")
+    settings = make_settings(model=model, device=device, max_windows=windows)
+    if asyncio.run(_answer(settings, files or [], request, as_json=as_json)):
         raise SystemExit(1)
 
 
-def _print_answers(answers: list[Any], as_json: bool) -> None:
-    if as_json:
-        for answer in answers:
-            body = (
-                answer.response.model_dump(mode="json")
-                if answer.response
-                else {"code": answer.error.code, "detail": answer.error.detail, "remedy": answer.error.remedy}
-            )
-            typer.echo(json.dumps({"file": str(answer.path), **body}, ensure_ascii=False))
-        return
-    table = Table(Column("file", overflow="fold"), "language", "probability", "next", "used")
-    for answer in answers:
-        if answer.error:
-            table.add_row(answer.path.name, "[red]error[/]", "", answer.error.code, escape(answer.error.detail))
-            continue
-        response = answer.response
-        following = ", ".join(f"{entry.code} {entry.probability:.2f}" for entry in response.languages[1:3])
-        used = [*(["audio"] if response.modalities.audio.used else []), *response.modalities.text.fields]
-        table.add_row(answer.path.name, response.language, f"{response.probability:.2f}", following, ", ".join(used))
-    Console().print(table)
+async def _answer(settings: Settings, files: list[Path], request: FileRequest, *, as_json: bool) -> int:
+    """Prints every answer; returns the number of files without one."""
+    from app.catalogue.files import find_files
+    from app.cli.answers import AnswerLines, JsonLines
+    from app.local import identify_files, identify_names
+
+    lines = JsonLines() if as_json else AnswerLines(request.options.top_k or 2)
+    if not files:
+        lines.show(answer := await identify_names(settings, request))
+        return int(answer.error is not None)
+    found = [one for path in files for one in find_files(path)]
+    if not found:
+        typer.echo("no audio files there", err=True)
+    failed = 0
+    async for answer in identify_files(settings, found, request):
+        lines.show(answer)
+        failed += answer.error is not None
+    return failed

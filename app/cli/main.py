@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from app.cli.common import fail
@@ -21,6 +23,23 @@ app = typer.Typer(
     "`lrid serve` answers over HTTP, `lrid identify song.mp3` answers without a server. "
     "Settings are environment variables, LRID_<NAME>; the README lists them all.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lrid-serve {version('lrid-serve')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Options before any command."""
+
+
 for _command in (serve, identify, train, variants, evaluate, table):
     app.command()(_command)
 app.add_typer(releases, name="releases")

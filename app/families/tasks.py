@@ -95,7 +95,7 @@ class LanguageTask:
         return self._ranked(probabilities, view)
 
     def _ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
-        """Candidates best first, renormalised over the candidates."""
+        """Candidates best first, `top_k` of them, renormalised over the candidates."""
         raw: list[float] = probabilities.tolist()
         rows = self._candidates(view)
         total = sum([raw[i] for i in rows])

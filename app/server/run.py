@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import logging.config
 import os
+import socket
+import sys
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -30,8 +32,10 @@ class Server(uvicorn.Server):
     the socket and finishes the accepted requests.
     """
 
-    def __init__(self, config: uvicorn.Config, drain_delay_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, drain_delay_seconds: float, greeting: str = "") -> None:
+        """`greeting` is printed once the server listens; `{address}` in it is where."""
         super().__init__(config)
+        self._greeting = greeting
         self._drain_delay_seconds = drain_delay_seconds
         self._drains_at: float | None = None  # time.monotonic()
 
@@ -45,6 +49,14 @@ class Server(uvicorn.Server):
         if app is not None:
             app.state.service.leave()
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; on a terminal say so in plain words."""
+        await super().startup(sockets)
+        if self._greeting and self.started:
+            _, port, *_ = self.servers[0].sockets[0].getsockname()
+            host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+            print(self._greeting.format(address=f"http://{host}:{port}"), file=sys.stderr, flush=True)
+
     async def on_tick(self, counter: int) -> bool:
         """Called every 0.1 s until it returns True."""
         if self._drains_at is not None and time.monotonic() >= self._drains_at:
@@ -55,12 +67,15 @@ class Server(uvicorn.Server):
 
 def serve(settings: Settings) -> None:
     """Run until a signal ends it."""
-    logging.config.dictConfig(log_config(settings.log_level))
+    terminal = sys.stderr.isatty()
+    logging.config.dictConfig(log_config(settings.log_level, terminal=terminal))
     if unknown := unknown_settings(os.environ):
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
     let_threads_sleep()
     raise_file_limit()
-    server = Server(configure(settings), settings.drain_delay_seconds)
+    server = Server(
+        configure(settings, terminal=terminal), settings.drain_delay_seconds, greet(settings) if terminal else ""
+    )
     server.run()
     finish(server)
 
@@ -75,14 +90,22 @@ def let_threads_sleep() -> None:
         os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 
 
-def configure(settings: Settings) -> uvicorn.Config:
+def greet(settings: Settings) -> str:
+    """Where it listens and what it serves, for a terminal."""
+    return (
+        f"Serving {settings.model} on {{address}}: a page at /, its documentation at /docs.\n"
+        "It answers once `release loaded` is logged. Ctrl-C ends it."
+    )
+
+
+def configure(settings: Settings, *, terminal: bool = False) -> uvicorn.Config:
     """uvicorn's configuration for this service."""
     return uvicorn.Config(
         partial(create_app, settings),
         factory=True,
         host=settings.host,
         port=settings.port,
-        log_config=log_config(settings.log_level),
+        log_config=log_config(settings.log_level, terminal=terminal),
         http=BoundedProtocol,
         ws="none",
         backlog=4096,

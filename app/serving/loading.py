@@ -30,11 +30,12 @@ class Loaded:
     engine: Engine | None
 
 
-def load_release(settings: Settings, reference: str, known: Families | None = None) -> Loaded:
+def load_release(settings: Settings, reference: str, known: Families | None = None, *, listen: bool = True) -> Loaded:
     """Load `family/release`, or the newest of a `family`, and replay its golden file on the engine that will serve it.
 
     In `precision=auto` a precision that does not reproduce golden.json gives way to the next one. The catalogue's prior
     is applied afterwards: golden answers are the release's own. `known`: instead of the families in the store's dict.
+    Without `listen` no engine is prepared, which takes seconds; only the golden cases without audio are replayed.
     Raises ReleaseError.
     """
     started = time.perf_counter()
@@ -45,7 +46,10 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder, known)
     served = under_prior(model, settings.catalog_prior)  # first, because an error is found quickly
-    engine, worst = (None, replay(model, golden, None, "fp32")) if model.audio is None else _proven(model, golden, settings)
+    if model.audio is None or not listen:
+        engine, worst = None, replay(model, golden, None, "fp32")
+    else:
+        engine, worst = _proven(model, golden, settings)
     _warn_of_slow_reading(model, golden)
     fields = {
         "model": "/".join(folder.parts[-2:]),

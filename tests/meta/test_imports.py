@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "http": BASE | {"settings", "audio", "families", "serving"},
     "client": BASE | {"http"},  # schemas only: what an answer looks like
     "main": BASE | {"settings", "audio", "families", "serving", "http"},
-    "local": BASE | {"settings", "serving", "http", "main"},
+    "local": BASE | {"settings", "families", "serving", "catalogue", "http", "main"},
     "server": BASE | {"settings", "logs", "serving", "main", "http"},
     "lab": BASE | {"audio", "families", "settings"},  # training, evaluation, corpora: the rest never imports it
     "cli": None,  # everything

@@ -9,7 +9,7 @@ import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
-from app import local
+from app.catalogue import errors as catalogue_errors
 from app.cli import main as cli
 from app.errors import LridError, public_errors
 from app.families.store import families, list_releases, read_manifest, release_folder
@@ -21,6 +21,7 @@ from app.settings import Settings
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HTTP = (ROOT / "app/http/README.md").read_text(encoding="utf-8")
+CATALOGUE = (ROOT / "app/catalogue/README.md").read_text(encoding="utf-8")
 COMMANDS = ("python -m pip install -e . && lrid serve", "python -m pip install -e '.[test]' && pytest")
 OTHER_VARIABLES = {"LRID_DATA"}  # read by training, no setting of the server
 
@@ -61,14 +62,16 @@ def test_no_setting_that_does_not_exist() -> None:
 
 def test_every_error_code_with_its_status() -> None:
     ours = {code: error for code, error in public_errors().items() if error.__module__.startswith("app.")}
-    expected = {f"`{code}`": str(error.status) for code, error in ours.items()}
-    expected[f"`{local.FileUnreadable.code}`"] = ""  # the command line has no status
+    own = {code: error for code, error in ours.items() if error.__module__ == catalogue_errors.__name__}
+    expected = {f"`{code}`": str(error.status) for code, error in ours.items() if code not in own}
     assert {code: status for status, code, *_ in rows("Errors", HTTP)} == expected
+    assert {f"`{code}`" for code in own} == {code for code, *_ in rows("Errors", CATALOGUE)}
 
 
 def test_every_error_says_what_to_do() -> None:
     ours = {f"`{code}`": error for code, error in public_errors().items() if error.__module__.startswith("app.")}
-    wrong = [code for _, code, when, remedy in rows("Errors", HTTP) if not when.startswith(ours[code].title) or not remedy]
+    named = [*rows("Errors", HTTP), *(["", *row] for row in rows("Errors", CATALOGUE))]
+    wrong = [code for _, code, when, remedy in named if not when.startswith(ours[code].title) or not remedy]
     assert wrong == []
     assert [code for code, error in ours.items() if error is not LridError and error.title == LridError.title] == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from functools import partial
@@ -12,13 +13,15 @@ from typing import Any
 import mutagen.flac
 import pytest
 import typer
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
-from app import local
+from app.catalogue.files import read_file
 from app.cli import main as cli
+from app.cli.answers import AnswerLines
 from app.errors import UploadTooLarge
 from app.http.schemas import IdentifyResponse
-from app.settings import Settings
+from app.local import FileAnswer
 from tests.audio_samples import flac, mp3, song, wav
 from tests.releases import CODES, edit_manifest
 
@@ -32,6 +35,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tiny_store: Path) -> None:
         "LRID_MODEL": "lrid_net/1",
         "LRID_DEVICE": "cpu",
         "LRID_PRECISION": "fp32",
+        "LRID_ENGINE": "torch",
         "LRID_DECODE_WORKERS": "1",
         "COLUMNS": "200",
     }.items():
@@ -93,15 +97,61 @@ def test_options_reach_the_answer(files: Any, tmp_path: Path) -> None:
     assert answer["explanation"]["text_only"]
 
 
-def test_a_table_by_default(files: Any) -> None:
+def test_a_row_for_each_file_in_a_pipe(files: Any) -> None:
     result = runner.invoke(cli.app, ["identify", str(files["plain.mp3"]), str(files["tagged.flac"])])
     assert result.exit_code == 0, result.output
-    rows = {name: next(line for line in result.stdout.splitlines() if name in line) for name in ("plain.mp3", "tagged.flac")}
-    assert "audio, artist, title" in rows["tagged.flac"]
-    assert not rows["plain.mp3"].count("artist")
-    _, _, language, probability, *_ = (cell.strip() for cell in rows["plain.mp3"].split("│"))
-    assert language in {*CODES, "und"}
-    assert 1 / len(CODES) <= float(probability) <= 1
+    head, plain, tagged = (line.split("\t") for line in result.stdout.splitlines())
+    assert head == ["file", "language", "probability", "next", "used", "error"]
+    assert (plain[4], tagged[4]) == ("audio", "audio+text")
+    assert plain[1] in {*CODES, "und"}
+    assert 1 / len(CODES) <= float(plain[2]) <= 1
+    assert plain[3].split()[0] in CODES
+
+
+def test_names_alone_need_no_file() -> None:
+    (answer,) = identify("--artist", "Édith Piaf", "--title", "La vie en rose", "--top-k", 3)
+    assert answer["file"] is None
+    assert len(answer["languages"]) == 3
+    assert answer["modalities"]["text"]["fields"] == ["artist", "title"]
+
+
+def test_tags_can_be_left_alone(files: Any) -> None:
+    assert identify(files["tagged.flac"], "--no-tags")[0]["modalities"]["text"]["source"] is None
+
+
+def test_folders_are_walked_and_odd_names_shown(tmp_path: Path) -> None:
+    inner = tmp_path / "music" / "[red]"
+    inner.mkdir(parents=True)
+    (inner / os.fsdecode(b"caf\xe9.wav")).write_bytes(wav(song(1.0)))
+    (inner / "notes.txt").write_text("no song")
+    (inner / "again").symlink_to(tmp_path / "music")
+    result = runner.invoke(cli.app, ["identify", str(tmp_path / "music")])
+    circle, song_row = (line.split("\t") for line in result.stdout.splitlines()[1:])
+    assert song_row[0].endswith("[red]/caf\\xe9.wav")
+    assert song_row[1] in {*CODES, "und"}
+    assert circle[-1] == "link_circle"
+
+
+def test_timeline_and_explanation_without_json(files: Any) -> None:
+    result = runner.invoke(cli.app, ["identify", "--timeline", "--explain", str(files["tagged.flac"])])
+    assert "0:00-" in result.stderr
+    assert "audio alone: " in result.stderr
+
+
+def test_a_terminal_gets_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = AnswerLines()
+    lines.show(FileAnswer(Path("歌" * 60 + ".mp3"), None, UploadTooLarge("the file is larger than 64 MB")))
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, shown)) <= 80
+    assert shown[1].endswith("upload_too_large")
+    assert "….mp3" in shown[1] or "…歌" in shown[1]
+
+
+def test_the_version_is_printed() -> None:
+    assert runner.invoke(cli.app, ["--version"]).stdout.startswith("lrid-serve ")
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
@@ -210,4 +260,4 @@ def test_help_shows_a_first_request() -> None:
 
 def test_the_upload_limit_holds_for_files_too(files: Any) -> None:
     with pytest.raises(UploadTooLarge, match=r"0\.001 MB"):
-        local._read(files["plain.mp3"], Settings(max_upload_mb=0.001))
+        read_file(files["plain.mp3"], 1000)

@@ -1,0 +1,52 @@
+"""What can be wrong with one song of many, or with the lists they stand in. No HTTP client sees these."""
+
+from __future__ import annotations
+
+from app.errors import AudioError, LridError
+
+
+class FileUnreadable(AudioError):
+    code, title = "file_unreadable", "The file cannot be read"
+    remedy = "Check the path and its permissions."
+
+
+class FolderUnreadable(LridError):
+    code, title = "folder_unreadable", "The folder cannot be listed"
+    remedy = "Check the path and its permissions."
+
+
+class LinkCircle(LridError):
+    code, title = "link_circle", "The link leads back to a folder that was walked already"
+    remedy = "Nothing to do: its files are answered once."
+
+
+class RowMalformed(LridError):
+    code, title = "row_malformed", "The row is not of the form of its table"
+    remedy = "Write one row per line in UTF-8; quote cells that hold the separator, and double quotes within them."
+
+
+class RowDuplicate(LridError):
+    code, title = "row_duplicate", "A row before has the same id"
+    remedy = "Give every row an id of its own, or drop the column `id`."
+
+
+class InputUnreadable(LridError):
+    code, title = "input_unreadable", "The input is no list of songs"
+    remedy = (
+        "Give a folder, a list of files (.txt, .m3u), a table (.csv, .tsv, .parquet), or NDJSON (.ndjson, or - for stdin)."
+    )
+
+
+class OutputFailed(LridError):
+    code, title = "output_failed", "The output cannot be written"
+    remedy = "Free some disk or choose another place; the same command goes on where it stopped."
+
+
+class ServerUnreachable(LridError):
+    code, title = "server_unreachable", "No server could be reached for too long"
+    remedy = "Start a server, or check --server; the same command goes on where it stopped."
+
+
+class TagRefused(LridError):
+    code, title = "tag_refused", "The tag of this file cannot be written"
+    remedy = "Check that the file is writable and of a kind that can be tagged: MP3, FLAC, Ogg, Opus, MP4, AIFF, WAV, APE."

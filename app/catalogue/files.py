@@ -1,0 +1,78 @@
+"""Audio files in folders, and names of files as text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.catalogue.errors import FileUnreadable, FolderUnreadable, LinkCircle
+from app.errors import LridError, UploadTooLarge
+
+AUDIO_SUFFIXES = frozenset(
+    {".aac", ".aif", ".aifc", ".aiff", ".alac", ".ape", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mkv", ".mp2"}
+    | {".mp3", ".mp4", ".mpga", ".oga", ".ogg", ".opus", ".w64", ".wav", ".wave", ".webm"}
+)
+MEGABYTE = 1_000_000  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file, or a place that cannot be walked and why."""
+
+    path: Path
+    error: LridError | None = None
+
+
+def find_files(path: Path) -> Iterator[Found]:
+    """A file is itself, whatever its name; a folder is the audio files below it, sorted, each real folder once."""
+    if path.is_dir():
+        yield from _walk(path, set())
+    else:
+        yield Found(path)
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Found]:
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            yield Found(folder, LinkCircle("its files are answered where it was walked first"))
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except OSError as error:
+        yield Found(folder, FolderUnreadable(f"the folder cannot be listed: {error.strerror}"))
+        return
+    for name in names:
+        if name.startswith("."):
+            continue  # hidden files: other programs' own, copies that are being written
+        inner = folder / name
+        if inner.is_dir():
+            yield from _walk(inner, seen)
+        elif inner.suffix.lower() in AUDIO_SUFFIXES:
+            yield Found(inner)
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """Raises FileUnreadable, UploadTooLarge."""
+    try:
+        if not path.is_file() and path.exists():
+            raise FileUnreadable("it is no regular file")
+        if path.stat().st_size > most_bytes:
+            raise UploadTooLarge(f"the file is larger than {most_bytes / MEGABYTE:g} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise FileUnreadable(f"the file cannot be read: {error.strerror}") from error
+    except ValueError as error:  # NUL in a path
+        raise FileUnreadable(f"no file can have this name: {error}") from error
+
+
+def printable(text: str | Path) -> str:
+    """As UTF-8 that moves no cursor: bytes that are no UTF-8 and control characters are escaped."""
+    whole = str(text).encode("utf-8", "surrogateescape" if isinstance(text, Path) else "backslashreplace")
+    decoded = whole.decode("utf-8", "backslashreplace")
+    if decoded.isprintable():
+        return decoded
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in decoded)

@@ -1,0 +1,121 @@
+"""How answers look on a terminal, in a pipe and as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from app.catalogue.files import printable
+from app.local import FileAnswer
+
+COLUMNS = ("file", "language", "probability", "next", "used", "error")
+WIDTHS = {"language": 4, "probability": 4, "next": 8, "used": 10, "error": 20}  # on a terminal; the rest is the file's
+HEADS = {"language": "lang", "probability": "p"}
+LEAST_FILE_WIDTH = 16
+GAP = "  "
+
+
+class JsonLines:
+    """One object a line: the body of the service, or the error, and the file."""
+
+    def show(self, found: FileAnswer) -> None:
+        print(json_line(found), flush=True)
+
+
+class AnswerLines:
+    """Prints one row per answer as it comes: columns on a terminal, tab-separated otherwise."""
+
+    def __init__(self, top_k: int = 2) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._top_k = top_k
+        self._columns = sys.stdout.isatty()
+        self._widths = WIDTHS | {"next": max(8, 9 * (top_k - 1) - 1)}
+        taken = sum(self._widths.values()) + len(GAP) * len(WIDTHS)
+        self._widths["file"] = max(LEAST_FILE_WIDTH, self._console.width - taken)
+        self._row({name: HEADS.get(name, name) if self._columns else name for name in COLUMNS}, "bold")
+
+    def show(self, found: FileAnswer) -> None:
+        name = "(names)" if found.path is None else printable(found.path if not self._columns else found.path.name)
+        if found.answer is None:
+            assert found.error is not None
+            self._row({"file": name, "error": found.error.code}, "red")
+            self._under(f"{found.error.detail.rstrip('.')}. {found.error.remedy}")
+            return
+        self._row({"file": name, **cells(found.answer, self._top_k)})
+        for line in [*timeline(found.answer), *explanation(found.answer)]:
+            self._under(line)
+
+    def _row(self, row: dict[str, str], style: str = "") -> None:
+        if not self._columns:
+            print("\t".join(row.get(name, "") for name in COLUMNS), flush=True)
+            return
+        line = GAP.join(_fitted(row.get(name, ""), self._widths[name]) for name in COLUMNS)
+        self._console.print(Text(line.rstrip(), style))
+
+    def _under(self, line: str) -> None:
+        """What belongs to the row above; in a pipe on standard error, so that rows stay rows."""
+        if self._columns:
+            self._console.print(Text("    " + printable(line), "dim"), soft_wrap=False)
+        else:
+            print("    " + printable(line), file=sys.stderr)
+
+
+def json_line(found: FileAnswer) -> str:
+    """The body of the service, or the error, and the file."""
+    file = None if found.path is None else printable(found.path)
+    if found.error is not None:
+        body = {"code": found.error.code, "detail": found.error.detail, "remedy": found.error.remedy}
+        return json.dumps({"file": file, **body}, ensure_ascii=False)
+    return json.dumps({"file": file, **(found.answer or {})}, ensure_ascii=False)
+
+
+def cells(answer: dict[str, Any], top_k: int) -> dict[str, str]:
+    """By column. `next`: the leading languages other than the answer, the leading one with `und`."""
+    following = [entry for entry in answer["languages"] if entry["code"] != answer["language"]][: max(1, top_k - 1)]
+    used = [name for name, use in answer["modalities"].items() if use["used"]]
+    return {
+        "language": answer["language"],
+        "probability": f"{answer['probability']:.2f}",
+        "next": ", ".join(f"{entry['code']} {entry['probability']:.2f}" for entry in following),
+        "used": "+".join(used),
+        "error": ",".join(warning["code"] for warning in answer["modalities"]["audio"]["warnings"]),
+    }
+
+
+def timeline(answer: dict[str, Any]) -> list[str]:
+    """A line per window."""
+    return [
+        f"{_clock(moment['start_seconds'])}-{_clock(moment['start_seconds'] + moment['seconds'])}  "
+        f"{moment['language']} {moment['probability']:.2f}"
+        for moment in answer["timeline"] or []
+    ]
+
+
+def explanation(answer: dict[str, Any]) -> list[str]:
+    """What each modality says alone."""
+    lines = []
+    for name, ranked in (answer["explanation"] or {}).items():
+        said = ", ".join(f"{entry['code']} {entry['probability']:.2f}" for entry in ranked[:3]) if ranked else "not used"
+        lines.append(f"{name.removesuffix('_only')} alone: {said}")
+    return lines
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _fitted(text: str, width: int) -> str:
+    """Exactly `width` cells; what does not fit loses its middle."""
+    if cell_len(text) > width:
+        tail = ""
+        for letter in reversed(text):
+            if cell_len(letter + tail) > width // 2:
+                break
+            tail = letter + tail
+        text = set_cell_size(text, width - 1 - cell_len(tail)) + "…" + tail
+    return set_cell_size(text, width)
