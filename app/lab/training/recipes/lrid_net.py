@@ -78,9 +78,7 @@ class LridNetConfig(DataConfig):
         if self.text_rows_per_batch and not self.kind.drop_audio:
             raise ValueError("text_rows_per_batch: rows without audio are a kind of audio dropout; use variant adr or atdr")
         if self.network.base_channels < LEAST_CHANNELS:
-            raise ValueError(
-                f"network.base_channels: at least {LEAST_CHANNELS}; the gradients of narrower ones crash on a CPU"
-            )
+            raise ValueError(f"network.base_channels: at least {LEAST_CHANNELS}; gradients of narrower ones crash on a CPU")
         return self
 
     @property
