@@ -80,7 +80,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(arguments: tuple[str, ...] = SERVE, health: str = "/health/ready", **environ: str) -> Iterator[Server]:
+def server(
+    arguments: tuple[str, ...] = SERVE, health: str = "/health/ready", *, python: str = sys.executable, **environ: str
+) -> Iterator[Server]:
     """Start `python ARGUMENTS --port P` and wait until `health` answers 200; end it with SIGTERM. Raises StartError."""
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended too
@@ -89,7 +91,7 @@ def server(arguments: tuple[str, ...] = SERVE, health: str = "/health/ready", **
         port = int(probe.getsockname()[1])
         probe.close()
         log = Path(folder) / "log"
-        command = [sys.executable, *arguments, "--port", str(port)]
+        command = [python, *arguments, "--port", str(port)]
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environ
         with log.open("wb") as out:
             process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out)

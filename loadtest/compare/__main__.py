@@ -3,6 +3,7 @@
     python -m loadtest.compare                             # about 10 min on 2 cores
     python -m loadtest.compare --rivals plain --rounds 1 --seconds 5
     python -m loadtest.compare --json result.json
+    python -m loadtest.compare --field --help              # songs, beside faster-whisper
 
 All serve the same release and get the same 30 s MP3 clips, one server at a time, in another order each round. Each
 is started, its peak is measured in a closed loop, then clips arrive in open loops at given shares of this service's own
@@ -26,6 +27,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from loadtest.client import Sent, audio_post, closed_loop, open_loop, percentile
+from loadtest.compare.field import main as field_comparison
 from loadtest.servers import REPOSITORY, SERVE, Server, StartError, machine, server
 from loadtest.sounds import encoded
 
@@ -77,6 +79,9 @@ class Contender:
 
 
 def main() -> None:
+    if "--field" in sys.argv:
+        field_comparison([argument for argument in sys.argv[1:] if argument != "--field"])
+        return
     options = _options()
     rivals = [name for name in options.rivals.split(",") if name]
     everyone = [Contender(OURS, "ours"), *(Contender(name, engine) for name in rivals for engine in ENGINES)]

@@ -23,12 +23,14 @@ from fastapi import FastAPI, UploadFile
 from torchaudio.transforms import Resample
 
 from app.domain import FloatArray
-from app.families.contract import Target
+from app.families.contract import AudioBranch, Model, Target
+from app.families.store import load_model, release_folder
 from app.serving.loading import load_release
 from app.settings import Settings
 
 CORES = os.cpu_count() or 1
 Answer = dict[str, float]  # probability by language
+ListenToWindows = Callable[[list[FloatArray]], FloatArray]
 
 
 class Work:
@@ -38,36 +40,50 @@ class Work:
         """`threads` share one window."""
         torch.set_num_threads(threads)
         settings = Settings()
-        loaded = load_release(settings, settings.model)
-        audio, engine = loaded.model.audio, loaded.engine
-        if audio is None or engine is None:
-            raise SystemExit(f"{settings.model} does not listen")
-        self._model, self._spec = loaded.model, audio.window
-        self._n_windows = audio.first_windows or audio.most_windows or 1
+        ours = os.environ["COMPARE_ENGINE"] == "ours"
+        self._model, self._listen = _with_our_engine(settings) if ours else _with_stock_engine(settings, threads)
+        audio = _audio(self._model)
+        self._spec, self._n_windows = audio.window, audio.first_windows or audio.most_windows or 1
         self._resamplers: dict[int, Resample] = {}
-        stock = audio.listener.prepare(Target("cpu", "fp32", "torch", threads))
-
-        @torch.inference_mode()
-        def listen_stock(windows: list[FloatArray]) -> FloatArray:
-            return stock(torch.from_numpy(np.stack(windows))).numpy()
-
-        self._listen: Callable[[list[FloatArray]], FloatArray] = listen_stock
-        if os.environ["COMPARE_ENGINE"] == "ours":
-            self._listen = engine.listen
 
     @torch.inference_mode()
     def decode(self, audio: bytes) -> list[FloatArray]:
-        """The first windows of the clip, the last one padded with zeros."""
+        """Windows from the middle of the clip, the last one padded with zeros."""
         samples, rate_hz = soundfile.read(io.BytesIO(audio), dtype="float32", always_2d=True)
         resample = self._resamplers.setdefault(rate_hz, Resample(rate_hz, self._spec.sample_rate_hz))
         mono, n = resample(torch.from_numpy(samples.mean(axis=1))), self._spec.window_samples
-        parts = mono[: self._n_windows * n].split(n)
+        first = max(0, (len(mono) - self._n_windows * n) // 2)
+        parts = mono[first : first + self._n_windows * n].split(n)
         return [torch.nn.functional.pad(part, (0, n - len(part))).numpy() for part in parts]
 
     def identify(self, windows: list[FloatArray]) -> Answer:
         scores = self._model.combine({"audio": self._listen(windows)}, frozenset({"audio"}))
         codes = [label.code for label in self._model.manifest.labels]
         return dict(zip(codes, scores.probabilities.tolist(), strict=True))
+
+
+def _with_our_engine(settings: Settings) -> tuple[Model, ListenToWindows]:
+    loaded = load_release(settings, settings.model)
+    if loaded.engine is None:
+        raise SystemExit(f"{settings.model} does not listen")
+    return loaded.model, loaded.engine.listen
+
+
+def _with_stock_engine(settings: Settings, threads: int) -> tuple[Model, ListenToWindows]:
+    model = load_model(release_folder(settings.model_store, settings.model))
+    stock = _audio(model).listener.prepare(Target("cpu", "fp32", "torch", threads))
+
+    @torch.inference_mode()
+    def listen(windows: list[FloatArray]) -> FloatArray:
+        return stock(torch.from_numpy(np.stack(windows))).numpy()
+
+    return model, listen
+
+
+def _audio(model: Model) -> AudioBranch:
+    if model.audio is None:
+        raise SystemExit(f"{model.manifest.family} does not listen")
+    return model.audio
 
 
 def plain() -> FastAPI:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("chaos", "compare", "engine", "fuzz", "latency", "soak", "throughput")
+COMMANDS = ("chaos", "compare", "compare --field", "engine", "fuzz", "latency", "soak", "throughput")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_it_explains_itself(command: str) -> None:
-    arguments = [sys.executable, "-m", f"loadtest.{command}", "--help"]
+    arguments = [sys.executable, "-m", *f"loadtest.{command}".split(), "--help"]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
     assert f"python -m loadtest.{command}" in done.stdout
