@@ -36,6 +36,7 @@ from app.http.identify import IdentifyEndpoint
 from app.http.inference_protocol import build_inference_router
 from app.http.middleware import RequestContext
 from app.http.openapi import describe
+from app.http.ports import SplitPorts
 from app.http.problem import on_lrid_error
 from app.http.routes import IDENTIFY_PATH, build_router
 from app.http.shortcut import Shortcut
@@ -121,7 +122,8 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     app.include_router(build_detect_router(answering, body))
     app.include_router(build_feedback_router(_feedback_file(settings), body))
     access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
-    app.front = RequestContext(_with_cors(HeadAsGet(access), settings), is_leaving=lambda: health.draining)
+    answered = HeadAsGet(access if settings.admin_port is None else SplitPorts(access))
+    app.front = RequestContext(_with_cors(answered, settings), is_leaving=lambda: health.draining)
     app.add_exception_handler(LridError, on_lrid_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

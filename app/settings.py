@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,16 +10,23 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 KeyList = Annotated[tuple[SecretStr, ...], NoDecode]  # comma separated in the environment, not JSON
+HASHED = "sha256:"  # begins a key that is given as its digest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class Settings(BaseSettings):
     """How the server runs. Every description is shown by `lrid serve --help` or in the README's table."""
 
-    model_config = SettingsConfigDict(env_prefix="LRID_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="LRID_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one.")
+    admin_port: int | None = Field(
+        None, ge=0, le=65535, description="TCP port of its own for `/metrics` and `/admin`, which `LRID_PORT` then hides."
+    )
+    admin_host: str = Field("127.0.0.1", description="Address of that port.")
+    tls_certificate: Path | None = Field(None, description="Certificate chain, PEM; HTTPS alone is then answered.")
+    tls_key: Path | None = Field(None, description="Its private key, PEM.")
     workers: int = Field(1, ge=1, description="Always 1: a server is one process. For more, run replicas behind a balancer.")
     model_store: Path = Field(REPOSITORY / "model_store", description="Folder with `<family>/<release>/`.")
     model: str = Field("lrid_net_plus/3", description="Release to serve: `family/release`, or `family` for its newest.")
@@ -70,7 +78,9 @@ class Settings(BaseSettings):
     decode_timeout_seconds: float = Field(20.0, gt=0, description="Time limit for decoding one file.")
     decode_memory_mb: int = Field(1024, ge=256, description="Address space each decoding process may add to its own.")
 
-    api_keys: KeyList = Field((), description="Keys that may ask, separated by commas; none: everyone may.")
+    api_keys: KeyList = Field(
+        (), description="Keys that may ask, separated by commas, each as it is or as `sha256:HEX`; none: everyone may."
+    )
     admin_keys: KeyList = Field((), description="Keys for `/admin`, separated by commas; none: nobody may.")
     public_paths: str = Field(
         "/health,/v2/health,/metrics,/,/docs,/openapi.json", description="Paths that need no key even when there are keys."
@@ -103,6 +113,19 @@ class Settings(BaseSettings):
     def _split_keys(cls, value: Any) -> Any:
         return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
 
+    @field_validator("api_keys", "admin_keys")
+    @classmethod
+    def _hashes_are_whole(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(_is_key(key.get_secret_value()) for key in keys):
+            raise ValueError("a hashed key is `sha256:` and 64 hexadecimal digits, as by: printf %s KEY | sha256sum")
+        return keys
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("LRID_TLS_CERTIFICATE and LRID_TLS_KEY go together: set both or none")
+        return self
+
     @model_validator(mode="after")
     def _one_upload_fits(self) -> Self:
         if self.max_upload_mb > self.uploads_max_mb:
@@ -120,3 +143,7 @@ class Settings(BaseSettings):
                 "a track with that many windows could never be queued"
             )
         return self
+
+
+def _is_key(key: str) -> bool:
+    return not key.startswith(HASHED) or re.fullmatch("[0-9a-fA-F]{64}", key.removeprefix(HASHED)) is not None

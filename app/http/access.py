@@ -17,12 +17,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import RateLimited, Unauthorized
 from app.http.problem import on_lrid_error
+from app.settings import HASHED
 
 ADMIN_PREFIX = "/admin/"
 
 
 def digest(key: str) -> bytes:
-    """SHA-256 of a key; the key itself is not kept."""
+    """SHA-256 of a key as settings have it, in clear or already hashed; the key itself is not kept."""
+    if key.startswith(HASHED):
+        return bytes.fromhex(key.removeprefix(HASHED))
     return hashlib.sha256(key.encode()).digest()
 
 

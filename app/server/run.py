@@ -17,6 +17,7 @@ import uvicorn
 
 from app.logs import log_config
 from app.main import create_app
+from app.server.admin import listen
 from app.server.connections import BoundedProtocol, raise_file_limit
 from app.settings import Settings
 
@@ -32,11 +33,11 @@ class Server(uvicorn.Server):
     the socket and finishes the accepted requests.
     """
 
-    def __init__(self, config: uvicorn.Config, drain_delay_seconds: float, greeting: str = "") -> None:
+    def __init__(self, config: uvicorn.Config, settings: Settings, greeting: str = "") -> None:
         """`greeting` is printed once the server listens; `{address}` in it is where."""
         super().__init__(config)
+        self._settings = settings
         self._greeting = greeting
-        self._drain_delay_seconds = drain_delay_seconds
         self._drains_at: float | None = None  # time.monotonic()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -44,18 +45,30 @@ class Server(uvicorn.Server):
         if self._drains_at is not None:
             self.should_exit = self.force_exit = True
             return
-        self._drains_at = time.monotonic() + self._drain_delay_seconds
+        self._drains_at = time.monotonic() + self._settings.drain_delay_seconds
         app = getattr(self.config, "loaded_app", None)
         if app is not None:
             app.state.service.leave()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; on a terminal say so in plain words."""
+        """Listen, on the admin port too if there is one; on a terminal say so in plain words."""
         await super().startup(sockets)
+        if self._settings.admin_port is not None:
+            await self._open_admin_port(self._settings.admin_host, self._settings.admin_port)
         if self._greeting and self.started:
             _, port, *_ = self.servers[0].sockets[0].getsockname()
             host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
-            print(self._greeting.format(address=f"http://{host}:{port}"), file=sys.stderr, flush=True)
+            scheme = "https" if self.config.is_ssl else "http"
+            print(self._greeting.format(address=f"{scheme}://{host}:{port}"), file=sys.stderr, flush=True)
+
+    async def _open_admin_port(self, host: str, port: int) -> None:
+        """Ends the process if it cannot, as uvicorn does for the public port."""
+        try:
+            self.servers.append(await listen(self, host, port))
+        except OSError as error:
+            log.error("the admin port cannot be opened: %s", error)
+            await self.lifespan.shutdown()
+            sys.exit(STARTUP_FAILURE)
 
     async def on_tick(self, counter: int) -> bool:
         """Called every 0.1 s until it returns True."""
@@ -73,9 +86,7 @@ def serve(settings: Settings) -> None:
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
     let_threads_sleep()
     raise_file_limit()
-    server = Server(
-        configure(settings, terminal=terminal), settings.drain_delay_seconds, greet(settings) if terminal else ""
-    )
+    server = Server(configure(settings, terminal=terminal), settings, greet(settings) if terminal else "")
     server.run()
     finish(server)
 
@@ -112,6 +123,8 @@ def configure(settings: Settings, *, terminal: bool = False) -> uvicorn.Config:
         access_log=False,  # the middleware logs requests, with their id
         proxy_headers=False,
         server_header=False,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_seconds)),
     )
 

@@ -55,7 +55,7 @@ class LiveServer:
                 env=environment,
                 cwd=folder,
             )
-        self.port = int(self._wait_for_log(r"running on http://127\.0\.0\.1:(\d+)")[1])
+        self.port = int(self._wait_for_log(r"running on https?://127\.0\.0\.1:(\d+)")[1])
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_SECONDS)
 
     def __enter__(self) -> LiveServer:

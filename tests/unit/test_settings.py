@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -82,6 +83,18 @@ def test_keys_are_a_list_and_stay_secret(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [key.get_secret_value() for key in settings.api_keys] == ["first-key", "second-key"]
     assert "first-key" not in repr(settings)
     assert "first-key" not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize("key", ["sha256:", "sha256:abc", f"sha256:{'g' * 64}", f"sha256:{'0' * 65}"])
+def test_a_hash_that_is_none_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ValidationError, match="64 hexadecimal digits") as raised:
+        Settings.model_validate({"api_keys": f"other-key,{key}"})
+    assert "other-key" not in str(raised.value)
+
+
+def test_a_certificate_and_its_key_go_together(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="LRID_TLS_CERTIFICATE and LRID_TLS_KEY"):
+        Settings(tls_certificate=tmp_path / "certificate.pem")
 
 
 def test_misspelt_settings_are_noticed() -> None:

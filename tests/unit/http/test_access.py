@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
@@ -101,3 +103,24 @@ def test_a_bucket_never_holds_more_than_a_minute_s_worth(monkeypatch: pytest.Mon
     bucket = TokenBucket(3)
     now += 1e6
     assert [bucket.take() for _ in range(4)] == [0, 0, 0, pytest.approx(20)]
+
+
+def hashed(key: str) -> str:
+    return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def test_keys_may_be_given_as_their_hashes() -> None:
+    door = app(keys=(hashed("old"), "plain"), admin=(hashed("boss").upper().replace("SHA", "sha"),))
+    assert ask(door, x_api_key="old").status == ask(door, x_api_key="plain").status == 200
+    assert ask(door, x_api_key=hashed("old")).status == 401  # who reads the settings cannot use what stands there
+    assert ask(door, x_api_key=hashed("old").removeprefix("sha256:")).status == 401
+    assert ask(door, "/admin/releases", x_api_key="boss").status == 200
+
+
+def test_rotation_locks_nobody_out() -> None:
+    """Three starts: the old key, both, the new one."""
+    opens = [
+        [ask(app(keys), x_api_key=key).status == 200 for key in ("old", "new")]
+        for keys in ((hashed("old"),), (hashed("old"), hashed("new")), (hashed("new"),))
+    ]
+    assert opens == [[True, False], [True, True], [False, True]]
