@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     api_keys: KeyList = Field(
         (), description="Keys that may ask, separated by commas, each as it is or as `sha256:HEX`; none: everyone may."
     )
-    admin_keys: KeyList = Field((), description="Keys for `/admin`, separated by commas; none: nobody may.")
+    admin_keys: KeyList = Field((), description="Keys for `/admin`, written likewise; none: nobody may.")
     public_paths: str = Field(
         "/health,/v2/health,/metrics,/,/docs,/openapi.json", description="Paths that need no key even when there are keys."
     )

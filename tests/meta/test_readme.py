@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HTTP = (ROOT / "app/http/README.md").read_text(encoding="utf-8")
 CATALOGUE = (ROOT / "app/catalogue/README.md").read_text(encoding="utf-8")
+OPS = (ROOT / "app/ops/README.md").read_text(encoding="utf-8")
 COMMANDS = ("python -m pip install -e . && lrid serve", "python -m pip install -e '.[test]' && pytest")
 OTHER_VARIABLES = {"LRID_DATA"}  # read by training, no setting of the server
 
@@ -52,12 +53,12 @@ def test_both_commands_stand_as_they_are() -> None:
 def test_every_setting_with_its_default() -> None:
     expected = {f"`LRID_{name.upper()}`": shown(field.default) for name, field in Settings.model_fields.items()}
     expected["`LRID_MODEL_STORE`"] = "`model_store`"
-    assert {name: default for name, default, _ in rows("Settings")} == expected
+    assert {name: default for name, default, _ in rows("Settings", OPS)} == expected
 
 
 def test_no_setting_that_does_not_exist() -> None:
     known = {f"LRID_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
-    assert set(re.findall(r"LRID_[A-Z_]+[A-Z]", README)) - known == set()
+    assert set(re.findall(r"LRID_[A-Z_]+[A-Z]", README + OPS)) - known == set()
 
 
 def test_every_error_code_with_its_status() -> None:
@@ -83,11 +84,11 @@ def metric_names() -> dict[str, str]:
 
 
 def test_every_metric_with_its_type() -> None:
-    assert {name.strip("`"): kind for name, kind, *_ in rows("Metrics")} == metric_names()
+    assert {name.strip("`"): kind for name, kind, *_ in rows("Metrics", OPS)} == metric_names()
 
 
 def test_no_metric_that_does_not_exist() -> None:
-    named = set(re.findall(r"\blrid_[a-z_]+", README))
+    named = set(re.findall(r"\blrid_[a-z_]+", README + OPS))
     assert named - metric_names().keys() - families().keys() == set()
 
 
@@ -148,6 +149,15 @@ def accuracy_table(store: Path, reference: str) -> list[str]:
 def test_accuracy_is_what_the_releases_say(reference: str) -> None:
     expected = accuracy_table(ROOT / "model_store", reference)
     assert [line for line in expected if line not in README.splitlines()] == []
+
+
+def test_every_threat_names_tests_that_exist() -> None:
+    lines = [line for line in (ROOT / "app/ops/SECURITY.md").read_text().splitlines() if line.startswith("|")][2:]
+    tests = [re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", line) for line in lines]
+    assert lines
+    assert all(tests)
+    missing = [pair for some in tests for pair in some if f"def {pair[1]}" not in (ROOT / pair[0]).read_text()]
+    assert missing == []
 
 
 def test_nothing_was_left_to_be_filled_in() -> None:

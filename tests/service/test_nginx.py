@@ -23,6 +23,8 @@ from tests.service.problems import check_problem
 NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
 SNIPPET = (Path(__file__).resolve().parents[2] / "app/ops/nginx.conf").read_text()
 KEY, GOOD = "a-key", {"title": "La vie en rose", "artist": "Édith Piaf"}
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+HIDDEN = ("/metrics", "/admin/releases", "/metrics/", "//metrics", "/health/../metrics", "/%6detrics")
 BODY_SECONDS = 2  # instead of client_body_timeout
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="no nginx here: apt-get install nginx-light")
@@ -39,7 +41,9 @@ class Proxy:
         snippet = snippet.replace("listen 8080", f"listen 127.0.0.1:{self.port}")
         snippet = snippet.replace("/var/log/nginx/lrid.log", str(self.log_path))
         snippet = snippet.replace("client_body_timeout 15s", f"client_body_timeout {BODY_SECONDS}s")
-        folders = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        folders = "".join(
+            f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
         (folder / "nginx.conf").write_text(
             f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n"
             f"events {{}}\nhttp {{ {folders}\n{snippet}\n}}\n"
@@ -47,7 +51,7 @@ class Proxy:
         command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, headers={"X-API-Key": KEY})
-        wait_until(lambda: reachable(self.port), lambda: (folder / "error.log").read_text())
+        wait_until(lambda: reachable(self.port), (folder / "error.log").read_text)
 
     def __enter__(self) -> Proxy:
         return self
@@ -146,7 +150,9 @@ def test_a_client_that_stops_sending_is_cut_off_and_holds_nothing(proxy: Proxy, 
     assert live.metric("lrid_upload_bytes") == 0
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/admin/releases", "/metrics/", "//metrics", "/health/../metrics", "/%6detrics"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/admin/releases", "/metrics/", "//metrics", "/health/../metrics", "/%6detrics"]
+)
 def test_what_is_the_operators_is_hidden(proxy: Proxy, path: str) -> None:
     url = httpx.URL(f"http://127.0.0.1:{proxy.port}").copy_with(raw_path=path.encode())
     response = proxy.client.get(url)

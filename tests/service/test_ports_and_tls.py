@@ -6,6 +6,7 @@ import shutil
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -30,7 +31,7 @@ def admin_port(live: LiveServer) -> int:
 def test_metrics_and_admin_are_on_the_admin_port_alone(tiny_store: Path, tmp_path: Path) -> None:
     with LiveServer(tmp_path, model_store=tiny_store, admin_port=0, admin_keys="admin") as live:
         live.wait_until_ready()
-        swap = {"json": {"model": "lrid_net/1"}, "headers": {"X-API-Key": "admin"}}
+        swap: dict[str, Any] = {"json": {"model": "lrid_net/1"}, "headers": {"X-API-Key": "admin"}}
         check_problem(live.client.get("/metrics"), 404, "not_found")
         check_problem(live.client.post("/admin/releases", **swap), 404, "not_found")
         assert live.identify(json=GOOD).status_code == 200
@@ -53,7 +54,18 @@ def test_an_admin_port_that_is_taken_ends_the_start(server: LiveServer, tiny_sto
 def self_made(folder: Path) -> tuple[Path, Path]:
     """Certificate for 127.0.0.1, and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
     names = ["-subj", "/CN=lrid", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*command, *names, "-out", certificate, "-keyout", key], check=True, capture_output=True)
     return certificate, key
@@ -71,8 +83,8 @@ def test_https_alone_is_answered_with_a_certificate(tiny_store: Path, tmp_path: 
             live.client.get("/health")
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             httpx.get(f"https://127.0.0.1:{live.port}/health")
+        old = ssl.create_default_context(cafile=certificate)
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        old.set_ciphers("AES128-SHA")  # no forward secrecy
         with pytest.raises(httpx.ConnectError):
-            old = ssl.create_default_context(cafile=certificate)
-            old.maximum_version = ssl.TLSVersion.TLSv1_2
-            old.set_ciphers("AES128-SHA")  # no forward secrecy
             httpx.get(f"https://127.0.0.1:{live.port}/health", verify=old)
