@@ -11,6 +11,7 @@ from app.cli.corpus import corpus
 from app.cli.evaluate import evaluate, table
 from app.cli.identify import identify
 from app.cli.releases import releases
+from app.cli.score import score
 from app.cli.serve import serve
 from app.cli.train import train, variants
 from app.errors import LridError
@@ -40,7 +41,7 @@ def _options(
     """Options before any command."""
 
 
-for _command in (serve, identify, train, variants, evaluate, table):
+for _command in (serve, identify, score, train, variants, evaluate, table):
     app.command()(_command)
 app.add_typer(releases, name="releases")
 app.add_typer(corpus, name="corpus")

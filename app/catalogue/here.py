@@ -1,0 +1,58 @@
+"""Answers in this process and those it starts: ears for files, as many readers as there are cores for names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from app.catalogue.processes import Answer, NamesProcesses
+from app.catalogue.rows import Row, Scored
+from app.domain import Metadata
+from app.errors import LridError
+
+Listen = Callable[[Path, Metadata], Any]  # → awaitable body of an answer; raises LridError
+
+
+class Here:
+    """Implements `score.Answerer`. What only names need, or only files, is started with the first of them."""
+
+    def __init__(
+        self, files: Callable[[], AbstractAsyncContextManager[Listen]], names: Callable[[], Answer], files_at_once: int
+    ) -> None:
+        """`files`: loads what answers a file; `names`: the same for names, in another process."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.files_at_once = files_at_once
+        self.groups_at_once = 3 * cores  # each process has its next group before the last one is written
+        self._cores = cores
+        self._load_files, self._load_names = files, names
+        self._stack = AsyncExitStack()
+        self._loading = asyncio.Lock()
+        self._listen: Listen | None = None
+        self._processes: NamesProcesses | None = None
+
+    async def names(self, rows: Sequence[Row]) -> list[Scored]:
+        """Raises ReleaseError, InternalError."""
+        if self._processes is None:
+            self._processes = NamesProcesses(self._load_names, self._cores)
+        return await self._processes.names(rows)
+
+    async def file(self, row: Row) -> Scored:
+        """Raises ReleaseError."""
+        assert row.path is not None
+        async with self._loading:
+            if self._listen is None:
+                self._listen = await self._stack.enter_async_context(self._load_files())
+        try:
+            answer: Mapping[str, Any] = await self._listen(row.path, row.metadata)
+        except LridError as error:
+            return Scored(error=error.code)
+        return Scored.of(answer)
+
+    async def close(self) -> None:
+        if self._processes is not None:
+            await asyncio.to_thread(self._processes.close)
+        await self._stack.aclose()

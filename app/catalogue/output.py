@@ -1,0 +1,173 @@
+"""Rows of answers, appended to a file as they come. What is there when the next run begins is kept and not asked again.
+
+A row is written whole or not at all: a part of one, left by a process that was killed or by a full disk, is cut off. Parquet
+cannot grow, so its rows are kept as NDJSON beside it until the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from app.catalogue.errors import InputUnreadable, OutputFailed
+from app.catalogue.files import printable
+from app.catalogue.rows import ANSWER_COLUMNS, ID, Row, Scored, kept_name
+from app.catalogue.separated import TSV_SUFFIXES
+from app.catalogue.sources import NDJSON_SUFFIXES, parquet_module
+
+_TEXT_SUFFIXES = NDJSON_SUFFIXES | TSV_SUFFIXES | {".csv"}
+_ROWS_PER_GROUP = 50_000  # of Parquet, in memory at once
+_NUMBERS = frozenset({"probability", "runner_up_probability", "seconds"})
+
+
+class Output:
+    """The file that grows. `earlier` is what it held when it was opened."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        """Raises OutputFailed."""
+        if path.suffix not in _TEXT_SUFFIXES | {".parquet"}:
+            raise OutputFailed(f"{printable(path)}: the suffix should be .csv, .tsv, .ndjson or .parquet")
+        self._path = path
+        self._columns = list(columns)
+        self._parquet = path.suffix == ".parquet"
+        self._text = path.with_name(f".{path.name}.ndjson") if self._parquet else path
+        self._kind = ".ndjson" if self._parquet else path.suffix
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self._parquet and path.exists() and not self._text.exists():
+                self._unpack()
+            self._file = self._text.open("r+b" if self._text.exists() else "x+b", buffering=0)
+            try:
+                self._end = self._recover()
+            except BaseException:
+                self._file.close()
+                raise
+        except OSError as error:
+            raise OutputFailed(f"{printable(path)} cannot be opened: {error.strerror}") from error
+
+    def earlier(self) -> Iterator[Mapping[str, str]]:
+        """Rows of earlier runs, every cell as text. To be read before the first `write`."""
+        with self._text.open(encoding="utf-8", newline="") as file:
+            if self._kind in NDJSON_SUFFIXES:
+                for line in file:
+                    yield {name: "" if value is None else str(value) for name, value in json.loads(line).items()}
+            elif self._kind in TSV_SUFFIXES:
+                yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            else:
+                yield from csv.DictReader(file)
+
+    def write(self, rows: Iterable[tuple[Row, Scored]]) -> None:
+        """Append rows, so that a kill afterwards loses none. Raises OutputFailed, and nothing was written."""
+        data = self._encoded([_record(row, scored) for row, scored in rows])
+        try:
+            self._append(data)
+        except OSError as error:
+            self._cut_off()
+            raise OutputFailed(f"{printable(self._path)}: {error.strerror}") from error
+        self._end += len(data)
+
+    def close(self) -> None:
+        """Raises OutputFailed."""
+        try:
+            with self._file:
+                os.fsync(self._file.fileno())
+            if self._parquet:
+                self._pack()
+        except OSError as error:
+            raise OutputFailed(f"{printable(self._path)}: {error.strerror}") from error
+
+    def _recover(self) -> int:
+        """Cut off what is no whole row; returns the length."""
+        length = _whole_rows(self._text, quotes=self._kind == ".csv")
+        self._file.truncate(length)
+        if self._kind in NDJSON_SUFFIXES:
+            return length
+        head = self._encoded_head()
+        self._file.seek(0)
+        if length == 0:
+            self._file.write(head)
+            return len(head)
+        if self._file.read(len(head)) != head:
+            raise OutputFailed(f"{printable(self._path)} has other columns: choose another --output, or remove it")
+        return length
+
+    def _encoded_head(self) -> bytes:
+        return self._lines([self._columns])
+
+    def _encoded(self, records: list[dict[str, Any]]) -> bytes:
+        if self._kind in NDJSON_SUFFIXES:
+            lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+            return "".join(lines).encode("utf-8", "backslashreplace")
+        rows = [["" if (value := record.get(name)) is None else str(value) for name in self._columns] for record in records]
+        return self._lines(rows)
+
+    def _lines(self, rows: list[list[str]]) -> bytes:
+        if self._kind in TSV_SUFFIXES:  # a tab or a line break inside a cell becomes a space: a TSV has no quotes
+            text = "".join("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in rows)
+        else:
+            whole = io.StringIO(newline="")
+            csv.writer(whole, lineterminator="\n").writerows(rows)
+            text = whole.getvalue()
+        return text.encode("utf-8", "backslashreplace")
+
+    def _append(self, data: bytes) -> None:
+        self._file.seek(self._end)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def _cut_off(self) -> None:
+        """After a failed write; what cannot be cut off now is when the file is opened again."""
+        with contextlib.suppress(OSError):
+            self._file.truncate(self._end)
+
+    def _pack(self) -> None:
+        """NDJSON → Parquet, in the place of an earlier one at once."""
+        arrow, parquet = importlib.import_module("pyarrow"), parquet_module()
+        types = [(name, arrow.float64() if name in _NUMBERS else arrow.string()) for name in self._columns]
+        schema = arrow.schema(types)
+        part = self._path.with_name(f".{self._path.name}.part")
+        with self._text.open(encoding="utf-8") as file, parquet.ParquetWriter(part, schema) as writer:
+            while lines := list(islice(file, _ROWS_PER_GROUP)):
+                records = [json.loads(line) for line in lines]
+                writer.write_table(arrow.table({n: [r.get(n) for r in records] for n in self._columns}, schema=schema))
+        part.replace(self._path)
+        self._text.unlink()
+
+    def _unpack(self) -> None:
+        try:
+            file = parquet_module().ParquetFile(self._path)
+        except (ValueError, InputUnreadable) as error:
+            raise OutputFailed(f"{printable(self._path)} cannot be read: {error}") from error
+        part = self._text.with_name(f"{self._text.name}.part")
+        with part.open("w", encoding="utf-8") as lines:
+            for batch in file.iter_batches(batch_size=4096):
+                lines.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in batch.to_pylist())
+        part.replace(self._text)
+
+
+def _record(row: Row, scored: Scored) -> dict[str, Any]:
+    kept = {kept_name(name): cell for name, cell in row.cells.items() if name != ID}
+    return {ID: row.id, **kept, **dict(zip(ANSWER_COLUMNS, astuple(scored), strict=True))}
+
+
+def _whole_rows(path: Path, *, quotes: bool) -> int:
+    """Bytes up to the end of the last whole row; with `quotes` a line break between them ends none."""
+    length = place = 0
+    is_open = False
+    with path.open("rb") as file:
+        for line in file:
+            place += len(line)
+            is_open ^= quotes and bool(line.count(b'"') % 2)
+            if line.endswith(b"\n") and not is_open:
+                length = place
+    return length

@@ -1,0 +1,87 @@
+"""Names alone, in several processes at the reader's own speed. Each loads the release for itself, without its ears."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from app.catalogue.rows import Row, Scored
+from app.domain import Metadata
+from app.errors import InternalError, LridError, ReleaseError
+
+Answer = Callable[[Metadata], Mapping[str, Any]]  # → the body of an answer; raises LridError
+END_SECONDS = 5.0
+
+
+class NamesProcesses:
+    """Groups of names go to whichever process is free."""
+
+    def __init__(self, make: Callable[[], Answer], n: int) -> None:
+        """`make` is called in each process; it can be pickled. Starts the processes."""
+        context = multiprocessing.get_context("spawn")
+        self._free: asyncio.Queue[Connection] = asyncio.Queue()
+        self._connections: list[Any] = []
+        self._processes = []
+        for _ in range(n):
+            here, there = context.Pipe()
+            process = context.Process(target=_work, args=(there, make), daemon=True)
+            process.start()
+            there.close()
+            self._processes.append(process)
+            self._connections.append(here)
+            self._free.put_nowait(here)
+
+    async def names(self, rows: Sequence[Row]) -> list[Scored]:
+        """In the order of `rows`. Raises ReleaseError, or InternalError when a process died."""
+        connection = await self._free.get()
+        try:
+            return await asyncio.to_thread(_exchange, connection, [row.metadata for row in rows])
+        finally:
+            self._free.put_nowait(connection)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()  # ends the loop at the other end
+        for process in self._processes:
+            process.join(END_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _exchange(connection: Connection, names: list[Metadata]) -> list[Scored]:
+    try:
+        connection.send(names)
+        answer = connection.recv()
+    except (EOFError, OSError) as error:
+        raise InternalError("a process that reads names has ended; the same command goes on where it stopped") from error
+    if isinstance(answer, str):
+        raise ReleaseError(answer)
+    return answer  # type: ignore[no-any-return]
+
+
+def _work(connection: Connection, make: Callable[[], Answer]) -> None:
+    """The process: answers groups until the other end is closed."""
+    try:
+        answer = make()
+    except LridError as error:
+        connection.send(error.detail)
+        return
+    while True:
+        try:
+            names = connection.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        connection.send([_scored(answer, one) for one in names])
+
+
+def _scored(answer: Answer, names: Metadata) -> Scored:
+    try:
+        return Scored.of(answer(names))
+    except LridError as error:
+        return Scored(error=error.code)
+    except Exception:
+        return Scored(error=InternalError.code)

@@ -1,0 +1,87 @@
+"""A song of many: what is known of it, and what is answered about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from app.catalogue.errors import RowMalformed
+from app.catalogue.files import printable
+from app.domain import METADATA_FIELDS, Metadata
+from app.errors import LridError
+
+ID = "id"
+PATH_COLUMNS = ("path", "file")  # the first that a row fills names its audio
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One song as the input has it."""
+
+    id: str  # unlike all others, the same whenever the input is read again
+    metadata: Metadata
+    path: Path | None = None  # of the audio
+    cells: Mapping[str, str] = field(default_factory=dict)  # columns of the input, kept in the output
+    error: LridError | None = None  # why it cannot be answered
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The answer in short; its fields are columns of the output, "" or None where there is nothing to say."""
+
+    language: str = ""  # a class, or `und`, `zxx`, `mul`
+    probability: float | None = None
+    runner_up: str = ""  # with `und` the leading language
+    runner_up_probability: float | None = None
+    modalities: str = ""  # that were used, such as audio+text
+    seconds: float | None = None  # length of the audio
+    warnings: str = ""  # codes
+    error: str = ""  # a code
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Self:
+        """From the body of an answer."""
+        language = answer["language"]
+        other = next((entry for entry in answer["languages"] if entry["code"] != language), None)
+        uses = answer["modalities"]
+        return cls(
+            language,
+            answer["probability"],
+            other["code"] if other else "",
+            other["probability"] if other else None,
+            "+".join([name for name, use in uses.items() if use["used"]]),
+            uses["audio"]["seconds"],
+            "+".join([warning["code"] for warning in uses["audio"]["warnings"]]),
+        )
+
+
+ANSWER_COLUMNS = tuple(column.name for column in fields(Scored))
+
+
+def columns_of(given: list[str]) -> list[str]:
+    """Of the output: the id, the input's other columns, the answer's."""
+    return [ID, *(kept_name(name) for name in given if name != ID), *ANSWER_COLUMNS]
+
+
+def kept_name(column: str) -> str:
+    """An input's column that is called as one of the answer's gets a name of its own."""
+    return f"input_{column}" if column in ANSWER_COLUMNS else column
+
+
+def row_of_cells(cells: Mapping[str, str], position: int, folder: Path) -> Row:
+    """A row of a table or a line of NDJSON. `position` is its id if it has none; paths are relative to `folder`."""
+    given = next((cells[name] for name in PATH_COLUMNS if cells.get(name, "").strip()), "")
+    metadata = Metadata(**{name: cells.get(name) or None for name in METADATA_FIELDS})
+    error = None
+    try:
+        metadata.joined.encode()
+    except UnicodeEncodeError:
+        error = RowMalformed("artist, album or title is not UTF-8")
+    name = printable(cells.get(ID, "").strip()) or str(position)
+    return Row(name, metadata, folder / given if given else None, cells, error)
+
+
+def malformed(position: int, detail: str) -> Row:
+    return Row(str(position), Metadata(), error=RowMalformed(detail))

@@ -1,0 +1,157 @@
+"""Where songs come from: a folder, a list of files, a table, NDJSON. Read as it is needed, never as a whole."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.catalogue.errors import InputUnreadable
+from app.catalogue.files import find_files, printable
+from app.catalogue.rows import Row, malformed, row_of_cells
+from app.catalogue.separated import TSV_SUFFIXES, read_header, read_rows
+from app.domain import Metadata
+
+LIST_SUFFIXES = frozenset({".txt", ".lst", ".m3u", ".m3u8"})
+NDJSON_SUFFIXES = frozenset({".ndjson", ".jsonl"})
+STDIN = "-"
+MOST_LINE_BYTES = 1_000_000
+_READ_BYTES = 1 << 16  # a pipe's
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Songs, in the order of the input."""
+
+    columns: list[str]
+    total: int | None  # rows, if that is known beforehand
+    rows: Iterator[Row | None]  # None: nothing more has come yet, so do not wait for a full group
+
+
+def open_source(given: str) -> Source:
+    """Raises InputUnreadable."""
+    if given == STDIN:
+        return _ndjson(iter(lambda: os.read(0, _READ_BYTES), b""), Path(), None)
+    path = Path(given)
+    try:
+        return _open(path)
+    except OSError as error:
+        raise InputUnreadable(f"{printable(path)} cannot be read: {error.strerror}") from error
+
+
+def folder_rows(folder: Path) -> Iterator[Row]:
+    """Audio files below a folder; the path is the id."""
+    for found in find_files(folder):
+        name = printable(found.path)
+        yield Row(name, Metadata(), found.path, {"path": name}, found.error)
+
+
+def _open(path: Path) -> Source:
+    if path.is_dir():
+        return Source(["path"], sum(1 for _ in find_files(path)), folder_rows(path))
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _parquet(path)
+    if suffix == ".csv" or suffix in TSV_SUFFIXES:
+        columns = read_header(path)
+        return Source(columns, max(0, _count_lines(path) - 1), read_rows(path, columns))
+    if suffix in LIST_SUFFIXES:
+        return Source(["path"], None, _listed(path))
+    if suffix in NDJSON_SUFFIXES:
+        return _ndjson(_blocks(path), path.parent, _count_lines(path))
+    raise InputUnreadable(f"{printable(path)} is neither a folder nor of a suffix that is read")
+
+
+def _listed(path: Path) -> Iterator[Row]:
+    """One path per line, relative to the list; `#` begins a comment. A folder is walked."""
+    with path.open("rb") as file:
+        for line in file:
+            name = os.fsdecode(line.strip(b"\r\n").removeprefix(b"\xef\xbb\xbf"))
+            if name.strip() and not name.startswith("#"):
+                yield from folder_rows(path.parent / name)
+
+
+def _ndjson(blocks: Iterator[bytes], folder: Path, total: int | None) -> Source:
+    """The columns are the members of the first object."""
+    rows = _json_rows(blocks, folder)
+    first = next((row for row in rows if row is not None), None)
+    if first is None:
+        return Source([], 0, iter(()))
+
+    def all_rows() -> Iterator[Row | None]:
+        yield first
+        yield from rows
+
+    return Source(list(first.cells), total, all_rows())
+
+
+def _json_rows(blocks: Iterator[bytes], folder: Path) -> Iterator[Row | None]:
+    position, rest = 0, b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            if line.strip():
+                position += 1
+                yield _json_row(line, position, folder)
+        if len(rest) > MOST_LINE_BYTES:
+            position += 1
+            yield malformed(position, f"a line is longer than {MOST_LINE_BYTES} bytes")
+            rest = b"\x00"  # what is left of it is no JSON either
+        yield None
+    if rest.strip():
+        yield _json_row(rest, position + 1, folder)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(_READ_BYTES), b"")
+
+
+def _json_row(line: bytes, position: int, folder: Path) -> Row:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return malformed(position, f"the line is not JSON: {error}")
+    if not isinstance(found, dict):
+        return malformed(position, "the line should be a JSON object")
+    return row_of_cells(_as_text(found), position, folder)
+
+
+def _as_text(members: Mapping[str, Any]) -> dict[str, str]:
+    texts = {}
+    for name, value in members.items():
+        texts[name] = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return texts
+
+
+def _parquet(path: Path) -> Source:
+    arrow = parquet_module()
+    try:
+        file = arrow.ParquetFile(path)
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        raise InputUnreadable(f"{printable(path)} is not Parquet: {error}") from error
+    return Source(list(file.schema_arrow.names), file.metadata.num_rows, _parquet_rows(file, path.parent))
+
+
+def _parquet_rows(file: Any, folder: Path) -> Iterator[Row]:
+    position = 0
+    for batch in file.iter_batches(batch_size=4096):
+        for record in batch.to_pylist():
+            position += 1
+            yield row_of_cells(_as_text({k: str(v) if v is not None else None for k, v in record.items()}), position, folder)
+
+
+def parquet_module() -> Any:
+    """Raises InputUnreadable without pyarrow."""
+    try:
+        return importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise InputUnreadable("Parquet needs pyarrow: install the extra `train`, or use CSV or NDJSON") from error
+
+
+def _count_lines(path: Path) -> int:
+    return sum(block.count(b"\n") for block in _blocks(path))

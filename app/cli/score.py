@@ -1,0 +1,175 @@
+"""`lrid score`: many songs, rows in, rows out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.common import Device, Model, make_settings
+
+if TYPE_CHECKING:
+    from app.catalogue.here import Here, Listen
+    from app.catalogue.output import Output
+    from app.catalogue.rows import Row
+    from app.catalogue.score import Scoring
+    from app.catalogue.servers import Servers
+    from app.catalogue.sources import Source
+    from app.settings import Settings
+
+METER_SECONDS = 1.0  # on a terminal
+LINE_SECONDS = 30.0  # elsewhere
+WATCH_SECONDS = 5.0  # between two looks at a folder; a file is scored once it has kept its size for so long
+
+
+def score(
+    given: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Folder, list of files, table, or NDJSON (- for standard input).")
+    ],
+    output: Annotated[Path, typer.Option(help=".csv, .tsv, .ndjson or .parquet; goes on if it exists.")],
+    server: Annotated[
+        list[str] | None, typer.Option(help="URL of a running server, instead of this process; repeat.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Key for the servers.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="INPUT is a folder: keep it scored until Ctrl-C.")] = False,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Score many songs: a row for each as it is answered, and at the end the shares by language.
+
+    A table has any of the columns path, artist, album, title, id; all columns are kept. A bad row is a row with a
+    code in the column `error`. Started again with the same output it goes on where it was.
+
+        lrid score music --output languages.csv
+
+        lrid score songs.csv --output languages.parquet
+
+        lrid score --watch music --output languages.ndjson --server http://localhost:8000
+    """
+    from app.catalogue.errors import InputUnreadable
+    from app.catalogue.output import Output
+    from app.catalogue.rows import columns_of
+    from app.catalogue.sources import open_source
+
+    logging.basicConfig(level=logging.ERROR)
+    source = open_source(given)
+    if watch and not Path(given).is_dir():
+        raise InputUnreadable("--watch needs a folder")
+    target = Output(output, columns_of(source.columns))
+    meter = Meter(source.total)
+    settings = make_settings(model=model, device=device)
+    try:
+        scoring = asyncio.run(
+            _run(source, target, _Chosen(settings, server or [], key, Path(given) if watch else None), meter)
+        )
+    finally:
+        target.close()
+        meter.end()
+    for line in scoring.summary.lines():
+        typer.echo(line)
+    if scoring.skipped:
+        typer.echo(f"{scoring.skipped:,} rows were answered by earlier runs")
+
+
+class _Chosen:
+    """What the options say."""
+
+    def __init__(self, settings: Settings, servers: list[str], key: str | None, watched: Path | None) -> None:
+        self.settings, self.servers, self.key, self.watched = settings, servers, key, watched
+
+    def answerer(self) -> Here | Servers:
+        from app.catalogue.here import Here
+        from app.catalogue.names import load_names
+
+        if self.servers:
+            from app.catalogue.servers import Servers
+
+            return Servers(self.servers, self.key)
+        return Here(partial(_listener, self.settings), partial(load_names, self.settings), self.settings.decode_workers + 4)
+
+
+async def _run(source: Source, target: Output, chosen: _Chosen, meter: Meter) -> Scoring:
+    from app.catalogue.score import Scoring
+
+    answerer = chosen.answerer()
+    scoring = Scoring(answerer, target, meter.count)
+    try:
+        await scoring.run(source.rows)
+        while chosen.watched is not None:
+            await _watch(scoring, chosen.watched)
+    except asyncio.CancelledError:  # Ctrl-C
+        print("stopped; the same command goes on from here", file=sys.stderr)
+    finally:
+        await answerer.close()
+    return scoring
+
+
+async def _watch(scoring: Scoring, folder: Path) -> None:
+    """Score files that are new and whole: those that keep size and time from one look to the next."""
+    before = {name: state for name, state, _ in _states(folder)}
+    await asyncio.sleep(WATCH_SECONDS)
+    scoring.forget()
+    whole = [row for name, state, row in _states(folder) if before.get(name) == state and not scoring.has(row)]
+    await scoring.run(whole)
+
+
+def _states(folder: Path) -> Iterator[tuple[str, tuple[int, int], Row]]:
+    from app.catalogue.sources import folder_rows
+
+    for row in folder_rows(folder):
+        try:
+            status = row.path.stat() if row.path is not None else None
+        except OSError:
+            continue
+        if status is not None and row.error is None:
+            yield row.id, (status.st_size, status.st_mtime_ns), row
+
+
+@asynccontextmanager
+async def _listener(settings: Settings) -> AsyncIterator[Listen]:
+    from app.http.schemas import Options
+    from app.local import FileRequest, local_identifier
+
+    options = Options(top_k=2)
+    async with local_identifier(settings, listen=True) as identifier:
+        yield lambda path, names: identifier.file(path, FileRequest(names, options))
+
+
+class Meter:
+    """Rows, rate and time left, on standard error."""
+
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._terminal = sys.stderr.isatty()
+        self._rows = self._errors = 0
+        self._started = self._said_at = time.monotonic()
+
+    def count(self, rows: int, errors: int) -> None:
+        self._rows += rows
+        self._errors += errors
+        if time.monotonic() - self._said_at > (METER_SECONDS if self._terminal else LINE_SECONDS):
+            self._say()
+
+    def end(self) -> None:
+        """The last word, and the rate over all."""
+        self._total = None
+        self._say("\n")
+
+    def _say(self, ending: str = "") -> None:
+        self._said_at = time.monotonic()
+        rate = self._rows / max(self._said_at - self._started, 1e-9)
+        text = f"{self._rows:,} rows, {rate:,.1f}/s" + (f", {self._errors:,} with an error" if self._errors else "")
+        if self._total and rate:
+            left = max(0, round((self._total - self._rows) / rate))
+            text += f", {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left of {self._total:,}"
+        print(
+            f"\r{text:<79}" if self._terminal else text, end=ending if self._terminal else "\n", file=sys.stderr, flush=True
+        )

@@ -1,0 +1,96 @@
+"""Songs from folders, lists, tables and NDJSON: every bad one is named, and the others come."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.catalogue.errors import InputUnreadable
+from app.catalogue.rows import Row
+from app.catalogue.sources import open_source
+
+
+def rows_of(path: Path) -> list[Row]:
+    return [row for row in open_source(str(path)).rows if row is not None]
+
+
+def told(rows: list[Row]) -> list[Any]:
+    """Title, or the code of what is wrong."""
+    return [row.error.code if row.error else row.metadata.title for row in rows]
+
+
+def test_a_quote_that_never_closes_costs_its_own_line(tmp_path: Path) -> None:
+    lines = ["id,title", '1,"two\nlines, ""quoted"""', '2,"open', *[f"{n},good {n}" for n in range(3, 200)], "", "200,last"]
+    (tmp_path / "songs.csv").write_text("\n".join(lines))
+    rows = rows_of(tmp_path / "songs.csv")
+    assert told(rows) == ['two\nlines, "quoted"', "row_malformed", *[f"good {n}" for n in range(3, 200)], "last"]
+    assert rows[-1].id == "200"
+
+
+def test_rows_of_another_form(tmp_path: Path) -> None:
+    (tmp_path / "songs.csv").write_bytes(b'\xef\xbb\xbftitle,artist\na,b,c\ncaf\xe9,x\n5" disc,y\n"a"b,z\nlast\n')
+    assert told(rows_of(tmp_path / "songs.csv")) == ["row_malformed", "row_malformed", '5" disc', "row_malformed", "last"]
+
+
+def test_quotes_mean_nothing_in_a_tsv(tmp_path: Path) -> None:
+    (tmp_path / "songs.tsv").write_text('title\tpath\n"open\tsub/a.mp3\nnext\t\n')
+    first, second = rows_of(tmp_path / "songs.tsv")
+    assert (first.metadata.title, first.path) == ('"open', tmp_path / "sub/a.mp3")
+    assert (second.metadata.title, second.path, second.id) == ("next", None, "2")
+
+
+def test_ndjson_lines_fail_alone(tmp_path: Path) -> None:
+    (tmp_path / "songs.ndjson").write_text(
+        '{"id": 7, "title": "a", "year": 1999}\n\nno json\n[1]\n{"title": null}\n{"title": "z"}'
+    )
+    source = open_source(str(tmp_path / "songs.ndjson"))
+    rows = [row for row in source.rows if row is not None]
+    assert told(rows) == ["a", "row_malformed", "row_malformed", None, "z"]
+    assert (rows[0].id, rows[0].cells["year"], source.columns) == ("7", "1999", ["id", "title", "year"])
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"title": ["a", None], "year": [1, 2]}), tmp_path / "songs.parquet")
+    source = open_source(str(tmp_path / "songs.parquet"))
+    assert source.total == 2
+    assert told([row for row in source.rows if row]) == ["a", None]
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 is not enough")
+    with pytest.raises(InputUnreadable, match="not Parquet"):
+        open_source(str(tmp_path / "broken.parquet"))
+
+
+def test_folders_and_lists(tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    (music / "inner").mkdir(parents=True)
+    for name in ("b.mp3", "a.FLAC", "notes.txt", ".part.mp3", "inner/c.ogg"):
+        (music / name).write_bytes(b"")
+    (music / os.fsdecode(b"\xe9\n.wav")).write_bytes(b"")
+    (music / "inner" / "up").symlink_to(music)
+    (tmp_path / "list.m3u").write_bytes(b"#EXTM3U\nmusic/b.mp3\r\nmusic/inner\n")
+    walked = rows_of(music)
+    names = [str(Path(row.id).relative_to(music)) for row in walked]
+    assert names == ["a.FLAC", "b.mp3", "inner/c.ogg", "inner/up", "\\xe9\\n.wav"]
+    assert [row.error.code for row in walked if row.error] == ["link_circle"]
+    assert [row.path for row in rows_of(tmp_path / "list.m3u") if not row.error][:2] == [
+        music / "b.mp3",
+        music / "inner/c.ogg",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_without_rights_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    assert [row.error.code for row in rows_of(tmp_path) if row.error] == ["folder_unreadable"]
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "songs.doc", "empty.csv", "missing"])
+def test_no_list_at_all_ends_in_a_remedy(tmp_path: Path, name: str) -> None:
+    (tmp_path / "songs.doc").write_text("x")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(InputUnreadable):
+        open_source(str(tmp_path / name))

@@ -1,0 +1,59 @@
+"""`lrid score` with a real release: names by several processes, audio by the ears, in one table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import main as cli
+from tests.audio_samples import song, wav
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tiny_store: Path) -> None:
+    settings = {
+        "MODEL_STORE": str(tiny_store),
+        "MODEL": "lrid_net/1",
+        "DEVICE": "cpu",
+        "ENGINE": "torch",
+        "DECODE_WORKERS": "1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(f"LRID_{name}", value)
+
+
+def test_names_and_files_in_one_table(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(song(2.0)))
+    (tmp_path / "songs.csv").write_text(
+        "path,title,note\na.wav,,x\n,La vie en rose,y\nmissing.wav,,z\n,123,digits\n,,nothing\n", encoding="utf-8"
+    )
+    output = tmp_path / "out.csv"
+    result = runner.invoke(cli.app, ["score", str(tmp_path / "songs.csv"), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    with output.open(newline="") as file:
+        rows = {row["note"]: row for row in csv.DictReader(file)}
+    assert {note: row["error"] for note, row in rows.items()} == {
+        "x": "",
+        "y": "",
+        "z": "file_unreadable",
+        "digits": "nothing_usable",
+        "nothing": "nothing_given",
+    }
+    assert (rows["x"]["modalities"], float(rows["x"]["seconds"])) == ("audio", 2.0)
+    asked = ["identify", "--json", "--title", "La vie en rose"]
+    alone = json.loads(runner.invoke(cli.app, asked).stdout)
+    assert (rows["y"]["language"], float(rows["y"]["probability"])) == (alone["language"], alone["probability"])
+    assert "error file_unreadable: 1" in result.stdout
+    again = runner.invoke(cli.app, ["score", str(tmp_path / "songs.csv"), "--output", str(output)])
+    assert "5 rows were answered by earlier runs" in again.stdout
+
+
+def test_what_ends_the_run_has_a_code(tmp_path: Path) -> None:
+    result = runner.invoke(cli.app, ["score", str(tmp_path / "none.csv"), "--output", str(tmp_path / "o.csv")])
+    assert getattr(result.exception, "code", None) == "input_unreadable"
