@@ -67,8 +67,11 @@ def verify(
 def make(
     checkpoint: Annotated[Path, typer.Argument(help="best.pt of a training.")],
     release: Annotated[str, typer.Argument(help="Name of the new release, such as 2; releases never change.")],
-    calibration: Annotated[Path, typer.Option(help="Catalogue whose split=valid sets temperatures and thresholds.")],
     data: Annotated[str, typer.Option(help="What it was trained on, in words, for the card.")],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Catalogue whose split=valid sets temperatures and thresholds; a head brings its own."),
+    ] = None,
     limits: Annotated[str, typer.Option(help="What it does not know, in words, for the card.")] = "",
     store: Store = None,
 ) -> None:
@@ -78,11 +81,14 @@ def make(
     from app.lab.training.release import ReleaseConfig, make_release
 
     draft, settings = draft_of(checkpoint)
-    chosen = EvaluationSet("validation", "split=valid of the calibration catalogue", calibration, splits=("valid",))
+    if calibration is None and not draft.calibrated:
+        raise typer.BadParameter("needed: this network has no thresholds yet", param_hint="--calibration")
+    note = "split=valid of the calibration catalogue"
+    chosen = [EvaluationSet("validation", note, calibration, splits=("valid",))] if calibration else []
     config = ReleaseConfig(
         store=store or make_settings().model_store,
         release=release,
-        calibration=[chosen],
+        calibration=chosen,
         data=data,
         limits=limits,
         settings=settings,

@@ -41,12 +41,13 @@ def train(
     from app.lab.training.recipes import recipe_of
 
     given = settings_of(config, settings) | {"catalogue": catalogue, "output": output, "resume": resume}
-    best = recipe_of(recipe, given).train(Bars())
+    chosen = recipe_of(recipe, given)
+    best = chosen.train(Bars())
     if int(os.environ.get("RANK", "0")):
         return  # one of several processes of torchrun, not the first
     typer.echo(f"best checkpoint: {best}")
     if release is not None:
-        make(best, release, calibration=catalogue, data=f"Rows of {catalogue.name} with split=train.")
+        make(best, release, calibration=chosen.measured_on, data=f"Rows of {catalogue.name} with split=train.")
 
 
 def variants(

@@ -90,6 +90,11 @@ class Trainable(ABC, Generic[R]):
     def __init__(self, config: R) -> None:
         self.config = config
 
+    @property
+    def measured_on(self) -> Path | None:
+        """The catalogue whose rows of split `valid` a release is calibrated and measured on."""
+        return self.config.catalogue
+
     @abstractmethod
     def train(self, progress: Progress) -> Path:
         """The best checkpoint, in `config.output`. Raises CorpusError, TrainingError."""

@@ -1,145 +1,193 @@
-"""The head of `lrid_voice` fitted to a catalogue; ears and reader stay as a release has them. Minutes, from kept features.
+"""`lrid_voice` on a catalogue of one's own: the head, fitted to what finished ears hear and a finished reader reads.
 
-It is fitted to the rows of split `train` that have audio, rows labelled `zxx` among them; artists are groups. The classes
-are those of the release that it starts from.
+No loop and no GPU: whole songs are listened to once (about a second for ten windows on one core) and what was heard is kept,
+so that a training that was stopped goes on where it was; the fit and its cross-validation take minutes.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from app.audio.spec import WindowRequest
-from app.domain import NOTHING_SUNG, TEXT, FloatArray, Track
-from app.families.contract import Target
-from app.families.lrid_voice.identify import ROWS
-from app.families.lrid_voice.identify_config import IdentifyConfig
-from app.families.lrid_voice.manifest import VoiceManifest
-from app.families.lrid_voice.model import VoiceModel
-from app.families.parts.whisper_weights import PREFIX
-from app.families.store import read_manifest, read_weights, release_folder
-from app.lab.corpus.catalogue import Row, artist_key, read_catalogue
-from app.lab.corpus.check import refuse_leaks
-from app.lab.errors import CorpusError, TrainingError
+from app.audio.decode import load_recording
+from app.audio.spec import WindowRequest, WindowSpec
+from app.domain import NOTHING_SUNG
+from app.families.contract import AudioBranch, Probability, Target
+from app.families.lrid_voice.manifest import VoiceManifest, WindowPlan
+from app.families.parts.ngrams.reader import NgramReader
+from app.families.parts.quantised import Ranges
+from app.lab.caches import LIMITS
+from app.lab.corpus.catalogue import Row
+from app.lab.errors import CheckpointError, TrainingError
 from app.lab.features import FeatureExtractor, cache_folder
+from app.lab.labels import WORLD_ALIASES
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
+from app.lab.training.ears_ranges import measure_ranges
 from app.lab.training.recipe import Draft, RunConfig, Trainable
-from app.lab.training.voice_head.data import NOTHING, Songs
-from app.lab.training.voice_head.fit import Listener, ReaderFacts, fit_head
+from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs, read_heard
+from app.lab.training.voice_head.fit import ReaderFacts, fit_head
+from app.lab.training.voice_head.heard import Clip, clip_rows, clips_of, names_of, readings, song_rows, songs_of, with_speech
+from app.lab.training.voice_head.report import cross_validate
 from app.lab.training.voice_head.settings import HeadSettings
+from app.lab.training.voice_head.tables import tables
+from app.lab.training.voice_parts import VoiceParts, parts_of_release, parts_of_training, reader_of
+from app.lab.training.voice_release import draft_voice
 from app.settings import Settings
+
+N_RANGE_CLIPS = 48
 
 
 class VoiceConfig(RunConfig):
-    """What to start from, and how strongly the fit is held to it."""
+    """Begins with a release (`start`), or with `checkpoint` and `reader`; its classes are those of the reader."""
 
-    store: Path = Field(default_factory=lambda: Settings().model_store)
-    start: str = "lrid_voice"  # release whose ears and reader are kept
-    most_windows: int = Field(60, ge=1)  # of a song, one after the other
-    head: HeadSettings = Field(default_factory=HeadSettings)
+    start: str = "lrid_voice"  # a release whose ears and reader are taken; without a number, the newest
+    store: Path = Field(default_factory=lambda: Settings().model_store)  # where `start` is
+    checkpoint: Path | None = None  # a Whisper's model.safetensors, as Hugging Face has it
+    reader: Path | None = None  # best.pt of a training of `--recipe reader`
+    names_threshold: Probability = 0.57  # for `und` on names alone, with `reader`; by its cross-validation
+    unseen_reader: Path | None = None  # another best.pt, trained without these artists: trust in names is fitted to it
+    features: Path | None = None  # a folder with index.csv and windows.npz, instead of the catalogue's audio
+    speech: Path | None = None  # a folder of clips in which somebody speaks: not to be called `zxx`, and for int8
+    most_clips: int = Field(800, ge=1)  # of speech
+    most_windows: int = Field(60, ge=1)  # of a song
+    folds: int = Field(6, ge=2)  # of the cross-validation for the card
+    head: HeadSettings = HeadSettings()
+
+    @model_validator(mode="after")
+    def _whole(self) -> VoiceConfig:
+        if (self.checkpoint is None) != (self.reader is None):
+            raise ValueError("checkpoint and reader go together; without both, `start` says whose ears and reader are taken")
+        return self
 
 
 class VoiceRecipe(Trainable[VoiceConfig]):
-    """Features of all windows → language biases, singing, names, stopping rule, thresholds."""
+    """`train` listens, fits and cross-validates; the checkpoint is the release to be."""
 
     name: ClassVar[str] = "voice"
     family: ClassVar[str] = "lrid_voice"
     config_type: ClassVar[type[RunConfig]] = VoiceConfig
 
+    @property
+    def measured_on(self) -> Path | None:
+        """Cached features have no audio to answer as a server would."""
+        return None if self.config.features else self.config.catalogue
+
     def train(self, progress: Progress) -> Path:
-        config = self.config
+        config, best = self.config, self.config.output / "best.pt"
+        if best.exists() and not config.resume:
+            raise TrainingError(f"{best} exists: fit it anew with --resume, or choose another --output; nothing was touched")
         if config.threads:
             torch.set_num_threads(config.threads)
-        manifest, weights = self._start()
-        model = VoiceModel(manifest, weights)
-        songs = self.songs(model, _fingerprint(weights), progress)
-        progress.say(f"fitting the head to {len(songs.labels)} songs, {len(songs.hidden)} windows")
-        tokens, classes = [token.code for token in manifest.identify.tokens], [label.code for label in manifest.labels]
-        listener = Listener(weights[ROWS].float().numpy(), tokens, classes)
-        fitted = fit_head(songs, listener, {TEXT: _reader_facts(manifest)}, config.head)
-        path = config.output / "best.pt"
-        counts = np.bincount(songs.labels - NOTHING, minlength=len(classes) + 1)
-        head = {name: torch.from_numpy(np.ascontiguousarray(tensor)) for name, tensor in fitted.tensors.items()}
-        checkpoint.save(
-            path,
-            {
-                "recipe": self.name,
-                "config": config.model_dump_json(),
-                "facts": {"songs": {code: int(n) for code, n in zip([NOTHING_SUNG, *classes], counts, strict=True) if n}},
-                "identify": fitted.config.model_dump_json(),
-                "network": head,
-            },
-        )
-        return path
+        parts = self.parts()
+        songs = self.songs(parts, progress)
+        self._check_groups(songs)
+        progress.say(f"{int(songs.known.sum())} songs of {len(np.unique(songs.groups[songs.known]))} artists or sources")
+        facts = dict.fromkeys(songs.readings, parts.facts)
+        head = fit_head(songs, parts.listener, facts, config.head)
+        figures = self._cross_validated(songs, parts, facts, progress)
+        plan = WindowPlan(positions=list(config.head.positions), first_windows=1, most_windows=len(config.head.positions))
+        mix = dict(parts.reader.config.class_mix)
+        told = {"start": parts.origin, "songs": _counts(songs, parts.codes), "class_prior": mix}
+        draft = draft_voice(parts.labels, parts.ears, parts.reader, head, told, plan)
+        checkpoint.save(best, self._state(draft, figures))
+        return best
 
-    def _start(self) -> tuple[VoiceManifest, dict[str, Tensor]]:
-        folder = release_folder(self.config.store, self.config.start)
-        manifest = read_manifest(folder)
-        if not isinstance(manifest, VoiceManifest):
-            raise TrainingError(f"start: {self.config.start} is of family {manifest.family}, expected {self.family}")
-        return manifest, read_weights(folder, manifest)
+    def parts(self) -> VoiceParts:
+        """Raises ReleaseError and CheckpointError naming the tensor that is wrong."""
+        config = self.config
+        if config.checkpoint is None or config.reader is None:
+            return parts_of_release(config.store, config.start)
+        parts = parts_of_training(config.checkpoint, config.reader, config.names_threshold)
+        return parts.with_ranges(self._ranges(parts)) if config.speech else parts
 
-    def songs(self, model: VoiceModel, ears: str, progress: Progress) -> Songs:
-        """Rows of split `train` with audio, listened to from end to end; silent ones are left out. Raises CorpusError."""
-        codes = [label.code for label in model.manifest.labels]
-        rows = read_catalogue(self.config.catalogue, [*codes, NOTHING_SUNG], rest="others" if "others" in codes else None)
-        for finding in refuse_leaks(rows, [*codes, NOTHING_SUNG]):
-            if finding.kind != "class_never_trained":
-                progress.say(f"{self.config.catalogue.name}, {finding}")
-        rows = [row for row in rows if row.split == "train" and row.path is not None]
-        request = WindowRequest(model.audio.window, self.config.most_windows, whole=True)
-        target = Target(
-            "cuda" if self.config.torch_device.type == "cuda" else "cpu", "fp32", threads=torch.get_num_threads()
-        )
-        cache = cache_folder(self.config.cache_folder, request, ears)
-        features = FeatureExtractor(model.audio, target, request, cache).rows(rows, progress)
-        heard = [(row, windows) for row, windows in zip(rows, features, strict=True) if len(windows)]
-        if not heard:
-            raise CorpusError(f"{self.config.catalogue}: no row of split train has audio that can be heard")
-        return _songs(model, [row for row, _ in heard], [windows for _, windows in heard])
+    def songs(self, parts: VoiceParts, progress: Progress) -> Songs:
+        """What is learnt from: songs, and clips of speech."""
+        config, n_hidden = self.config, parts.listener.rows.shape[1]
+        read = self._judge(parts)
+        if config.features is not None:
+            heard = read_heard(config.features, parts.codes, WORLD_ALIASES)
+            if (found := heard.hidden.shape[1]) != n_hidden:
+                raise TrainingError(f"{config.features}: {found} features a window; these ears have {n_hidden}")
+            heard = heard.with_readings(readings(names_of(config.features), read, len(parts.codes)))
+        else:
+            rows = song_rows(config.catalogue, parts.codes, progress)
+            request = WindowRequest(_window(parts), config.most_windows, whole=True)
+            heard = songs_of(rows, self._listen(parts, request, rows, progress), parts.codes, n_hidden, read)
+        if config.speech is None:
+            return heard
+        clips = clips_of(config.speech, config.most_clips)
+        features = self._listen(parts, WindowRequest(_window(parts), 1), clip_rows(clips), progress)
+        return with_speech(heard, [clip.speaker for clip in clips], features)
+
+    def _listen(self, parts: VoiceParts, request: WindowRequest, rows: list[Row], progress: Progress) -> list[Any]:
+        folder = cache_folder(self.config.cache_folder, request, parts.identity)
+        extractor = FeatureExtractor(AudioBranch(request.spec, parts.ears), self._target(), request, folder)
+        return extractor.rows(rows, progress)
+
+    def _target(self) -> Target:
+        cuda = self.config.torch_device.type == "cuda"
+        return Target("cuda", "bf16") if cuda else Target("cpu", "fp32", threads=torch.get_num_threads())
+
+    def _judge(self, parts: VoiceParts) -> NgramReader:
+        """The reader to whose answers the trust in names is fitted."""
+        if self.config.unseen_reader is None:
+            return parts.read()
+        _, reader = reader_of(self.config.unseen_reader)
+        if list(reader.config.class_mix) != parts.codes:
+            raise CheckpointError(f"{self.config.unseen_reader}: its classes are not those of the reader")
+        return NgramReader(reader.config, reader.tensors)
+
+    def _ranges(self, parts: VoiceParts) -> Ranges:
+        assert self.config.speech is not None
+        clips = clips_of(self.config.speech, N_RANGE_CLIPS)
+        return measure_ranges(parts.ears, (window for clip in clips for window in _samples(clip, _window(parts))))
+
+    def _check_groups(self, songs: Songs) -> None:
+        """Raises TrainingError if there are too few to hold some out, twice over."""
+        found, wanted = len(np.unique(songs.groups[songs.known])), 2 * self.config.head.inner_folds
+        if found < wanted:
+            raise TrainingError(
+                f"songs of {found} artists or sources; a head needs {wanted}, to be judged by some it was not fitted to: "
+                "add songs, fill the column artist, or set head.inner_folds lower"
+            )
+
+    def _cross_validated(self, songs: Songs, parts: VoiceParts, facts: dict[str, ReaderFacts], progress: Progress) -> str:
+        folds = self.config.folds
+        with progress.counting("cross-validating", folds) as advance:
+            held = cross_validate(songs, parts.listener, facts, self.config.head, folds, advance)
+        return tables(held, songs, parts.codes)
+
+    def _state(self, draft: Draft, figures: str) -> dict[str, Any]:
+        facts = {"manifest": draft.manifest.model_dump_json(), "about": draft.about, "figures": figures}
+        config = self.config.model_dump_json()
+        return {"recipe": self.name, "network": draft.tensors, "config": config, "facts": facts, "best_epoch": -1}
 
     def export(self, stored: dict[str, Any]) -> Draft:
-        before, tensors = self._start()
-        tensors |= {name: tensor.to(tensors[name].dtype) for name, tensor in stored["network"].items()}
-        identify = IdentifyConfig.model_validate_json(stored["identify"])
-        training = {"start": f"{before.family}/{before.release}", **stored["facts"]}
-        manifest = before.model_copy(update={"identify": identify, "training": training, "metrics": {}})
-        about = f"The ears and the reader of {before.family}/{before.release} with a head of its own"
-        return Draft(manifest, tensors, about, calibrated=True)
+        facts = stored["facts"]
+        manifest = VoiceManifest.model_validate_json(facts["manifest"])
+        note = "Every song was answered by a head fitted to other artists and sources, thresholds included.\n\n"
+        notes = {"Cross-validation over artists": note + facts["figures"]}
+        tensors: dict[str, Tensor] = stored["network"]
+        return Draft(manifest, tensors, facts["about"], notes, calibrated=True)
 
 
-def _songs(model: VoiceModel, rows: Sequence[Row], windows: Sequence[FloatArray]) -> Songs:
-    n_classes, n_hidden = len(model.manifest.labels), model.manifest.listen.n_state
-    readings = np.full((len(rows), n_classes), np.nan, np.float32)
-    for i, row in enumerate(rows):
-        reading = model.inputs[TEXT].read(Track(None, row.metadata))
-        if reading is not None and reading.informative:
-            readings[i] = reading.vector
-    labels = np.array([NOTHING if row.label == n_classes else row.label for row in rows], np.int64)
-    groups = np.unique([artist_key(row.metadata.artist) or f"row {row.line}" for row in rows], return_inverse=True)[1]
-    counts = np.array([len(part) for part in windows], np.int64)
-    return Songs(np.concatenate(windows)[:, :n_hidden], counts, labels, groups.astype(np.int64), {TEXT: readings})
+def _window(parts: VoiceParts) -> WindowSpec:
+    """Of ten seconds, one after the other."""
+    return WindowSpec(parts.ears.config.sample_rate_hz, parts.ears.config.window_samples, padding="silence")
 
 
-def _reader_facts(manifest: VoiceManifest) -> ReaderFacts:
-    """As the release has them: its reader stays."""
-    expert = manifest.identify.experts[TEXT]
-    threshold: Mapping[str, float] = manifest.identify.thresholds
-    return ReaderFacts(expert.class_mix, expert.alone_exponent, threshold.get(TEXT, 0.5))
+def _samples(clip: Clip, spec: WindowSpec) -> list[Tensor]:
+    return [torch.from_numpy(window.samples) for window in load_recording(clip.path, WindowRequest(spec, 1), LIMITS).windows]
 
 
-def _fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """Of the ears: releases that share them share features."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        if name.startswith(PREFIX):
-            digest.update(name.encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
+def _counts(songs: Songs, codes: list[str]) -> dict[str, int]:
+    """By class, `zxx`, and `speech` for clips of it."""
+    names = {NOTHING: NOTHING_SUNG, SPEECH: "speech"} | dict(enumerate(codes))
+    labels, counts = np.unique(songs.labels, return_counts=True)
+    return {names[label]: count for label, count in zip(labels.tolist(), counts.tolist(), strict=True)}

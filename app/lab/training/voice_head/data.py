@@ -16,6 +16,7 @@ from app.lab.errors import TrainingError
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 NOTHING = -1  # the label of a recording in which nothing is sung
+SPEECH = -2  # of one in which somebody speaks or sings, and no language is learnt from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Songs:
 
     hidden: FloatArray  # (n_windows, n_hidden)
     counts: Ints  # (n,) windows of each song; they stand one song after the other
-    labels: Ints  # (n,) classes, or NOTHING
+    labels: Ints  # (n,) classes, NOTHING or SPEECH
     groups: Ints  # (n,) artist or source: never on both sides of a split
     readings: Mapping[str, FloatArray] = field(default_factory=dict)  # (n, n_classes) posteriors; NaN where there is none
 
@@ -40,8 +41,13 @@ class Songs:
 
     @property
     def sung(self) -> Bools:
-        """(n,) False where nothing is sung."""
+        """(n,) False where nothing is sung or spoken."""
         return np.asarray(self.labels != NOTHING)
+
+    @property
+    def known(self) -> Bools:
+        """(n,) True where something is sung and the language is to be learnt."""
+        return np.asarray(self.labels >= 0)
 
     def subset(self, songs: Ints) -> Songs:
         """Some of the songs, in the given order."""
@@ -50,8 +56,11 @@ class Songs:
         readings = {name: posterior[songs] for name, posterior in self.readings.items()}
         return Songs(self.hidden[windows], self.counts[songs], self.labels[songs], self.groups[songs], readings)
 
+    def with_readings(self, readings: Mapping[str, FloatArray]) -> Songs:
+        return replace(self, readings=readings)
+
     def without_readings(self) -> Songs:
-        return replace(self, readings={})
+        return self.with_readings({})
 
 
 def planned(n_windows: int, positions: Sequence[float]) -> Ints:
@@ -70,7 +79,8 @@ def planned(n_windows: int, positions: Sequence[float]) -> Ints:
 def group_folds(songs: Songs, n_folds: int, seed: int) -> Ints:
     """(n,) the fold of each song: whole groups, languages spread evenly, large groups first."""
     random = np.random.default_rng(seed)
-    groups = random.permutation(np.unique(songs.groups))
+    speech = songs.labels == SPEECH
+    groups = random.permutation(np.unique(songs.groups[~speech]))
     groups = groups[np.argsort([-(songs.groups == group).sum() for group in groups], kind="stable")]
     held = np.zeros((n_folds, songs.labels.max() + 2))
     folds = np.zeros(len(songs.labels), np.int64)
@@ -81,6 +91,8 @@ def group_folds(songs: Songs, n_folds: int, seed: int) -> Ints:
         fold = min(range(n_folds), key=cost.__getitem__)
         folds[inside] = fold
         held[fold] += labels
+    speakers = np.unique(songs.groups[speech])
+    folds[speech] = (random.permutation(len(speakers)) % n_folds)[np.searchsorted(speakers, songs.groups[speech])]
     return folds
 
 

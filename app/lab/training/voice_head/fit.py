@@ -127,6 +127,7 @@ def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: H
         heard = listen_to_all(head, songs, scores, settings, text)
         modes = ["+".join(sorted([AUDIO, *(readings_of(songs, song) if text else ())])) for song in range(len(heard))]
         for mode in set(modes) - set(found):
-            chosen = [song for song in np.flatnonzero(songs.sung) if modes[song] == mode]
-            found[mode] = fit_threshold([heard[song].answer for song in chosen], songs.labels[chosen], settings)
+            chosen = [song for song in np.flatnonzero(songs.known) if modes[song] == mode]
+            if chosen:
+                found[mode] = fit_threshold([heard[song].answer for song in chosen], songs.labels[chosen], settings)
     return found

@@ -16,6 +16,7 @@ from app.lab.training.voice_head.settings import HeadSettings
 
 UNREACHABLE = 0.99  # the threshold where the wanted precision is not reached
 N_MISMATCHED = 3  # foreign names beside each song
+BEGINNING = np.array([0.75, 1.0, -3.0])  # of an expert: exponent, mix_exponent, logit of the doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def fit_expert(
     Songs count with their own text and, less, with that of songs in other languages, so that the doubt is learnt too.
     """
     rows = songs.readings[name]
-    chosen = np.flatnonzero(songs.sung & np.isfinite(rows).all(axis=1))
+    chosen = np.flatnonzero(songs.known & np.isfinite(rows).all(axis=1))
     foreign = _foreign(songs.labels, chosen, settings)
     log_mix = np.log(np.array(list(class_mix.values()), np.float32))
 
@@ -90,15 +91,18 @@ def fit_expert(
             exponent=float(exponent), mix_exponent=float(mix_exponent), doubt=float(doubt), class_mix=dict(class_mix)
         )
 
+    if not len(chosen):
+        return expert(BEGINNING)
+
     def loss(parameters: FloatArray) -> float:
         config = expert(parameters)
         own = _loss(ears[chosen], testimony(rows[chosen], log_mix, config), songs.labels[chosen])
         others = [_loss(ears[chosen], testimony(rows[of], log_mix, config), songs.labels[chosen]) for of in foreign]
         share = settings.mismatched_share if others else 0.0
-        prior = 0.01 * float(np.square(parameters - np.array([0.75, 1.0, -3.0])) @ [1.0, 1.0, 0.1])
+        prior = 0.01 * float(np.square(parameters - BEGINNING) @ [1.0, 1.0, 0.1])
         return (1 - share) * own + share * float(np.mean(others or [0.0])) + prior
 
-    found = minimize(loss, np.array([0.75, 1.0, -3.0]), method="Nelder-Mead", options={"maxiter": 150, "xatol": 0.01})
+    found = minimize(loss, BEGINNING, method="Nelder-Mead", options={"maxiter": 150, "xatol": 0.01})
     return expert(found.x)
 
 

@@ -81,7 +81,7 @@ def fit_languages(
     would not be heard again.
     """
     labels = [class_label(language, codes) for language in languages]
-    sung = {codes[label] for label in songs.labels[songs.sung]}
+    sung = {codes[label] for label in songs.labels[songs.known]}
     free = torch.tensor([float(label in sung) for label in labels], dtype=torch.float64)
     member = torch.tensor([[float(label == code) for code in codes] for label in labels], dtype=torch.float64)
     head = _Head(torch.tensor(prior_biases(languages, codes, settings), dtype=torch.float64), free, member)
@@ -89,7 +89,7 @@ def fit_languages(
     logits = torch.from_numpy(songs.hidden @ rows.T).double()
     labels_of_draws = torch.from_numpy(songs.labels[draws.songs])
     weights = torch.from_numpy(_weights(songs, draws, settings))
-    strength = settings.bias_l2 / int(songs.sung.sum())
+    strength = settings.bias_l2 / int(songs.known.sum())
     optimiser = torch.optim.LBFGS(head.parameters(), max_iter=N_STEPS, history_size=20, line_search_fn="strong_wolfe")
 
     def closure() -> float:
@@ -108,7 +108,7 @@ def draw_windows(songs: Songs, settings: HeadSettings) -> Draws:
     random = np.random.default_rng(settings.seed)
     sets: list[Ints] = []
     owners: list[int] = []
-    for song in np.flatnonzero(songs.sung):
+    for song in np.flatnonzero(songs.known):
         count = int(songs.counts[song])
         sizes = [size for size in settings.partial_evidence if size <= max(count, 1)]
         drawn = [_jittered(count, size, settings, random) for size in sizes for _ in range(settings.draws)]
@@ -127,7 +127,7 @@ def _jittered(count: int, size: int, settings: HeadSettings, random: np.random.G
 
 def _weights(songs: Songs, draws: Draws, settings: HeadSettings) -> Float64:
     """(n_draws,) that sum to 1: every song once, but songs of a large group less."""
-    of_group = np.bincount(songs.groups[songs.sung], minlength=songs.groups.max() + 1).astype(float)
+    of_group = np.bincount(songs.groups[songs.known], minlength=songs.groups.max() + 1).astype(float)
     weights = of_group[songs.groups[draws.songs]] ** -settings.group_power
     weights /= np.bincount(draws.songs, minlength=len(songs.labels))[draws.songs]
     return np.asarray(weights / weights.sum())

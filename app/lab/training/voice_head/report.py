@@ -11,6 +11,7 @@ from app.domain import AUDIO, MULTIPLE, NOTHING_SUNG, FloatArray, Language, Scor
 from app.families.lrid_voice.identify import VoiceHead, language_task
 from app.families.tasks import View
 from app.lab.evaluation.metrics import expected_calibration_error
+from app.lab.progress import Advance
 from app.lab.training.voice_head.data import Bools, Ints, Songs, group_folds, planned
 from app.lab.training.voice_head.fit import Listener, ReaderFacts, fit_head
 from app.lab.training.voice_head.joint import Listened, listen, readings_of
@@ -56,7 +57,12 @@ class Figures:
 
 
 def cross_validate(
-    songs: Songs, listener: Listener, readers: Mapping[str, ReaderFacts], settings: HeadSettings, n_folds: int = 6
+    songs: Songs,
+    listener: Listener,
+    readers: Mapping[str, ReaderFacts],
+    settings: HeadSettings,
+    n_folds: int = 6,
+    advance: Advance = lambda n: None,
 ) -> list[HeldOutSong]:
     """Every song by a head fitted to other groups, its bound and thresholds included."""
     folds = group_folds(songs, n_folds, settings.seed + 1)
@@ -66,8 +72,9 @@ def cross_validate(
         fitted = fit_head(songs.subset(np.flatnonzero(folds != fold)), listener, readers, settings)
         head = fitted.head(listener.codes)
         for song in np.flatnonzero(folds == fold):
-            others = np.flatnonzero(songs.sung & (songs.labels != songs.labels[song]))
+            others = np.flatnonzero(songs.known & (songs.labels != songs.labels[song]))
             found[int(song)] = held_out_song(head, songs, int(song), int(random.choice(others)), settings)
+        advance(1)
     return [found[song] for song in range(len(songs.labels))]
 
 
@@ -143,7 +150,7 @@ def grouped(answers: Sequence[Answer], member: FloatArray) -> list[Answer]:
 def two_languages(songs: Songs, n: int, seed: int) -> list[FloatArray]:
     """Synthetic songs in two languages: windows from the middle of two songs of different classes, half and half."""
     random = np.random.default_rng(seed)
-    long = np.flatnonzero(songs.sung & (songs.counts >= 2 * LONGEST_PART))
+    long = np.flatnonzero(songs.known & (songs.counts >= 2 * LONGEST_PART))
     found: list[FloatArray] = []
     while len(found) < n:
         one, other = random.choice(long, 2, replace=False)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pydantic import Field
 
 from app.families.contract import Probability, Strict
 from app.families.lrid_voice.identify_config import SeveralConfig
+from app.lab.labels import WORLD_ALIASES
 
 _COMMON = "en es pt fr de it nl sv da no fi pl cs uk ru ro hu el tr ar he fa hi ta te vi th id ja ko zh"
 # What catalogues are full of; everything else is a rare guess unless songs say otherwise.
 COMMON_LANGUAGES = tuple(_COMMON.split())
-CLASS_OF_LANGUAGE: Mapping[str, str] = {"sr": "sh", "hr": "sh", "bs": "sh", "nn": "no", "nb": "no", "yue": "zh", "fil": "tl"}
 
 
 class HeadSettings(Strict):
@@ -22,14 +22,15 @@ class HeadSettings(Strict):
     position_jitter: float = 0.06  # of a song's length, in the draws that the languages are fitted to
     partial_evidence: tuple[int, ...] = (1, 2, 3, 4, 8)  # windows of a draw; beside all of them
     draws: int = Field(2, ge=1)  # of each number of windows, for each song
-    prior_class: float = -2.0  # nats: languages that are a class, but not common
+    prior_class: float = -0.5  # nats: languages that are a class, but not common
     prior_rare: float = -4.0  # nats: languages that are no class
     bias_l2: float = Field(1.5, gt=0)  # towards the prior, over the number of songs
     group_power: float = Field(0.5, ge=0)  # a song weighs (songs of its group) ** -group_power
     sung_penalty: float = Field(1e-3, gt=0)  # scikit-learn's C of the window classifier on standardised features
-    unsure_edge: Probability = 0.5  # first and last windows under this best probability count as "nothing sung"
+    unsure_edge: Probability = 0.6  # first and last windows under this best probability count as "nothing sung"
     joined_instrumentals: int = Field(60, ge=0)  # made of such windows of different songs
     mismatched_share: Probability = 0.2  # weight of songs with the name of a song in another language
+    speech_share: Probability = 0.25  # of the weight of what is sung, for clips of speech
     instrumental_share: float = Field(0.13, gt=0, lt=1)  # of a catalogue, expected
     stop_bound: Probability = 0.95  # chosen on `report.curve`: more windows gain nothing
     wanted_precision: Probability = 0.96  # of what is answered, over all classes
@@ -40,7 +41,7 @@ class HeadSettings(Strict):
 
 def class_label(language: str, codes: Sequence[str]) -> str:
     """The class that a language of the listener's counts for."""
-    label = CLASS_OF_LANGUAGE.get(language, language)
+    label = WORLD_ALIASES.get(language, language)
     return label if label in codes else "others"
 
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from app.domain import FloatArray
 from app.families.lrid_voice.identify import WindowScores, mean_odds, pooled, softmax
 from app.families.lrid_voice.identify_config import SungConfig
-from app.lab.training.voice_head.data import Bools, Ints, Songs, planned
+from app.lab.training.voice_head.data import SPEECH, Bools, Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings
 
 LEAST_EDGE_WINDOWS = 12  # shorter recordings may begin and end with singing
@@ -44,10 +44,11 @@ def window_truth(songs: Songs, log_probabilities: FloatArray, settings: HeadSett
     """`log_probabilities`: (n_windows, n_classes)."""
     owner, labels = songs.owner, songs.labels[songs.owner]
     instrumental = ~songs.sung[owner]
+    speech = labels == SPEECH
     of_label = np.exp(log_probabilities[np.arange(len(owner)), labels])
     unsure = (log_probabilities.max(axis=1) < np.log(settings.unsure_edge)) & (log_probabilities.argmax(axis=1) != labels)
-    edges = _edges(songs) & unsure & ~instrumental
-    sung = ~instrumental & (of_label > 0.6)
+    edges = _edges(songs) & unsure & ~instrumental & ~speech
+    sung = speech | ~instrumental & (of_label > 0.6)
     return WindowTruth(np.flatnonzero(sung), np.flatnonzero(instrumental | edges), np.flatnonzero(edges))
 
 
@@ -55,8 +56,9 @@ def fit_windows(songs: Songs, truth: WindowTruth, settings: HeadSettings) -> Sun
     """Ridge logistic regression on standardised features; both sides weigh the same."""
     rows = np.concatenate([truth.sung, truth.nothing])
     mean, deviation = songs.hidden[rows].mean(axis=0), songs.hidden[rows].std(axis=0) + 1e-3
-    model = LogisticRegression(C=settings.sung_penalty, class_weight="balanced", max_iter=1000)
-    model.fit((songs.hidden[rows] - mean) / deviation, np.arange(len(rows)) < len(truth.sung))
+    model = LogisticRegression(C=settings.sung_penalty, max_iter=1000)
+    sung = np.arange(len(rows)) < len(truth.sung)
+    model.fit((songs.hidden[rows] - mean) / deviation, sung, _weights(songs, songs.owner[rows], sung, settings))
     weights = (model.coef_[0] / deviation).astype(np.float32)
     return SungFit(weights, float(model.intercept_[0] - mean @ weights))
 
@@ -79,10 +81,22 @@ def fit_songs(songs: Songs, scores: WindowScores, edges: Ints, scale: float, set
         joined = [random.choice(edges, JOINED_WINDOWS, replace=False) for _ in range(settings.joined_instrumentals)]
         sets, sung = sets + joined, sung + [False] * len(joined)
     evidence = np.array([_evidence(scores, windows, scale) for windows in sets])
-    model = LogisticRegression(C=PENALTY_OF_SONGS, class_weight="balanced", max_iter=1000).fit(evidence, sung)
+    owners = np.array([songs.owner[windows[0]] for windows in sets])
+    weights = _weights(songs, owners, np.array(sung), settings)
+    model = LogisticRegression(C=PENALTY_OF_SONGS, max_iter=1000).fit(evidence, sung, weights)
     odds, confidence = (max(float(value), 1e-3) for value in model.coef_[0])
     bias = float(model.intercept_[0] + np.log(1 / settings.instrumental_share - 1))
     return SungConfig(window_bias=0.0, song_scale=odds, confidence_scale=confidence, song_bias=bias)
+
+
+def _weights(songs: Songs, owners: Ints, sung: Bools, settings: HeadSettings) -> FloatArray:
+    """(n,) for n examples of these songs: both sides weigh n / 2, speech a stated share of the sung side."""
+    speech = songs.labels[owners] == SPEECH
+    weights = np.ones(len(owners), np.float32)
+    share = settings.speech_share if speech.any() else 0.0
+    for side, part in ((~sung, 1.0), (sung & ~speech, 1.0 - share), (speech, share)):
+        weights[side] = part * len(owners) / 2 / max(side.sum(), 1)
+    return weights
 
 
 def _listened(songs: Songs, song: int, settings: HeadSettings) -> list[Ints]:

@@ -29,6 +29,7 @@ from app.lab.training.recipes import draft_of, recipe_of
 from app.lab.training.release import ReleaseConfig, make_release
 from tests.ears import SMALL, small_ears
 from tests.releases import write_release
+from tests.whisper_reference import random_checkpoint
 
 CODES = {"en": ("eng", "English"), "fr": ("fra", "French"), "others": (None, "Other languages")}
 RATE = SMALL.sample_rate_hz
@@ -115,19 +116,84 @@ def test_a_head_becomes_a_release_that_keeps_ears_and_reader(settings: dict[str,
     assert isinstance(after.manifest, VoiceManifest)
     assert after.manifest.identify != before.manifest.identify
     assert after.manifest.read == before.manifest.read
-    assert "Nothing sung, audio only" in (folder / "CARD.md").read_text(encoding="utf-8")
+    card = (folder / "CARD.md").read_text(encoding="utf-8")
+    assert "Nothing sung, audio only" in card
+    assert "## Cross-validation over artists" in card
+    assert "| audio, until sure | 12 |" in card
 
 
 def test_features_are_listened_to_once(settings: dict[str, Any], best: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.lab.features.FeatureExtractor.file", lambda *_: pytest.fail("listened again"))
-    again = recipe_of("voice", settings).train(Progress())
+    with pytest.raises(TrainingError, match=r"best\.pt exists: fit it anew with --resume"):
+        recipe_of("voice", settings).train(Progress())
+    again = recipe_of("voice", settings | {"resume": True}).train(Progress())
     first, second = draft_of(best)[0], draft_of(again)[0]
     assert all(torch.equal(tensor, second.tensors[name]) for name, tensor in first.tensors.items())
 
 
 def test_a_start_that_is_no_voice_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     write_release(tmp_path)
+    other = settings | {"output": tmp_path / "run"}
     with pytest.raises(TrainingError, match="start: lrid_net/1 is of family lrid_net, expected lrid_voice"):
-        recipe_of("voice", settings | {"store": tmp_path, "start": "lrid_net/1"}).train(Progress())
+        recipe_of("voice", other | {"store": tmp_path, "start": "lrid_net/1"}).train(Progress())
     with pytest.raises(ReleaseError, match="no release 'lrid_voice/9'"):
-        recipe_of("voice", settings | {"start": "lrid_voice/9"}).train(Progress())
+        recipe_of("voice", other | {"start": "lrid_voice/9"}).train(Progress())
+
+
+def test_too_few_artists_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    head = {"inner_folds": 7, "draws": 1}
+    with pytest.raises(TrainingError, match="songs of 12 artists or sources; a head needs 14"):
+        recipe_of("voice", settings | {"output": tmp_path, "cache": tmp_path / "cache", "head": head}).train(Progress())
+
+
+def test_a_broken_checkpoint_is_refused_by_the_tensor(settings: dict[str, Any], tmp_path: Path) -> None:
+    whisper = tmp_path / "model.safetensors"
+    tensors = random_checkpoint()
+    tensors["model.encoder.conv2.bias"][3] = float("nan")
+    whisper.write_bytes(save(tensors))
+    given = settings | {"output": tmp_path, "checkpoint": whisper}
+    with pytest.raises(TrainingError, match="checkpoint and reader go together"):
+        recipe_of("voice", given)
+    with pytest.raises(ReleaseError, match=r"'model\.encoder\.conv2\.bias' holds NaN"):
+        recipe_of("voice", given | {"reader": tmp_path / "best.pt"}).train(Progress())
+
+
+def write_reader(folder: Path) -> Path:
+    """best.pt of a reader that learnt next to nothing."""
+    rows = [
+        "artist\ttitle\tlanguage\tsplit",
+        *(f"artist {i}\tsong {i}\t{('en', 'fr', 'de')[i % 3]}\ttrain" for i in range(6)),
+    ]
+    (folder / "names.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    labels = [{"code": code, "iso639_3": iso, "name": name} for code, (iso, name) in CODES.items()]
+    given = {
+        "catalogue": folder / "names.tsv", "output": folder / "reader", "labels": labels, "phrases": False, "epochs": 1,
+        "class_mix": dict(zip(CODES, (0.5, 0.3, 0.2), strict=True)), "networks": 1, "buckets_log2": 8, "embedding_size": 4,
+        "hidden_units": [8], "steps_per_epoch": 1, "batch_size": 4, "threads": 1, "latin_shares": {},
+    }  # fmt: skip
+    return recipe_of("reader", given).train(Progress())
+
+
+def test_kept_features_and_speech_make_a_release_from_a_checkpoint(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    (tmp_path / "model.safetensors").write_bytes(save(random_checkpoint(n_positions=500)))
+    languages = ["en", "fr", "de", "zxx"] * 4
+    lines = [f"{i},{language},(group),song,group {i},14" for i, language in enumerate(languages)]
+    lines[0] = lines[0].replace("(group)", "A Singer")
+    (tmp_path / "index.csv").write_text("\n".join(["id,language,artist,title,group,windows", *lines]), encoding="utf-8")
+    np.savez(tmp_path / "windows.npz", hidden=random.normal(size=(16 * 14, 128)).astype(np.float16))
+    speech = tmp_path / "speech"
+    for speaker in ("anna", "ben"):
+        (speech / speaker).mkdir(parents=True)
+        soundfile.write(speech / speaker / "1.wav", 0.1 * random.normal(size=4 * RATE), RATE)
+    recipe = recipe_of("lrid_voice", {
+        "catalogue": tmp_path / "index.csv", "output": tmp_path / "run", "features": tmp_path, "speech": speech,
+        "checkpoint": tmp_path / "model.safetensors", "reader": write_reader(tmp_path), "threads": 1, "folds": 2,
+        "head": {"inner_folds": 2, "draws": 1},
+    })  # fmt: skip
+    draft, _ = draft_of(recipe.train(Progress()))
+    assert recipe.measured_on is None
+    assert draft.manifest.training["songs"] == {"en": 4, "fr": 4, "others": 4, "zxx": 4, "speech": 2}
+    assert [name for name in draft.tensors if name.startswith("ears.ranges.")], "int8 has no ranges"
+    folder = make_release(draft, ReleaseConfig(store=tmp_path / "store", release="1", calibration=[], data="Noise."))
+    assert "Clips of speech answered `zxx`" in (folder / "CARD.md").read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from app.families.lrid_voice.identify import VoiceHead
 from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import NOTHING, Songs, group_folds, planned, read_heard
 from app.lab.training.voice_head.fit import FittedHead, Listener, ReaderFacts, fit_head
+from app.lab.training.voice_head.heard import with_speech
 from app.lab.training.voice_head.joint import Listened, fit_threshold, listen
 from app.lab.training.voice_head.report import (
     answer,
@@ -112,6 +113,20 @@ def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs) -> None:
     instrumentals = songs.subset(np.flatnonzero(~songs.sung))
     recordings = [song_windows(instrumentals, song) for song in range(len(instrumentals.labels))]
     assert share_of("zxx", head, recordings) > 0.8
+
+
+def test_speech_is_not_taken_for_nothing_sung(songs: Songs, fitted: FittedHead) -> None:
+    """Clips of one window that have little of what singing has, in a language that is not learnt from them."""
+    random = np.random.default_rng(1)
+    clips = random.normal(0, 0.5, (40, 1, N_HIDDEN)).astype(np.float32)
+    clips[:, :, 0] += 0.6
+    clips[:, :, N_HIDDEN - 1] += 4.0
+    speakers = [str(i // 2) for i in range(30)]
+    taught = fit_head(with_speech(songs, speakers, list(clips[:30])), LISTENER, READER, SETTINGS)
+    assert [token.bias for token in taught.config.tokens] == [token.bias for token in fitted.config.tokens]
+    shares = [share_of("zxx", one.head(CODES), list(clips[30:])) for one in (fitted, taught)]
+    assert shares[0] > 0.4
+    assert shares[1] < 0.2
 
 
 def test_cross_validation_holds_out_groups(songs: Songs, head: VoiceHead) -> None:

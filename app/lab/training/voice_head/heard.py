@@ -1,0 +1,154 @@
+"""Recordings → songs that a head is fitted to: listened to from end to end, their names read, grouped by artist."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from app.domain import NOTHING_SUNG, TEXT, FloatArray, Metadata, Reading
+from app.families.parts.names import clean
+from app.lab.corpus.catalogue import Finding, Row, artist_key, parse
+from app.lab.corpus.check import refuse_leaks
+from app.lab.corpus.tables import Record, Table, read_table
+from app.lab.errors import CorpusError
+from app.lab.evaluation.answers import REST
+from app.lab.labels import WORLD_ALIASES
+from app.lab.progress import Progress
+from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs
+
+Read = Callable[[Metadata], Reading]
+INSTRUMENTAL = "instrumental"  # a label that counts as `zxx`
+LOUD_SUFFIXES = {".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm"}
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A recording in which one person speaks."""
+
+    path: Path
+    speaker: str
+
+
+def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress) -> list[Row]:
+    """Rows with audio of split `train`; a label of len(codes) says that nothing is sung (`zxx`, `instrumental`).
+
+    The column `language` counts before `label`. Raises CorpusError naming the first row that cannot be used.
+    """
+    table = read_table(catalogue)
+    records = ((number, _labelled(record, codes)) for number, record in table.records)
+    columns = [*table.columns, "label"] if "language" in table.columns else table.columns
+    rows = list(_usable(catalogue, Table(columns, records, table.unit), codes))
+    for finding in refuse_leaks(rows, [*codes, NOTHING_SUNG]):
+        if finding.kind != "class_never_trained":
+            progress.say(f"{catalogue.name}, {finding}")
+    heard = [row for row in rows if row.split == "train" and row.path is not None]
+    if not heard:
+        raise CorpusError(f"{catalogue}: no row of split train has audio; a head is fitted to what is heard of songs")
+    return heard
+
+
+def _labelled(record: Record, codes: Sequence[str]) -> Record:
+    given = record.get("language", "").strip() or record.get("label", "").strip()
+    if given in codes:
+        return record | {"label": given}
+    return record | {"label": NOTHING_SUNG if given == INSTRUMENTAL else WORLD_ALIASES.get(given, given)}
+
+
+def _usable(catalogue: Path, table: Table, codes: Sequence[str]) -> Iterator[Row]:
+    for row in parse(catalogue, table, [*codes, NOTHING_SUNG], REST if REST in codes else None):
+        if isinstance(row, Finding):
+            raise CorpusError(f"{catalogue.name}, {row}")
+        yield row
+
+
+def songs_of(rows: Sequence[Row], features: Sequence[FloatArray], codes: Sequence[str], n_hidden: int, read: Read) -> Songs:
+    """`features`: (n_windows, at least n_hidden) of each row; rows in which nothing sounds are left out."""
+    heard = [(row, own[:, :n_hidden]) for row, own in zip(rows, features, strict=True) if len(own)]
+    if not heard:
+        raise CorpusError("all recordings of the catalogue are silent")
+    labels = [NOTHING if row.label == len(codes) else row.label for row, _ in heard]
+    groups = [_group(row) for row, _ in heard]
+    return Songs(
+        np.concatenate([own for _, own in heard]),
+        np.array([len(own) for _, own in heard], np.int64),
+        np.array(labels, np.int64),
+        np.unique(groups, return_inverse=True)[1].astype(np.int64),
+        readings([row.metadata for row, _ in heard], read, len(codes)),
+    )
+
+
+def _group(row: Row) -> str:
+    """Songs without an artist are of one group with what lies in the same folder."""
+    return artist_key(row.metadata.artist) or str(row.path and row.path.parent)
+
+
+def readings(names: Sequence[Metadata], read: Read, n_classes: int) -> dict[str, FloatArray]:
+    """By modality, (n, n_classes) posteriors; NaN where the names say nothing. Empty if that is so everywhere."""
+    posteriors = np.full((len(names), n_classes), np.nan, np.float32)
+    for row, metadata in enumerate(names):
+        reading = read(clean(metadata)) if metadata.fields else None
+        if reading is not None and reading.informative:
+            posteriors[row] = reading.vector
+    return {TEXT: posteriors} if np.isfinite(posteriors).any() else {}
+
+
+def names_of(folder: Path) -> list[Metadata]:
+    """Names of the songs in the `index.csv` of cached features; none where the artist is only described, in parentheses."""
+    with (folder / "index.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [Metadata(row.get("artist") or None, None, row.get("title") or None) for row in rows]
+    return [Metadata() if (one.artist or "").startswith("(") else one for one in names]
+
+
+def clips_of(folder: Path, most: int) -> list[Clip]:
+    """Up to so many recordings of a folder, of as many speakers as there are.
+
+    An `index.csv` with the columns `file` and `speaker` (and `source`, `language`) says who speaks; without, files of one
+    folder count as one speaker. Raises CorpusError if there are none.
+    """
+    by_speaker: dict[str, list[Clip]] = {}
+    for clip in sorted(_clips(folder), key=lambda clip: clip.path):
+        by_speaker.setdefault(clip.speaker, []).append(clip)
+    if not by_speaker:
+        raise CorpusError(f"{folder}: no recordings of speech; expected files such as .ogg or .wav, or an index.csv")
+    longest = max(map(len, by_speaker.values()))
+    turns = [[clips[turn] for clips in by_speaker.values() if turn < len(clips)] for turn in range(longest)]
+    return [clip for turn in turns for clip in turn][:most]
+
+
+def _clips(folder: Path) -> Iterator[Clip]:
+    index = folder / "index.csv"
+    if not index.is_file():
+        found = (path for path in folder.rglob("*") if path.suffix.lower() in LOUD_SUFFIXES)
+        yield from (Clip(path, str(path.parent)) for path in found)
+        return
+    for number, record in read_table(index).records:
+        if not record.get("file"):
+            raise CorpusError(f"{index}, line {number}: no file; needs the columns file and speaker")
+        who = (record.get(name, "") for name in ("source", "language", "speaker"))
+        yield Clip(folder / record["file"], " ".join(who))
+
+
+def clip_rows(clips: Sequence[Clip]) -> list[Row]:
+    """As the cache of features takes them."""
+    return [Row(number, clip.path, Metadata(), 0, "train", "") for number, clip in enumerate(clips, 1)]
+
+
+def with_speech(songs: Songs, speakers: Sequence[str], features: Sequence[FloatArray]) -> Songs:
+    """Songs and clips of speech; `features`: (1, at least n_hidden) of each clip, no row if it is silent."""
+    heard = [(who, own[:1, : songs.hidden.shape[1]]) for who, own in zip(speakers, features, strict=True) if len(own)]
+    n = len(heard)
+    groups = np.unique([who for who, _ in heard], return_inverse=True)[1] + songs.groups.max() + 1
+    unread = {name: np.full((n, own.shape[1]), np.nan, np.float32) for name, own in songs.readings.items()}
+    return replace(
+        songs,
+        hidden=np.concatenate([songs.hidden, *(own for _, own in heard)]),
+        counts=np.concatenate([songs.counts, np.ones(n, np.int64)]),
+        labels=np.concatenate([songs.labels, np.full(n, SPEECH, np.int64)]),
+        groups=np.concatenate([songs.groups, groups]).astype(np.int64),
+        readings={name: np.concatenate([own, unread[name]]) for name, own in songs.readings.items()},
+    )

@@ -1,0 +1,102 @@
+"""What an `lrid_voice` begins with: ears and a reader, of a release, or of a Whisper checkpoint and a reader's training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.domain import TEXT
+from app.families.contract import Label
+from app.families.lrid_voice.identify import ROWS
+from app.families.lrid_voice.manifest import VoiceManifest
+from app.families.lrid_voice.model import READER
+from app.families.parts.ngrams.reader import NgramReader
+from app.families.parts.quantised import Ranges
+from app.families.parts.whisper import Ears
+from app.families.parts.whisper_checkpoint import LANGUAGES, ears_from_checkpoint
+from app.families.parts.whisper_weights import ears_from_stored
+from app.families.store import read_manifest, read_weights, release_folder
+from app.lab.errors import TrainingError
+from app.lab.training import checkpoint
+from app.lab.training.recipes.reader import ReaderConfig, ReaderRecipe
+from app.lab.training.voice_head.fit import Listener, ReaderFacts
+from app.lab.training.voice_release import NamesReader
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceParts:
+    """Everything but the head."""
+
+    labels: Sequence[Label]
+    ears: Ears
+    listener: Listener
+    reader: NamesReader
+    facts: ReaderFacts
+    origin: str  # for people
+
+    @property
+    def codes(self) -> list[str]:
+        return [label.code for label in self.labels]
+
+    @property
+    def identity(self) -> str:
+        """Of the ears' weights: releases that share them share features."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.ears.state_dict().items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    def read(self) -> NgramReader:
+        return NgramReader(self.reader.config, self.reader.tensors)
+
+    def with_ranges(self, ranges: Ranges) -> VoiceParts:
+        """For int8."""
+        ears = self.ears
+        return replace(self, ears=Ears(ears.config, ears.whisper, ears.no_speech, ranges).eval())
+
+
+def parts_of_release(store: Path, reference: str) -> VoiceParts:
+    """Raises ReleaseError if there is no such release, or TrainingError if it is of another family."""
+    folder = release_folder(store, reference)
+    manifest = read_manifest(folder)
+    if not isinstance(manifest, VoiceManifest):
+        raise TrainingError(f"start: {reference} is of family {manifest.family}, expected lrid_voice")
+    weights = read_weights(folder, manifest)
+    own = {name.removeprefix(READER): tensor for name, tensor in weights.items() if name.startswith(READER)}
+    head, codes = manifest.identify, [label.code for label in manifest.labels]
+    languages = [token.code for token in head.tokens]
+    expert = head.experts.get(TEXT)
+    facts = ReaderFacts(manifest.read.class_mix, expert.alone_exponent if expert else 1.0, head.thresholds.get(TEXT, 0.5))
+    return VoiceParts(
+        manifest.labels,
+        ears_from_stored(manifest.listen, weights).eval(),
+        Listener(weights[ROWS].float().numpy(), languages, codes),
+        NamesReader(manifest.read, own),
+        facts,
+        f"{manifest.family}/{manifest.release}",
+    )
+
+
+def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoiceParts:
+    """A Whisper of Hugging Face, and best.pt of `--recipe reader`; `threshold` for names alone.
+
+    Raises ReleaseError and CheckpointError naming the tensor that is wrong.
+    """
+    found = ears_from_checkpoint(whisper)
+    config, names = reader_of(reader)
+    facts = ReaderFacts(names.config.class_mix, threshold=threshold)
+    codes = [label.code for label in config.labels]
+    listener = Listener(found.language_rows.numpy(), LANGUAGES, codes)
+    return VoiceParts(config.labels, found.ears, listener, names, facts, whisper.name)
+
+
+def reader_of(path: Path) -> tuple[ReaderConfig, NamesReader]:
+    """best.pt of `--recipe reader`. Raises CheckpointError."""
+    stored = checkpoint.load(path, ReaderRecipe.name)
+    recipe = ReaderRecipe(ReaderConfig.model_validate(json.loads(stored["config"])))
+    checkpoint.load_weights(path, stored, recipe.build())
+    config, tensors = recipe.part(stored)
+    return recipe.config, NamesReader(config, tensors)
