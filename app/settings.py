@@ -83,7 +83,8 @@ class Settings(BaseSettings):
     )
     admin_keys: KeyList = Field((), description="Keys for `/admin`, written likewise; none: nobody may.")
     public_paths: str = Field(
-        "/health,/v2/health,/metrics,/,/docs,/openapi.json", description="Paths that need no key even when there are keys."
+        "/health,/v2/health,/metrics,/,/web,/docs,/openapi.json",
+        description="Paths that need no key even when there are keys.",
     )
     requests_per_minute: float = Field(0.0, ge=0, description="Rate limit of each key; 0 = none.")
     cors_origins: str = Field(

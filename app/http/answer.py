@@ -51,7 +51,9 @@ def release_name(manifest: Manifest) -> ReleaseName:
 def _modalities(identified: Identification) -> Json:
     uses: Json = {name: {"used": use.used, "reason": use.reason} for name, use in identified.modalities.items()}
     uses[AUDIO] |= _heard(identified.heard)
-    uses[TEXT] |= {"fields": list(identified.metadata.fields), "source": identified.text_source}
+    fields, source = identified.metadata.fields, identified.text_source
+    values = {name: getattr(identified.metadata, name) for name in fields} if source == "tags" else None
+    uses[TEXT] |= {"fields": list(fields), "source": source, "values": values}
     return uses
 
 

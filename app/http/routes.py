@@ -29,6 +29,8 @@ from app.serving.service import Service
 
 IDENTIFY_PATH = "/identify"
 WEB = Path(__file__).resolve().parent.parent / "web"
+WEB_TYPES = {".css": "text/css", ".js": "text/javascript"}
+WEB_FILES = {path.name: WEB_TYPES[path.suffix] for path in WEB.iterdir() if path.suffix in WEB_TYPES}  # what the page loads
 
 
 def build_router(
@@ -74,6 +76,12 @@ def build_router(
     @router.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(WEB / "index.html", media_type="text/html")
+
+    @router.get("/web/{name}", include_in_schema=False)
+    async def part_of_page(name: str) -> FileResponse:
+        if name not in WEB_FILES:
+            raise NotFound("the page has no such part")
+        return FileResponse(WEB / name, media_type=WEB_FILES[name])
 
     @router.get("/docs", include_in_schema=False)
     async def docs() -> FileResponse:

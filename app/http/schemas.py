@@ -75,6 +75,7 @@ class TextUse(BaseModel):
     used: bool
     fields: list[str] = Field(description="Which fields held text.")
     source: Literal["request", "tags"] | None = Field(description="Where they came from.")
+    values: dict[str, str] | None = Field(description="What the file's tags say, where `source` is `tags`.")
     reason: Literal["not_given", "no_text_features"] | None = Field(description="Why it was not used.")
 
 

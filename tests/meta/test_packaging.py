@@ -265,7 +265,10 @@ def test_compose_waits_for_the_drain_and_watches_the_service() -> None:
 
 # --- the page ---------------------------------------------------------------------------------------------------------
 
-PAGE = (ROOT / "app/web/index.html").read_text(encoding="utf-8")
+WEB = ROOT / "app/web"
+PAGE = (WEB / "index.html").read_text(encoding="utf-8")
+SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(WEB.glob("*.js"))}
+MARKUP_FROM_DATA = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\("
 
 
 class Elements(HTMLParser):
@@ -290,31 +293,39 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
         value for _, attributes in elements() for name, value in attributes.items() if value and name in {"src", "href"}
     ]
     assert [place for place in places if place.startswith(("http:", "https:", "//"))] == []
-    assert "@import" not in PAGE
-    assert re.findall(r"url\(", PAGE) == []
+    style = (WEB / "page.css").read_text(encoding="utf-8")
+    assert re.findall(r"@import|url\(", PAGE + style) == []
     policy = next(str(a["content"]) for tag, a in elements() if tag == "meta" and a.get("http-equiv"))
-    assert "default-src 'none'" in policy
+    assert policy.startswith("default-src 'none'; ")
     assert "connect-src 'self'" in policy
+    assert "unsafe" not in policy
 
 
-def test_the_script_finds_what_it_looks_for() -> None:
+def test_the_page_has_all_its_parts() -> None:
+    """What the markup and the scripts name is there, and nothing else lies beside it."""
+    named = {str(a.get("href") or a.get("src")) for tag, a in elements() if tag == "script" or a.get("rel") == "stylesheet"}
+    imported = {name for text in SCRIPTS.values() for name in re.findall(r'from "\./([\w.]+)"', text)}
+    assert {name.removeprefix("web/") for name in named} | imported == {*SCRIPTS, "page.css"}
+
+
+def test_the_scripts_find_what_they_look_for() -> None:
     ids = {attributes["id"] for _, attributes in elements() if "id" in attributes}
-    assert set(re.findall(r'\$\("(\w+)"\)', PAGE)) - ids == set()
+    assert {name for text in SCRIPTS.values() for name in re.findall(r'\$\("(\w+)"\)', text)} - ids == set()
 
 
 def test_every_input_has_a_label() -> None:
     depth, bare = 0, []
-    for line in re.findall(r"</?label|<input[^>]*>", PAGE):
+    for line in re.findall(r"</?label|<(?:input|textarea)[^>]*>", PAGE):
         depth += {"<label": 1, "</label": -1}.get(line, 0)
-        if line.startswith("<input") and not depth:
+        if line.startswith(("<input", "<textarea")) and not depth:
             bare.append(line)
     assert bare == []
     assert any(tag == "html" and attributes.get("lang") for tag, attributes in elements())
 
 
 def test_the_page_never_writes_markup_from_data() -> None:
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", PAGE)
+    assert [name for name, text in SCRIPTS.items() if re.search(MARKUP_FROM_DATA, text)] == []
 
 
 def test_the_page_is_small() -> None:
-    assert len(PAGE.splitlines()) < 300
+    assert [name for name, text in {**SCRIPTS, "index.html": PAGE}.items() if len(text.splitlines()) >= 300] == []

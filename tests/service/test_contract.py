@@ -55,7 +55,7 @@ def test_metadata_as_json(server: LiveServer) -> None:
     assert answer["probability"] == answer["languages"][0]["probability"]
     assert answer["modalities"] == {
         "audio": {"used": False, "reason": "not_given", "seconds": None, "windows": 0, "warnings": []},
-        "text": {"used": True, "reason": None, "fields": ["artist", "album", "title"], "source": "request"},
+        "text": {"used": True, "reason": None, "fields": ["artist", "album", "title"], "source": "request", "values": None},
     }
     assert answer["timeline"] is None
     assert answer["explanation"] is None
@@ -81,7 +81,7 @@ def test_audio_and_metadata(server: LiveServer, song: bytes) -> None:
     assert audio["reason"] is None
     assert audio["seconds"] == pytest.approx(70.0, abs=0.2)
     assert audio["windows"] == 3  # enough 30 s windows to cover it
-    text = {"used": True, "reason": None, "fields": ["artist", "album", "title"], "source": "request"}
+    text = {"used": True, "reason": None, "fields": ["artist", "album", "title"], "source": "request", "values": None}
     assert answer["modalities"]["text"] == text
     timing = answer["timing_ms"]
     assert min(timing["decode"], timing["read"], timing["model"]) > 0
@@ -143,7 +143,7 @@ def test_silent_audio_with_metadata(server: LiveServer) -> None:
 @pytest.mark.parametrize("title", ["1999", "!?…", "4:33 (2)"])
 def test_text_without_features_beside_audio(server: LiveServer, clip: bytes, title: str) -> None:
     answer = server.identify(files={"audio": clip}, data={"title": title}).json()
-    text = {"used": False, "reason": "no_text_features", "fields": ["title"], "source": "request"}
+    text = {"used": False, "reason": "no_text_features", "fields": ["title"], "source": "request", "values": None}
     assert answer["modalities"]["text"] == text
     assert answer["modalities"]["audio"]["used"] is True
 
@@ -151,7 +151,7 @@ def test_text_without_features_beside_audio(server: LiveServer, clip: bytes, tit
 @pytest.mark.parametrize("title", ["", "   ", "\t\n"])
 def test_blank_text_beside_audio_is_not_given(server: LiveServer, clip: bytes, title: str) -> None:
     answer = server.identify(files={"audio": clip, "title": (None, title)}).json()
-    text = {"used": False, "reason": "not_given", "fields": [], "source": None}
+    text = {"used": False, "reason": "not_given", "fields": [], "source": None, "values": None}
     assert answer["modalities"]["text"] == text
     assert answer["languages"] == server.identify(files={"audio": clip}).json()["languages"]
 
@@ -181,7 +181,7 @@ def test_tags_are_read_when_no_metadata_is_given(server: LiveServer, tagged: byt
 @pytest.mark.parametrize("options", [{"tags": "false"}, {"tags": "false", "title": "  "}])
 def test_tags_are_not_read_when_they_are_turned_off(server: LiveServer, tagged: bytes, options: dict[str, str]) -> None:
     text = server.identify(files={"audio": tagged}, data=options).json()["modalities"]["text"]
-    assert text == {"used": False, "reason": "not_given", "fields": [], "source": None}
+    assert text == {"used": False, "reason": "not_given", "fields": [], "source": None, "values": None}
 
 
 def test_metadata_of_the_request_goes_before_tags(server: LiveServer, tagged: bytes) -> None:

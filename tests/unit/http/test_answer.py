@@ -59,7 +59,7 @@ def test_a_whole_answer() -> None:
     assert [entry["code"] for entry in answer["languages"]] == ["ko", "fr"]
     assert answer["modalities"] == {
         "audio": {"used": True, "reason": None, "seconds": 61.235, "windows": 2, "warnings": []},
-        "text": {"used": False, "reason": "no_text_features", "fields": ["title"], "source": "request"},
+        "text": {"used": False, "reason": "no_text_features", "fields": ["title"], "source": "request", "values": None},
     }
     assert (answer["timeline"], answer["explanation"], answer["sung"]) == (None, None, None)
     assert answer["timing_ms"] == {"decode": 12.346, "read": 0.0, "queue": 0.0, "model": 500.0, "total": 600.0}
@@ -72,7 +72,7 @@ def test_a_track_of_which_nothing_was_heard() -> None:
     answer = respond(Options(timeline=True, explain=True), found)
     assert answer["modalities"] == {
         "audio": {"used": False, "reason": "not_trusted", "seconds": None, "windows": 0, "warnings": []},
-        "text": {"used": True, "reason": None, "fields": ["artist"], "source": "tags"},
+        "text": {"used": True, "reason": None, "fields": ["artist"], "source": "tags", "values": {"artist": "Piaf"}},
     }
     assert (answer["timeline"], answer["explanation"]) == ([], {"audio_only": None, "text_only": None})
 

@@ -1,0 +1,47 @@
+// Codes and numbers in plain words.
+
+export const percent = p => p < 0.0005 ? "< 0.1 %" : p >= 0.9995 ? "100 %" : (100 * p).toFixed(p < 0.0995 ? 1 : 0) + " %";
+
+export const clock = seconds => Math.floor(seconds / 60) + ":" + String(Math.floor(seconds % 60)).padStart(2, "0");
+
+export const SPECIAL = {und: "Not sure", zxx: "Nothing is sung", mul: "Several languages"};
+
+export const listing = words => words.length < 2 ? words.join("") : words.slice(0, -1).join(", ") + " and " + words.at(-1);
+
+export const nameOf = (code, languages) => SPECIAL[code] || (languages.find(l => l.code === code) || {name: code}).name;
+
+const WHY_NOT = {not_given: "there are none", not_trusted: "this release does not use it", silent: "it is silent", no_text_features: "they tell no language"};
+
+const WARNED = {truncated: "The file ends early", damaged: "The file is damaged in places"};
+
+export const warning = w => (WARNED[w.code] || w.code) + (w.at_seconds === null ? "" : ` (at ${clock(w.at_seconds)})`) + `: ${w.detail}.`;
+
+// Which evidence there was.
+export function used({audio, text}) {
+  const parts = [];
+  if (audio.used) parts.push(`Listened to ${audio.windows} window${audio.windows === 1 ? "" : "s"} of a song of ${clock(audio.seconds)}.`);
+  else if (audio.reason !== "not_given") parts.push(`Sound not used: ${WHY_NOT[audio.reason]}.`);
+  if (text.used) parts.push(`Read ${listing(text.fields)}${text.source === "tags" ? " from the file's tags" : ""}.`);
+  else parts.push(`Names not used: ${WHY_NOT[text.reason]}.`);
+  return parts.join(" ");
+}
+
+// What sound and names say apart, in one sentence; nothing where only one of them was used.
+export function why(answer) {
+  const {audio_only: ears, text_only: names} = answer.explanation || {};
+  if (!ears || !names) return "";
+  const [heard, read] = [ears[0], names[0]];
+  const joined = answer.language in SPECIAL ? "" : `; together: ${nameOf(answer.language, answer.languages)} (${percent(answer.probability)})`;
+  if (heard.code === read.code)
+    return `Sound and names agree on ${heard.name}: the sound alone says ${percent(heard.probability)}, the names alone ${percent(read.probability)}${joined}.`;
+  return `The sound alone says ${heard.name} (${percent(heard.probability)}), the names alone say ${read.name} (${percent(read.probability)})${joined}.`;
+}
+
+// The sentence under the headline.
+export function meaning(answer) {
+  const best = answer.languages[0];
+  if (answer.language === "und") return `${best.name} leads with ${percent(best.probability)}: too little for this release to say so.`;
+  if (answer.language === "zxx") return `An instrumental, or no voice that could be heard (${percent(answer.probability)} sure).`;
+  if (answer.language === "mul") return "Of what is sung: " + listing((answer.sung || []).map(s => `${nameOf(s.code, answer.languages)} ${percent(s.share)}`)) + ".";
+  return "";
+}
