@@ -1,26 +1,29 @@
 """Any torch module as OpenVINO runs it on a CPU: the extra `openvino`. Same weights, same answers within the precision.
 
-OpenVINO's own converter reads the module by `torch.export`. It takes seconds, once per precision; by `torch.jit.trace` every
-conversion would keep some 20 MB for as long as the process lives.
+OpenVINO's own converter reads the module by `torch.export`, in a process of its own: torch 2.11 crashes when a second thread
+of a process exports, and what an export loads and leaves behind is over 100 MB. It takes seconds, once per precision.
 """
 
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
+import tempfile
 import threading
-import warnings
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from app.errors import ReleaseError
+
 if TYPE_CHECKING:
     from app.families.contract import Precision
 
+_ROOT = Path(__file__).resolve().parents[3]  # where `app` is importable from
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -44,9 +47,10 @@ class Convertible:
     """A module written down for OpenVINO, in fp32 or with rounded layers, and compiled for as many targets as are wanted."""
 
     def __init__(self, module: nn.Module, shape: tuple[int, ...]) -> None:
-        """`shape` is that of one item, (1, …). The weights are not copied. Raises ImportError without the extra."""
-        self._openvino = _import_openvino()
-        self._model = _exporter().submit(_converted, self._openvino, module.eval(), shape).result()
+        """`shape` is that of one item, (1, …). Raises ImportError without the extra, ReleaseError."""
+        self._openvino = import_openvino()
+        with tempfile.TemporaryDirectory(prefix="lrid-convert-") as folder:
+            self._model = self._openvino.Core().read_model(_converted(module.eval(), shape, Path(folder)))
 
     def compile(self, precision: Precision, threads: int) -> CompiledModule:
         """For an item on so many threads, and as many side by side as torch's threads suffice for.
@@ -64,19 +68,25 @@ class Convertible:
         return CompiledModule(core.compile_model(self._model, "CPU", settings))
 
 
-@cache
-def _exporter() -> ThreadPoolExecutor:
-    """The one thread of this process that exports: torch 2.11 crashes when a second thread does."""
-    return ThreadPoolExecutor(1, thread_name_prefix="torch-export")
+def _converted(module: nn.Module, shape: tuple[int, ...], folder: Path) -> Path:
+    """The module in OpenVINO's own format, in `folder`, by a process of its own."""
+    source, target = folder / "module.pt", folder / "module.xml"
+    torch.save(module, source)
+    command = [
+        sys.executable,
+        "-m",
+        "app.families.parts.openvino_convert",
+        str(source),
+        str(target),
+        ",".join(map(str, shape)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_ROOT)
+    if done.returncode:
+        raise ReleaseError(f"OpenVINO could not convert the network: {done.stderr.strip()[-300:]}; use LRID_ENGINE=torch")
+    return target
 
 
-def _converted(openvino: Any, module: nn.Module, shape: tuple[int, ...]) -> Any:
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", FutureWarning)  # torch warns of what torch does
-        return openvino.convert_model(torch.export.export(module, (torch.zeros(shape),)))
-
-
-def _import_openvino() -> Any:
+def import_openvino() -> Any:
     """OpenVINO, without the package by which it reports its use to its makers."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return importlib.import_module("openvino")
