@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="Its private key, PEM.")
     workers: int = Field(1, ge=1, description="Always 1: a server is one process. For more, run replicas behind a balancer.")
     model_store: Path = Field(REPOSITORY / "model_store", description="Folder with `<family>/<release>/`.")
-    model: str = Field("lrid_net_plus/3", description="Release to serve: `family/release`, or `family` for its newest.")
+    model: str = Field("lrid_voice/1", description="Release to serve: `family/release`, or `family` for its newest.")
     catalog_prior: str = Field(
         "training",
         description="Class mix that answers are corrected to: `training` (none), `music4all`, `uniform`, or a JSON file of "
@@ -38,13 +38,13 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA when there is one.")
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         "auto",
-        description="Of the trunk. `auto`: bf16 where the hardware multiplies it, else fp32 (fp16 on older GPUs); never "
-        "`int8`, which needs the extra `openvino` and a quantised release.",
+        description="Of the listener. `auto`: on a CPU `int8` if the release's card shows that its answers agree, else bf16 if "
+        "the CPU multiplies it, else fp32; on a GPU bf16 (fp16 on older ones).",
     )
     engine: Literal["auto", "torch", "openvino"] = Field(
-        "auto", description="What runs the trunk on a CPU. `auto`: OpenVINO where the extra `openvino` is installed."
+        "auto", description="What runs the listener on a CPU. `auto`: OpenVINO if it is installed."
     )
-    torch_threads: int = Field(0, ge=0, le=256, description="CPU threads of the trunk; 0 = one for each core.")
+    torch_threads: int = Field(0, ge=0, le=256, description="CPU threads of the listener; 0 = one for each core.")
 
     max_batch_size: int = Field(
         0, ge=0, le=1024, description="Most windows in a batch; 0 = what the device gains from (CPU: its threads, GPU: 64)."
@@ -56,7 +56,7 @@ class Settings(BaseSettings):
         60.0, gt=0, le=3600, description="Deadline of a request; `X-Request-Timeout` sets another, up to this value."
     )
     device_timeout_seconds: float = Field(
-        60.0, gt=0, description="A pass through the trunk that takes longer counts as hung; the engine is restarted."
+        60.0, gt=0, description="A pass through the listener that takes longer counts as hung; the engine is restarted."
     )
     drain_delay_seconds: float = Field(
         0.0, ge=0, le=600, description="After SIGTERM: keep accepting for so long while /health/ready says 503 already."

@@ -51,13 +51,10 @@ Families = Mapping[str, Family]
 
 def families() -> dict[str, Family]:
     """Every family this server knows."""
-    from app.families.lrid_net_plus import loading as plus
-    from app.families.lrid_net_plus.config import LridNetPlusManifest
     from app.families.lrid_voice.manifest import VoiceManifest
 
     return {
         "lrid_net": Family(LridNetManifest, _load_lrid_net),
-        "lrid_net_plus": Family(LridNetPlusManifest, plus.load),
         "lrid_voice": Family(VoiceManifest, _load_lrid_voice),
     }
 

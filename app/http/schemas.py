@@ -170,7 +170,7 @@ class SwapRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(
-        max_length=130, description="`family/release`, or `family` for its newest release.", examples=["lrid_net_plus/3"]
+        max_length=130, description="`family/release`, or `family` for its newest release.", examples=["lrid_voice/1"]
     )
 
 

@@ -1,4 +1,4 @@
-"""Any torch module as OpenVINO runs it on a CPU: the extra `openvino`. Same weights, same answers within the precision.
+"""Any torch module as OpenVINO runs it on a CPU. Same weights, same answers within the precision.
 
 OpenVINO's own converter reads the module by `torch.export`, in a process of its own: torch 2.11 crashes when a second thread
 of a process exports, and what an export loads and leaves behind is over 100 MB. It takes seconds, once per precision.
@@ -47,7 +47,7 @@ class Convertible:
     """A module written down for OpenVINO, in fp32 or with rounded layers, and compiled for as many targets as are wanted."""
 
     def __init__(self, module: nn.Module, shape: tuple[int, ...]) -> None:
-        """`shape` is that of one item, (1, …). Raises ImportError without the extra, ReleaseError."""
+        """`shape` is that of one item, (1, …). Raises ReleaseError if it cannot be converted."""
         self._openvino = import_openvino()
         with tempfile.TemporaryDirectory(prefix="lrid-convert-") as folder:
             self._model = self._openvino.Core().read_model(_converted(module.eval(), shape, Path(folder)))

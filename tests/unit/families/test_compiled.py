@@ -26,19 +26,19 @@ from app.families.lrid_net.head import dense, through
 from app.families.lrid_net.model import softmax
 from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net.read import LangdetectReader
-from app.families.lrid_net_plus.config import PlusReadConfig
-from app.families.lrid_net_plus.read import PlusReader
+from app.families.parts.ngrams.dense import mean_logits
 
 assert has_compiler() == (sys.argv[1] != "hidden")
 random = np.random.default_rng(0)
-config = PlusReadConfig(languages=list(langdetect_languages()), buckets_log2=8, embedding_size=4)
-plus = PlusReader(config, random.standard_normal((256, 4), np.float32))
+sums, counted = random.standard_normal((3, 2, 4), np.float32), random.standard_normal(5, np.float32)
+weights = tuple(random.standard_normal(shape, np.float32) for shape in ((2, 17, 6), (2, 6, 3)))
+read = mean_logits(sums, counted, weights, tuple(np.ones((2, w.shape[2]), np.float32) for w in weights))
 paper = LangdetectReader(langdetect_languages(), seed=0)
 shapes = (10, 7), (7, 3)
 layers = tuple(dense(random.standard_normal(shape, np.float32), np.ones(shape[1], np.float32)) for shape in shapes)
 logits = through(np.array([1, 0, 2, 0, 0, 3, 0, 4, -5, 0], np.float32), layers)
 songs = [Metadata("Los Olvidados", None, "El mar y tú"), Metadata(None, "夢の中", "NIGHT Train 99"), Metadata(title="Ночь")]
-found = {"plus": [plus(song).vector.tolist() for song in songs], "paper": [paper(song).vector.tolist() for song in songs]}
+found = {"ngrams": read.tolist(), "paper": [paper(song).vector.tolist() for song in songs]}
 print(json.dumps(found | {"head": logits.tolist(), "softmax": softmax(logits[None]).tolist()}))
 """
 
