@@ -129,7 +129,9 @@ def _on_cuda(precision: str) -> Precision:
 def _cpu_backend(backend: str) -> Backend:
     has_openvino = importlib.util.find_spec("openvino") is not None
     if backend == "openvino" and not has_openvino:
-        raise ValueError("engine=openvino was asked for, and it is not installed; run `pip install openvino`, or use engine=torch")
+        raise ValueError(
+            "engine=openvino was asked for, and it is not installed; run `pip install openvino`, or use engine=torch"
+        )
     return "openvino" if has_openvino and backend != "torch" else "torch"
 
 
