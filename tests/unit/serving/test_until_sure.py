@@ -81,17 +81,22 @@ def n_heard(answer: Identification) -> int:
 
 
 @pytest.mark.parametrize("sure_after", [1, 2, 3, 5])
-def test_no_window_is_decoded_or_listened_to_beyond_the_first_that_makes_sure(sure_after: int) -> None:
-    (answer,), parts, passes = run(SureAfter(sure_after), b"6")
+def test_no_window_is_listened_to_beyond_the_first_that_makes_sure(sure_after: int) -> None:
+    (answer,), _, passes = run(SureAfter(sure_after), b"6")
     assert n_heard(answer) == sure_after
     assert passes == [1] * sure_after
-    assert [(request.skip, request.take) for request in parts.decoder.requests] == [(i, 1) for i in range(sure_after)]
+
+
+@pytest.mark.parametrize(("sure_after", "decoded"), [(1, [(0, 1)]), (4, [(0, 1), (1, 3)]), (5, [(0, 1), (1, 3), (4, 9)])])
+def test_each_further_go_decodes_three_times_as_many_windows(sure_after: int, decoded: list[tuple[int, int]]) -> None:
+    _, parts, _ = run(SureAfter(sure_after), b"6")
+    assert [(request.skip, request.take) for request in parts.decoder.requests] == decoded
 
 
 def test_a_file_that_leaves_doubt_is_heard_to_its_last_planned_window() -> None:
     (answer,), parts, _ = run(SureAfter(99), b"5")
     assert n_heard(answer) == 5
-    assert [request.skip for request in parts.decoder.requests] == [0, 1, 2, 3, 4]
+    assert [request.skip for request in parts.decoder.requests] == [0, 1, 4]
 
 
 def test_windows_that_are_decoded_together_are_listened_to_one_by_one() -> None:
@@ -99,14 +104,14 @@ def test_windows_that_are_decoded_together_are_listened_to_one_by_one() -> None:
     (three,), parts, passes = run(SureAfter(3, first=2), b"6")
     assert n_heard(three) == 3
     assert passes == [1, 1, 1]
-    assert [(request.skip, request.take) for request in parts.decoder.requests] == [(0, 2), (2, 2)]
+    assert [(request.skip, request.take) for request in parts.decoder.requests] == [(0, 2), (2, 6)]
     (one_by_one,), _, _ = run(SureAfter(3, first=1), b"6")
     np.testing.assert_array_equal(three.scores.probabilities, one_by_one.scores.probabilities)
 
 
 def test_tags_are_asked_for_with_the_first_windows_only() -> None:
     _, parts, _ = run(SureAfter(3), b"6+tags")
-    assert [request.read_tags for request in parts.decoder.requests] == [True, False, False]
+    assert [request.read_tags for request in parts.decoder.requests] == [True, False]
 
 
 @pytest.mark.parametrize(("options", "expected"), [({"max_windows": 4}, 4), ({"whole": True}, 6), ({"max_windows": 7}, 6)])
