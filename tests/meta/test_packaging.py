@@ -11,14 +11,9 @@ import subprocess
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from prometheus_client import CollectorRegistry
 
-from app.errors import public_errors
-from app.serving.metrics import STAGES, Metrics
 from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -129,7 +124,7 @@ def test_licence_is_what_the_package_says() -> None:
 def test_the_version_has_its_changes() -> None:
     version = PROJECT["project"]["version"]
     assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
-    for name in ("kubernetes.yaml", "compose.yaml"):
+    for name in ("kubernetes/serve.yaml", "compose.yaml"):
         assert f"lrid-serve:{version}" in (OPS / name).read_text()
 
 
@@ -149,118 +144,6 @@ def test_ci_runs_every_chore_once() -> None:
     lines = (ROOT / ".ci/run").read_text().splitlines()
     steps = [".ci/install", ".ci/check", ".ci/test"]
     assert [line for line in lines if line in steps] == steps
-
-
-# --- operations -------------------------------------------------------------------------------------------------------
-
-
-def exposed_names() -> set[str]:
-    """Every name that can be queried: samples, histograms' parts included."""
-    found = set()
-    for family in Metrics(CollectorRegistry()).registry.collect():
-        if family.type == "histogram":
-            found |= {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
-        else:
-            found.add(family.name + ("_total" if family.type == "counter" else ""))
-    return found
-
-
-def alert_rules() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load((OPS / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
-
-
-def dashboard() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((OPS / "dashboard.json").read_text())
-    return found
-
-
-def queries() -> list[str]:
-    return [rule["expr"] for rule in alert_rules()] + [
-        target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]
-    ]
-
-
-def test_queries_name_metrics_that_exist() -> None:
-    named = {name for query in queries() for name in re.findall(r"\blrid_[a-z_]+", query)}
-    assert named
-    assert named - exposed_names() == set()
-
-
-def test_the_dashboard_shows_every_metric() -> None:
-    expressions = [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
-    shown = {name for expression in expressions for name in re.findall(r"\blrid_[a-z_]+", expression)}
-    unseen = [
-        family.name
-        for family in Metrics(CollectorRegistry()).registry.collect()
-        if not any(name.startswith(family.name) for name in shown)
-    ]
-    assert unseen == []
-
-
-def test_queries_name_outcomes_and_stages_that_exist() -> None:
-    text = "\n".join(queries())
-    codes = {code for group in re.findall(r'(?:outcome|reason)=~"([^"]+)"', text) for code in group.split("|")}
-    assert codes
-    assert codes - public_errors().keys() == set()
-    assert set(re.findall(r'stage!?="(\w+)"', text)) <= set(STAGES)
-
-
-def test_alerts_say_what_they_mean() -> None:
-    for rule in alert_rules():
-        assert rule["labels"]["severity"] in {"page", "ticket"}
-        assert rule["annotations"]["summary"]
-
-
-def test_panels_do_not_overlap() -> None:
-    places = [panel["gridPos"] for panel in dashboard()["panels"]]
-    cells = [(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
-    assert len(cells) == len(set(cells))
-    assert max(p["x"] + p["w"] for p in places) <= 24
-
-
-def deployment() -> dict[str, Any]:
-    documents = list(yaml.safe_load_all((OPS / "kubernetes.yaml").read_text()))
-    return next(document for document in documents if document["kind"] == "Deployment")
-
-
-def test_kubernetes_asks_endpoints_that_exist() -> None:
-    container = deployment()["spec"]["template"]["spec"]["containers"][0]
-    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
-    assert paths == {"startup": "/health/startup", "readiness": "/health/ready", "liveness": "/health/live"}
-    routes = (ROOT / "app/http/routes.py").read_text()
-    assert all(f'"{path}"' in routes for path in paths.values())
-
-
-def test_kubernetes_waits_for_the_drain() -> None:
-    pod = deployment()["spec"]["template"]["spec"]
-    environment = {item["name"]: item["value"] for item in pod["containers"][0]["env"]}
-    assert set(environment) <= SETTINGS
-    drain = float(environment["LRID_DRAIN_DELAY_SECONDS"]) + float(environment["LRID_DRAIN_TIMEOUT_SECONDS"])
-    assert pod["terminationGracePeriodSeconds"] > drain
-
-
-def test_kubernetes_grants_nothing_that_is_not_needed() -> None:
-    pod = deployment()["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert str(pod["securityContext"]["runAsUser"]) == last_stage()["USER"][-1].split(":")[0]
-    assert container["securityContext"]["readOnlyRootFilesystem"]
-    assert not container["securityContext"]["allowPrivilegeEscalation"]
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert image_environment()["TMPDIR"] in [mount["mountPath"] for mount in container["volumeMounts"]]
-    assert not pod["enableServiceLinks"]  # else a Service called lrid would set LRID_PORT
-
-
-def test_compose_waits_for_the_drain_and_watches_the_service() -> None:
-    compose = yaml.safe_load((OPS / "compose.yaml").read_text())
-    service = compose["services"]["lrid"]
-    assert float(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["drain_timeout_seconds"].default
-    assert service["read_only"]
-    assert (OPS / service["build"]["context"]).resolve() == ROOT
-    prometheus = yaml.safe_load(compose["configs"]["prometheus"]["content"])
-    job = prometheus["scrape_configs"][0]
-    assert f'job="{job["job_name"]}"' in (OPS / "alerts.yml").read_text()
-    assert job["static_configs"][0]["targets"] == [f"lrid:{image_environment()['LRID_PORT']}"]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
