@@ -13,6 +13,7 @@ from app.cli.identify import identify
 from app.cli.releases import releases
 from app.cli.score import score
 from app.cli.serve import serve
+from app.cli.tag import tag
 from app.cli.train import train, variants
 from app.errors import LridError
 from app.lab.errors import LabError
@@ -41,7 +42,7 @@ def _options(
     """Options before any command."""
 
 
-for _command in (serve, identify, score, train, variants, evaluate, table):
+for _command in (serve, identify, score, tag, train, variants, evaluate, table):
     app.command()(_command)
 app.add_typer(releases, name="releases")
 app.add_typer(corpus, name="corpus")

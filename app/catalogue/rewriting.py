@@ -1,0 +1,158 @@
+"""Files changed so that a crash leaves whole ones, and so that every change can be taken back to the byte.
+
+The new file is made beside the old one and takes its place at once, after what it replaces stands in the undo file: the
+bytes between the beginning and the end that both have in common.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from app.catalogue.errors import InputUnreadable, TagRefused
+from app.catalogue.files import printable
+from app.errors import LridError
+
+_STEP_BYTES = 1 << 16  # compared at once
+
+
+def rewrite(path: Path, change: Callable[[Path], None], undo: Path) -> None:
+    """`change` gets a copy to work on. Raises TagRefused where the file cannot be changed, or its audio would be."""
+    path = path.resolve()  # the file, not a link to it
+    with _copy_of(path) as copy:
+        try:
+            change(copy)
+        except OSError as error:
+            raise TagRefused(f"the file cannot be written: {error.strerror}") from error
+        except Exception as error:  # mutagen's, of many kinds
+            raise TagRefused(f"the tag cannot be written: {error}") from error
+        if audio_digest(copy) != audio_digest(path):
+            raise TagRefused("the audio would not be the same afterwards")
+        record = _difference(path, copy)
+        _append(undo, record)
+        _replace(copy, path)
+
+
+def undo_all(undo: Path) -> Iterator[tuple[Path, LridError | None]]:
+    """Take back every change, the last one first; a file that has changed since is left alone. Raises InputUnreadable."""
+    try:
+        records = [json.loads(line) for line in undo.read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputUnreadable(f"{printable(undo)} is no undo file: {error}") from error
+    for record in reversed(records):
+        path = Path(os.fsdecode(base64.b64decode(record["path"])))
+        try:
+            _restore(path, record)
+        except LridError as error:
+            yield path, error
+        except OSError as error:
+            yield path, TagRefused(f"the file cannot be written: {error.strerror}")
+        else:
+            yield path, None
+
+
+def audio_digest(path: Path) -> str:
+    """Of the encoded audio, whatever stands around it. Raises TagRefused."""
+    import av
+
+    found = hashlib.sha256()
+    try:
+        with av.open(os.fsencode(path).decode("utf-8", "surrogateescape")) as container:
+            for packet in container.demux(container.streams.audio[0]):
+                found.update(bytes(packet))
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise TagRefused(f"the audio cannot be read: {error}") from error
+    return found.hexdigest()
+
+
+@contextlib.contextmanager
+def _copy_of(path: Path) -> Iterator[Path]:
+    """A hidden file beside it, gone afterwards unless it has taken its place. Raises TagRefused."""
+    copy = path.with_name(f".lrid-{os.getpid()}{path.suffix}")
+    try:
+        if not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK):
+            raise TagRefused("the file is read-only")
+        shutil.copyfile(path, copy)
+    except OSError as error:
+        copy.unlink(missing_ok=True)
+        raise TagRefused(f"the file cannot be copied: {error.strerror}") from error
+    try:
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _difference(old: Path, new: Path) -> dict[str, Any]:
+    before, after = old.read_bytes(), new.read_bytes()
+    start = _common(before, after)
+    end = _common(before[start:][::-1], after[start:][::-1])
+    middle = before[start : len(before) - end]
+    return {
+        "path": base64.b64encode(os.fsencode(old)).decode(),  # names need not be UTF-8
+        "start": start,
+        "replaced": len(after) - end - start,
+        "bytes": base64.b64encode(zlib.compress(middle)).decode(),
+        "before": _sha256(before),
+        "after": _sha256(after),
+        "mtime_ns": old.stat().st_mtime_ns,
+    }
+
+
+def _common(a: bytes, b: bytes) -> int:
+    """Length of the beginning that both have."""
+    length = 0
+    while (step := a[length : length + _STEP_BYTES]) and step == b[length : length + _STEP_BYTES]:
+        length += len(step)
+    while length < min(len(a), len(b)) and a[length] == b[length]:
+        length += 1
+    return length
+
+
+def _restore(path: Path, record: dict[str, Any]) -> None:
+    now = path.read_bytes()
+    if _sha256(now) == record["before"]:
+        return
+    if _sha256(now) != record["after"]:
+        raise TagRefused("the file has changed since")
+    start, stop = record["start"], record["start"] + record["replaced"]
+    before = now[:start] + zlib.decompress(base64.b64decode(record["bytes"])) + now[stop:]
+    if _sha256(before) != record["before"]:
+        raise TagRefused("the undo file does not fit this file")
+    with _copy_of(path) as copy:
+        copy.write_bytes(before)
+        _replace(copy, path)
+    os.utime(path, ns=(record["mtime_ns"], record["mtime_ns"]))
+
+
+def _append(undo: Path, record: dict[str, Any]) -> None:
+    """On the disk before the file is replaced. Raises TagRefused."""
+    try:
+        with undo.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise TagRefused(f"the undo file cannot be written: {error.strerror}") from error
+
+
+def _replace(copy: Path, path: Path) -> None:
+    """Whole or not at all, with rights and owner of the old one."""
+    status = path.stat()
+    os.chmod(copy, status.st_mode)
+    with contextlib.suppress(OSError):  # only root may give files away
+        os.chown(copy, status.st_uid, status.st_gid)
+    with copy.open("rb") as file:
+        os.fsync(file.fileno())
+    copy.replace(path)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

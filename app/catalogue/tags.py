@@ -1,0 +1,91 @@
+"""The language in a file's tag, where players look for it, as ISO 639-3 (in ID3: 639-2/T, which has the same codes).
+
+`zxx` (nothing is sung) and `mul` (several languages) are codes of both standards, as MusicBrainz writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mutagen
+from mutagen.apev2 import APEv2
+from mutagen.flac import FLAC
+from mutagen.id3 import ID3, TLAN
+from mutagen.mp4 import MP4FreeForm, MP4Tags
+from mutagen.ogg import OggFileType
+
+from app.catalogue.errors import TagRefused
+from app.domain import MULTIPLE, NOTHING_SUNG
+
+MP4_NAME = "----:com.apple.iTunes:LANGUAGE"  # as Picard and beets have it
+APE_NAME, VORBIS_NAME = "Language", "LANGUAGE"
+_WRITTEN = "MP3, FLAC, Ogg, Opus, MP4, AIFF, WAV, WavPack, Musepack and Monkey's Audio"
+_ID3_WRITTEN = (2, 3)  # the oldest version that mutagen writes
+
+
+def code_of(answer: Mapping[str, Any]) -> str | None:
+    """What a tag says for an answer; None where it is not sure, or no single language."""
+    language = answer["language"]
+    if language in {NOTHING_SUNG, MULTIPLE}:
+        return str(language)
+    return next((entry["iso639_3"] for entry in answer["languages"] if entry["code"] == language), None)
+
+
+class LanguageTag:
+    """One file's tag. Nothing is written before `save`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises TagRefused."""
+        self._file = _opened(path)
+
+    @property
+    def language(self) -> str:
+        """What it says now, "" where it says nothing."""
+        tags = self._file.tags
+        if isinstance(tags, ID3):
+            return "/".join(str(text) for frame in tags.getall("TLAN") for text in frame.text)  # type: ignore[no-untyped-call]
+        values = [
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            for value in tags.get(self._name) or ()
+        ]
+        return "/".join(values)
+
+    def set(self, code: str) -> None:
+        tags = self._file.tags
+        if isinstance(tags, ID3):
+            # Latin-1, which every version reads
+            tags.setall("TLAN", [TLAN(encoding=0, text=[code])])  # type: ignore[no-untyped-call]
+        else:
+            tags[self._name] = [MP4FreeForm(code.encode())] if isinstance(tags, MP4Tags) else code  # type: ignore[no-untyped-call]
+
+    def save(self, path: Path) -> None:
+        """Into a copy of the file. ID3 keeps its version; 2.2, which mutagen cannot write, becomes 2.3."""
+        tags = self._file.tags
+        if not isinstance(tags, ID3):
+            self._file.save(path)
+            return
+        if tags.version < _ID3_WRITTEN:
+            tags.update_to_v23()  # type: ignore[no-untyped-call]
+        tags.save(path, v2_version=4 if tags.version >= (2, 4) else 3)
+
+    @property
+    def _name(self) -> str:
+        tags = self._file.tags
+        return MP4_NAME if isinstance(tags, MP4Tags) else APE_NAME if isinstance(tags, APEv2) else VORBIS_NAME
+
+
+def _opened(path: Path) -> Any:
+    """With tags, if only empty ones."""
+    try:
+        file = mutagen.File(path)
+        if file is not None and isinstance(file.tags, ID3) and file.tags.version >= _ID3_WRITTEN:
+            file = type(file)(path, translate=False)  # frames stay those of their version
+        if file is not None and file.tags is None:
+            file.add_tags()
+    except Exception as error:  # mutagen's readers fail in many ways
+        raise TagRefused(f"the tag cannot be read: {error}") from error
+    if file is None or (not isinstance(file, (FLAC, OggFileType)) and not isinstance(file.tags, (ID3, APEv2, MP4Tags))):
+        raise TagRefused(f"{path.suffix or 'this kind of file'} is not written; {_WRITTEN} are")
+    return file

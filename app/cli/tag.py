@@ -1,0 +1,124 @@
+"""`lrid tag`: languages into the tags of files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.common import Device, Model, make_settings
+
+if TYPE_CHECKING:
+    from app.local import FileAnswer
+    from app.settings import Settings
+
+COLUMNS = ("file", "language", "probability", "tag", "action")
+
+
+def tag(
+    files: Annotated[list[Path] | None, typer.Argument(help="Audio files, and folders of them.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write; without, only say what would be written.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where the tag names another language.")] = False,
+    least: Annotated[float, typer.Option(min=0, max=1, help="Probability from which an answer is sure.")] = 0.9,
+    undo_file: Annotated[Path, typer.Option(help="Where --write notes what it replaces.")] = Path("lrid-tag-undo.jsonl"),
+    undo: Annotated[Path | None, typer.Option(help="Take back what an undo file notes, to the byte.")] = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Write the language of songs into their tags, where it is sure: TLAN in ID3, LANGUAGE in FLAC, Ogg, APE and MP4.
+
+    Prints what would be written, tab-separated; --write does it. Codes are ISO 639-3; zxx where nothing is sung, mul
+    for several languages. Audio stays as it is, to the bit, and so do all other tags.
+
+        lrid tag music
+
+        lrid tag music --write
+
+        lrid tag --undo lrid-tag-undo.jsonl
+    """
+    logging.basicConfig(level=logging.ERROR)
+    if undo is not None:
+        failed = _take_back(undo)
+    elif files:
+        print("\t".join(COLUMNS))
+        chosen = _Chosen(make_settings(model=model, device=device), undo_file, least, write=write, overwrite=overwrite)
+        failed = asyncio.run(chosen.tag(files))
+    else:
+        raise typer.BadParameter("give FILES or folders, or --undo")
+    if failed:
+        raise SystemExit(1)
+
+
+def _take_back(undo: Path) -> int:
+    from app.catalogue.files import printable
+    from app.catalogue.rewriting import undo_all
+
+    failed = 0
+    for path, error in undo_all(undo):
+        failed += error is not None
+        print(printable(path), "as before" if error is None else f"{error.code}: {error.detail}", sep="\t", flush=True)
+    return failed
+
+
+class _Chosen:
+    """What the options say."""
+
+    def __init__(self, settings: Settings, undo: Path, least: float, *, write: bool, overwrite: bool) -> None:
+        self._settings, self._undo, self._least = settings, undo, least
+        self._write, self._overwrite = write, overwrite
+
+    async def tag(self, files: list[Path]) -> int:
+        """Returns the number of files that could not be answered or written."""
+        from app.catalogue.files import find_files
+        from app.domain import Metadata
+        from app.http.schemas import Options
+        from app.local import FileRequest, identify_files
+
+        failed = 0
+        request = FileRequest(Metadata(), Options())
+        async for answer in identify_files(self._settings, [one for path in files for one in find_files(path)], request):
+            failed += await asyncio.to_thread(self._one, answer)
+        return failed
+
+    def _one(self, found: FileAnswer) -> bool:
+        """Whether it failed."""
+        from app.catalogue.files import printable
+        from app.errors import LridError
+
+        assert found.path is not None
+        name = printable(found.path)
+        try:
+            if found.error is not None:
+                raise found.error
+            print(name, *self._tagged(found), sep="\t", flush=True)
+        except LridError as error:
+            print(name, "", "", "", f"{error.code}: {error.detail}", sep="\t", flush=True)
+            return True
+        return False
+
+    def _tagged(self, found: FileAnswer) -> tuple[str, str, str, str]:
+        """Language, probability, what the tag said, and what was done. Raises TagRefused."""
+        from app.catalogue.rewriting import rewrite
+        from app.catalogue.tags import LanguageTag, code_of
+
+        assert found.path is not None
+        assert found.answer is not None
+        tag = LanguageTag(found.path)
+        code, before = code_of(found.answer), tag.language
+        language, probability = found.answer["language"], found.answer["probability"]
+        if code is None or probability < self._least:
+            action = "not sure"
+        elif before == code:
+            action = "there already"
+        elif before and not self._overwrite:
+            action = "kept"
+        elif not self._write:
+            action = f"would write {code}"
+        else:
+            tag.set(code)
+            rewrite(found.path, tag.save, self._undo)
+            action = f"wrote {code}"
+        return code or language, f"{probability:.2f}", before, action

@@ -1,0 +1,158 @@
+"""Languages in tags: read back by others, audio untouched, and everything taken back to the byte."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from mediafile import MediaFile
+
+from app.catalogue import rewriting
+from app.catalogue.errors import TagRefused
+from app.catalogue.rewriting import rewrite, undo_all
+from app.catalogue.tags import LanguageTag, code_of
+from tests import audio_samples
+
+id3: Any = importlib.import_module("mutagen.id3")  # it has types in part
+
+MAKERS: dict[str, Callable[[], bytes]] = {
+    "song.mp3": audio_samples.mp3,
+    "song.flac": audio_samples.flac,
+    "song.ogg": audio_samples.vorbis,
+    "song.opus": audio_samples.opus,
+    "song.m4a": audio_samples.m4a,
+    "song.wav": audio_samples.wav,
+    "song.aiff": audio_samples.aiff,
+}
+
+
+def decoded(path: Path) -> np.ndarray:
+    with av.open(io.BytesIO(path.read_bytes()), "r") as container:
+        return np.concatenate([frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)])
+
+
+def write(path: Path, code: str, undo: Path) -> None:
+    tag = LanguageTag(path)
+    tag.set(code)
+    rewrite(path, tag.save, undo)
+
+
+@pytest.fixture(params=MAKERS)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    file = tmp_path / request.param
+    file.write_bytes(MAKERS[request.param]())
+    return file
+
+
+def test_written_read_by_beets_and_taken_back(path: Path, tmp_path: Path) -> None:
+    before, audio = path.read_bytes(), decoded(path)
+    times = path.stat().st_mtime_ns
+    undo = tmp_path / "undo.jsonl"
+    assert LanguageTag(path).language == ""
+    write(path, "kor", undo)
+    write(path, "zxx", undo)
+    assert LanguageTag(path).language == "zxx"
+    if path.suffix != ".wav":  # a kind that mediafile knows by its ID3 chunk only
+        assert MediaFile(path).language == "zxx"
+    assert np.array_equal(decoded(path), audio)
+    assert [(file, error) for file, error in undo_all(undo)] == [(path, None)] * 2
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime_ns == times
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([path.name, "undo.jsonl"])
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_other_tags_and_the_version_stay(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "song.mp3"
+    path.write_bytes(audio_samples.mp3())
+    tags = id3.ID3()
+    tags.add(id3.TIT2(encoding=1, text=["Ünïcode"]))
+    tags.add(id3.COMM(encoding=0, lang="eng", desc="", text=["kept"]))
+    if version == 3:
+        tags.add(id3.TYER(encoding=0, text=["1999"]))
+    tags.save(path, v2_version=version)
+    write(path, "deu", tmp_path / "undo.jsonl")
+    found = id3.ID3(path, translate=False)
+    assert found.version == (2, version, 0)
+    assert sorted(found) == sorted(["TIT2", "COMM::eng", "TLAN", *(["TYER"] if version == 3 else [])])
+
+
+def test_a_file_that_changed_since_is_left_alone(tmp_path: Path) -> None:
+    path, undo = tmp_path / "song.flac", tmp_path / "undo.jsonl"
+    path.write_bytes(audio_samples.flac())
+    write(path, "fra", undo)
+    changed = path.read_bytes() + b"more"
+    path.write_bytes(changed)
+    ((_, error),) = undo_all(undo)
+    assert error is not None
+    assert "changed since" in error.detail
+    assert path.read_bytes() == changed
+
+
+def test_a_crash_in_the_middle_leaves_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, undo = tmp_path / os.fsdecode(b"caf\xe9.mp3"), tmp_path / "undo.jsonl"
+    path.write_bytes(audio_samples.mp3())
+    before = path.read_bytes()
+
+    def crash(copy: Path, original: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rewriting, "_replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            write(path, "fra", undo)
+    assert path.read_bytes() == before
+    assert [error for _, error in undo_all(undo)] == [None]
+    write(path, "fra", undo)
+    assert LanguageTag(path).language == "fra"
+
+
+def test_rights_stay_and_read_only_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp3"
+    path.write_bytes(audio_samples.mp3())
+    path.chmod(0o640)
+    write(path, "fra", tmp_path / "undo.jsonl")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(0o440)
+    with pytest.raises(TagRefused, match="read-only"):
+        write(path, "deu", tmp_path / "undo.jsonl")
+
+
+def test_a_change_of_audio_is_refused(tmp_path: Path) -> None:
+    path, undo = tmp_path / "song.wav", tmp_path / "undo.jsonl"
+    path.write_bytes(audio_samples.wav())
+    before = path.read_bytes()
+
+    def shorten(copy: Path) -> None:
+        copy.write_bytes(audio_samples.wav(audio_samples.tone(1.0)))
+
+    with pytest.raises(TagRefused, match="would not be the same"):
+        rewrite(path, shorten, undo)
+    assert path.read_bytes() == before
+    assert not undo.exists()
+
+
+@pytest.mark.parametrize(("name", "maker"), [("a.webm", audio_samples.webm), ("a.aac", audio_samples.aac), ("a.mp3", bytes)])
+def test_kinds_that_are_not_written_are_refused_by_name(tmp_path: Path, name: str, maker: Callable[[], bytes]) -> None:
+    (tmp_path / name).write_bytes(maker())
+    with pytest.raises(TagRefused):
+        write(tmp_path / name, "fra", tmp_path / "undo.jsonl")
+
+
+def test_codes_are_those_of_iso_639_3() -> None:
+    languages = [{"code": "sh", "iso639_3": "hbs"}, {"code": "others", "iso639_3": None}]
+    assert [code_of({"language": code, "languages": languages}) for code in ("sh", "others", "und", "zxx", "mul")] == [
+        "hbs",
+        None,
+        None,
+        "zxx",
+        "mul",
+    ]

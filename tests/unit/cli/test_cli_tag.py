@@ -1,0 +1,64 @@
+"""`lrid tag`: nothing is written unless asked for, and only where the answer is sure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.catalogue.tags import LanguageTag
+from app.cli import main as cli
+from tests.audio_samples import flac, webm
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def songs(monkeypatch: pytest.MonkeyPatch, tiny_store: Path, tmp_path: Path) -> Path:
+    settings = {
+        "MODEL_STORE": str(tiny_store),
+        "MODEL": "lrid_net/1",
+        "DEVICE": "cpu",
+        "ENGINE": "torch",
+        "DECODE_WORKERS": "1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(f"LRID_{name}", value)
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    (folder / "a.flac").write_bytes(flac())
+    return folder
+
+
+def tag(*arguments: object) -> list[list[str]]:
+    """Cells of the rows below the head."""
+    result = runner.invoke(cli.app, ["tag", *map(str, arguments)])
+    return [line.split("\t") for line in result.stdout.splitlines() if not line.startswith("file\t")]
+
+
+def test_a_dry_run_then_written_kept_overwritten_and_undone(songs: Path, tmp_path: Path) -> None:
+    path, undo = songs / "a.flac", tmp_path / "undo.jsonl"
+    before = path.read_bytes()
+    options = ["--least", "0", "--undo-file", undo]
+    ((_, language, _, _, action),) = tag(songs, *options)
+    assert action == f"would write {language}"
+    assert tag(songs, "--least", "1")[0][-1] == "not sure"
+    assert path.read_bytes() == before
+    assert tag(songs, *options, "--write")[0][-1] == f"wrote {language}"
+    assert LanguageTag(path).language == language
+    assert tag(songs, *options, "--write")[0][-1] == "there already"
+    other = LanguageTag(path)
+    other.set("epo")
+    other.save(path)
+    assert tag(songs, *options, "--write")[0][-2:] == ["epo", "kept"]
+    assert tag(songs, *options, "--write", "--overwrite")[0][-1] == f"wrote {language}"
+    rows = tag("--undo", undo)
+    assert [row[1] for row in rows] == ["as before", "tag_refused: the file has changed since"]
+
+
+def test_a_file_that_cannot_be_tagged_costs_only_itself(songs: Path, tmp_path: Path) -> None:
+    (songs / "b.webm").write_bytes(webm())
+    (songs / "c.flac").write_text("no audio")
+    rows = tag(songs, "--least", "0")
+    assert [row[-1].split(":")[0].split(" ")[0] for row in rows] == ["would", "tag_refused", "audio_unknown_format"]
