@@ -1,0 +1,1 @@
+"""Plugins of programs that people already use. See README.md beside this file."""
