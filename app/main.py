@@ -43,6 +43,7 @@ from app.http.shortcut import Shortcut
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
 from app.serving.decoding import Decoding
 from app.serving.device import DeviceThread
+from app.serving.expected import expected_answers
 from app.serving.health import Health
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
@@ -165,6 +166,7 @@ async def build_identifier(
     manifest, engine = loaded.model.manifest, loaded.engine
     target = engine.choice.target if engine is not None else Target("cpu", "fp32")
     metrics.name_release(manifest.family, manifest.release, manifest.sha256, target.device, target.precision)
+    metrics.expect(expected_answers(manifest, settings.catalog_prior))
     return Identifier(loaded.model, decoding, _batcher(settings, loaded, metrics), settings.max_windows)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from app.serving.expected import Expected
 
 STAGES = ("decode", "read", "queue", "model", "total")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -58,6 +61,15 @@ class Metrics:
             buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
             registry=r,
         )
+        self.release_share = Gauge(
+            "lrid_release_share",
+            "Share of answers by language that the release's own figures lead to expect; und among them.",
+            ["language"],
+            registry=r,
+        )
+        self.release_confidence = Gauge(
+            "lrid_release_confidence", "Mean of lrid_confidence to expect likewise; NaN if unknown.", registry=r
+        )
         self.model_info = Gauge(
             "lrid_model_info",
             "Always 1; the labels name the release being served.",
@@ -85,11 +97,22 @@ class Metrics:
 
     def count_answer(self, language: str, probability: float) -> None:
         """One answer: the language, or und, and the probability of the best one."""
+        self._answered_in(language).inc()
+        self.confidence.observe(probability)
+
+    def expect(self, expected: Expected | None) -> None:
+        """What the answers of the release that is served from now on should look like; None if unknown."""
+        self.release_share.clear()
+        self.release_confidence.set(math.nan if expected is None else expected.confidence)
+        for language, share in ({} if expected is None else expected.shares).items():
+            self.release_share.labels(language).set(share)
+            self._answered_in(language)  # at 0 until then: rules that compare both find every language
+
+    def _answered_in(self, language: str) -> Counter:
         child = self._by_language.get(language)
         if child is None:
             child = self._by_language[language] = self.predictions.labels(language)
-        child.inc()
-        self.confidence.observe(probability)
+        return child
 
     def name_release(self, *labels: str) -> None:
         """The release that is served from now on, by the labels of `model_info`."""

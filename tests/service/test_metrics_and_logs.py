@@ -24,6 +24,8 @@ FAMILIES = {
     "lrid_device_restarts": "counter",
     "lrid_predictions": "counter",
     "lrid_confidence": "histogram",
+    "lrid_release_share": "gauge",
+    "lrid_release_confidence": "gauge",
     "lrid_model_info": "gauge",
     "lrid_ready": "gauge",
 }

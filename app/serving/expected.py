@@ -1,0 +1,40 @@
+"""What a release's answers look like on rows like those it was made for, to compare today's with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain import UNDETERMINED
+from app.families.contract import Manifest
+from app.families.prior import prior_ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Of the answers of one release."""
+
+    shares: Mapping[str, float]  # by language, und among them; they sum to 1
+    confidence: float  # mean probability of the best language: the accuracy, since the release is calibrated
+
+
+def expected_answers(manifest: Manifest, catalogue: str) -> Expected | None:
+    """From the manifest's largest evaluation and its class mix, or that of `catalogue` (LRID_CATALOG_PRIOR).
+
+    None if the manifest has no such figures. Abstaining counts as equally likely in every language, which it is not quite.
+    """
+    evaluated = max((row for mode in manifest.metrics.values() for row in mode.values()), key=_rows, default=None)
+    mix = manifest.training.get("class_prior")
+    if not isinstance(mix, dict) or evaluated is None or not {"accuracy", "coverage"} <= evaluated.keys():
+        return None
+    codes = list(mix)
+    wanted = dict(zip(codes, prior_ratio(catalogue, codes, mix).tolist(), strict=True))
+    weights = {code: share * wanted[code] for code, share in mix.items()}
+    coverage, total = evaluated["coverage"], sum(weights.values())
+    shares = {code: coverage * weight / total for code, weight in weights.items()}
+    return Expected(shares | {UNDETERMINED: 1 - coverage}, evaluated["accuracy"])
+
+
+def _rows(evaluation: Mapping[str, Any]) -> int:
+    return int(evaluation.get("rows", 0))
