@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from app.domain import TEXT
 from app.families.contract import Label
 from app.families.lrid_voice.identify import ROWS
@@ -24,6 +27,15 @@ from app.lab.training import checkpoint
 from app.lab.training.recipes.reader import ReaderConfig, ReaderRecipe
 from app.lab.training.voice_head.fit import Listener, ReaderFacts
 from app.lab.training.voice_release import NamesReader
+
+
+@dataclass(frozen=True, slots=True)
+class FirstEars:
+    """What listens, and which languages it tells apart."""
+
+    ears: Ears
+    rows: Tensor  # (n_languages, n_state) float32; hidden @ rows.T are their logits
+    languages: Sequence[str]  # its own codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +64,27 @@ class VoiceParts:
     def read(self) -> NgramReader:
         return NgramReader(self.reader.config, self.reader.tensors)
 
+    def with_ears(self, first: FirstEars, origin: str) -> VoiceParts:
+        """The same reader with other ears."""
+        return replace(self, ears=first.ears, listener=_listener(first, self.codes), origin=origin)
+
     def with_ranges(self, ranges: Ranges) -> VoiceParts:
         """For int8."""
         ears = self.ears
         return replace(self, ears=Ears(ears.config, ears.whisper, ears.no_speech, ranges).eval())
+
+
+def _listener(first: FirstEars, codes: Sequence[str]) -> Listener:
+    return Listener(first.rows.numpy(), first.languages, codes)
+
+
+def ears_to_begin_with(store: Path, reference: str, whisper: Path | None, n_positions: int) -> FirstEars:
+    """Those of the checkpoint `whisper`, or of the release. Raises ReleaseError, TrainingError."""
+    if whisper is None:
+        parts = parts_of_release(store, reference)
+        return FirstEars(parts.ears, torch.from_numpy(parts.listener.rows), parts.listener.languages)
+    found = ears_from_checkpoint(whisper, n_positions)
+    return FirstEars(found.ears, found.language_rows, LANGUAGES)
 
 
 def parts_of_release(store: Path, reference: str) -> VoiceParts:
@@ -89,7 +118,7 @@ def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoicePar
     config, names = reader_of(reader)
     facts = ReaderFacts(names.config.class_mix, threshold=threshold)
     codes = [label.code for label in config.labels]
-    listener = Listener(found.language_rows.numpy(), LANGUAGES, codes)
+    listener = _listener(FirstEars(found.ears, found.language_rows, LANGUAGES), codes)
     return VoiceParts(config.labels, found.ears, listener, names, facts, whisper.name)
 
 

@@ -30,6 +30,7 @@ from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.ears_ranges import measure_ranges
 from app.lab.training.recipe import Draft, RunConfig, Trainable
+from app.lab.training.recipes.ears import EarsConfig, EarsRecipe
 from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs, read_heard
 from app.lab.training.voice_head.fit import ReaderFacts, fit_head
 from app.lab.training.voice_head.heard import Clip, clip_rows, clips_of, names_of, readings, song_rows, songs_of, with_speech
@@ -50,6 +51,7 @@ class VoiceConfig(RunConfig):
     store: Path = Field(default_factory=lambda: Settings().model_store)  # where `start` is
     checkpoint: Path | None = None  # a Whisper's model.safetensors, as Hugging Face has it
     reader: Path | None = None  # best.pt of a training of `--recipe reader`
+    ears: Path | None = None  # best.pt of a training of `--recipe ears`, instead of those
     names_threshold: Probability = 0.57  # for `und` on names alone, with `reader`; by its cross-validation
     unseen_reader: Path | None = None  # another best.pt, trained without these artists: trust in names is fitted to it
     features: Path | None = None  # a folder with index.csv and windows.npz, instead of the catalogue's audio
@@ -102,9 +104,14 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         """Raises ReleaseError and CheckpointError naming the tensor that is wrong."""
         config = self.config
         if config.checkpoint is None or config.reader is None:
-            return parts_of_release(config.store, config.start)
-        parts = parts_of_training(config.checkpoint, config.reader, config.names_threshold)
-        return parts.with_ranges(self._ranges(parts)) if config.speech else parts
+            parts = parts_of_release(config.store, config.start)
+        else:
+            parts = parts_of_training(config.checkpoint, config.reader, config.names_threshold)
+        if config.ears is not None:
+            stored = checkpoint.load(config.ears, EarsRecipe.name)
+            ears = EarsRecipe(EarsConfig.model_validate_json(stored["config"])).part(stored)
+            parts = parts.with_ears(ears, f"{parts.origin}, trained further")
+        return parts.with_ranges(self._ranges(parts)) if config.speech and parts.ears.ranges is None else parts
 
     def songs(self, parts: VoiceParts, progress: Progress) -> Songs:
         """What is learnt from: songs, and clips of speech."""

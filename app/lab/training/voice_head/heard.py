@@ -33,8 +33,8 @@ class Clip:
     speaker: str
 
 
-def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress) -> list[Row]:
-    """Rows with audio of split `train`; a label of len(codes) says that nothing is sung (`zxx`, `instrumental`).
+def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress, splits: Sequence[str] = ("train",)) -> list[Row]:
+    """Rows with audio of these splits; a label of len(codes) says that nothing is sung (`zxx`, `instrumental`).
 
     The column `language` counts before `label`. Raises CorpusError naming the first row that cannot be used.
     """
@@ -45,9 +45,9 @@ def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress) -> list
     for finding in refuse_leaks(rows, [*codes, NOTHING_SUNG]):
         if finding.kind != "class_never_trained":
             progress.say(f"{catalogue.name}, {finding}")
-    heard = [row for row in rows if row.split == "train" and row.path is not None]
+    heard = [row for row in rows if row.split in splits and row.path is not None]
     if not heard:
-        raise CorpusError(f"{catalogue}: no row of split train has audio; a head is fitted to what is heard of songs")
+        raise CorpusError(f"{catalogue}: no row of split {', '.join(splits)} has audio")
     return heard
 
 

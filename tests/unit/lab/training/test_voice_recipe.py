@@ -21,11 +21,13 @@ from app.families.lrid_voice.model import READER
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.reader import shapes
 from app.families.parts.whisper_weights import stored_ears
-from app.families.store import MANIFEST, WEIGHTS, load_model
-from app.lab.errors import TrainingError
+from app.families.store import MANIFEST, WEIGHTS, load_model, read_manifest, read_weights
+from app.lab.errors import CheckpointError, TrainingError
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.progress import Progress
+from app.lab.training import checkpoint
 from app.lab.training.recipes import draft_of, recipe_of
+from app.lab.training.recipes.ears import EarsRecipe
 from app.lab.training.release import ReleaseConfig, make_release
 from tests.ears import SMALL, small_ears
 from tests.releases import write_release
@@ -94,6 +96,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "output": folder / "run",
         "store": folder / "store",
         "head": head,
+        "folds": 2,
         "threads": 1,
     }
 
@@ -197,3 +200,32 @@ def test_kept_features_and_speech_make_a_release_from_a_checkpoint(tmp_path: Pat
     assert [name for name in draft.tensors if name.startswith("ears.ranges.")], "int8 has no ranges"
     folder = make_release(draft, ReleaseConfig(store=tmp_path / "store", release="1", calibration=[], data="Noise."))
     assert "Clips of speech answered `zxx`" in (folder / "CARD.md").read_text(encoding="utf-8")
+
+
+def test_ears_learn_what_they_are_shown(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Random ears on three pitches; then a head is fitted to what they have become."""
+    labels = [{"code": code, "iso639_3": iso, "name": name} for code, (iso, name) in CODES.items()]
+    given = {
+        "catalogue": settings["catalogue"], "output": tmp_path / "ears", "store": settings["store"], "labels": labels,
+        "epochs": 3, "steps_per_epoch": 14, "batch_size": 6, "learning_rate": 1e-3, "warmup_steps": 0, "threads": 1,
+        "windows": 4,
+    }  # fmt: skip
+    recipe = recipe_of("ears", given)
+    assert isinstance(recipe, EarsRecipe)
+    best = recipe.train(Progress())
+    before, after = recipe.build(), recipe.build()
+    checkpoint.load_weights(best, checkpoint.load(best), after)
+    figures = [recipe.validate(network.eval()) for network in (before, after)]
+    assert figures[1]["loss"] < 0.5 * figures[0]["loss"]
+    assert figures[1]["accuracy"] > 0.8
+    fixed = dict(before.whisper.decoder.named_parameters())
+    assert all(torch.equal(tensor, fixed[name]) for name, tensor in after.whisper.decoder.named_parameters())
+    with pytest.raises(CheckpointError, match="--set ears="):
+        draft_of(best)
+    draft, _ = draft_of(recipe_of("voice", settings | {"output": tmp_path / "run", "ears": best}).train(Progress()))
+    assert draft.manifest.training["start"] == "lrid_voice/1, trained further"
+    folder = settings["store"] / "lrid_voice/1"
+    stored = read_weights(folder, read_manifest(folder))
+    changed = {name for name, tensor in stored.items() if not torch.equal(tensor, draft.tensors[name])}
+    assert "ears.whisper.encoder.conv1.weight" in changed
+    assert "ears.whisper.decoder.start" not in changed
