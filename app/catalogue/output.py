@@ -13,14 +13,13 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from app.catalogue.errors import InputUnreadable, OutputFailed
 from app.catalogue.files import printable
-from app.catalogue.rows import ANSWER_COLUMNS, ID, Row, Scored, kept_name
+from app.catalogue.rows import ID, Row, Scored, kept_name
 from app.catalogue.separated import TSV_SUFFIXES
 from app.catalogue.sources import NDJSON_SUFFIXES, parquet_module
 
@@ -157,7 +156,7 @@ class Output:
 
 def _record(row: Row, scored: Scored) -> dict[str, Any]:
     kept = {kept_name(name): cell for name, cell in row.cells.items() if name != ID}
-    return {ID: row.id, **kept, **dict(zip(ANSWER_COLUMNS, astuple(scored), strict=True))}
+    return {ID: row.id, **kept, **scored._asdict()}
 
 
 def _whole_rows(path: Path, *, quotes: bool) -> int:

@@ -1,7 +1,6 @@
 """Files changed so that a crash leaves whole ones, and so that every change can be taken back to the byte.
 
-The new file is made beside the old one and takes its place at once, after what it replaces stands in the undo file: the
-bytes between the beginning and the end that both have in common.
+The new file is made beside the old one and takes its place at once, after the undo file holds the bytes that differ.
 """
 
 from __future__ import annotations
@@ -17,11 +16,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from app.catalogue.errors import InputUnreadable, TagRefused
 from app.catalogue.files import printable
 from app.errors import LridError
 
+Bytes = npt.NDArray[np.uint8]
+Positions = npt.NDArray[np.int64]
+
 _STEP_BYTES = 1 << 16  # compared at once
+_GAP_BYTES = 16  # as many bytes as the position and length of a run take
 
 
 def rewrite(path: Path, change: Callable[[Path], None], undo: Path) -> None:
@@ -91,19 +97,55 @@ def _copy_of(path: Path) -> Iterator[Path]:
 
 
 def _difference(old: Path, new: Path) -> dict[str, Any]:
+    """What takes `new` back to `old`: the bytes between what both begin with and what is as long in both, and in the latter
+    every run of bytes that differ. In an Ogg file these are the number and the checksum of every page.
+    """
     before, after = old.read_bytes(), new.read_bytes()
     start = _common(before, after)
-    end = _common(before[start:][::-1], after[start:][::-1])
-    middle = before[start : len(before) - end]
+    tail = min(len(before), len(after)) - start
+    starts, stops = _runs(
+        np.frombuffer(before, np.uint8)[len(before) - tail :], np.frombuffer(after, np.uint8)[len(after) - tail :]
+    )
+    base = len(before) - tail
+    patch = b"".join([before[base + a : base + b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)])
     return {
         "path": base64.b64encode(os.fsencode(old)).decode(),  # names need not be UTF-8
         "start": start,
-        "replaced": len(after) - end - start,
-        "bytes": base64.b64encode(zlib.compress(middle)).decode(),
+        "tail": tail,
+        "bytes": _packed(before[start:base]),
+        "runs": _packed(np.stack([starts, stops - starts]).astype("<i8").tobytes()),
+        "patch": _packed(patch),
         "before": _sha256(before),
         "after": _sha256(after),
         "mtime_ns": old.stat().st_mtime_ns,
     }
+
+
+def _undone(now: bytes, record: dict[str, Any]) -> bytes:
+    """The reverse of `_difference`."""
+    tail = bytearray(now[len(now) - record["tail"] :])
+    patch, at = _unpacked(record["patch"]), 0
+    for start, length in np.frombuffer(_unpacked(record["runs"]), "<i8").reshape(2, -1).T.tolist():
+        tail[start : start + length] = patch[at : at + length]
+        at += length
+    return now[: record["start"]] + _unpacked(record["bytes"]) + bytes(tail)
+
+
+def _runs(a: Bytes, b: Bytes) -> tuple[Positions, Positions]:
+    """Where runs of bytes that differ start and stop; bytes that are the same by chance may stand in them."""
+    (places,) = np.nonzero(a != b)
+    if not len(places):
+        return places, places
+    gaps = np.flatnonzero(np.diff(places) > _GAP_BYTES)
+    return places[np.r_[0, gaps + 1]], places[np.r_[gaps, len(places) - 1]] + 1
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data)).decode()
+
+
+def _unpacked(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text))
 
 
 def _common(a: bytes, b: bytes) -> int:
@@ -122,8 +164,7 @@ def _restore(path: Path, record: dict[str, Any]) -> None:
         return
     if _sha256(now) != record["after"]:
         raise TagRefused("the file has changed since")
-    start, stop = record["start"], record["start"] + record["replaced"]
-    before = now[:start] + zlib.decompress(base64.b64decode(record["bytes"])) + now[stop:]
+    before = _undone(now, record)
     if _sha256(before) != record["before"]:
         raise TagRefused("the undo file does not fit this file")
     with _copy_of(path) as copy:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from app.catalogue.errors import RowMalformed
 from app.catalogue.files import printable
@@ -27,8 +27,7 @@ class Row:
     error: LridError | None = None  # why it cannot be answered
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """The answer in short; its fields are columns of the output, "" or None where there is nothing to say."""
 
     language: str = ""  # a class, or `und`, `zxx`, `mul`
@@ -57,7 +56,7 @@ class Scored:
         )
 
 
-ANSWER_COLUMNS = tuple(column.name for column in fields(Scored))
+ANSWER_COLUMNS = Scored._fields
 
 
 def columns_of(given: list[str]) -> list[str]:
