@@ -207,7 +207,7 @@ def test_ears_learn_what_they_are_shown(settings: dict[str, Any], tmp_path: Path
     labels = [{"code": code, "iso639_3": iso, "name": name} for code, (iso, name) in CODES.items()]
     given = {
         "catalogue": settings["catalogue"], "output": tmp_path / "ears", "store": settings["store"], "labels": labels,
-        "epochs": 3, "steps_per_epoch": 14, "batch_size": 6, "learning_rate": 1e-3, "warmup_steps": 0, "threads": 1,
+        "epochs": 4, "steps_per_epoch": 16, "batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 0, "threads": 1,
         "windows": 4,
     }  # fmt: skip
     recipe = recipe_of("ears", given)
