@@ -2,13 +2,17 @@
 #   CPU:  docker run --rm -p 8000:8000 --stop-timeout 40 lrid-serve
 #   GPU:  docker run --rm -p 8000:8000 --stop-timeout 40 --gpus all lrid-serve
 #   Hardened: add --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges
-# torch's wheels bring CUDA's libraries (4.7 GB), so one image serves both; the host needs only the driver.
+# torch's wheels bring CUDA's libraries (4.7 GB), so one image serves both; the host needs only the driver. Without them, for CPUs:
+#   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu -t lrid-serve:cpu .
 
 FROM python:3.12-slim AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/lrid
 ENV PATH=/opt/lrid/bin:$PATH
 WORKDIR /src
+
+ARG TORCH_INDEX=
+RUN if [ -n "$TORCH_INDEX" ]; then python -m pip install --index-url "$TORCH_INDEX" 'torch==2.11.*' 'torchaudio==2.11.*'; fi
 
 # The dependencies alone first: this layer is the large one, and stays as long as pyproject.toml does.
 COPY pyproject.toml README.md LICENSE ./
@@ -31,6 +35,9 @@ ENV PATH=/opt/lrid/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     LOGNAME=lrid \
+    NUMBA_CACHE_DIR=/tmp/numba \
+    NUMBA_CPU_NAME=generic \
+    NUMBA_CPU_FEATURES= \
     HOME=/tmp \
     TMPDIR=/tmp \
     LRID_HOST=0.0.0.0 \
@@ -39,10 +46,18 @@ ENV PATH=/opt/lrid/bin:$PATH \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
+# The readers' loops are compiled here and copied at the start, for numba keeps nothing where it could not write. Compiled for
+# any x86-64 or ARM64, since the machine that builds is not the one that serves.
+RUN for release in /srv/model_store/*/*; do \
+      NUMBA_CACHE_DIR=/opt/lrid/numba lrid identify --title "La vie en rose" --artist "Édith Piaf" \
+        --model "${release#/srv/model_store/}" || exit 1; \
+    done; chmod -R a+rX /opt/lrid/numba
+
 WORKDIR /srv
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['LRID_PORT']}/health/ready\", timeout=4)"]
+ENTRYPOINT ["sh", "-c", "cp -r /opt/lrid/numba /tmp/; exec \"$@\"", "sh"]
 CMD ["lrid", "serve"]

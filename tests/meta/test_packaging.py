@@ -93,12 +93,35 @@ def test_image_writes_nothing_outside_of_its_temporary_folder() -> None:
     assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
 
 
+def test_the_cpu_image_takes_the_versions_that_the_package_wants() -> None:
+    (install,) = (rest for word, rest in instructions() if word == "RUN" and "TORCH_INDEX" in rest)
+    wanted = {name for name in PROJECT["project"]["dependencies"] if name.startswith("torch")}
+    assert set(re.findall(r"'([^']+)'", install)) == wanted
+    assert ("ARG", "TORCH_INDEX=") in instructions()  # empty: torch as the package index has it, with CUDA
+
+
+def test_the_image_starts_with_loops_that_are_compiled(tmp_path: Path) -> None:
+    """Its entry point, with other folders: caches are copied, and the command takes the shell's place."""
+    kept, temporary = tmp_path / "numba", tmp_path / "tmp"
+    kept.mkdir()
+    temporary.mkdir()
+    (kept / "compiled.nbc").write_bytes(b"x")
+    (warm,) = (rest for rest in last_stage()["RUN"] if "NUMBA_CACHE_DIR=/opt/lrid/numba lrid identify" in rest)
+    assert subprocess.run(["sh", "-n", "-c", warm], check=False).returncode == 0
+    entry = [part.replace("/opt/lrid/numba", str(kept)) for part in json.loads(last_stage()["ENTRYPOINT"][0])]
+    entry = [part.replace("/tmp/;", f"{temporary};") for part in entry]
+    done = subprocess.run([*entry, "echo", "a b", "$HOME"], capture_output=True, text=True, check=True)
+    assert done.stdout == "a b $HOME\n"
+    assert (temporary / Path(image_environment()["NUMBA_CACHE_DIR"]).name / "compiled.nbc").is_file()
+
+
 def test_what_the_image_copies_is_not_ignored() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     kept = {line[1:] for line in lines if line.startswith("!")}
     copied = {name for word, rest in instructions() if word == "COPY" and "--from" not in rest for name in rest.split()[:-1]}
     assert copied == kept
+    assert [name for name in copied if not (ROOT / name).exists()] == []
 
 
 # --- package ----------------------------------------------------------------------------------------------------------

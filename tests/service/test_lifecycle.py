@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +16,7 @@ import psutil
 import pytest
 
 from tests.service.faulty import Device, clip
-from tests.service.live import LiveServer, wait_until
+from tests.service.live import ROOT, LiveServer, wait_until
 from tests.service.problems import check_problem
 
 N_IN_FLIGHT = 8
@@ -128,3 +132,13 @@ def test_draining_is_bounded(tiny_store: Path, tmp_path: Path, device: Device) -
         assert 1.5 < time.monotonic() - started < 12
     for response in requests.results():
         check_problem(response, 503, "draining")
+
+
+def test_the_images_health_check(server: LiveServer) -> None:
+    """As the Dockerfile has it: 0 where the server is ready, something else where none answers."""
+    line = (ROOT / "Dockerfile").read_text().partition("HEALTHCHECK ")[2].partition(" CMD ")[2].partition("\n")[0]
+    _, flag, code = json.loads(line)
+    for port, healthy in ((server.port, True), (1, False)):
+        environment = os.environ | {"LRID_PORT": str(port)}
+        done = subprocess.run([sys.executable, flag, code], env=environment, capture_output=True, check=False)
+        assert (done.returncode == 0) == healthy
