@@ -16,7 +16,7 @@ RUN if [ -n "$TORCH_INDEX" ]; then python -m pip install --index-url "$TORCH_IND
 
 # The dependencies alone first: this layer is the large one, and stays as long as pyproject.toml does.
 COPY pyproject.toml README.md LICENSE ./
-RUN mkdir app && touch app/__init__.py && python -m pip install . && rm -rf app build *.egg-info
+RUN mkdir -p app/integrations/beetsplug && touch app/__init__.py && python -m pip install . && rm -rf app build *.egg-info
 
 COPY app app
 RUN python -m pip install --no-deps --force-reinstall .

@@ -70,8 +70,9 @@ def release_folder(store: Path, reference: str) -> Path:
         reference = max((n for n in list_releases(store) if n.startswith(f"{reference}/")), key=_age, default=reference)
     folder = store / reference
     if not (folder / MANIFEST).is_file():
-        known = ", ".join(list_releases(store)) or "none"
-        raise ReleaseError(f"no release {reference!r} in the model store; found: {known}")
+        known = ", ".join(list_releases(store))
+        remedy = f"found: {known}; set LRID_MODEL to one" if known else "nor any other; set LRID_MODEL_STORE to its folder"
+        raise ReleaseError(f"no release {reference!r} in the model store; {remedy}")
     return folder
 
 

@@ -1,6 +1,6 @@
 // Codes and numbers in plain words.
 
-export const percent = p => p < 0.0005 ? "< 0.1 %" : p >= 0.9995 ? "100 %" : (100 * p).toFixed(p < 0.0995 ? 1 : 0) + " %";
+export const percent = p => p < 0.0005 ? "<\u00a00.1\u00a0%" : p >= 0.9995 ? "100\u00a0%" : (100 * p).toFixed(p < 0.0995 ? 1 : 0) + "\u00a0%";
 
 export const clock = seconds => Math.floor(seconds / 60) + ":" + String(Math.floor(seconds % 60)).padStart(2, "0");
 

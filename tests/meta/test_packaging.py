@@ -137,6 +137,25 @@ def test_every_file_that_is_no_code_is_package_data() -> None:
     assert [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []
 
 
+def test_the_wheel_holds_the_default_release_and_little_else() -> None:
+    """It is installed as `model_store` beside `app`, which is where settings look; pip wheel packs what is listed here."""
+    setuptools = PROJECT["tool"]["setuptools"]
+    default = Settings.model_fields["model"].default
+    assert setuptools["package-data"]["model_store"] == [f"{default}/*"]
+    assert "model_store*" in setuptools["packages"]["find"]["include"]
+    assert Settings.model_fields["model_store"].default == ROOT / "model_store"
+    assert sum(path.stat().st_size for path in (ROOT / "model_store" / default).iterdir()) < 95e6
+
+
+def test_plugins_of_beets_are_installed_where_it_looks() -> None:
+    setuptools = PROJECT["tool"]["setuptools"]
+    folder = ROOT / setuptools["package-dir"]["beetsplug"]
+    assert setuptools["py-modules"] == [f"beetsplug.{path.stem}" for path in sorted(folder.glob("*.py"))]
+    assert not (folder / "__init__.py").exists()  # the namespace is shared with beets
+    stub = next(line for word, line in instructions() if word == "RUN" and "mkdir" in line)
+    assert setuptools["package-dir"]["beetsplug"] in stub  # the image's first build has no code yet
+
+
 def test_licence_is_what_the_package_says() -> None:
     text = (ROOT / "LICENSE").read_text()
     assert PROJECT["project"]["license"] == "Apache-2.0"
