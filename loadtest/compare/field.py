@@ -4,7 +4,7 @@
 
 FOLDER holds audio files and `index.csv` with the columns `file` and `language`; songs without singing (`zxx`) are left
 out, because not every server has such an answer. MODEL_DIR: `python -m loadtest.compare.faster_whisper_model`. All servers
-are asked over HTTP by the same client with the same bytes. They run side by side and are asked in turns, in another order
+are asked over HTTP by the same client with the same bytes, and none reads the files' tags. They run side by side and are asked in turns, in another order
 each round, so that other work on the machine falls on all of them; ratios are medians over rounds.
 """
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.settings import Settings
-from loadtest.client import Connections, Reply, audio_post, percentile
+from loadtest.client import BOUNDARY, Connections, Reply, form, percentile, post_request
 from loadtest.servers import SERVE, Server, machine, server
 
 OURS, FASTER_WHISPER, PLAIN = "this service", "faster-whisper", "FastAPI, plain"
@@ -144,7 +144,13 @@ def read_songs(folder: Path) -> list[Song]:
         rows = [row for row in csv.DictReader(lines) if row["language"] != "zxx" and (folder / row["file"]).is_file()]
     if not rows:
         raise SystemExit(f"{index} names no song of {folder}")
-    return [Song(audio_post((folder / row["file"]).read_bytes()), row["language"]) for row in rows]
+    return [Song(_request((folder / row["file"]).read_bytes()), row["language"]) for row in rows]
+
+
+def _request(audio: bytes) -> bytes:
+    """The audio alone: only this service would read the file's tags."""
+    body = b"".join(form(audio, None))
+    return post_request("/identify?tags=false", f"multipart/form-data; boundary={BOUNDARY}", body)
 
 
 def table(everyone: Sequence[Contender], n_songs: int) -> str:
