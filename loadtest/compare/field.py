@@ -4,8 +4,9 @@
 
 FOLDER holds audio files and `index.csv` with the columns `file` and `language`; songs without singing (`zxx`) are left
 out, because not every server has such an answer. MODEL_DIR: `python -m loadtest.compare.faster_whisper_model`. All servers
-are asked over HTTP by the same client with the same bytes, and none reads the files' tags. They run side by side and are asked in turns, in another order
-each round, so that other work on the machine falls on all of them; ratios are medians over rounds.
+are asked over HTTP by the same client with the same bytes, and none reads the files' tags. They run side by side and are
+asked in turns, in another order each round, so that other work on the machine falls on all of them; ratios are medians over
+rounds.
 """
 
 from __future__ import annotations
