@@ -1,8 +1,9 @@
 """A catalogue: one row per track, with any of audio, artist, album and title, and its language.
 
-CSV, TSV or Parquet (told by the suffix). Columns: `label` or `language`; any of `path` (relative to the catalogue),
-`artist`, `album`, `title`; optionally `split` (train, valid, test; default train) and `strength` (how the label came about,
-free text). Other columns are ignored. In a TSV quotes have no special meaning; in a CSV cells may be quoted.
+CSV, TSV or Parquet (told by the suffix). Columns: `label` or `language` (of both, the language, where it is a class); any of
+`path` (relative to the catalogue), `artist`, `album`, `title`; optionally `split` (train, valid, test; default train) and
+`strength` (how the label came about, free text). Other columns are ignored. In a TSV quotes have no special meaning; in a
+CSV cells may be quoted.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.domain import METADATA_FIELDS, Metadata
+from app.domain import METADATA_FIELDS, NOTHING_SUNG, Metadata
 from app.lab.corpus.tables import Table, read_table
 from app.lab.errors import CorpusError
+from app.lab.labels import WORLD_ALIASES
 
 SPLITS = ("train", "valid", "test")
 LANGUAGE_CODE = re.compile("[a-z]{2,3}")
+ALIASES = WORLD_ALIASES | {"instrumental": NOTHING_SUNG}
 LABEL_COLUMNS = ("label", "language")  # the first that a row fills
 
 
@@ -69,9 +72,10 @@ def parse(path: Path, table: Table, codes: Sequence[str], rest: str | None = Non
     check_columns(path, set(table.columns))
     index = {code: i for i, code in enumerate(codes)}
     for line, record in table.records:
-        unknown = label_of(record) not in index and LANGUAGE_CODE.fullmatch(label_of(record))
-        counted = record | {LABEL_COLUMNS[0]: rest} if rest and unknown else record
-        yield _row(path.parent, f"{table.unit} {line}", line, counted, index)
+        code = class_code(record, index)
+        if rest and code not in index and LANGUAGE_CODE.fullmatch(code):
+            code = rest
+        yield _row(path.parent, f"{table.unit} {line}", line, record | {LABEL_COLUMNS[0]: code}, index)
 
 
 def check_columns(path: Path, columns: set[str]) -> None:
@@ -85,6 +89,13 @@ def check_columns(path: Path, columns: set[str]) -> None:
 def label_of(record: dict[str, str]) -> str:
     """The code of a record's language, "" where there is none."""
     return next((value for column in LABEL_COLUMNS if (value := record.get(column, "").strip())), "")
+
+
+def class_code(record: dict[str, str], codes: Collection[str]) -> str:
+    """The language of a record, or its label, whichever is a class, or part of one (`yue` of `zh`); else its `label_of`."""
+    given = [record.get(column, "").strip() for column in reversed(LABEL_COLUMNS)]
+    known = (code for one in given for code in (one, ALIASES.get(one)) if code in codes)
+    return next((code for code in known if code), label_of(record))
 
 
 def _row(folder: Path, where: str, line: int, record: dict[str, str], index: dict[str, int]) -> Row | Finding:

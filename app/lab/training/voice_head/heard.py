@@ -11,17 +11,15 @@ import numpy as np
 
 from app.domain import NOTHING_SUNG, TEXT, FloatArray, Metadata, Reading
 from app.families.parts.names import clean
-from app.lab.corpus.catalogue import Finding, Row, artist_key, parse
+from app.lab.corpus.catalogue import Row, artist_key, read_catalogue
 from app.lab.corpus.check import refuse_leaks
-from app.lab.corpus.tables import Record, Table, read_table
+from app.lab.corpus.tables import read_table
 from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import REST
-from app.lab.labels import WORLD_ALIASES
 from app.lab.progress import Progress
 from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs
 
 Read = Callable[[Metadata], Reading]
-INSTRUMENTAL = "instrumental"  # a label that counts as `zxx`
 LOUD_SUFFIXES = {".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm"}
 
 
@@ -36,12 +34,9 @@ class Clip:
 def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress, splits: Sequence[str] = ("train",)) -> list[Row]:
     """Rows with audio of these splits; a label of len(codes) says that nothing is sung (`zxx`, `instrumental`).
 
-    The column `language` counts before `label`. Raises CorpusError naming the first row that cannot be used.
+    Raises CorpusError naming the first row that cannot be used.
     """
-    table = read_table(catalogue)
-    records = ((number, _labelled(record, codes)) for number, record in table.records)
-    columns = [*table.columns, "label"] if "language" in table.columns else table.columns
-    rows = list(_usable(catalogue, Table(columns, records, table.unit), codes))
+    rows = read_catalogue(catalogue, [*codes, NOTHING_SUNG], rest=REST if REST in codes else None)
     for finding in refuse_leaks(rows, [*codes, NOTHING_SUNG]):
         if finding.kind != "class_never_trained":
             progress.say(f"{catalogue.name}, {finding}")
@@ -49,20 +44,6 @@ def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress, splits:
     if not heard:
         raise CorpusError(f"{catalogue}: no row of split {', '.join(splits)} has audio")
     return heard
-
-
-def _labelled(record: Record, codes: Sequence[str]) -> Record:
-    given = record.get("language", "").strip() or record.get("label", "").strip()
-    if given in codes:
-        return record | {"label": given}
-    return record | {"label": NOTHING_SUNG if given == INSTRUMENTAL else WORLD_ALIASES.get(given, given)}
-
-
-def _usable(catalogue: Path, table: Table, codes: Sequence[str]) -> Iterator[Row]:
-    for row in parse(catalogue, table, [*codes, NOTHING_SUNG], REST if REST in codes else None):
-        if isinstance(row, Finding):
-            raise CorpusError(f"{catalogue.name}, {row}")
-        yield row
 
 
 def songs_of(rows: Sequence[Row], features: Sequence[FloatArray], codes: Sequence[str], n_hidden: int, read: Read) -> Songs:

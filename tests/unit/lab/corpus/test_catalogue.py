@@ -91,3 +91,21 @@ def test_rows_are_drawn_by_class_then_by_weight(tmp_path: Path) -> None:
     mix = class_mix(count(rows, 3), 0.0)
     drawn = row_probabilities(rows, mix, lambda row: 0.5 if row.strength.startswith("weak") else 1.0)
     np.testing.assert_allclose(drawn, [1 / 3, 1 / 6, 1 / 2])
+
+
+@pytest.mark.parametrize(
+    ("label", "language", "codes", "row"),
+    [
+        ("others", "zh", ("en", "zh", "others"), 1),
+        ("others", "yue", ("en", "zh", "others"), 1),
+        ("others", "yue", ("en", "others"), 1),
+        ("en", "und", ("others", "en"), 1),
+        ("", "xx", ("en", "others"), 1),
+        ("", "instrumental", ("en", "zxx"), 1),
+    ],
+)
+def test_a_language_that_is_a_class_counts_before_the_label(
+    tmp_path: Path, label: str, language: str, codes: tuple[str, ...], row: int
+) -> None:
+    (tmp_path / "songs.csv").write_text(f"title,label,language\nOne,{label},{language}\n", encoding="utf-8")
+    assert [one.label for one in read_catalogue(tmp_path / "songs.csv", codes, rest="others")] == [row]
