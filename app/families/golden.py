@@ -95,7 +95,7 @@ def replay(model: Model, golden: Golden, listen: Listen | None, precision: Preci
     """
     worst = 0.0
     for number, case in enumerate(golden.cases):
-        if case.audio is not None and (model.audio is None or listen is None):
+        if case.audio is not None and (listen is None or model.audio is None):
             continue  # made before the release stopped listening, or not to be listened to
         given = answer(model, case, listen)
         if given.shape != (len(case.probabilities),) or not np.isfinite(given).all():

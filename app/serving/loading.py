@@ -46,7 +46,7 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder, known)
     served = under_prior(model, settings.catalog_prior)  # first, because an error is found quickly
-    if model.audio is None or not listen:
+    if not listen or model.audio is None:
         engine, worst = None, replay(model, golden, None, "fp32")
     else:
         engine, worst = _proven(model, golden, settings)
@@ -61,7 +61,7 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
         "seconds": round(time.perf_counter() - started, 2),
     }
     log.info("release loaded", extra={"fields": fields})
-    if model.audio is not None:
+    if engine is not None and model.audio is not None:
         model.audio.listener.forget()
     release_memory()
     return Loaded(served, engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from app.families.lrid_voice.identify import VoiceHead, language_task
 from app.families.lrid_voice.manifest import VoiceManifest
 from app.families.parts.names import clean
 from app.families.parts.ngrams.reader import NgramReader
+from app.families.parts.whisper_weights import PREFIX as EARS
 from app.families.parts.whisper_weights import ears_from_stored
 
 READER, HEAD = "reader.", "identify."  # prefixes of tensors
@@ -33,16 +35,22 @@ class VoiceModel:
     """Implements `contract.Model`."""
 
     def __init__(self, manifest: VoiceManifest, weights: Mapping[str, Tensor]) -> None:
-        """Raises ReleaseError if weights and manifest do not fit each other."""
+        """Raises ReleaseError if weights and manifest do not fit each other; of the ears, when they are asked for."""
         self.manifest = manifest
-        ears, plan = ears_from_stored(manifest.listen, weights), manifest.windows
-        self.audio = AudioBranch(manifest.window, ears, plan.first_windows, plan.most_windows)
+        self._stored_ears = {name: tensor for name, tensor in weights.items() if name.startswith(EARS)}
         own = {name.removeprefix(READER): tensor for name, tensor in weights.items() if name.startswith(READER)}
         self.inputs: Mapping[str, InputBranch] = {TEXT: NamesBranch(NgramReader(manifest.read, own))}
         codes = [label.code for label in manifest.labels]
         head = {name: tensor.float().numpy() for name, tensor in weights.items() if name.startswith(HEAD)}
         self.head = VoiceHead(manifest.identify, codes, head)
         self.task = language_task(manifest.languages, manifest.identify)
+
+    @cached_property
+    def audio(self) -> AudioBranch:
+        """Built when first asked for: names alone need no ears, which take a second. Raises ReleaseError."""
+        ears, plan = ears_from_stored(self.manifest.listen, self._stored_ears), self.manifest.windows
+        self._stored_ears = {}  # their memory
+        return AudioBranch(self.manifest.window, ears, plan.first_windows, plan.most_windows)
 
     def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
         """What ears and reader say together; what is missing or says nothing contributes nothing."""
