@@ -5,7 +5,7 @@ Names follow Choi & Wang 2021: *listen* (audio), *read* (metadata), *identify* (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -146,6 +146,15 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """Something that was done for a request."""
+
+    name: str
+    started: float  # time.perf_counter(), seconds
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Identification:
     """One answer, before it is put into JSON."""
 
@@ -157,3 +166,4 @@ class Identification:
     metadata: Metadata  # what was read, wherever it came from
     text_source: Literal["request", "tags"] | None
     seconds_by_stage: Mapping[str, float]  # decode, read, queue, model, total
+    stages: Sequence[Stage] = ()  # as they came, each time anew: decode, read, queue, listen, identify

@@ -40,6 +40,7 @@ from app.http.ports import SplitPorts
 from app.http.problem import on_lrid_error
 from app.http.routes import IDENTIFY_PATH, build_router
 from app.http.shortcut import Shortcut
+from app.http.traces import OpenTelemetry
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
 from app.serving.decoding import Decoding
 from app.serving.device import DeviceThread
@@ -106,7 +107,10 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
         yield
         await service.stop()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
 
+    traces = OpenTelemetry() if settings.telemetry else None
     app = Application(
         title="LRID Serve",
         summary="Which language is this song sung in?",
@@ -124,7 +128,7 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     app.include_router(build_feedback_router(_feedback_file(settings), body))
     access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
     answered = HeadAsGet(access if settings.admin_port is None else SplitPorts(access))
-    app.front = RequestContext(_with_cors(answered, settings), is_leaving=lambda: health.draining)
+    app.front = RequestContext(_with_cors(answered, settings), lambda: health.draining, traces)
     app.add_exception_handler(LridError, on_lrid_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

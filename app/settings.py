@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -97,6 +98,10 @@ class Settings(BaseSettings):
     feedback_max_mb: float = Field(100.0, gt=0, description="Size at which that file takes no more, in 10^6 bytes.")
     feedback_names: bool = Field(False, description="Store title, album and artist with corrections as well.")
 
+    telemetry: bool = Field(
+        False,
+        description="Send OpenTelemetry spans by OTLP/HTTP to where `OTEL_*` variables say; needs the extra `telemetry`.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
 
     @field_validator("workers")
@@ -120,6 +125,13 @@ class Settings(BaseSettings):
         if not all(_is_key(key.get_secret_value()) for key in keys):
             raise ValueError("a hashed key is `sha256:` and 64 hexadecimal digits, as by: printf %s KEY | sha256sum")
         return keys
+
+    @field_validator("telemetry")
+    @classmethod
+    def _telemetry_is_installed(cls, wanted: bool) -> bool:
+        if wanted and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError("not installed: python -m pip install 'lrid-serve[telemetry]'")
+        return wanted
 
     @model_validator(mode="after")
     def _certificate_has_its_key(self) -> Self:
@@ -148,3 +160,10 @@ class Settings(BaseSettings):
 
 def _is_key(key: str) -> bool:
     return not key.startswith(HASHED) or re.fullmatch("[0-9a-fA-F]{64}", key.removeprefix(HASHED)) is not None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is what contains it
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import TypeVar
@@ -10,12 +11,13 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from app.domain import Track
+from app.domain import Stage, Track
 from app.errors import ClientGone, DeadlineExceeded, InvalidOption, LridError
 from app.families.tasks import Json
 from app.http.answer import build_response, identify_options, view_of
 from app.http.gate import AudioGate, UploadAccount
 from app.http.schemas import IdentifyRequest, Options
+from app.http.traces import note
 from app.serving.identifier import Identifier, IdentifyOptions
 from app.serving.metrics import Metrics
 from app.serving.service import Service
@@ -43,20 +45,22 @@ class Answering:
                     identifier = stack.enter_context(self.service.lease())
                     deadline = self.deadline(request)
                     gate = stack.enter_context(closing(AudioGate(identifier, self._uploads, deadline)))
-                    asked = await _in_time(read(gate), deadline)
-                work = together([self.answer(identifier, one, deadline) for one in asked])
+                    with _noted(request, "upload"):
+                        asked = await _in_time(read(gate), deadline)
+                work = together([self.answer(identifier, one, deadline, request) for one in asked])
                 if all(one.track.audio is None for one in asked):
                     return await work  # over at once: not worth watching whether the client leaves
                 return await unless_client_leaves(request.receive, work)
         finally:
             self.metrics.in_flight.dec()
 
-    async def answer(self, identifier: Identifier, asked: IdentifyRequest, deadline: float) -> Json:
+    async def answer(self, identifier: Identifier, asked: IdentifyRequest, deadline: float, request: Request) -> Json:
         """One track's answer; counted whatever happens."""
         with self.counted(_modalities(asked.track)):
             model = identifier.model
             model.task.check(view_of(asked.options))
             identified = await identifier.identify(asked.track, self._options(asked.options, deadline))
+            note(request.scope, identified.stages)
             self.metrics.observe_stages(identified.seconds_by_stage)
             answer = build_response(identified, model, asked.options)
             self.metrics.count_answer(answer["language"], answer["probability"])
@@ -98,6 +102,15 @@ class Answering:
         if options.windows is not None and options.windows > most:
             raise InvalidOption(f"windows: at most {most} are listened to, got {options.windows}")
         return identify_options(options, deadline)
+
+
+@contextmanager
+def _noted(request: Request, name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        note(request.scope, (Stage(name, started, time.perf_counter() - started),))
 
 
 async def _in_time(reading: Awaitable[T], deadline: float) -> T:

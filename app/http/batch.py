@@ -127,7 +127,7 @@ class BatchEndpoint:
             fields = json_object(line)
             name = _taken_id(fields)
             asked = self._body.request_of(fields, query)
-            return {"id": name} | await self._answering.answer(identifier, asked, deadline)
+            return {"id": name} | await self._answering.answer(identifier, asked, deadline, request)
         except LridError as error:
             if asked is None:
                 self._answering.metrics.count_request("none", error.code)

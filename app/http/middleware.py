@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Draining, InternalError
 from app.http.problem import problem_response
+from app.http.traces import STAGES, Traces
 
 log = logging.getLogger("lrid.access")
 
@@ -31,8 +32,9 @@ _SECURITY_HEADERS = (
 class RequestContext:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, is_leaving: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, is_leaving: Callable[[], bool], traces: Traces | None = None) -> None:
         """While `is_leaving()`, connections are closed after their answer, so that clients connect elsewhere."""
+        self._traces = traces
         self.app = app
         self._is_leaving = is_leaving
         self._random = random.Random()  # seeded by the system; a system call per id would cost a third of this middleware
@@ -45,6 +47,8 @@ class RequestContext:
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else f"{self._random.getrandbits(128):032x}"
         scope["lrid.request_id"] = request_id
+        if self._traces is not None:
+            scope[STAGES] = []
         started = time.perf_counter()
         status = 0
 
@@ -75,6 +79,8 @@ class RequestContext:
                 await response(scope, receive, send_with_headers)
         finally:
             _log_access(scope, headers, status, time.perf_counter() - started)
+            if self._traces is not None:
+                self._traces.record(scope, status, started)
 
 
 def _log_access(scope: Scope, headers: dict[bytes, bytes], status: int, seconds: float) -> None:

@@ -23,6 +23,7 @@ from app.domain import (
     Recording,
     Scores,
     Span,
+    Stage,
     Track,
     Window,
 )
@@ -112,7 +113,7 @@ class Identifier:
             if reading is not None:
                 work.readings[modality] = reading
         if work.readings:
-            work.seconds["read"] = work.seconds.get("read", 0.0) + time.perf_counter() - started
+            work.spend("read", "read", started, time.perf_counter() - started)
 
     async def _listen(self, work: _Work, audio: bytes) -> None:
         """Decode and listen, a few windows at a time, until the answer is sure or every planned window was heard."""
@@ -159,7 +160,7 @@ class Identifier:
         if not work.windows:
             self.check_room(work.options.deadline)  # other requests may have arrived since the first check
         recording = await self._decoding.load(audio, request, work.options.deadline)
-        work.seconds["decode"] = work.seconds.get("decode", 0.0) + time.perf_counter() - started
+        work.spend("decode", "decode", started, time.perf_counter() - started)
         work.recording = recording
         work.warnings |= dict.fromkeys(recording.warnings)
         return recording
@@ -173,7 +174,7 @@ class Identifier:
     def _combine(self, work: _Work) -> Scores:
         started = time.perf_counter()
         scores = self.model.combine(work.features, work.mode)
-        work.seconds["model"] = work.seconds.get("model", 0.0) + time.perf_counter() - started
+        work.spend("model", "identify", started, time.perf_counter() - started)
         return scores
 
     def _explained(self, work: _Work) -> Mapping[str, FloatArray]:
@@ -204,12 +205,19 @@ class _Work:
     warnings: dict[AudioWarning, None] = field(default_factory=dict)
     text_source: Literal["request", "tags"] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
 
     def hear(self, windows: tuple[Window, ...], features: FloatArray, queue_seconds: float, model_seconds: float) -> None:
         self.windows.extend(windows)
         self.rows.append(features)
-        self.seconds["queue"] = self.seconds.get("queue", 0.0) + queue_seconds
-        self.seconds["model"] = self.seconds.get("model", 0.0) + model_seconds
+        listened = time.perf_counter() - model_seconds
+        self.spend("queue", "queue", listened - queue_seconds, queue_seconds)
+        self.spend("model", "listen", listened, model_seconds)
+
+    def spend(self, stage: str, name: str, started: float, seconds: float) -> None:
+        """Count towards `stage` what was done under `name`."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.stages.append(Stage(name, started, seconds))
 
     @property
     def features(self) -> dict[str, FloatArray]:
@@ -240,6 +248,7 @@ class _Work:
             metadata=self.track.metadata,
             text_source=(self.text_source or "request") if has_text else None,
             seconds_by_stage=self.seconds,
+            stages=self.stages,
         )
 
     def _heard(self) -> Heard | None:

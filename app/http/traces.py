@@ -1,0 +1,85 @@
+"""OpenTelemetry spans of requests and their stages, under the caller's trace. OpenTelemetry is imported only if it is used.
+
+Spans are made once a request has ended, from times that were taken anyway, so that the stages need not know of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from starlette.types import Scope
+
+from app.domain import Stage
+from app.errors import InternalError
+
+MAX_STAGES = 256  # of one request; a batch may have a million lines
+STAGES = "lrid.stages"  # in the scope, where traces are made: what the request has gone through so far
+
+
+def note(scope: Mapping[str, Any], stages: Sequence[Stage]) -> None:
+    """Add stages to the request's trace; nothing where none is made."""
+    noted: list[Stage] | None = scope.get(STAGES)
+    if noted is not None:
+        noted.extend(stages[: MAX_STAGES - len(noted)])
+
+
+class Traces(Protocol):
+    def record(self, scope: Scope, status: int, started: float) -> None:
+        """One request that has ended; `started` in time.perf_counter()'s seconds."""
+
+    def close(self) -> None:
+        """Send what is left; takes some seconds where nobody receives it."""
+
+
+class OpenTelemetry:
+    """Sends spans by OTLP over HTTP, to where the OTEL_* variables say, sampled as they say."""
+
+    def __init__(self) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        names = {"service.name": "lrid-serve", "service.version": version("lrid-serve")}
+        self._provider = TracerProvider(resource=Resource(names).merge(Resource.create()), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=5)))
+        self._tracer = self._provider.get_tracer("lrid")
+        self._caller = TraceContextTextMapPropagator().extract
+        self._within = set_span_in_context
+        self._server, self._failed = SpanKind.SERVER, Status(StatusCode.ERROR)
+
+    def record(self, scope: Scope, status: int, started: float) -> None:
+        began = time.time_ns() - round(time.perf_counter() * 1e9)  # of perf_counter, since 1970
+        route = scope.get("lrid.route") or getattr(scope.get("route"), "path", None)
+        attributes = {
+            "http.request.method": scope["method"],
+            "http.response.status_code": status,
+            "lrid.request_id": scope["lrid.request_id"],
+        }
+        further = {"http.route": route, "lrid.code": scope.get("lrid.code")}
+        attributes |= {name: value for name, value in further.items() if value}
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        span = self._tracer.start_span(
+            f"{scope['method']} {route or ''}".rstrip(),
+            context=self._caller(headers),
+            kind=self._server,
+            attributes=attributes,
+            start_time=began + round(started * 1e9),
+        )
+        if span.is_recording():
+            inside = self._within(span)
+            for stage in scope[STAGES]:
+                start = began + round(stage.started * 1e9)
+                child = self._tracer.start_span(stage.name, context=inside, start_time=start)
+                child.end(start + round(stage.seconds * 1e9))
+        if status >= InternalError.status:
+            span.set_status(self._failed)
+        span.end()
+
+    def close(self) -> None:
+        self._provider.shutdown()
