@@ -71,7 +71,8 @@ export function timeline(answer, file) {
     node.style.width = `${100 * moment.seconds / length}%`;
     node.style.setProperty("--colour", colour(leader(moment)));
     const say = () => { said.textContent = sentence(moment); spans.forEach(other => other.classList.toggle("on", other === node)); };
-    for (const event of ["focus", "pointerenter", "click"]) node.addEventListener(event, say);
+    for (const event of ["focus", "click"]) node.addEventListener(event, say);
+    node.addEventListener("pointermove", event => { if (event.movementX || event.movementY) say(); }); // not the page under a resting mouse
     return node;
   });
   const band = el("div", {class: "spans", role: "group", "aria-label": "Languages by time; arrow keys move"}, ...spans);

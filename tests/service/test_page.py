@@ -115,6 +115,9 @@ def test_one_file_with_its_waveform_timeline_and_tags(visit: Visit, tagged: Path
     focused = page.locator(".span:focus")
     assert focused.get_attribute("aria-label") == page.locator(".said").inner_text()
     assert "0:30" in page.locator(".said").inner_text() or "0:20" in page.locator(".said").inner_text()
+    page.locator(".span").nth(2).hover()
+    page.wait_for_selector(".span:nth-child(3).on")
+    assert page.locator(".said").inner_text() == page.locator(".span").nth(2).get_attribute("aria-label")
     form = page.locator("#tags")
     assert form.get_by_label("Title").input_value() == "Non, je ne regrette rien"
     form.get_by_label("Artist").fill("Sängerin aus Berlin")
