@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Conversions of tiny networks are not worth keeping: none is kept below the temporary folder.
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "lrid-tests")
 
 # A busy machine is no defect of the code under test.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
