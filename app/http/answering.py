@@ -61,7 +61,7 @@ class Answering:
             model.task.check(view_of(asked.options))
             identified = await identifier.identify(asked.track, self._options(asked.options, deadline))
             note(request.scope, identified.stages)
-            self.metrics.observe_stages(identified.seconds_by_stage)
+            self.metrics.observe_stages(identified.seconds_by_stage, request.scope.get("lrid.trace_id"))
             answer = build_response(identified, model, asked.options)
             self.metrics.count_answer(answer["language"], answer["probability"])
             return answer

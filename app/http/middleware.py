@@ -47,6 +47,8 @@ class RequestContext:
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else f"{self._random.getrandbits(128):032x}"
         scope["lrid.request_id"] = request_id
+        if match := _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"")):
+            scope["lrid.trace_id"] = match[1].decode()
         if self._traces is not None:
             scope[STAGES] = []
         started = time.perf_counter()
@@ -78,12 +80,12 @@ class RequestContext:
                 response = problem_response(InternalError(f"request id {request_id}"), request_id)
                 await response(scope, receive, send_with_headers)
         finally:
-            _log_access(scope, headers, status, time.perf_counter() - started)
+            _log_access(scope, status, time.perf_counter() - started)
             if self._traces is not None:
                 self._traces.record(scope, status, started)
 
 
-def _log_access(scope: Scope, headers: dict[bytes, bytes], status: int, seconds: float) -> None:
+def _log_access(scope: Scope, status: int, seconds: float) -> None:
     if not log.isEnabledFor(logging.INFO):
         return
     # The route pattern, never the path that the client sent.
@@ -96,6 +98,6 @@ def _log_access(scope: Scope, headers: dict[bytes, bytes], status: int, seconds:
         "code": scope.get("lrid.code"),
         "ms": round(seconds * 1000, 2),
     }
-    if match := _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"")):
-        fields["trace_id"] = match[1].decode()
+    if trace_id := scope.get("lrid.trace_id"):
+        fields["trace_id"] = trace_id
     log.info("request", extra={"fields": fields})

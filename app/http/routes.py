@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.errors import LridError, NotFound, NotReady
 from app.families.store import CARD, Families, list_releases, read_manifest, release_folder
@@ -68,10 +67,11 @@ def build_router(
         return Response(await asyncio.to_thread(_card, store, f"{family}/{release}"), media_type="text/markdown")
 
     @router.get("/metrics", response_class=PlainTextResponse)
-    async def prometheus() -> Response:
-        """Prometheus text format."""
+    async def prometheus(request: Request) -> Response:
+        """Prometheus text format, or OpenMetrics with exemplars where `Accept` asks for it."""
         metrics.ready.set(service.health.status().ready)
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        content, media_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": media_type})
 
     @router.get("/", include_in_schema=False)
     async def page() -> FileResponse:

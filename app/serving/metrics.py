@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
 
 from app.serving.expected import Expected
 
@@ -83,10 +84,11 @@ class Metrics:
         self._by_language: dict[str, Counter] = {}
         self._release: tuple[str, ...] | None = None  # labels of the one that model_info names
 
-    def observe_stages(self, seconds_by_stage: Mapping[str, float]) -> None:
-        """Count the stages of one answered request."""
+    def observe_stages(self, seconds_by_stage: Mapping[str, float], trace_id: str | None = None) -> None:
+        """Count the stages of one answered request; its trace is the exemplar of the buckets they fall into."""
+        exemplar = None if trace_id is None else {"trace_id": trace_id}
         for stage, seconds in seconds_by_stage.items():
-            self._by_stage[stage].observe(seconds)
+            self._by_stage[stage].observe(seconds, exemplar)
 
     def count_request(self, modalities: str, outcome: str) -> None:
         """One request to /identify has ended."""
@@ -126,6 +128,7 @@ class Metrics:
         self.queue_items.set(n_items)
         self.queue_audio_seconds.set(audio_seconds)
 
-    def exposition(self) -> bytes:
-        """All metrics in Prometheus text format."""
-        return generate_latest(self.registry)
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All metrics, and their media type: OpenMetrics, with exemplars, where `accept` has it, else Prometheus text."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type

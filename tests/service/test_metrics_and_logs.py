@@ -173,3 +173,12 @@ def test_no_content_in_the_log(server: LiveServer) -> None:
         server.identify(**(request | {"headers": headers}))
         server.access_line(f"canary-{number}")
     assert CANARY not in server.text_of_log()
+
+
+def test_traces_are_exemplars_where_openmetrics_is_asked_for(server: LiveServer) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    server.identify(json=TITLE, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    response = server.client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert response.headers["content-type"].startswith("application/openmetrics-text")
+    assert f'# {{trace_id="{trace}"}}' in response.text
+    assert trace not in server.client.get("/metrics").text
