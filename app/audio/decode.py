@@ -20,8 +20,8 @@ from app.audio.sniff import Found, sniff
 from app.audio.spec import MIN_AUDIO_SECONDS, DecodeLimits, WindowRequest
 from app.audio.stream import Stream
 from app.audio.tags import read_tags
-from app.audio.windows import Span, first_sound, fit_window, last_sound, plan_windows
-from app.domain import FloatArray, Recording, Window
+from app.audio.windows import first_sound, fit_window, last_sound, plan_windows
+from app.domain import FloatArray, Recording, Span, Window
 from app.errors import AudioEmpty, AudioNotFinite, AudioTooLong, DecoderMemory
 
 _RESAMPLER_QUALITY = "HQ"  # 2.5 ms for 30 s, as MQ

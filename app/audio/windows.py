@@ -13,29 +13,16 @@ The plan. Leading and trailing silence are skipped where they are known; what li
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from app.audio.spec import WindowRequest
-from app.domain import FloatArray
+from app.domain import FloatArray, Span
 
 # Encoders pad the end by up to 0.1 s: a 30 s clip must not cost two windows for that.
 SLACK_SECONDS = 0.25
 _BLOCK_SAMPLES = 1 << 14
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of a track, in track time."""
-
-    start_seconds: float
-    stop_seconds: float
-
-    @property
-    def seconds(self) -> float:
-        return self.stop_seconds - self.start_seconds
 
 
 def fit_window(samples: FloatArray, window_samples: int, padding: Literal["repeat", "silence"] = "repeat") -> FloatArray:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.audio.spec import WindowRequest, WindowSpec
-from app.audio.windows import SLACK_SECONDS, Span, first_sound, fit_window, last_sound, plan_windows
+from app.audio.windows import SLACK_SECONDS, first_sound, fit_window, last_sound, plan_windows
+from app.domain import Span
 
 seconds = st.floats(0.1, 7200.0)
 starts = st.floats(0.0, 1000.0)
