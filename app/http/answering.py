@@ -24,6 +24,7 @@ from app.serving.service import Service
 from app.settings import Settings
 
 T = TypeVar("T")
+CLIENT_LEFT = "the client left"  # the message of a cancellation for that reason
 ReadTracks = Callable[[AudioGate], Awaitable[Sequence[IdentifyRequest]]]
 
 
@@ -87,8 +88,8 @@ class Answering:
         except LridError as error:
             outcome = error.code
             raise
-        except asyncio.CancelledError:
-            outcome = "cancelled"
+        except asyncio.CancelledError as error:
+            outcome = ClientGone.code if error.args == (CLIENT_LEFT,) else "cancelled"
             raise
         except Exception:
             outcome = "internal_error"
@@ -144,6 +145,7 @@ async def unless_client_leaves(receive: Receive, work: Coroutine[None, None, T])
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
+        task.cancel(CLIENT_LEFT)
         raise ClientGone("the client left before the answer was ready")
     finally:
         watcher.cancel()

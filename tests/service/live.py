@@ -28,6 +28,7 @@ SETTINGS = {  # of every server here, unless a test says otherwise
     "LRID_PRECISION": "fp32",
     "LRID_TORCH_THREADS": "1",
     "OMP_NUM_THREADS": "1",
+    "LRID_ENGINE": "torch",  # OpenVINO converts in a process of its own, which takes seconds
 }
 
 
