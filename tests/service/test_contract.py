@@ -172,7 +172,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def test_tags_are_read_when_no_metadata_is_given(server: LiveServer, tagged: bytes) -> None:
     answer = server.identify(files={"audio": tagged}).json()
-    text = {"used": True, "reason": None, "fields": ["artist", "title"], "source": "tags"}
+    text: dict[str, Any] = {"used": True, "reason": None, "fields": ["artist", "title"], "source": "tags"}
     text["values"] = {name: TITLE[name] for name in ("artist", "title")}
     assert answer["modalities"]["text"] == text
     given = {name: TITLE[name] for name in ("artist", "title")}

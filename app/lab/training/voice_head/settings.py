@@ -30,6 +30,8 @@ class HeadSettings(Strict):
     unsure_edge: Probability = 0.6  # first and last windows under this best probability count as "nothing sung"
     joined_instrumentals: int = Field(60, ge=0)  # made of such windows of different songs
     mismatched_share: Probability = 0.2  # weight of songs with the name of a song in another language
+    most_exponent: float = Field(0.5, gt=0)  # of names beside the ears; what is fitted costs a point with foreign names
+    least_doubt: Probability = 0.02
     speech_share: Probability = 0.25  # of the weight of what is sung, for clips of speech
     instrumental_share: float = Field(0.13, gt=0, lt=1)  # of a catalogue, expected
     stop_bound: Probability = 0.95  # chosen on `report.curve`: more windows gain nothing
