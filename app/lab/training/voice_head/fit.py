@@ -67,8 +67,9 @@ def fit_head(songs: Songs, listener: Listener, readers: Mapping[str, ReaderFacts
     experts: dict[str, ExpertConfig] = {}
     for name in songs.readings:
         expert = fit_expert(songs, ears, name, readers[name].class_mix, settings)
-        bounded = {"exponent": min(expert.exponent, settings.most_exponent), "doubt": max(expert.doubt, settings.least_doubt)}
-        experts[name] = expert.model_copy(update={**bounded, "alone_exponent": readers[name].alone_exponent})
+        exponent, doubt = min(expert.exponent, settings.most_exponent), max(expert.doubt, settings.least_doubt)
+        bounded = {"exponent": exponent, "doubt": doubt, "alone_exponent": readers[name].alone_exponent}
+        experts[name] = expert.model_copy(update=bounded)
     config = fitted.config.model_copy(update={"sung": sung, "experts": experts})
     alone = {name: readers[name].threshold for name in songs.readings}
     joint = FittedHead(config, fitted.tensors)
