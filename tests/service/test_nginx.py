@@ -109,7 +109,7 @@ def test_the_clients_request_id_is_in_the_answer_and_in_both_logs(proxy: Proxy, 
     response = proxy.client.post("/identify", json=GOOD, headers={"X-Request-Id": "of-the-client"})
     assert response.headers["x-request-id"] == "of-the-client"
     assert live.access_line("of-the-client")["status"] == 200
-    assert "of-the-client" in [line["request_id"] for line in proxy.log()]
+    wait_until(lambda: "of-the-client" in [line["request_id"] for line in proxy.log()])  # written after the answer
 
 
 @pytest.mark.parametrize("given", [None, 'no"good', "x" * 200])
@@ -118,11 +118,12 @@ def test_without_a_good_one_nginx_makes_one(proxy: Proxy, live: LiveServer, give
     made = response.headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", made)
     assert live.access_line(made)["status"] == 200
-    assert made in [line["request_id"] for line in proxy.log()]
+    wait_until(lambda: made in [line["request_id"] for line in proxy.log()])
 
 
 def test_logs_hold_nothing_of_the_client(proxy: Proxy) -> None:
-    proxy.client.post("/identify?top_k=3", json=GOOD)
+    made = proxy.client.post("/identify?top_k=3", json=GOOD).headers["x-request-id"]
+    wait_until(lambda: made in proxy.log_path.read_text())
     assert "Piaf" not in proxy.log_path.read_text()
     assert "top_k" not in proxy.log_path.read_text()
 
