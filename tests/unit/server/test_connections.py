@@ -25,7 +25,7 @@ def overridden(ours: type, theirs: type) -> set[str]:
 
 def test_every_overridden_method_exists() -> None:
     assert overridden(BoundedProtocol, HttpToolsProtocol) - {"__init__"} == set(UVICORN_METHODS)
-    assert overridden(Server, uvicorn.Server) - {"__init__"} == {"handle_exit", "on_tick"}
+    assert overridden(Server, uvicorn.Server) - {"__init__"} == {"handle_exit", "on_tick", "startup"}
 
 
 def test_every_attribute_exists() -> None:

@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_for(store: Path) -> Settings:
-    limits: dict[str, Any] = {"queue_max_items": 16, "torch_threads": 2}
+    limits: dict[str, Any] = {"queue_max_items": 16, "max_windows": 8, "torch_threads": 2, "engine": "torch"}
     return Settings(model_store=store, model="lrid_net/1", device="cpu", precision="fp32", **limits)
 
 
