@@ -49,7 +49,7 @@ def log_config(level: str, *, terminal: bool = False) -> dict[str, Any]:
         "formatters": {"lines": {"()": f"app.logs.{formatter.__name__}"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stderr"}},
         "loggers": {
-            **dict.fromkeys(("uvicorn", "uvicorn.error"), {"level": "NOTSET", "handlers": [], "propagate": True}),
+            **{name: {"level": "NOTSET", "handlers": [], "propagate": True} for name in ("uvicorn", "uvicorn.error")},
             "python_multipart": {"level": "CRITICAL"},  # its messages quote the request; the answer names the error
         },
         "root": {"level": level.upper(), "handlers": ["stderr"]},

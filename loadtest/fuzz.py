@@ -192,10 +192,10 @@ def report(tally: Tally) -> str:
 
 
 def schemathesis(port: int, cases: int, seed: int) -> int:
-    """All operations of the OpenAPI document; a status that it does not list is a failure."""
+    """Operations of the OpenAPI document, but for the batch, whose NDJSON it cannot write; a status not listed is a failure."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json", "--checks", checks,
-               "--max-examples", str(cases), "--seed", str(seed), "--workers", "2",
+               "--exclude-path", "/identify/batch", "--max-examples", str(cases), "--seed", str(seed), "--workers", "2",
                "--header", f"Authorization: Bearer {ADMIN_KEY}"]  # fmt: skip
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 

@@ -75,7 +75,7 @@ def build_feedback_router(file: FeedbackFile | None, body: BodyReader) -> APIRou
     """`file` is None where nothing is collected."""
     router = APIRouter()
 
-    @router.post(PATH, status_code=204, responses=openapi.problems(), openapi_extra=_described())
+    @router.post(PATH, status_code=204, responses=openapi.problems(NotFound), openapi_extra=_described())
     async def feedback(request: Request) -> Response:
         """Say that an answer was wrong. 404 where the operator collects nothing."""
         if file is None:

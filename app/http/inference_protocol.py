@@ -68,9 +68,12 @@ class InferenceProtocol:
             "outputs": [{"name": one, "datatype": kind, "shape": shapes[one]} for one, kind in OUTPUTS.items()],
         }
 
-    def readiness(self, name: str, release: str | None) -> Response:
+    def readiness(self, name: str, release: str | None) -> JSONResponse:
         self.served(name, release)
-        return Response(status_code=200 if self.ready else NOT_YET)
+        return self.says_ready()
+
+    def says_ready(self) -> JSONResponse:
+        return JSONResponse({"ready": self.ready}, 200 if self.ready else NOT_YET)
 
     async def infer(self, request: Request, name: str, release: str | None) -> Response:
         self.served(name, release)
@@ -150,14 +153,14 @@ def build_inference_router(answering: Answering, body: BodyReader) -> APIRouter:
         return SERVER
 
     @router.get("/health/live")
-    async def live() -> Response:
+    async def live() -> Json:
         """200 as long as the process answers."""
-        return Response()
+        return {"live": True}
 
     @router.get("/health/ready", responses={NOT_YET: {"description": "Not ready."}})
-    async def ready() -> Response:
+    async def ready() -> JSONResponse:
         """200 while this server should get traffic; 400 otherwise, as the protocol has it."""
-        return Response(status_code=200 if protocol.ready else NOT_YET)
+        return protocol.says_ready()
 
     _add_models(router, protocol)
     return router
@@ -177,12 +180,12 @@ def _add_models(router: APIRouter, protocol: InferenceProtocol) -> None:
         return JSONResponse(protocol.metadata(name, release))
 
     @router.get("/models/{name}/ready", responses=errors)
-    async def model_ready(name: str) -> Response:
+    async def model_ready(name: str) -> JSONResponse:
         """200 while this model should get traffic."""
         return protocol.readiness(name, None)
 
     @router.get("/models/{name}/versions/{release}/ready", responses=errors)
-    async def version_ready(name: str, release: str) -> Response:
+    async def version_ready(name: str, release: str) -> JSONResponse:
         """200 while this version should get traffic."""
         return protocol.readiness(name, release)
 

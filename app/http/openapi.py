@@ -29,11 +29,11 @@ _DEADLINE = {
 }
 
 
-def problems() -> dict[int | str, dict[str, Any]]:
-    """Every error status with its codes."""
+def problems(*also: type[LridError]) -> dict[int | str, dict[str, Any]]:
+    """Every error status with its codes, and those of `also`, which few operations have."""
     by_status: dict[int, list[str]] = {}
     for error in public_errors().values():
-        if not issubclass(error, _NOT_LISTED):
+        if error in also or not issubclass(error, _NOT_LISTED):
             by_status.setdefault(error.status, []).append(error.code)
     return {
         status: {

@@ -32,6 +32,10 @@ WEB_TYPES = {".css": "text/css", ".js": "text/javascript"}
 WEB_FILES = {path.name: WEB_TYPES[path.suffix] for path in WEB.iterdir() if path.suffix in WEB_TYPES}  # what the page loads
 
 
+class MarkdownResponse(PlainTextResponse):
+    media_type = "text/markdown"
+
+
 def build_router(
     service: Service, endpoint: IdentifyEndpoint, metrics: Metrics, store: Path, known: Families | None
 ) -> APIRouter:
@@ -61,10 +65,10 @@ def build_router(
         served = service.loaded.model.manifest.sha256 if service.loaded else None
         return await asyncio.to_thread(_models, store, known, served)
 
-    @router.get("/models/{family}/{release}/card", response_class=PlainTextResponse, responses=openapi.problems())
+    @router.get("/models/{family}/{release}/card", response_class=MarkdownResponse, responses=openapi.problems(NotFound))
     async def card(family: str, release: str) -> Response:
         """What a release of the store knows and does not, in Markdown."""
-        return Response(await asyncio.to_thread(_card, store, f"{family}/{release}"), media_type="text/markdown")
+        return MarkdownResponse(await asyncio.to_thread(_card, store, f"{family}/{release}"))
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def prometheus(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from app.audio.pool import DecodePool
 from app.audio.spec import DecodeLimits, WindowRequest
@@ -24,13 +25,13 @@ class Decoding:
         self._throughput = Throughput()
         self._retry_after = RetryAfter(4 * max_files)
 
-    def check_room(self, deadline: float, retry_after_seconds: float) -> None:
-        """Raises QueueFull if one more file would not be decoded in time."""
+    def check_room(self, deadline: float, retry_after_seconds: Callable[[], float]) -> None:
+        """Raises QueueFull if one more file would not be decoded in time. `retry_after_seconds` gives the client a turn."""
         decoded_at = asyncio.get_running_loop().time() + self.files * self._throughput.seconds
         if self.files >= self._max_files or (self.files and decoded_at > deadline):
             raise QueueFull(
                 f"{self.files} files wait for a decoder: which is the limit, or too many for the deadline",
-                retry_after_seconds=retry_after_seconds,
+                retry_after_seconds=retry_after_seconds(),
             )
 
     def turn_seconds(self) -> float:

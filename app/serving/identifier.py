@@ -78,7 +78,7 @@ class Identifier:
 
     def check_room(self, deadline: float) -> None:
         """Called before the audio of a request is received, and again after it. Raises QueueFull."""
-        self._decoding.check_room(deadline, self.retry_after_seconds())
+        self._decoding.check_room(deadline, self.retry_after_seconds)
         if self.batcher is not None:
             self.batcher.check_room(1, 0.0, deadline, promised=self._decoding.files * self._windows_per_track)
 
