@@ -192,7 +192,7 @@ def report(tally: Tally) -> str:
 
 
 def schemathesis(port: int, cases: int, seed: int) -> int:
-    """Operations of the OpenAPI document, but for the batch, whose NDJSON it cannot write; a status not listed is a failure."""
+    """By the OpenAPI document, without the batch, whose NDJSON it cannot write; a status that is not listed is a failure."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json", "--checks", checks,
                "--exclude-path", "/identify/batch", "--max-examples", str(cases), "--seed", str(seed), "--workers", "2",
