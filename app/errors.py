@@ -93,6 +93,11 @@ class NothingGiven(LridError):
     remedy = "Send at least one of audio, title, album, artist."
 
 
+class ModalityNotUsed(LridError):
+    status, code, title = 422, "modality_not_used", "The served release uses nothing of what was given"
+    remedy = "Send what the detail names, or ask the operator for a release that reads what you have."
+
+
 class NothingUsable(LridError):
     status, code, title = 422, "nothing_usable", "What was given holds nothing a language could be told from"
     remedy = "Send audio that is not silent, or a title, album or artist with letters in it."

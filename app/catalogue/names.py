@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from app.catalogue.processes import Answer
-from app.domain import AUDIO, METADATA_FIELDS, FloatArray, Metadata, Track
-from app.errors import MetadataTooLong, NothingGiven, NothingUsable
+from app.domain import AUDIO, METADATA_FIELDS, TEXT, FloatArray, Metadata, Track
+from app.errors import MetadataTooLong, ModalityNotUsed, NothingGiven, NothingUsable
 from app.families.contract import Model
 from app.families.tasks import Json, View
 from app.settings import Settings
@@ -25,11 +25,13 @@ def load_names(settings: Settings) -> Answer:
 
 
 def answer_names(model: Model, max_characters: int, names: Metadata) -> Json:
-    """What POST /identify would answer, in short. Raises NothingGiven, NothingUsable, MetadataTooLong."""
+    """What POST /identify would answer, in short. Raises NothingGiven, ModalityNotUsed, NothingUsable, MetadataTooLong."""
     if not names.fields:
         raise NothingGiven("no title, album or artist holds anything")
     if any(len(getattr(names, name) or "") > max_characters for name in METADATA_FIELDS):
         raise MetadataTooLong(f"at most {max_characters} characters are accepted")
+    if TEXT not in model.inputs:
+        raise ModalityNotUsed("title, album and artist were given; this release does not read them")
     track = Track(None, names)
     features: dict[str, FloatArray] = {}
     mode = set()

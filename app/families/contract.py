@@ -153,7 +153,7 @@ class Model(Protocol):
 
     @property
     def inputs(self) -> Mapping[str, InputBranch]:
-        """By modality; `text` is artist, album and title."""
+        """By modality; `text` is artist, album and title, where the release reads them."""
 
     @property
     def task(self) -> Task:

@@ -76,7 +76,7 @@ class TextUse(BaseModel):
     fields: list[str] = Field(description="Which fields held text.")
     source: Literal["request", "tags"] | None = Field(description="Where they came from.")
     values: dict[str, str] | None = Field(description="What the file's tags say, where `source` is `tags`.")
-    reason: Literal["not_given", "no_text_features"] | None = Field(description="Why it was not used.")
+    reason: Literal["not_given", "not_trusted", "no_text_features"] | None = Field(description="Why it was not used.")
 
 
 class InputUse(BaseModel):

@@ -27,7 +27,7 @@ from app.domain import (
     Track,
     Window,
 )
-from app.errors import NothingGiven, NothingUsable
+from app.errors import ModalityNotUsed, NothingGiven, NothingUsable
 from app.families.contract import AudioBranch, Model
 from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
@@ -88,10 +88,14 @@ class Identifier:
         return turn if self.batcher is None else max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
 
     async def identify(self, track: Track, options: IdentifyOptions) -> Identification:
-        """Raises NothingGiven, NothingUsable, AudioError, QueueFull, DeadlineExceeded, ModelFailed, NotReady."""
+        """Raises NothingGiven, ModalityNotUsed, NothingUsable, AudioError, QueueFull, DeadlineExceeded, ModelFailed,
+        NotReady.
+        """
         started = time.perf_counter()
         if track.audio is None and not track.metadata.fields and not track.further:
             raise NothingGiven("no audio, title, album or artist holds anything")
+        if track.audio is None and not track.further and TEXT not in self.model.inputs:
+            raise ModalityNotUsed(f"title, album and artist were given; this release reads {_wanted(self.model)} only")
         work = _Work(track, options)
         await yield_to_others()
         self._read(work)
@@ -118,7 +122,7 @@ class Identifier:
     async def _listen(self, work: _Work, audio: bytes) -> None:
         """Decode and listen, a few windows at a time, until the answer is sure or every planned window was heard."""
         branch, batcher = self.model.audio, self.batcher
-        wants_tags = work.options.read_tags and not work.track.metadata.fields
+        wants_tags = work.options.read_tags and not work.track.metadata.fields and TEXT in self.model.inputs
         if branch is None or batcher is None:
             if wants_tags:
                 self._take_tags(work, await self._decode(work, audio, _no_windows()))
@@ -243,7 +247,7 @@ class _Work:
             scores=scores,
             mode=self.mode,
             alone=alone,
-            modalities={AUDIO: self._audio_use(model)} | {name: self._input_use(name) for name in model.inputs},
+            modalities={name: self._use(name, model) for name in dict.fromkeys((AUDIO, TEXT, *model.inputs))},
             heard=self._heard(),
             metadata=self.track.metadata,
             text_source=(self.text_source or "request") if has_text else None,
@@ -256,6 +260,13 @@ class _Work:
             return None
         spans = tuple(Span(window.start_seconds, window.start_seconds + window.seconds) for window in self.windows)
         return Heard(self.recording.seconds, spans, tuple(self.warnings))
+
+    def _use(self, name: str, model: Model) -> ModalityUse:
+        if name == AUDIO:
+            return self._audio_use(model)
+        if name == TEXT and TEXT not in model.inputs and self.track.metadata.fields:
+            return ModalityUse(False, "not_trusted")
+        return self._input_use(name)
 
     def _audio_use(self, model: Model) -> ModalityUse:
         if self.track.audio is None:
@@ -276,4 +287,9 @@ def _why_unusable(work: _Work, model: Model) -> str:
     if work.track.audio is not None:
         audio = "the audio is silent" if model.audio is not None else "this release does not listen to audio"
     text = "the metadata holds no text features" if TEXT in work.readings else "no metadata was given"
+    text = text if TEXT in model.inputs else "this release does not read metadata"
     return f"{audio}, and {text}"
+
+
+def _wanted(model: Model) -> str:
+    return ", ".join(sorted({*model.inputs, *([AUDIO] if model.audio else [])}))

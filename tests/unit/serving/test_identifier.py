@@ -13,7 +13,7 @@ import torch
 
 from app.audio.spec import WindowRequest, WindowSpec
 from app.domain import AUDIO, TEXT, FloatArray, Identification, Metadata, Reading, Track
-from app.errors import AudioCorrupt, DeadlineExceeded, NothingGiven, NothingUsable, QueueFull
+from app.errors import AudioCorrupt, DeadlineExceeded, ModalityNotUsed, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import Target
 from app.families.golden import Tone
 from app.families.lrid_net.listen import Listener
@@ -269,6 +269,29 @@ def test_such_a_release_has_the_file_opened_for_its_tags_alone(deaf: LridNetMode
             assert [(request.take, request.read_tags) for request in parts.decoder.requests] == [(0, True)]
             with pytest.raises(NothingUsable, match="does not listen"):
                 await parts.identify(b"4")
+
+    asyncio.run(scenario())
+
+
+# --- a release that does not read names ------------------------------------------------------------------------------
+
+
+def test_names_beside_audio_do_not_count_and_are_refused_alone() -> None:
+    model = tiny_model(**SETTINGS)
+    model.inputs = {}
+
+    async def scenario() -> None:
+        async with serving(model) as parts:
+            found = await parts.identify(b"1+tags", TITLE)
+            assert (found.mode, found.modalities[TEXT].reason) == (frozenset({AUDIO}), "not_trusted")
+            untitled = await parts.identify(b"1+tags")
+            assert (untitled.text_source, untitled.modalities[TEXT].reason) == (None, "not_given")
+            np.testing.assert_array_equal(found.scores.probabilities, untitled.scores.probabilities)
+            assert not any(request.read_tags for request in parts.decoder.requests)
+            with pytest.raises(ModalityNotUsed, match="this release reads audio only"):
+                await parts.identify(None, TITLE)
+            with pytest.raises(NothingUsable, match="the audio is silent, and this release does not read metadata"):
+                await parts.identify(b"0", TITLE)
 
     asyncio.run(scenario())
 
