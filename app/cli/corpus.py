@@ -23,6 +23,7 @@ corpus = typer.Typer(no_args_is_help=True, help="Catalogues to train on: check t
 
 Output = Annotated[Path, typer.Option(help="The catalogue to write: .csv, .tsv or .parquet.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace --output if it exists.")]
+LabelColumn = Annotated[str, typer.Option(help="Which column holds the labels, such as genre.")]
 SHOWN = 20  # findings of each kind; --json has them all
 
 
@@ -32,6 +33,7 @@ def check(
     audio: Annotated[bool, typer.Option(help="Decode every file; without, only look whether it is there.")] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Files decoded at once.")] = os.cpu_count() or 1,
     release: Annotated[str | None, typer.Option(help="Whose classes to check for. \\[default: the paper's eleven]")] = None,
+    column: LabelColumn = "language",
     as_json: AsJson = False,
 ) -> None:
     """Count rows by split and class, and name every row that cannot or should not be trained on.
@@ -42,16 +44,17 @@ def check(
     from app.families.lrid_net.config import ListenConfig
     from app.families.store import read_manifest, release_folder
     from app.lab.caches import Decoder
+    from app.lab.corpus.catalogue import LANGUAGE, classes_of
     from app.lab.corpus.check import check_corpus
     from app.lab.labels import PAPER_LABELS
 
-    codes = [label.code for label in PAPER_LABELS]
+    codes = [label.code for label in PAPER_LABELS] if column == LANGUAGE else classes_of(catalogue, column)
     if release is not None:
         manifest = read_manifest(release_folder(make_settings().model_store, release))
         codes = [*(label.code for label in manifest.labels), NOTHING_SUNG]
     with Bars().counting("decoding", _rows(catalogue)) as advance:
         decode = Decoder(ListenConfig().window) if audio else None
-        found = check_corpus(catalogue, codes, decode=decode, jobs=jobs, progress=advance)
+        found = check_corpus(catalogue, codes, decode=decode, column=column, jobs=jobs, progress=advance)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), ensure_ascii=False))
     else:
@@ -99,6 +102,7 @@ def split(
     output: Output,
     valid_share: Annotated[float, typer.Option(min=0.02, max=0.5, help="Of the rows.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 0,
+    column: LabelColumn = "language",
     force: Force = False,
 ) -> None:
     """Split into train and valid as the paper does: 80:20, stratified by language, every artist in one of them only.
@@ -107,7 +111,7 @@ def split(
     """
     from app.lab.corpus.split import split_corpus
 
-    report = split_corpus(catalogue, output, valid_share=valid_share, seed=seed, force=force)
+    report = split_corpus(catalogue, output, valid_share=valid_share, seed=seed, column=column, force=force)
     _print_counts(Console(highlight=False), report.counts)
     typer.echo(f"{report.output}: seed {seed}; `lrid corpus check` looks at every row")
 
@@ -136,3 +140,23 @@ def music4all(
     )
     by = f"by {', '.join(report.lists)}" if report.lists else f"here, 80:20 by artist, seed {seed}"
     typer.echo(f"{report.output}: split {by}")
+
+
+@corpus.command()
+def made(
+    system: Annotated[str, typer.Argument(help="Which system the songs are for; see app/lab/README.md.")],
+    folder: Annotated[Path, typer.Argument(help="Gets the files, and songs.csv.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same songs.")] = 0,
+) -> None:
+    """Make a small catalogue of synthetic songs, to try a system where there is no data.
+
+    Figures on them say nothing about music.
+    """
+    from app.lab.corpus.made import makers
+
+    make = makers().get(system)
+    if make is None:
+        raise typer.BadParameter(f"{system!r} is none of {', '.join(makers())}", param_hint="SYSTEM")
+    if folder.exists() and any(folder.iterdir()):
+        raise typer.BadParameter(f"{folder} is not empty; choose another folder", param_hint="FOLDER")
+    typer.echo(f"{make(folder, seed)}: made songs; figures on them say nothing about music")

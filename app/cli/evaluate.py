@@ -33,7 +33,7 @@ def evaluate(
     all_windows: Annotated[bool, typer.Option(help="Listen to all windows instead of until sure.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder for features of audio, to measure again quickly.")] = None,
 ) -> None:
-    """Measure a release in the paper's three cases: both inputs, audio missing, text missing.
+    """Measure a release in the paper's three cases: both inputs, audio missing, text missing; or in its family's measures.
 
     Precision, recall and F1, macro and weighted, and by class; confusion; calibration; coverage against precision. Rows
     labelled `zxx` measure whether the release tells that nothing is sung.
@@ -42,13 +42,13 @@ def evaluate(
 
     from app.families.store import release_folder
     from app.lab.evaluation.evaluate import Options
-    from app.lab.evaluation.evaluate import evaluate as run
-    from app.lab.evaluation.report import markdown
+    from app.lab.training.recipe import Trainable
+    from app.lab.training.recipes import of_family
 
     chosen = replace(_rows(catalogue, split), catalog_prior=catalog_prior, all_windows=all_windows)
     folder = release_folder(make_settings().model_store, release)
-    evaluation = run(folder, chosen, output, Options(view=view, cache=cache), Bars())
-    typer.echo(markdown(evaluation))
+    measures = of_family(folder.parent.name) or Trainable
+    typer.echo(measures.evaluate(folder, chosen, output, Options(view=view, cache=cache), Bars()))
     typer.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
 
 

@@ -1,4 +1,4 @@
-"""What a release is asked: which language a song is sung in. A task owns ranking and decision.
+"""What a release is asked: which language a song is sung in, or of which class it is. A task owns ranking and decision.
 
 An answer is made of plain dicts: pydantic models cost ten times as much. Its form is `app.http.schemas.IdentifyResponse`
 all the same: a test validates answers of every kind against it.
@@ -6,7 +6,7 @@ all the same: a test validates answers of every kind against it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,17 +29,24 @@ class View:
 class Task(Protocol):
     """Turns scores into the public answer."""
 
+    @property
+    def column(self) -> str:
+        """The answer's main member, and the column of a catalogue that holds the truth: `language`, `genre`, `tags`."""
+
     def check(self, view: View) -> None:
         """Raises UnknownLanguage when a candidate is not a class of the release."""
 
     def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
-        """The members of the answer that say what was found, `language` and `probability` among them."""
+        """The members of the answer that say what was found, the main one among them."""
+
+    def headline(self, answer: Json) -> tuple[str, float]:
+        """The one class of an answer that metrics count and tables show, and its probability."""
 
     def moments(self, scores: Scores, mode: Mode, view: View) -> list[Json]:
         """The same for each window, without its time."""
 
     def ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
-        """(n_classes,) → the classes listed, best first, as LanguageProbability."""
+        """(n_classes,) → the classes listed, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ class Bounds:
 class LanguageTask:
     """Single label: the best class, or `und` (not sure), `zxx` (nothing is sung), `mul` (several languages)."""
 
+    column = "language"
+
     def __init__(self, languages: Sequence[Language], bounds: Bounds) -> None:
         self._languages = tuple(languages)
         self._bounds = bounds
@@ -63,8 +72,11 @@ class LanguageTask:
 
     def check(self, view: View) -> None:
         """Raises UnknownLanguage when a candidate is not a class of the release."""
-        if unknown := [code for code in view.candidates or () if code not in self._rows]:
-            raise UnknownLanguage(f"{unknown[0][:40]!r} is not among {', '.join(self._rows)}")
+        _check_candidates(view, self._rows)
+
+    def headline(self, answer: Json) -> tuple[str, float]:
+        """The answered language, or und, zxx, mul."""
+        return answer["language"], answer["probability"]
 
     def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
         """`language`, `probability`, `languages`, and `sung`: shares of the languages where windows tell several."""
@@ -134,3 +146,45 @@ class LanguageTask:
             return []
         over.sort(key=shares.__getitem__, reverse=True)
         return [{"code": self._languages[i].code, "share": round(shares[i], 4)} for i in over]
+
+
+class ClassTask:
+    """Single label, and always an answer: the best class under `column`, all classes best first under `listed`."""
+
+    def __init__(self, classes: Sequence[Language], column: str, listed: str) -> None:
+        self.column = column
+        self._listed = listed
+        self._classes = tuple(classes)
+
+    def check(self, view: View) -> None:
+        """Raises UnknownLanguage when a candidate is not a class of the release."""
+        _check_candidates(view, [one.code for one in self._classes])
+
+    def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
+        """The best class, its probability, and the list."""
+        ranked = self.ranked(scores.probabilities, view)
+        return {self.column: ranked[0]["code"], "probability": ranked[0]["probability"], self._listed: ranked}
+
+    def headline(self, answer: Json) -> tuple[str, float]:
+        """The best class."""
+        return answer[self.column], answer["probability"]
+
+    def moments(self, scores: Scores, mode: Mode, view: View) -> list[Json]:
+        """The same for each window, without its time."""
+        ranked = [self.ranked(row, view) for row in scores.windows]
+        return [{self.column: one[0]["code"], "probability": one[0]["probability"], self._listed: one} for one in ranked]
+
+    def ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
+        """(n_classes,) → the classes listed, best first, as ClassProbability; candidates sum to 1."""
+        rows = [i for i, one in enumerate(self._classes) if view.candidates is None or one.code in view.candidates]
+        raw: list[float] = probabilities.tolist()
+        total = sum(raw[i] for i in rows) or 1.0
+        return [
+            {"code": self._classes[i].code, "name": self._classes[i].name, "probability": round(raw[i] / total, 6)}
+            for i in sorted(rows, key=raw.__getitem__, reverse=True)[: view.top_k]
+        ]
+
+
+def _check_candidates(view: View, codes: Collection[str]) -> None:
+    if unknown := [code for code in view.candidates or () if code not in codes]:
+        raise UnknownLanguage(f"{unknown[0][:40]!r} is not among {', '.join(codes)}")

@@ -64,7 +64,7 @@ class Answering:
             note(request.scope, identified.stages)
             self.metrics.observe_stages(identified.seconds_by_stage, request.scope.get("lrid.trace_id"))
             answer = build_response(identified, model, asked.options)
-            self.metrics.count_answer(answer["language"], answer["probability"])
+            self.metrics.count_answer(*model.task.headline(answer))
             return answer
 
     def deadline(self, request: Request) -> float:

@@ -19,8 +19,8 @@ from app.errors import (
     UploadTooLarge,
 )
 from app.families.contract import InputField
+from app.families.fields import most_bytes
 from app.http.encoding import body_chunks
-from app.http.fields import most_bytes
 from app.http.multipart import BYTES_PER_CHARACTER, NOT_GIVEN, FormLimits, Gate, read_form
 from app.http.schemas import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from app.domain import METADATA_FIELDS, Metadata, Track
 from app.errors import InvalidOption
 from app.families.contract import InputField
-from app.http.fields import NO_FIELDS, checked_text, further_values
+from app.families.fields import NO_FIELDS, checked_text, further_values
 
 
 def _split(value: Any) -> Any:
@@ -55,6 +55,18 @@ class LanguageProbability(BaseModel):
     name: str
     probability: float = Field(description="Sums to 1 over the candidates.")
     raw_probability: float = Field(description="Before the restriction to candidates; sums to 1 over all classes.")
+
+
+class ClassProbability(BaseModel):
+    """A class that is no language: an artist, a genre."""
+
+    code: str
+    name: str
+    probability: float
+
+
+class TagProbability(ClassProbability):
+    applies: bool = Field(description="Whether the probability is over the tag's own threshold.")
 
 
 class Warned(BaseModel):
@@ -111,7 +123,14 @@ class Explanation(BaseModel):
     __pydantic_extra__: dict[str, list[LanguageProbability] | None]
 
     audio_only: list[LanguageProbability] | None
-    text_only: list[LanguageProbability] | None
+    text_only: list[LanguageProbability] | None = None
+
+
+class OtherExplanation(BaseModel):
+    """The same where the answer is no language."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, list[ClassProbability] | None]
 
 
 class ReleaseName(BaseModel):
@@ -135,8 +154,16 @@ class Share(BaseModel):
     share: float = Field(description="Of what is sung, by windows.")
 
 
-class IdentifyResponse(BaseModel):
-    """The answer about one track."""
+class Answered(BaseModel):
+    """What every answer about one track has."""
+
+    modalities: Modalities
+    model: ReleaseName
+    timing_ms: Timing
+
+
+class IdentifyResponse(Answered):
+    """The answer about one track, by a release that knows languages."""
 
     language: str = Field(
         description="The best class; `und` when it stays under the release's threshold, `zxx` when nothing is sung, `mul` "
@@ -145,11 +172,45 @@ class IdentifyResponse(BaseModel):
     probability: float = Field(description="Of the best class; with `zxx`, that nothing is sung.")
     languages: list[LanguageProbability] = Field(description="Best first.")
     sung: list[Share] | None = Field(description="The languages of `mul`, largest share first; else null.")
-    modalities: Modalities
+    artists: list[ClassProbability] | None = Field(None, description="Best first, by a release that knows artists too.")
     timeline: list[Moment] | None
     explanation: Explanation | None
-    model: ReleaseName
-    timing_ms: Timing
+
+
+class GenreMoment(BaseModel):
+    """One window of the timeline, by a release that knows genres."""
+
+    start_seconds: float
+    seconds: float
+    genre: str
+    probability: float
+    genres: list[ClassProbability]
+
+
+class GenreResponse(Answered):
+    """The answer about one track, by a release that knows genres."""
+
+    genre: str
+    probability: float
+    genres: list[ClassProbability] = Field(description="Best first.")
+    timeline: list[GenreMoment] | None
+    explanation: OtherExplanation | None
+
+
+class TagsMoment(BaseModel):
+    """One window of the timeline, by a release that knows tags."""
+
+    start_seconds: float
+    seconds: float
+    tags: list[TagProbability]
+
+
+class TagsResponse(Answered):
+    """The answer about one track, by a release that knows tags."""
+
+    tags: list[TagProbability] = Field(description="Best first; any number of them may apply.")
+    timeline: list[TagsMoment] | None
+    explanation: OtherExplanation | None
 
 
 class Problem(BaseModel):

@@ -2,15 +2,15 @@
 
 CSV, TSV or Parquet (told by the suffix). Columns: `label` or `language` (of both, the language, where it is a class); any of
 `path` (relative to the catalogue), `artist`, `album`, `title`; optionally `split` (train, valid, test; default train) and
-`strength` (how the label came about, free text). Other columns are ignored. In a TSV quotes have no special meaning; in a
-CSV cells may be quoted.
+`strength` (how the label came about, free text). Other columns are kept as they are. In a TSV quotes have no special
+meaning; in a CSV cells may be quoted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.domain import METADATA_FIELDS, NOTHING_SUNG, Metadata
@@ -21,7 +21,8 @@ from app.lab.labels import WORLD_ALIASES
 SPLITS = ("train", "valid", "test")
 LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 ALIASES = WORLD_ALIASES | {"instrumental": NOTHING_SUNG}
-LABEL_COLUMNS = ("label", "language")  # the first that a row fills
+LANGUAGE = "language"
+LABEL_COLUMNS = ("label", LANGUAGE)  # the first that a row fills
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,10 @@ class Row:
     line: int  # in the file, whose header is line 1; in a Parquet file the number of the row, from 1
     path: Path | None  # of the audio
     metadata: Metadata
-    label: int  # index among the labels it was read with
+    label: int  # index among the labels it was read with; -1 where none was asked for
     split: str
     strength: str  # "" when the catalogue does not say
+    cells: Mapping[str, str] = field(default_factory=dict, compare=False)  # the record, other columns among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,20 @@ class Finding:
 
 
 def read_catalogue(
-    path: Path, codes: Sequence[str], *, exclude_strength: Collection[str] = (), rest: str | None = None
+    path: Path,
+    codes: Sequence[str] | None,
+    *,
+    exclude_strength: Collection[str] = (),
+    rest: str | None = None,
+    column: str = LANGUAGE,
 ) -> list[Row]:
     """Rows in file order; language codes that are not in `codes` count as `rest`, if given.
 
-    Raises CorpusError naming the first row that cannot be used, and the remedy.
+    `column` holds the labels where they are no languages; `codes` None: no labels are read. Raises CorpusError naming the
+    first row that cannot be used, and the remedy.
     """
     rows = []
-    for row in parse(path, read_table(path), codes, rest):
+    for row in parse(path, read_table(path), codes, rest, column):
         if isinstance(row, Finding):
             raise CorpusError(f"{path.name}, {row}")
         if row.strength not in exclude_strength:
@@ -67,28 +75,49 @@ def read_catalogue(
     return rows
 
 
-def parse(path: Path, table: Table, codes: Sequence[str], rest: str | None = None) -> Iterator[Row | Finding]:
+def parse(
+    path: Path, table: Table, codes: Sequence[str] | None, rest: str | None = None, column: str = LANGUAGE
+) -> Iterator[Row | Finding]:
     """Each record of the catalogue at `path` as a row, or what is wrong with it. Raises CorpusError about its columns."""
-    check_columns(path, set(table.columns))
-    index = {code: i for i, code in enumerate(codes)}
+    columns = set(table.columns)
+    check_columns(path, columns, () if codes is None else label_columns(column))
+    index = None if codes is None else {code: i for i, code in enumerate(codes)}
     for line, record in table.records:
-        code = class_code(record, index)
-        if rest and code not in index and LANGUAGE_CODE.fullmatch(code):
-            code = rest
-        yield _row(path.parent, f"{table.unit} {line}", line, record | {LABEL_COLUMNS[0]: code}, index)
+        code = label_of(record, column)
+        if index is not None and column == LANGUAGE:
+            code = class_code(record, index)
+            if rest and code not in index and LANGUAGE_CODE.fullmatch(code):
+                code = rest
+        yield _row(path.parent, f"{table.unit} {line}", line, record, code, index)
 
 
-def check_columns(path: Path, columns: set[str]) -> None:
-    """Raises CorpusError unless a catalogue can be made of them."""
-    if not columns & set(LABEL_COLUMNS):
-        raise CorpusError(f"{path}: no column 'label' or 'language'; found {sorted(columns)}")
+def classes_of(path: Path, column: str) -> list[str]:
+    """The labels that stand in a column, in alphabetical order. Raises CorpusError if there are fewer than two."""
+    table = read_table(path)
+    check_columns(path, set(table.columns), (column,))
+    found = sorted({label for _, record in table.records if (label := record.get(column, "").strip())})
+    if len(found) < 2:
+        raise CorpusError(f"{path}: column {column!r} has {len(found)} labels; a classifier needs two at least")
+    return found
+
+
+def check_columns(path: Path, columns: set[str], labels: Sequence[str] = LABEL_COLUMNS) -> None:
+    """Raises CorpusError unless a catalogue can be made of them; `labels`: one of these is needed, if there are any."""
+    if labels and not columns & set(labels):
+        wanted = " or ".join(map(repr, labels))
+        raise CorpusError(f"{path}: no column {wanted}; found {sorted(columns)}")
     if not columns & {"path", *METADATA_FIELDS}:
         raise CorpusError(f"{path}: needs at least one of the columns path, artist, album, title")
 
 
-def label_of(record: dict[str, str]) -> str:
-    """The code of a record's language, "" where there is none."""
-    return next((value for column in LABEL_COLUMNS if (value := record.get(column, "").strip())), "")
+def label_columns(column: str) -> tuple[str, ...]:
+    """The columns whose first filled one holds the label."""
+    return LABEL_COLUMNS if column == LANGUAGE else (column,)
+
+
+def label_of(record: dict[str, str], column: str = LANGUAGE) -> str:
+    """The label of a record, "" where there is none."""
+    return next((value for name in label_columns(column) if (value := record.get(name, "").strip())), "")
 
 
 def class_code(record: dict[str, str], codes: Collection[str]) -> str:
@@ -98,21 +127,23 @@ def class_code(record: dict[str, str], codes: Collection[str]) -> str:
     return next((code for code in known if code), label_of(record))
 
 
-def _row(folder: Path, where: str, line: int, record: dict[str, str], index: dict[str, int]) -> Row | Finding:
+def _row(
+    folder: Path, where: str, line: int, record: dict[str, str], code: str, index: dict[str, int] | None
+) -> Row | Finding:
     metadata = Metadata(**{name: record.get(name) or None for name in METADATA_FIELDS})
     given = record.get("path", "").strip()
-    code = label_of(record)
     split = record.get("split", "").strip() or "train"
     if not given and not metadata.fields:
         what = "neither audio nor metadata"
         return Finding("empty_row", where, what, "Fill path, artist, album or title, or drop the row")
-    if code not in index:
+    if index is not None and code not in index:
         remedy = f"Known: {', '.join(index)}. Map it to one of these, or drop the row"
         return Finding("unknown_label", where, f"unknown label {code!r}" if code else "no label", remedy)
     if split not in SPLITS:
         return Finding("unknown_split", where, f"split is {split!r}", f"Write one of {', '.join(SPLITS)}")
     path = folder / given if given else None
-    return Row(line, path, metadata, index[code], split, record.get("strength", "").strip())
+    label = -1 if index is None else index[code]
+    return Row(line, path, metadata, label, split, record.get("strength", "").strip(), record)
 
 
 def artist_key(artist: str | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.domain import FloatArray
-from app.lab.corpus.catalogue import SPLITS, Finding, Row, artists_in_two_splits, parse
+from app.lab.corpus.catalogue import LANGUAGE, SPLITS, Finding, Row, artists_in_two_splits, parse
 from app.lab.corpus.tables import read_table
 from app.lab.errors import CorpusError
 from app.lab.progress import Advance
@@ -67,13 +67,19 @@ class CorpusCheck:
 
 
 def check_corpus(
-    path: Path, codes: Sequence[str], *, decode: Decode | None, jobs: int = 1, progress: Advance = lambda n: None
+    path: Path,
+    codes: Sequence[str],
+    *,
+    decode: Decode | None,
+    column: str = LANGUAGE,
+    jobs: int = 1,
+    progress: Advance = lambda n: None,
 ) -> CorpusCheck:
     """Reads all of a catalogue and, with `decode`, all of its audio. Raises CorpusError if it is no catalogue."""
     table = read_table(path)
     rows: list[Row] = []
     findings: list[Finding] = []
-    for row in parse(path, table, codes):
+    for row in parse(path, table, codes, column=column):
         if isinstance(row, Finding):
             findings.append(row)
         else:

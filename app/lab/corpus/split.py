@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.lab.corpus.catalogue import artist_key, check_columns, label_of
+from app.lab.corpus.catalogue import LANGUAGE, artist_key, check_columns, label_columns, label_of
 from app.lab.corpus.tables import Record, read_table, write_table
 from app.lab.errors import CorpusError
 
@@ -26,32 +26,32 @@ class SplitReport:
 
 
 def split_corpus(
-    manifest: Path, output: Path, *, valid_share: float = 0.2, seed: int = 0, force: bool = False
+    manifest: Path, output: Path, *, valid_share: float = 0.2, seed: int = 0, column: str = LANGUAGE, force: bool = False
 ) -> SplitReport:
     """Writes the manifest's rows with a new `split` to `output`; rows of `test` stay there. Raises CorpusError."""
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
     table = read_table(manifest)
-    check_columns(manifest, set(table.columns))
+    check_columns(manifest, set(table.columns), label_columns(column))
     records = []
     for number, record in table.records:
-        if not label_of(record):
+        if not label_of(record, column):
             raise CorpusError(f"{manifest.name}, {table.unit} {number}: no label. Label it, or drop the row")
         records.append(record)
     if not records:
         raise CorpusError(f"{manifest} holds no rows; a manifest needs a header and one row a track")
     open_rows = [record for record in records if record.get("split", "").strip() != "test"]
     _check_test(manifest, records, open_rows)
-    assign(open_rows, valid_share, seed)
+    assign(open_rows, valid_share, seed, column)
     columns = table.columns if "split" in table.columns else [*table.columns, "split"]
     write_table(output, columns, [moved(record, manifest, output) for record in records])
-    return SplitReport(output, count(records))
+    return SplitReport(output, count(records, column))
 
 
-def assign(records: Sequence[Record], valid_share: float, seed: int) -> None:
+def assign(records: Sequence[Record], valid_share: float, seed: int, column: str = LANGUAGE) -> None:
     """Sets `split` of each record to train or valid. Raises CorpusError if there are too few artists."""
     groups = [_group(i, record) for i, record in enumerate(records)]
-    valid = valid_rows([label_of(record) for record in records], groups, valid_share, seed)
+    valid = valid_rows([label_of(record, column) for record in records], groups, valid_share, seed)
     for i, record in enumerate(records):
         record["split"] = "valid" if i in valid else "train"
 
@@ -109,9 +109,10 @@ def moved(record: Record, manifest: Path, output: Path) -> Record:
     return record | {"path": os.path.relpath(manifest.parent.resolve() / given, output.parent.resolve())}
 
 
-def count(records: Sequence[Record]) -> dict[str, dict[str, int]]:
+def count(records: Sequence[Record], column: str = LANGUAGE) -> dict[str, dict[str, int]]:
     """Rows by split and label, the most frequent label first."""
-    labels = [label for label, _ in Counter(map(label_of, records)).most_common()]
-    pairs = Counter((record["split"], label_of(record)) for record in records)
+    own = [label_of(record, column) for record in records]
+    labels = [label for label, _ in Counter(own).most_common()]
+    pairs = Counter(zip([record["split"] for record in records], own, strict=True))
     splits = [split for split in ("train", "valid", "test") if any(s == split for s, _ in pairs)]
     return {split: {label: pairs[split, label] for label in labels} for split in splits}

@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain import AUDIO, NOTHING_SUNG, FloatArray, Mode, Scores, Track
-from app.families.contract import Model, mode_name
+from app.errors import LridError
+from app.families.contract import InputField, Model, further_fields, mode_name
+from app.families.fields import further_values
 from app.families.tasks import View
-from app.lab.corpus.catalogue import Row, read_catalogue
+from app.lab.corpus.catalogue import LANGUAGE, Row, read_catalogue
 from app.lab.errors import CorpusError
 from app.lab.features import FeatureExtractor
 from app.lab.labels import PAPER_LABELS
@@ -37,13 +39,15 @@ class EvaluationSet:
     catalog_prior: str = "training"  # class mix that answers are corrected to, as LRID_CATALOG_PRIOR has it
     all_windows: bool = False  # listen to every window, as for a timeline, where the release would stop when sure
 
-    def rows(self, codes: Sequence[str]) -> list[Row]:
+    def rows(self, codes: Sequence[str] | None, column: str = LANGUAGE) -> list[Row]:
         """Rows whose label is a class, or `zxx` (label len(codes)); other languages count as `others` where there is one.
 
-        Raises CorpusError if there are none.
+        `codes` None: no labels are read. Raises CorpusError if there are no rows.
         """
-        rest = REST if REST in codes else None
-        rows = read_catalogue(self.catalogue, [*codes, NOTHING_SUNG], exclude_strength=self.exclude_strength, rest=rest)
+        rest = REST if codes and REST in codes else None
+        known = [*codes, NOTHING_SUNG] if codes and column == LANGUAGE else codes
+        left_out = self.exclude_strength
+        rows = read_catalogue(self.catalogue, known, exclude_strength=left_out, rest=rest, column=column)
         rows = [row for row in rows if row.split in self.splits]
         if not rows:
             raise CorpusError(f"set {self.name!r}: {self.catalogue} has no rows of split {', '.join(self.splits)}")
@@ -75,8 +79,10 @@ def read_inputs(model: Model, rows: Sequence[Row], extractor: FeatureExtractor |
     heard_rows = [row for row in rows if row.path is not None and extractor is not None]
     heard = dict(zip(map(id, heard_rows), extractor.rows(heard_rows, progress) if extractor else [], strict=True))
     found = []
+    fields = further_fields(model)
     for row in rows:
-        readings = {name: branch.read(Track(None, row.metadata)) for name, branch in model.inputs.items()}
+        track = Track(None, row.metadata, further_of(row, fields))
+        readings = {name: branch.read(track) for name, branch in model.inputs.items()}
         features = {name: reading.vector for name, reading in readings.items() if reading is not None}
         informative = {name for name, reading in readings.items() if reading is not None and reading.informative}
         if len(windows := heard.get(id(row), np.zeros((0, 1), np.float32))):
@@ -85,6 +91,14 @@ def read_inputs(model: Model, rows: Sequence[Row], extractor: FeatureExtractor |
         label = UNSUNG if row.label == n_classes else row.label
         found.append(Inputs(label, features, frozenset(informative)))
     return found
+
+
+def further_of(row: Row, fields: Mapping[str, InputField]) -> dict[str, object]:
+    """What a row's columns hold for modalities of the family's own; a vector is a JSON array. Raises CorpusError."""
+    try:
+        return dict(further_values({name: text.encode() for name in fields if (text := row.cells.get(name))}, fields))
+    except LridError as error:
+        raise CorpusError(f"line {row.line}: {error.detail}. Correct the cell, or empty it") from error
 
 
 def cases_of(model: Model) -> list[Mode]:
@@ -107,7 +121,8 @@ def _answers(model: Model, asked: Sequence[Inputs], case: Mode, all_windows: boo
     number = {label.code: i for i, label in enumerate(model.manifest.labels)} | {"und": -1, NOTHING_SUNG: -2, "mul": -3}
     scores = [score(model, row, case, all_windows) for row in asked]
     modes = [row.informative & case or case for row in asked]
-    said = [model.task.answer(s, mode, View())["language"] for s, mode in zip(scores, modes, strict=True)]
+    task = model.task
+    said = [task.headline(task.answer(s, mode, View()))[0] for s, mode in zip(scores, modes, strict=True)]
     return Answers(
         np.array([row.label for row in asked], np.int64),
         np.stack([s.probabilities for s in scores]),

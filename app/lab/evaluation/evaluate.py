@@ -66,7 +66,7 @@ def measure(
     options, progress = options or Options(), progress or Progress()
     model = under_prior(load_model(folder), chosen.catalog_prior)
     codes = [label.code for label in model.manifest.labels]
-    rows = chosen.rows(codes)
+    rows = chosen.rows(codes, model.task.column)
     extractor = None
     if model.audio is not None:
         cache = options.cache and cache_folder(options.cache, served_windows(model.audio), model.manifest.sha256)

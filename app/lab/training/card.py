@@ -19,12 +19,11 @@ class CardData:
     about: str  # what kind of network
     notes: Mapping[str, str]  # further sections: title → Markdown
     calibrations: Mapping[str, Calibration]  # by mode; empty where the recipe calibrates
-    evaluations: Mapping[str, Evaluation]  # by name of the set
     limits: str  # what the release does not know
 
 
-def write(data: CardData, sets: Sequence[EvaluationSet]) -> str:
-    """The card as Markdown."""
+def write(data: CardData, figures: str) -> str:
+    """The card as Markdown; `figures`: what was measured."""
     manifest, training = data.manifest, data.manifest.training
     labels = ", ".join(f"{label.code} ({label.name})" for label in manifest.labels)
     parts = [
@@ -38,11 +37,19 @@ def write(data: CardData, sets: Sequence[EvaluationSet]) -> str:
         *(f"## {head}\n\n{text}" for head, text in data.notes.items()),
         _calibration_section(data.calibrations),
         "## Figures",
-        "P / R / F1, macro over the classes that occur and weighted by support. *ECE* over 15 bins. *Precision* (of what is "
-        "answered) and *coverage* are those of its own decisions; the rest is answered `und`.",
+        figures,
     ]
-    parts += [f"### {chosen.name}\n{chosen.note}\n\n{markdown(data.evaluations[chosen.name])}".rstrip() for chosen in sets]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def figures_page(evaluations: Mapping[str, Evaluation], sets: Sequence[EvaluationSet]) -> str:
+    """The figures of a single label, set by set."""
+    note = (
+        "P / R / F1, macro over the classes that occur and weighted by support. *ECE* over 15 bins. *Precision* (of what is "
+        "answered) and *coverage* are those of its own decisions; the rest is answered `und`."
+    )
+    parts = [f"### {chosen.name}\n{chosen.note}\n\n{markdown(evaluations[chosen.name])}".rstrip() for chosen in sets]
+    return "\n\n".join([note, *parts])
 
 
 def _rows_and_prior(rows: Mapping[str, int] | None, prior: Mapping[str, float] | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -13,7 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from app.families.contract import Label, Manifest, Strict
+from app.families.contract import Label, Manifest, Model, Strict
+from app.lab.evaluation.answers import EvaluationSet
+from app.lab.evaluation.evaluate import Options, evaluate
+from app.lab.evaluation.report import markdown
 from app.lab.labels import PAPER_LABELS
 from app.lab.progress import Progress
 
@@ -65,6 +68,17 @@ MAY_CHANGE = frozenset({  # between a training and its `resume`
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured of a release, in a family's own measures."""
+
+    metrics: dict[str, dict[str, Any]]  # for the manifest: by mode, then by name of the set of rows
+    page: str  # for the card, as Markdown
+
+
+Measure = Callable[[Model, Sequence[EvaluationSet], Progress], Figures]
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A release before it is calibrated, measured and published."""
 
@@ -73,6 +87,7 @@ class Draft:
     about: str  # what kind of network, for the card
     notes: dict[str, str] = field(default_factory=dict)  # further sections of the card: title → Markdown
     calibrated: bool = False  # the recipe has fitted temperatures and thresholds itself
+    measure: Measure | None = None  # instead of the figures of a single label in the paper's cases
 
 
 R = TypeVar("R", bound=RunConfig)
@@ -102,6 +117,11 @@ class Trainable(ABC, Generic[R]):
     @abstractmethod
     def export(self, stored: dict[str, Any]) -> Draft:
         """A checkpoint as a release to be. Raises CheckpointError."""
+
+    @classmethod
+    def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
+        """Measure the release in `folder`, write a report to `output`, and say it in Markdown. Raises CorpusError."""
+        return markdown(evaluate(folder, chosen, output, options, progress))
 
 
 class Recipe(Trainable[C], Generic[C, B]):

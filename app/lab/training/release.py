@@ -56,6 +56,11 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
             "training": {"data": config.data, "settings": settings, **draft.manifest.training},
         }
     )
+    if draft.measure is not None:
+        figures = draft.measure(_loaded(manifest, draft), [*config.calibration, *config.figures], progress)
+        manifest = manifest.model_copy(update={"metrics": figures.metrics})
+        told = card.CardData(manifest, draft.about, draft.notes, {}, config.limits)
+        return publish(place, manifest, data, make_golden(_loaded(manifest, draft)), card.write(told, figures.page))
     inputs = _inputs(_loaded(manifest, draft), config, progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:
@@ -69,9 +74,9 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
         for name, rows in inputs.items()
     }
     manifest = manifest.model_copy(update={"metrics": _metrics(evaluations)})
-    told = card.CardData(manifest, draft.about, draft.notes, calibrations, evaluations, config.limits)
-    text = card.write(told, [*config.calibration, *config.figures])
-    return publish(place, manifest, data, make_golden(model), text)
+    told = card.CardData(manifest, draft.about, draft.notes, calibrations, config.limits)
+    figures_page = card.figures_page(evaluations, [*config.calibration, *config.figures])
+    return publish(place, manifest, data, make_golden(model), card.write(told, figures_page))
 
 
 def _loaded(manifest: Manifest, draft: Draft) -> Model:
@@ -83,7 +88,8 @@ def _inputs(model: Model, config: ReleaseConfig, progress: Progress) -> dict[str
     codes = [label.code for label in model.manifest.labels]
     extractor = FeatureExtractor(model.audio, config.target) if model.audio else None
     sets = [*config.calibration, *config.figures]
-    return {chosen.name: read_inputs(model, chosen.rows(codes), extractor, progress) for chosen in sets}
+    column = model.task.column
+    return {chosen.name: read_inputs(model, chosen.rows(codes, column), extractor, progress) for chosen in sets}
 
 
 def _calibration(given: Answers) -> Calibration:

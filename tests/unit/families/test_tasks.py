@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.domain import AUDIO, TEXT, FloatArray, Language, Mode, Scores
 from app.errors import UnknownLanguage
-from app.families.tasks import Bounds, LanguageTask, View
+from app.families.tasks import Bounds, ClassTask, LanguageTask, View
 from tests.releases import CODES, LABELS
 
 N = len(CODES)
@@ -196,3 +196,25 @@ def test_every_window_has_a_decision_of_its_own() -> None:
 def test_windows_of_a_release_that_cannot_tell_silence_from_singing() -> None:
     moments = task().moments(scores(("ko", 0.5), windows=np.stack([spread(("ko", 0.9))])), HEARD, View())
     assert [moment["language"] for moment in moments] == ["ko"]
+
+
+# --- classes that are no languages ------------------------------------------------------------------------------------
+
+
+def test_a_class_task_always_answers_and_lists_the_classes() -> None:
+    genres = ClassTask([Language("rock", None, "Rock"), Language("folk", None, "Folk")], "genre", "genres")
+    found = Scores(np.array([0.2, 0.8], np.float32), np.array([[0.9, 0.1]], np.float32))
+    answer = genres.answer(found, HEARD, View())
+    assert answer == {
+        "genre": "folk",
+        "probability": 0.8,
+        "genres": [
+            {"code": "folk", "name": "Folk", "probability": 0.8},
+            {"code": "rock", "name": "Rock", "probability": 0.2},
+        ],
+    }
+    assert genres.headline(answer) == ("folk", 0.8)
+    assert [moment["genre"] for moment in genres.moments(found, HEARD, View(top_k=1))] == ["rock"]
+    assert genres.ranked(found.probabilities, View(candidates=("rock",)))[0]["probability"] == 1.0
+    with pytest.raises(UnknownLanguage, match="'jazz' is not among rock, folk"):
+        genres.check(View(candidates=("jazz",)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain import Metadata
 from app.errors import InvalidMetadata, InvalidOption, LridError, MetadataTooLong
-from app.http.fields import MAX_COMBINING_RUN
+from app.families.fields import MAX_COMBINING_RUN
 from app.http.schemas import Options, build_options, build_request
 
 

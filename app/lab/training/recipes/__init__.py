@@ -26,7 +26,7 @@ def recipes() -> dict[str, type[Trainable[Any]]]:
 
 def recipe_of(name: str, settings: dict[str, Any]) -> Trainable[Any]:
     """The recipe of this name, or of this family, with its settings. Raises TrainingError naming the wrong setting."""
-    recipe = recipes().get(name) or next((recipe for recipe in recipes().values() if recipe.family == name), None)
+    recipe = recipes().get(name) or of_family(name)
     if recipe is None:
         raise TrainingError(f"no recipe {name!r}; known: {', '.join(recipes())}")
     try:
@@ -36,6 +36,11 @@ def recipe_of(name: str, settings: dict[str, Any]) -> Trainable[Any]:
         place = ".".join(map(str, first["loc"])) or name
         known = ", ".join(recipe.config_type.model_fields)
         raise TrainingError(f"setting {place}: {first['msg']}; settings of {name}: {known}") from error
+
+
+def of_family(family: str) -> type[Trainable[Any]] | None:
+    """The first recipe that makes releases of a family; None where releases of it are made elsewhere."""
+    return next((recipe for recipe in recipes().values() if recipe.family == family), None)
 
 
 def draft_of(path: Path) -> tuple[Draft, dict[str, Any]]:

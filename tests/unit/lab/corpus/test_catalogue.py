@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.domain import Metadata
-from app.lab.corpus.catalogue import Row, read_catalogue
+from app.lab.corpus.catalogue import Row, classes_of, read_catalogue
 from app.lab.corpus.check import refuse_leaks
 from app.lab.errors import CorpusError
 from app.lab.training.sampling import class_mix, count, row_probabilities
@@ -38,6 +38,17 @@ def test_a_csv_may_say_language_and_quote_commas(tmp_path: Path) -> None:
 def test_strengths_can_be_left_out(tmp_path: Path) -> None:
     manifest = write(tmp_path / "m.csv", "title,label,strength\na,en,strong\nb,ja,script\n")
     assert [row.line for row in read_catalogue(manifest, CODES, exclude_strength=("script",))] == [2]
+
+
+def test_labels_may_stand_in_another_column_and_cells_are_kept(tmp_path: Path) -> None:
+    catalogue = write(tmp_path / "m.csv", 'title,genre,lyrics\na,rock,"one\ntwo"\nb,folk,\n')
+    assert classes_of(catalogue, "genre") == ["folk", "rock"]
+    first, second = read_catalogue(catalogue, ["folk", "rock"], column="genre")
+    assert (first.label, second.label) == (1, 0)
+    assert first.cells["lyrics"] == "one\ntwo"
+    assert [row.label for row in read_catalogue(catalogue, None)] == [-1, -1]
+    with pytest.raises(CorpusError, match="no column 'mood'"):
+        classes_of(catalogue, "mood")
 
 
 @pytest.mark.parametrize(

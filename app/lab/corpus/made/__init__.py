@@ -1,0 +1,13 @@
+"""Small synthetic catalogues, to try a system where there is no data. Figures on them say nothing about music."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+Maker = Callable[[Path, int], Path]  # folder, seed → the catalogue
+
+
+def makers() -> dict[str, Maker]:
+    """By the system that they are for."""
+    return {}
