@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -12,7 +12,7 @@ from app.catalogue.rows import Row, Scored
 from app.domain import Metadata
 from app.errors import InternalError, LridError, ReleaseError
 
-Answer = Callable[[Metadata], Mapping[str, Any]]  # → the body of an answer; raises LridError
+Answer = Callable[[Sequence[Metadata]], list[Scored]]
 END_SECONDS = 5.0
 
 
@@ -75,13 +75,14 @@ def _work(connection: Connection, make: Callable[[], Answer]) -> None:
             names = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        connection.send([_scored(answer, one) for one in names])
+        connection.send(_scored(answer, names))
 
 
-def _scored(answer: Answer, names: Metadata) -> Scored:
+def _scored(answer: Answer, names: Sequence[Metadata]) -> list[Scored]:
+    """One that cannot be answered costs only itself."""
     try:
-        return Scored.of(answer(names))
-    except LridError as error:
-        return Scored(error=error.code)
+        return answer(names)
     except Exception:
-        return Scored(error=InternalError.code)
+        if len(names) == 1:
+            return [Scored(error=InternalError.code)]
+        return [scored for one in names for scored in _scored(answer, [one])]

@@ -7,11 +7,11 @@ the task turns scores into an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -139,6 +139,14 @@ class InputBranch(Protocol):
 
     def read(self, track: Track) -> Reading | None:
         """None if the track does not have it. Deterministic, thread-safe, under a millisecond."""
+
+
+@runtime_checkable
+class ManyBranch(InputBranch, Protocol):
+    """A branch that reads many tracks in less time than one after the other: for tables of a million names."""
+
+    def read_many(self, tracks: Sequence[Track]) -> list[Reading | None]:
+        """As `read` of each, up to rounding."""
 
 
 class Model(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from torch import Tensor
@@ -20,7 +20,7 @@ READER, HEAD = "reader.", "identify."  # prefixes of tensors
 
 
 class NamesBranch:
-    """Artist, album and title, cleaned of what catalogues add; implements `contract.InputBranch`."""
+    """Artist, album and title, cleaned of what catalogues add; implements `contract.ManyBranch`."""
 
     field = None  # it reads the metadata
 
@@ -29,6 +29,10 @@ class NamesBranch:
 
     def read(self, track: Track) -> Reading | None:
         return self._reader(clean(track.metadata)) if track.metadata.fields else None
+
+    def read_many(self, tracks: Sequence[Track]) -> list[Reading | None]:
+        readings = iter(self._reader.read_many([clean(track.metadata) for track in tracks if track.metadata.fields]))
+        return [next(readings) if track.metadata.fields else None for track in tracks]
 
 
 class VoiceModel:

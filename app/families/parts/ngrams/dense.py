@@ -48,3 +48,20 @@ def add_product(x: FloatArray, weight: FloatArray, out: FloatArray) -> None:
         wa, wb, wc, wd = weight[a], weight[b], weight[c], weight[d]
         for j in range(len(out)):
             out[j] += xa * wa[j] + xb * wb[j] + xc * wc[j] + xd * wd[j]
+
+
+def mean_logits_of_rows(
+    sums: FloatArray, counted: FloatArray, weights: tuple[FloatArray, ...], biases: tuple[FloatArray, ...]
+) -> FloatArray:
+    """`mean_logits` for n rows at twice the speed: (n, n_fields, networks, size), (n, n_counted) → (n, n_classes).
+
+    Not to the bit: BLAS adds up in another order.
+    """
+    n, n_fields, n_networks, size = sums.shape
+    total = np.zeros((n, weights[-1].shape[2]), np.float32)
+    for network in range(n_networks):
+        h = np.concatenate([sums[:, :, network].reshape(n, n_fields * size), counted], axis=1)
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            h = np.maximum(h @ weight[network] + bias[network], np.float32(0.0))
+        total += h @ weights[-1][network] + biases[-1][network]
+    return total / np.float32(n_networks)

@@ -158,9 +158,9 @@ def weigh_fields(evidence: FloatArray, n_known: FloatArray, views: FloatArray) -
 
 @compiled
 def read_fields(
-    spelled: Spelled, places: IndexArray, tables: Tables, table: Table, evidence: FloatArray, x_lang: FloatArray
+    spelled: Spelled, first: int, places: IndexArray, tables: Tables, table: Table, evidence: FloatArray, x_lang: FloatArray
 ) -> None:
-    """Fills x_lang, (n_features,) zeros. Text i is field `places[i]`: 0 artist, 1 album, 2 title.
+    """Fills x_lang, (n_features,) zeros. Text `first` + i is field `places[i]`: 0 artist, 1 album, 2 title.
 
     `table`: (n_buckets, size), and the step of each of its rows, (n_buckets,). `evidence`: zeros, (3, n_languages).
     """
@@ -172,10 +172,20 @@ def read_fields(
     for i in range(len(places)):
         field = places[i]
         scripts = x_lang[scripts_at + field * n_scripts :][:n_scripts]
-        buckets, n_known[field] = take_apart(spelled, i, tables, evidence[field], scripts)
+        buckets, n_known[field] = take_apart(spelled, first + i, tables, evidence[field], scripts)
         add_up(table, buckets, x_lang[field * size :][:size])
         x_lang[len(x_lang) - n_fields + field] = 1.0
     weigh_fields(evidence, n_known, x_lang[views_at:scripts_at])
+
+
+@compiled
+def read_rows(spelled: Spelled, starts: IndexArray, places: IndexArray, tables: Tables, table: Table, x: FloatArray) -> None:
+    """`read_fields` for the n rows of x. Texts starts[row] to starts[row + 1] are of a row; text i is field `places[i]`."""
+    n_fields, n_languages = 3, tables[2].shape[1]
+    for row in range(len(x)):
+        first, stop = starts[row], starts[row + 1]
+        evidence = np.zeros((n_fields, n_languages), np.float32)
+        read_fields(spelled, first, places[first:stop], tables, table, evidence, x[row])
 
 
 @compiled

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor
 from app.domain import METADATA_FIELDS, FloatArray, Metadata, Reading
 from app.errors import ReleaseError
 from app.families.parts.ngrams.config import N_FIELDS, NgramConfig
-from app.families.parts.ngrams.dense import mean_logits
+from app.families.parts.ngrams.dense import mean_logits, mean_logits_of_rows
 from app.families.parts.ngrams.fields import FieldReader, has_letters
-from app.families.parts.ngrams.loops import Table, read_fields
+from app.families.parts.ngrams.loops import Table, read_fields, read_rows
 
 TABLE, SCALE = "table", "table.scale"  # tensors of a reader, beside `layer0.weight`, `layer0.bias`, `layer1.weight`, ...
 
@@ -59,11 +59,33 @@ class NgramReader:
         width = self._table[0].shape[1]
         evidence = np.zeros((N_FIELDS, len(self.config.languages)), np.float32)
         x = np.zeros(N_FIELDS * width + self.config.n_counted, np.float32)
-        read_fields(spelled, np.array(given), self._fields.tables, self._table, evidence, x)
+        read_fields(spelled, 0, np.array(given), self._fields.tables, self._table, evidence, x)
         sums = x[: N_FIELDS * width].reshape(N_FIELDS, self.config.networks, self.config.embedding_size)
         logits = mean_logits(sums, x[N_FIELDS * width :], self._weights, self._biases)
         shares = np.exp(logits - logits.max())
         return Reading(shares / shares.sum(), informative=True)
+
+    def read_many(self, songs: Sequence[Metadata]) -> list[Reading]:
+        """Each as by itself, up to rounding, in half the time."""
+        plain = [[self._fields.normalised(getattr(song, name)) for name in METADATA_FIELDS] for song in songs]
+        rows = [row for row, texts in enumerate(plain) if any(map(has_letters, texts))]
+        readings = [Reading(self.class_mix, informative=False) for _ in songs]
+        for row, posterior in zip(rows, self._posteriors([plain[row] for row in rows]), strict=True):
+            readings[row] = Reading(posterior, informative=True)
+        return readings
+
+    def _posteriors(self, plain: Sequence[Sequence[str]]) -> FloatArray:
+        """(n_classes,) for each of n songs: artist, album and title, normalised."""
+        given = [[place for place, text in enumerate(texts) if text] for texts in plain]
+        spelled = self._fields.spelled([text for texts in plain for text in texts if text])
+        starts = np.array([0, *accumulate(map(len, given))])
+        width = self._table[0].shape[1]
+        x = np.zeros((len(plain), N_FIELDS * width + self.config.n_counted), np.float32)
+        read_rows(spelled, starts, np.array(list(chain(*given)), np.int64), self._fields.tables, self._table, x)
+        sums = x[:, : N_FIELDS * width].reshape(len(x), N_FIELDS, self.config.networks, self.config.embedding_size)
+        logits = mean_logits_of_rows(sums, x[:, N_FIELDS * width :], self._weights, self._biases)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def shapes(config: NgramConfig) -> dict[str, tuple[int, ...]]:

@@ -131,3 +131,13 @@ def test_a_class_mix_adds_up_to_one(config: NgramConfig) -> None:
 )
 def test_cleaned_names_are_read_as_the_plain_ones(reader: NgramReader, written: str) -> None:
     assert np.array_equal(reader(clean(Metadata(title=written))).vector, reader(Metadata(title="J'attends l'été")).vector)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.builds(Metadata, texts, texts, texts), max_size=5))
+def test_many_songs_read_together_are_read_as_each_alone(reader: NgramReader, songs: list[Metadata]) -> None:
+    together = reader.read_many(songs)
+    assert len(together) == len(songs)
+    for many, one in zip(together, map(reader, songs), strict=True):
+        assert many.informative == one.informative
+        np.testing.assert_allclose(many.vector, one.vector, rtol=1e-4, atol=1e-7)

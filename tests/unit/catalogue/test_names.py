@@ -1,0 +1,60 @@
+"""Many names at once are answered as the service answers each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from app.catalogue.names import load_names
+from app.catalogue.processes import _scored
+from app.catalogue.rows import Scored
+from app.domain import Metadata, Track
+from app.errors import LridError
+from app.http.schemas import Options
+from app.local import local_identifier
+from app.settings import Settings
+
+SONGS = [
+    Metadata("Édith Piaf", None, "La vie en rose"),
+    Metadata(None, None, "1999"),
+    Metadata(),
+    Metadata("井上陽水", "氷の世界", "夢の中へ (Official Video)"),
+    Metadata(None, "Unknown Album", "Track 01"),
+    Metadata("Ночь", None, "&amp; 99"),
+    Metadata("\ud800", "ABBA", "Dancing Queen"),
+    *[Metadata("Los Olvidados", title=f"El mar y tú {n}") for n in range(60)],
+]
+
+
+async def as_the_service(settings: Settings) -> list[Scored]:
+    found = []
+    async with local_identifier(settings, listen=False) as identifier:
+        for names in SONGS:
+            try:
+                found.append(Scored.of(await identifier.track(Track(None, names), Options(top_k=2))))
+            except LridError as error:
+                found.append(Scored(error=error.code))
+    return found
+
+
+@pytest.mark.parametrize("model", ["lrid_voice", "lrid_net"])
+def test_answers_are_those_of_the_service(model: str) -> None:
+    settings = Settings(model=model, device="cpu", engine="torch")
+    many, each = load_names(settings)(SONGS), asyncio.run(as_the_service(settings))
+    assert [one[:1] + one[2:3] + one[4:] for one in many] == [one[:1] + one[2:3] + one[4:] for one in each]
+    for numbers in (lambda one: one.probability, lambda one: one.runner_up_probability):
+        assert list(map(numbers, many)) == pytest.approx(list(map(numbers, each)), abs=2e-6)
+    assert {one.error for one in many} == {"", "nothing_given", "nothing_usable"}
+    assert load_names(settings)([Metadata(title="x" * 100_000)]) == [Scored(error="metadata_too_long")]
+
+
+def test_a_row_that_fails_costs_only_itself() -> None:
+    def answer(songs: Sequence[Metadata]) -> list[Scored]:
+        if any(names.title == "bad" for names in songs):
+            raise ZeroDivisionError
+        return [Scored(str(names.title)) for names in songs]
+
+    songs = [Metadata(title=title) for title in ("a", "bad", "c")]
+    assert _scored(answer, songs) == [Scored("a"), Scored(error="internal_error"), Scored("c")]
