@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from app.domain import AUDIO, TEXT, FloatArray, Metadata, Mode, Reading, Scores, Track
-from app.errors import ReleaseError
 from app.families.compiled import compiled
 from app.families.contract import AudioBranch, InputBranch, InputField
 from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkManifest
@@ -18,6 +17,7 @@ from app.families.lrid_net.head import Head
 from app.families.lrid_net.listen import Listener, LogMel
 from app.families.lrid_net.network import LridNet
 from app.families.lrid_net.read import LangdetectReader
+from app.families.parts.weights import load_weights
 from app.families.tasks import LanguageTask
 
 MOST_WINDOWS = 8  # of 30 s: 4 min, spread over a longer track
@@ -98,21 +98,3 @@ def softmax(logits: FloatArray) -> FloatArray:
 def build_network(manifest: NetworkManifest) -> LridNet:
     """The network a manifest describes, without its weights and without dropout."""
     return LridNet(manifest.network, n_text=manifest.n_text_features, n_classes=len(manifest.labels))
-
-
-def load_weights(network: LridNet, weights: dict[str, Tensor]) -> None:
-    """Give the network the stored tensors (fp16 or fp32), as fp32. Raises ReleaseError on wrong names, shapes or values."""
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ReleaseError(f"weights.safetensors: tensor '{name}' holds NaN or infinite values")
-    expected = {name: tensor.shape for name, tensor in network.state_dict().items() if "num_batches" not in name}
-    found = {name: tensor.shape for name, tensor in weights.items()}
-    if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
-        name = wrong[0]
-        raise ReleaseError(
-            f"weights.safetensors: {len(wrong)} tensors do not fit the manifest; '{name}' should be "
-            f"{expected.get(name)} and is {found.get(name)}"
-        )
-    state = {name: tensor.float() for name, tensor in weights.items()}
-    counters = [name for name in network.state_dict() if "num_batches" in name]  # of no use after training, not stored
-    network.load_state_dict(state | {name: torch.tensor(0) for name in counters}, assign=True)
