@@ -12,7 +12,7 @@ POWER_FLOOR = 1e-10  # -100 dB
 
 
 class LogMel(nn.Module):
-    """|STFT|² in mel bands, in units of 40 dB, so that music lies between about -1 and 1. It has nothing to learn or store."""
+    """|STFT|² in mel bands, in units of 40 dB, so that music lies between about -1 and 1. Nothing is learnt or stored."""
 
     hann: Tensor
     mel: Tensor

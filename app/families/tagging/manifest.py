@@ -1,4 +1,4 @@
-"""The numbers of a `tagging` release, as they stand in its manifest. Defaults are those of Dalla Longa et al., tables 1 to 3."""
+"""The numbers of a `tagging` release, as they stand in its manifest. Defaults: Dalla Longa et al., tables 1 to 3."""
 
 from __future__ import annotations
 
@@ -68,5 +68,7 @@ class TaggingManifest(Manifest):
     @model_validator(mode="after")
     def _every_tag_has_a_threshold(self) -> TaggingManifest:
         if len(self.thresholds) != len(self.labels):
-            raise ValueError(f"thresholds: {len(self.labels)} are needed, one for each label; there are {len(self.thresholds)}")
+            raise ValueError(
+                f"thresholds: {len(self.labels)} are needed, one for each label; there are {len(self.thresholds)}"
+            )
         return self

@@ -1,13 +1,13 @@
 """The three networks of Dalla Longa et al., "Deep Neural Networks Approaches for Music Tagging", layer by layer.
 
-Every network maps samples of a song to logits of its segments: (n, window_samples) → (n, segments, n_tags), with one segment
-for the two CNNs. The tables count four numbers for each channel of a batch norm: two are learnt, two are its running mean and
+Each maps the samples of a song to logits of its segments, (n, window_samples) → (n, segments, n_tags); the two CNNs have one
+segment. The tables count four numbers for each channel of a batch norm: two are learnt, two are its running mean and
 variance. `n_numbers` counts likewise.
 
 Where a printed number contradicts its own layer, the layer is right:
 - Table 2: the first convolution makes 261 - 2 = 259 frames, not 256 (129 after pooling, as printed, is half of 259), and the
   fourth makes 12 x 28 x 64, not x 6 (its 37,184 parameters and the 6 x 14 x 64 after it say so).
-- Table 3: LSTM(100) gives 200 numbers with 183,200 parameters: it is bidirectional. The last layer has 552,550 parameters, so
+- Table 3: LSTM(100) with 183,200 parameters and 200 outputs has both directions. The last layer has 552,550 parameters:
   it is dense over all 221 steps, though §4.4.1 says that convolutions replaced the dense layer.
 """
 
@@ -92,9 +92,7 @@ class Lstm(nn.Module):
         sizes = [config.mel.mel_bands, *[2 * config.units] * config.layers]  # 128, 200, 200
         self.lstms = nn.Sequential(*(BidirectionalLstm(n, config.units) for n in sizes[:-1]))
         channels = [sizes[-1], *[n_tags] * config.convolutions]
-        self.convolutions = nn.Sequential(
-            *(nn.Sequential(nn.Conv1d(n, n_tags, KERNEL), nn.ReLU()) for n in channels[:-1])
-        )
+        self.convolutions = nn.Sequential(*(nn.Sequential(nn.Conv1d(n, n_tags, KERNEL), nn.ReLU()) for n in channels[:-1]))
         self.tags = _dense(n_tags * (self.frames - config.convolutions * (KERNEL - 1)), n_tags)  # 50 * 221 = 11,050 → 50
 
     def forward(self, samples: Tensor) -> Tensor:

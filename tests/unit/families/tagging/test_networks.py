@@ -120,7 +120,8 @@ def tones(n: int) -> Tensor:
 @pytest.mark.parametrize("config", SMALL, ids=KINDS)
 def test_every_parameter_gets_a_gradient(config: NetworkConfig) -> None:
     network = small(config)
-    network(tones(4)).square().mean().backward()
+    loss = network(tones(4)).square().mean()
+    loss.backward()
     assert [name for name, one in network.named_parameters() if one.grad is None or not one.grad.abs().any()] == []
 
 
@@ -132,7 +133,7 @@ def test_it_learns_a_handful_by_heart(config: NetworkConfig) -> None:
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     for _ in range(300):
         logits = network(tones(6))
-        loss = binary_cross_entropy_with_logits(logits, wanted[:, None].expand_as(logits))
+        loss: Any = binary_cross_entropy_with_logits(logits, wanted[:, None].expand_as(logits))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
