@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,27 +34,30 @@ def to_mono(frame: av.AudioFrame, silence_peak: float) -> FloatArray:
     """
     channels = frame.layout.nb_channels
     dtype, zero, scale = _SAMPLE_FORMATS[frame.format.name.removesuffix("p")]
-    planes: Any  # (channels, n)
+    planes: Any  # (channels, n) float32, not scaled yet
     if frame.format.is_planar:
-        planes = [np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes[:channels]]  # type: ignore[call-overload]
-        mono: FloatArray = planes[0].astype(np.float32)
-        for plane in planes[1:]:
-            mono += plane
-        mono *= np.float32(1 / (channels * scale))
+        planes = [_floats(plane, dtype, frame.samples) for plane in frame.planes[:channels]]
+        mono: FloatArray = sum(planes[1:], start=planes[0]) * np.float32(1 / (channels * scale))
     else:
-        planes = np.frombuffer(frame.planes[0], dtype, frame.samples * channels).reshape(-1, channels).T  # type: ignore[call-overload]
-        mono = planes.T.astype(np.float32) @ np.full(channels, 1 / (channels * scale), np.float32)
+        interleaved = _floats(frame.planes[0], dtype, frame.samples * channels).reshape(-1, channels)
+        planes = interleaved.T
+        mono = interleaved @ np.full(channels, 1 / (channels * scale), np.float32)
     if zero:
         mono -= np.float32(zero / scale)
     if channels == 1:
         return mono
     level = _level(mono)
     for plane in planes:
-        own = plane if dtype == np.float32 else (plane.astype(np.float32) - np.float32(zero)) * np.float32(1 / scale)
-        own_level = _level(own)
+        own = plane - np.float32(zero) if zero else plane
+        own_level = _level(own) / scale
         if own_level >= silence_peak:
-            return mono if level > _CANCELLED * own_level else own
+            return mono if level > _CANCELLED * own_level else own * np.float32(1 / scale)
     return mono
+
+
+def _floats(plane: Any, dtype: np.dtype[Any], count: int) -> FloatArray:
+    """(count,) the first samples of a plane."""
+    return np.frombuffer(plane, dtype, count).astype(np.float32, copy=False)
 
 
 def _level(samples: FloatArray) -> float:
@@ -61,4 +65,4 @@ def _level(samples: FloatArray) -> float:
     with np.errstate(all="ignore"):  # samples that are not finite are refused later
         groups = samples[: samples.size - samples.size % _COARSE].reshape(-1, _COARSE)
         coarse = groups @ np.full(_COARSE, 1 / _COARSE, np.float32)
-        return float(np.sqrt(np.mean(coarse * coarse))) if coarse.size else 0.0
+        return math.sqrt(coarse @ coarse / coarse.size) if coarse.size else 0.0

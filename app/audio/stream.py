@@ -31,6 +31,7 @@ _DECODERS = (
     "pcm_u32le,pcm_u32be,pcm_s64le,pcm_s64be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw"
 )
 _MAX_DEMUXED_STREAMS = 256  # more look like lack of memory to FFmpeg; the limit of the service is lower
+_PROBE_PACKETS = "2"  # for DTS inside WAV, which begins with its sync word; the default takes 17 ms for a song
 _WARM_UP_PACKETS = 12  # MP3 looks back up to 511 bytes, AAC and Opus over two to four packets
 _BLOCK_SAMPLES = 1 << 16  # of each channel: frames are mixed down in blocks, which is several times faster
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # between or behind frames: no damage
@@ -195,6 +196,7 @@ def _open(data: bytes, found: Found) -> Any:
         "format_whitelist": _DEMUXERS,
         "codec_whitelist": _DECODERS,
         "max_streams": str(_MAX_DEMUXED_STREAMS),
+        "max_probe_packets": _PROBE_PACKETS,
     }
     file = io.BytesIO(mended(data[found.start :], found))
     try:
