@@ -19,6 +19,7 @@ from app.http.schemas import Options
 from app.main import build_identifier, build_pool
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
+from app.serving.scheduling import let_threads_sleep
 from app.settings import Settings
 
 log = logging.getLogger("lrid.local")
@@ -43,13 +44,18 @@ class FileRequest:
     options: Options
 
 
+def files_at_once(settings: Settings) -> int:
+    """Enough for busy decoders and full batches, few enough for memory."""
+    return 2 * settings.decode_workers + 4
+
+
 class LocalIdentifier:
     """Answers what POST /identify would."""
 
     def __init__(self, identifier: Identifier, settings: Settings) -> None:
         self.identifier = identifier
         self._settings = settings
-        self._gate = asyncio.Semaphore(settings.decode_workers + 1)  # decode ahead of the device, but not by much
+        self._gate = asyncio.Semaphore(files_at_once(settings))
 
     async def file(self, path: Path, request: FileRequest) -> Json:
         """Raises LridError."""
@@ -75,6 +81,7 @@ class LocalIdentifier:
 @asynccontextmanager
 async def local_identifier(settings: Settings, *, listen: bool) -> AsyncIterator[LocalIdentifier]:
     """`listen=False` starts no decoder and prepares no device: for names alone. Raises ReleaseError."""
+    let_threads_sleep()
     pool = build_pool(settings)
     started = asyncio.ensure_future(asyncio.to_thread(pool.start)) if listen else None  # while the release is loaded
     identifier = None

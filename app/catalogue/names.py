@@ -14,7 +14,7 @@ from app.families.tasks import Json, View
 from app.settings import Settings
 
 SHORT = View(top_k=2)
-_NOT_GIVEN: Json = {"used": False, "seconds": None, "warnings": []}
+_NOT_GIVEN: Json = {"used": False, "seconds": None, "windows": 0, "sung_windows": None, "warnings": []}
 Readings = Mapping[str, Reading | None]  # by modality
 
 

@@ -25,7 +25,7 @@ from app.catalogue.sources import NDJSON_SUFFIXES, parquet_module
 
 _TEXT_SUFFIXES = NDJSON_SUFFIXES | TSV_SUFFIXES | {".csv"}
 _ROWS_PER_GROUP = 50_000  # of Parquet, in memory at once
-_NUMBERS = frozenset({"probability", "runner_up_probability", "seconds"})
+_NUMBERS = frozenset({"probability", "runner_up_probability", "seconds", "sung_seconds"})
 
 
 class Output:

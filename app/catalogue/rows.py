@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from app.catalogue.errors import RowMalformed
 from app.catalogue.files import printable
-from app.domain import METADATA_FIELDS, Metadata
+from app.domain import METADATA_FIELDS, NOTHING_SUNG, Metadata
 from app.errors import LridError
 
 ID = "id"
@@ -36,6 +36,7 @@ class Scored(NamedTuple):
     runner_up_probability: float | None = None
     modalities: str = ""  # that were used, such as audio+text
     seconds: float | None = None  # length of the audio
+    sung_seconds: float | None = None  # of it
     warnings: str = ""  # codes
     error: str = ""  # a code
 
@@ -52,8 +53,17 @@ class Scored(NamedTuple):
             other["probability"] if other else None,
             "+".join([name for name, use in uses.items() if use["used"]]),
             uses["audio"]["seconds"],
+            _sung_seconds(language, uses["audio"]),
             "+".join([warning["code"] for warning in uses["audio"]["warnings"]]),
         )
+
+
+def _sung_seconds(language: str, audio: Mapping[str, Any]) -> float | None:
+    """The length, as much of it as is sung in the windows that were listened to; all of it where the release cannot tell."""
+    seconds, windows, sung = audio["seconds"], audio["windows"], audio["sung_windows"]
+    if seconds is None or language == NOTHING_SUNG:
+        return None if seconds is None else 0.0
+    return round(seconds if sung is None else seconds * sung / max(1, windows), 1)
 
 
 ANSWER_COLUMNS = Scored._fields

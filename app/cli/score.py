@@ -93,7 +93,10 @@ class _Chosen:
             from app.catalogue.servers import Servers
 
             return Servers(self.servers, self.key)
-        return Here(partial(_listener, self.settings), partial(load_names, self.settings), self.settings.decode_workers + 4)
+        from app.local import files_at_once
+
+        ears, readers = partial(_listener, self.settings), partial(load_names, self.settings)
+        return Here(ears, readers, files_at_once(self.settings))
 
 
 async def _run(source: Source, target: Output, chosen: _Chosen, meter: Meter) -> Scoring:

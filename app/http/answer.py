@@ -6,7 +6,7 @@ test validates answers of every kind against it.
 
 from __future__ import annotations
 
-from app.domain import AUDIO, TEXT, Heard, Identification
+from app.domain import AUDIO, TEXT, Identification
 from app.families.contract import Manifest, Model
 from app.families.tasks import Json, View
 from app.http.schemas import Options, ReleaseName, Timing
@@ -50,18 +50,24 @@ def release_name(manifest: Manifest) -> ReleaseName:
 
 def _modalities(identified: Identification) -> Json:
     uses: Json = {name: {"used": use.used, "reason": use.reason} for name, use in identified.modalities.items()}
-    uses[AUDIO] |= _heard(identified.heard)
+    uses[AUDIO] |= _heard(identified)
     fields, source = identified.metadata.fields, identified.text_source
     values = {name: getattr(identified.metadata, name) for name in fields} if source == "tags" else None
     uses[TEXT] |= {"fields": list(fields), "source": source, "values": values}
     return uses
 
 
-def _heard(heard: Heard | None) -> Json:
-    if heard is None:
-        return {"seconds": None, "windows": 0, "warnings": []}
+def _heard(identified: Identification) -> Json:
+    if (heard := identified.heard) is None:
+        return {"seconds": None, "windows": 0, "sung_windows": None, "warnings": []}
+    unsung = identified.scores.windows_unsung
     warnings = [{"code": w.code, "detail": w.detail, "at_seconds": w.at_seconds} for w in heard.warnings]
-    return {"seconds": round(heard.seconds, 3), "windows": len(heard.windows), "warnings": warnings}
+    return {
+        "seconds": round(heard.seconds, 3),
+        "windows": len(heard.windows),
+        "sung_windows": None if unsung is None else int((unsung < 0.5).sum()),
+        "warnings": warnings,
+    }
 
 
 def _timeline(identified: Identification, model: Model, view: View) -> list[Json]:

@@ -79,6 +79,9 @@ class AudioUse(BaseModel):
     used: bool
     seconds: float | None = Field(description="Length of the track.")
     windows: int = Field(description="How many windows were listened to.")
+    sung_windows: int | None = Field(
+        None, description="In how many of them something is sung; null: the release cannot tell."
+    )
     warnings: list[Warned] = Field(description="What is wrong with the file, though it can be heard.")
     reason: Literal["not_given", "not_trusted", "silent"] | None = Field(description="Why it was not used.")
 

@@ -19,6 +19,7 @@ from app.logs import log_config
 from app.main import create_app
 from app.server.admin import listen
 from app.server.connections import BoundedProtocol, raise_file_limit
+from app.serving.scheduling import let_threads_sleep
 from app.settings import Settings
 
 log = logging.getLogger("lrid.server")
@@ -89,16 +90,6 @@ def serve(settings: Settings) -> None:
     server = Server(configure(settings, terminal=terminal), settings, greet(settings) if terminal else "")
     server.run()
     finish(server)
-
-
-def let_threads_sleep() -> None:
-    """Limit busy-waiting of OpenMP threads: it costs 50 % more CPU time per window, on cores that the decoders need.
-
-    About 20 µs of it stay, because most waits within a pass are shorter than a sleep. OpenMP reads the variables when torch
-    is imported, which is later. Values that the operator has set stay.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 
 
 def greet(settings: Settings) -> str:

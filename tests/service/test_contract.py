@@ -54,7 +54,7 @@ def test_metadata_as_json(server: LiveServer) -> None:
     assert answer["language"] == answer["languages"][0]["code"]
     assert answer["probability"] == answer["languages"][0]["probability"]
     assert answer["modalities"] == {
-        "audio": {"used": False, "reason": "not_given", "seconds": None, "windows": 0, "warnings": []},
+        "audio": {"used": False, "reason": "not_given", "seconds": None, "windows": 0, "sung_windows": None, "warnings": []},
         "text": {"used": True, "reason": None, "fields": ["artist", "album", "title"], "source": "request", "values": None},
     }
     assert answer["timeline"] is None
@@ -94,7 +94,7 @@ def test_every_format(server: LiveServer, kind: str) -> None:
     assert response.status_code == 200, response.text
     audio = response.json()["modalities"]["audio"]
     seconds = pytest.approx(2.0, abs=0.1)
-    assert audio == {"used": True, "reason": None, "seconds": seconds, "windows": 1, "warnings": []}
+    assert audio == {"used": True, "reason": None, "seconds": seconds, "windows": 1, "sung_windows": None, "warnings": []}
 
 
 def test_the_audio_part_needs_no_file_name(server: LiveServer, clip: bytes) -> None:
@@ -135,7 +135,7 @@ def test_model_names_what_languages_and_models_name(server: LiveServer) -> None:
 def test_silent_audio_with_metadata(server: LiveServer) -> None:
     silence = wav_clip(3.0, peak=0.0)
     answer = server.identify(files={"audio": silence}, data=TITLE).json()
-    audio = {"used": False, "reason": "silent", "seconds": 3.0, "windows": 0, "warnings": []}
+    audio = {"used": False, "reason": "silent", "seconds": 3.0, "windows": 0, "sung_windows": None, "warnings": []}
     assert answer["modalities"]["audio"] == audio
     assert answer["languages"] == server.identify(json=TITLE).json()["languages"]
 

@@ -18,6 +18,7 @@ from app.catalogue.errors import OutputFailed, ServerUnreachable
 from app.catalogue.output import Output
 from app.catalogue.rows import Row, Scored, columns_of
 from app.catalogue.score import Scoring
+from app.catalogue.summary import Summary
 from app.domain import Metadata
 
 COLUMNS = columns_of(["title", "language"])
@@ -42,7 +43,7 @@ class Initials:
     async def file(self, row: Row) -> Scored:
         self.asked.append(row.id)
         await asyncio.sleep(0.001)
-        return Scored("zxx", 0.9, "en", 0.1, "audio", seconds=60.0)
+        return Scored("zxx", 0.9, "en", 0.1, "audio", seconds=60.0, sung_seconds=0.0)
 
 
 def songs(n: int, prefix: str = "song") -> Iterator[Row]:
@@ -113,10 +114,32 @@ def test_two_rows_of_one_id_and_bad_rows_are_rows_with_a_code(tmp_path: Path) ->
         }
     assert scoring.summary.errors == {"row_duplicate": 2}
     assert list(scoring.summary.lines()) == [
-        "language     tracks   share     minutes   share",
-        "t                 2  100.0%         0.0       -",
-        "zxx               1       -         1.0       -",
+        "language     tracks   share     sung minutes   share",
+        "t                 2  100.0%              0.0       -",
+        "zxx               1       -              0.0       -",
         "error row_duplicate: 2",
+    ]
+
+
+def test_minutes_are_those_of_the_windows_that_are_sung(tmp_path: Path) -> None:
+    def answer(language: str, **audio: object) -> Scored:
+        uses = {"audio": {"used": True, "warnings": [], "seconds": 180.0, "windows": 3, "sung_windows": None} | audio}
+        return Scored.of({"language": language, "probability": 0.9, "languages": [], "modalities": uses})
+
+    answers = [answer("fr", sung_windows=2), answer("fr"), answer("en", sung_windows=1), answer("zxx", sung_windows=1)]
+    assert [one.sung_seconds for one in answers] == [120.0, 180.0, 60.0, 0.0]
+    told = Summary()
+    for one in [*answers, answer("de", seconds=None, windows=0)]:
+        told.count(one)
+    again = Summary()
+    for one in [*answers, answer("de", seconds=None, windows=0)]:
+        again.count_cells({name: "" if value is None else str(value) for name, value in one._asdict().items()})
+    assert list(again.lines()) == list(told.lines())
+    assert [line.split()[-2:] for line in told.lines()][1:] == [
+        ["5.0", "83.3%"],
+        ["0.0", "0.0%"],
+        ["1.0", "16.7%"],
+        ["0.0", "-"],
     ]
 
 

@@ -59,7 +59,7 @@ def test_a_whole_answer() -> None:
     assert (answer["language"], answer["probability"]) == ("ko", pytest.approx((0.9 + 0.1 / 9) / 2, abs=1e-6))
     assert [entry["code"] for entry in answer["languages"]] == ["ko", "fr"]
     assert answer["modalities"] == {
-        "audio": {"used": True, "reason": None, "seconds": 61.235, "windows": 2, "warnings": []},
+        "audio": {"used": True, "reason": None, "seconds": 61.235, "windows": 2, "sung_windows": None, "warnings": []},
         "text": {"used": False, "reason": "no_text_features", "fields": ["title"], "source": "request", "values": None},
     }
     assert (answer["timeline"], answer["explanation"], answer["sung"]) == (None, None, None)
@@ -72,7 +72,14 @@ def test_a_track_of_which_nothing_was_heard() -> None:
     found = identified(heard=None, modalities=uses, text_source="tags", metadata=Metadata("Piaf"), alone={})
     answer = respond(Options(timeline=True, explain=True), found)
     assert answer["modalities"] == {
-        "audio": {"used": False, "reason": "not_trusted", "seconds": None, "windows": 0, "warnings": []},
+        "audio": {
+            "used": False,
+            "reason": "not_trusted",
+            "seconds": None,
+            "windows": 0,
+            "sung_windows": None,
+            "warnings": [],
+        },
         "text": {"used": True, "reason": None, "fields": ["artist"], "source": "tags", "values": {"artist": "Piaf"}},
     }
     assert (answer["timeline"], answer["explanation"]) == ([], {"audio_only": None, "text_only": None})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.server.run import let_threads_sleep
+from app.serving.scheduling import let_threads_sleep
 
 REPOSITORY = Path(__file__).parents[3]
 
