@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,11 +74,12 @@ def measure(folder: Path, running: Server, options: argparse.Namespace) -> Resul
         names = _beyond_start(folder, write_names, options.names)
         files = _beyond_start(folder, lambda path, n: write_clips(path, n, clips), options.clips)
         found.append((names, files, _of_server(running, requests, options.clips / max(files.per_second, 1.0))))
-    medians = [
-        Rate(statistics.median(r.per_second for r in rates), statistics.median(r.cpu_ms for r in rates))
-        for rates in zip(*found, strict=True)
-    ]
-    return Result(*medians, machine())
+    names, files, asked = map(_median, zip(*found, strict=True))
+    return Result(names, files, asked, machine())
+
+
+def _median(rates: Sequence[Rate]) -> Rate:
+    return Rate(statistics.median(r.per_second for r in rates), statistics.median(r.cpu_ms for r in rates))
 
 
 def write_names(place: Path, n: int) -> Path:

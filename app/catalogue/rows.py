@@ -60,10 +60,11 @@ class Scored(NamedTuple):
 
 def _sung_seconds(language: str, audio: Mapping[str, Any]) -> float | None:
     """The length, as much of it as is sung in the windows that were listened to; all of it where the release cannot tell."""
-    seconds, windows, sung = audio["seconds"], audio["windows"], audio["sung_windows"]
-    if seconds is None or language == NOTHING_SUNG:
-        return None if seconds is None else 0.0
-    return round(seconds if sung is None else seconds * sung / max(1, windows), 1)
+    seconds, sung = audio["seconds"], audio["sung_windows"]
+    if seconds is None:
+        return None
+    share = 0.0 if language == NOTHING_SUNG else 1.0 if sung is None else sung / max(1, audio["windows"])
+    return round(float(seconds) * share, 1)
 
 
 ANSWER_COLUMNS = Scored._fields
