@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from app.domain import MULTIPLE, NOTHING_SUNG, UNDETERMINED, FloatArray, Language, Mode, Scores
 from app.errors import UnknownLanguage
@@ -65,10 +66,10 @@ class LanguageTask:
     column = "language"
 
     def __init__(self, languages: Sequence[Language], bounds: Bounds) -> None:
-        self._languages = tuple(languages)
         self._bounds = bounds
         self._rows = {language.code: row for row, language in enumerate(languages)}
-        self._all = range(len(self._languages))
+        self._described = [(language.code, language.iso639_3, language.name) for language in languages]
+        self._all = np.arange(len(languages))
 
     def check(self, view: View) -> None:
         """Raises UnknownLanguage when a candidate is not a class of the release."""
@@ -108,24 +109,26 @@ class LanguageTask:
 
     def _ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
         """Candidates best first, `top_k` of them, renormalised over the candidates."""
-        raw: list[float] = probabilities.tolist()
         rows = self._candidates(view)
-        total = sum([raw[i] for i in rows])
+        raw = probabilities[rows].astype(np.float64)
+        total = raw.sum()
+        order = np.argsort(-raw, kind="stable")[: view.top_k]  # ties in the release's order
+        best = raw[order]
+        shares = best / total if total > 0 else np.full(len(best), 1 / len(rows))
+        places = rows[order].tolist()
         return [
-            {
-                "code": language.code,
-                "iso639_3": language.iso639_3,
-                "name": language.name,
-                "probability": round(raw[i] / total if total > 0 else 1 / len(rows), 6),
-                "raw_probability": round(raw[i], 6),
-            }
-            for i in sorted(rows, key=raw.__getitem__, reverse=True)[: view.top_k]  # stable: ties in the release's order
-            for language in (self._languages[i],)
+            {"code": code, "iso639_3": iso639_3, "name": name, "probability": share, "raw_probability": own}
+            for (code, iso639_3, name), share, own in zip(
+                [self._described[i] for i in places], shares.round(6).tolist(), best.round(6).tolist(), strict=True
+            )
         ]
 
-    def _candidates(self, view: View) -> Sequence[int]:
+    def _candidates(self, view: View) -> npt.NDArray[np.intp]:
+        """Rows of the classes that are possible."""
         wanted = view.candidates
-        return self._all if wanted is None else [i for i in self._all if self._languages[i].code in wanted]
+        return (
+            self._all if wanted is None else np.array([row for code, row in self._rows.items() if code in wanted], np.intp)
+        )
 
     def _decide(self, ranked: list[Json], unsung: float, mode: Mode) -> tuple[str, float]:
         if unsung > self._bounds.most_unsung:
@@ -141,11 +144,11 @@ class LanguageTask:
         if scores.shares is None:
             return []
         shares: list[float] = scores.shares.tolist()
-        over = [i for i in self._candidates(view) if shares[i] >= self._bounds.least_share]
+        over = [i for i in self._candidates(view).tolist() if shares[i] >= self._bounds.least_share]
         if len(over) < 2:
             return []
         over.sort(key=shares.__getitem__, reverse=True)
-        return [{"code": self._languages[i].code, "share": round(shares[i], 4)} for i in over]
+        return [{"code": self._described[i][0], "share": round(shares[i], 4)} for i in over]
 
 
 class ClassTask:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -40,20 +39,23 @@ class Answering:
     async def answers(self, request: Request, read: ReadTracks) -> list[Json]:
         """Of the tracks that `read` finds in the body, in its order; the first error is the error of all."""
         self.metrics.in_flight.inc()
+        gate: AudioGate | None = None
         try:
-            with ExitStack() as stack:
+            with self.counted("none", failures_only=True):
+                lease = self.service.lease()
+            with lease as identifier:
                 with self.counted("none", failures_only=True):
-                    identifier = stack.enter_context(self.service.lease())
                     deadline = self.deadline(request)
-                    gate = stack.enter_context(closing(AudioGate(identifier, self._uploads, deadline)))
-                    with _noted(request, "upload"):
-                        asked = await _in_time(read(gate), deadline)
+                    gate = AudioGate(identifier, self._uploads, deadline)
+                    asked = await _uploaded(request, read(gate), deadline)
                 work = together([self.answer(identifier, one, deadline, request) for one in asked])
                 if all(one.track.audio is None for one in asked):
                     return await work  # over at once: not worth watching whether the client leaves
                 return await unless_client_leaves(request.receive, work)
         finally:
             self.metrics.in_flight.dec()
+            if gate is not None:
+                gate.close()
 
     async def answer(self, identifier: Identifier, asked: IdentifyRequest, deadline: float, request: Request) -> Json:
         """One track's answer; counted whatever happens."""
@@ -79,24 +81,9 @@ class Answering:
             raise InvalidOption("X-Request-Timeout: expected more than 0 seconds")
         return asyncio.get_running_loop().time() + min(seconds, most)
 
-    @contextmanager
-    def counted(self, modalities: str, *, failures_only: bool = False) -> Iterator[None]:
+    def counted(self, modalities: str, *, failures_only: bool = False) -> Counted:
         """Counts how what is done inside ends."""
-        outcome = "ok"
-        try:
-            yield
-        except LridError as error:
-            outcome = error.code
-            raise
-        except asyncio.CancelledError as error:
-            outcome = ClientGone.code if error.args == (CLIENT_LEFT,) else "cancelled"
-            raise
-        except Exception:
-            outcome = "internal_error"
-            raise
-        finally:
-            if outcome != "ok" or not failures_only:
-                self.metrics.count_request(modalities, outcome)
+        return Counted(self.metrics, modalities, failures_only)
 
     def _options(self, options: Options, deadline: float) -> IdentifyOptions:
         most = self._settings.max_windows
@@ -105,13 +92,38 @@ class Answering:
         return identify_options(options, deadline)
 
 
-@contextmanager
-def _noted(request: Request, name: str) -> Iterator[None]:
+class Counted:
+    """Counts a request by how its block ends."""
+
+    __slots__ = ("_failures_only", "_metrics", "_modalities")
+
+    def __init__(self, metrics: Metrics, modalities: str, failures_only: bool) -> None:
+        self._metrics = metrics
+        self._modalities = modalities
+        self._failures_only = failures_only
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None or not self._failures_only:
+            self._metrics.count_request(self._modalities, _outcome(error))
+
+
+def _outcome(error: BaseException | None) -> str:
+    if isinstance(error, LridError):
+        return error.code
+    if isinstance(error, asyncio.CancelledError):
+        return ClientGone.code if error.args == (CLIENT_LEFT,) else "cancelled"
+    return "ok" if error is None else "internal_error"
+
+
+async def _uploaded(request: Request, reading: Awaitable[T], deadline: float) -> T:
+    """What `reading` gives in time; noted as a stage. Raises ClientGone, DeadlineExceeded."""
     started = time.perf_counter()
     try:
-        yield
+        return await _in_time(reading, deadline)
     finally:
-        note(request.scope, (Stage(name, started, time.perf_counter() - started),))
+        note(request.scope, (Stage("upload", started, time.perf_counter() - started),))
 
 
 async def _in_time(reading: Awaitable[T], deadline: float) -> T:

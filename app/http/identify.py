@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic_core import to_json
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,4 +28,4 @@ class IdentifyEndpoint:
 
         (answer,) = await self._answering.answers(request, read)
         await yield_to_others()  # before the answer is sent
-        return Response(to_json(answer), media_type="application/json")
+        return Response(orjson.dumps(answer), media_type="application/json")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 
 from app.audio.pool import DecodePool
 from app.errors import Draining, LridError, NotReady, SwapInProgress
@@ -31,17 +31,16 @@ class ServedRelease:
         self._unused = asyncio.Event()
         self._unused.set()
 
-    @contextmanager
-    def lease(self) -> Iterator[Identifier]:
+    def __enter__(self) -> Identifier:
         """Keep the identifier running until the block ends."""
         self._leases += 1
         self._unused.clear()
-        try:
-            yield self.identifier
-        finally:
-            self._leases -= 1
-            if not self._leases:
-                self._unused.set()
+        return self.identifier
+
+    def __exit__(self, *_: object) -> None:
+        self._leases -= 1
+        if not self._leases:
+            self._unused.set()
 
     async def retire(self) -> None:
         """Stop the identifier once its last request is answered."""
@@ -87,8 +86,7 @@ class Service:
             await self._served.identifier.stop()
         await asyncio.to_thread(self._pool.close)
 
-    @contextmanager
-    def lease(self) -> Iterator[Identifier]:
+    def lease(self) -> AbstractContextManager[Identifier]:
         """The identifier that serves a new request to its end. Raises Draining or NotReady."""
         if self._refusing:
             raise Draining("no new requests are accepted", retry_after_seconds=1.0)
@@ -97,8 +95,7 @@ class Service:
             raise NotReady(reason, retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
         if not self._served.identifier.healthy:
             raise NotReady("the device is being restarted", retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
-        with self._served.lease() as identifier:
-            yield identifier
+        return self._served
 
     @property
     def loaded(self) -> Identifier | None:

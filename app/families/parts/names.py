@@ -11,7 +11,6 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from dataclasses import replace
 
 from app.domain import METADATA_FIELDS, Metadata
 
@@ -45,6 +44,7 @@ _OPEN, _CLOSE = r"[(\[{（【「]", r"[)\]}）】」]"
 _BRACKETS = re.compile(rf"\s*{_OPEN}([^()\[\]{{}}（）【】「」]*){_CLOSE}")
 _VIDEO_ID = re.compile(r"(?=.*(?:[\d_-]|[a-z][A-Z]))[\w-]{11}", re.ASCII)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[\da-f]{1,6}|[a-z]{2,31}\d{0,2});", re.IGNORECASE)
+_SUSPECT = re.compile("[\u00c2-\u00f4][^\x00-\x7f]")  # the first bytes of a letter in UTF-8, read as another encoding
 _FEATURED = re.compile(
     rf"(?<=\S)(?<!\d)\s*[(\[（]?\s*\b(?:feat\b\.?|ft\b\.?|featuring\b)(?=[\s\w])(?:(?!\s[-–—]\s)[^()\[\]（）])*{_CLOSE}?",
     re.IGNORECASE,
@@ -57,7 +57,7 @@ _OFFICIAL_ENDING = re.compile(
 
 def clean(metadata: Metadata) -> Metadata:
     """Every field cleaned; placeholders are not given."""
-    return replace(metadata, **{name: clean_name(getattr(metadata, name)) for name in METADATA_FIELDS})
+    return Metadata(*[clean_name(getattr(metadata, name)) for name in METADATA_FIELDS])
 
 
 def clean_name(text: str | None) -> str | None:
@@ -73,13 +73,18 @@ def clean_name(text: str | None) -> str | None:
 def readable(text: str) -> str:
     """`text` composed (NFC), without entities, zero-width characters and spaces to spare; wrong encodings repaired."""
     for _ in range(_MAX_REPAIRS):
+        before = text
         text = _repaired(_ENTITY.sub(lambda found: html.unescape(found[0]), text))
-    return " ".join(unicodedata.normalize("NFC", _ZERO_WIDTH.sub("", text)).split())
+        if text == before:
+            break
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _ZERO_WIDTH.sub("", text))
+    return " ".join(text.split())
 
 
 def _repaired(text: str) -> str:
     """UTF-8 that was read as Windows-1252 or Latin-1, read as UTF-8; any other text as it is."""
-    if text.isascii():
+    if not _SUSPECT.search(text):
         return text
     raw = bytearray()
     for letter in text:
