@@ -123,6 +123,7 @@ class Scores:
     windows_unsung: FloatArray | None = None  # (n_windows,); None: the release cannot tell
     shares: FloatArray | None = None  # (n_classes,) of what is sung, where that is surely several languages
     enough: bool = False  # further windows would hardly change the answer
+    further: Mapping[str, FloatArray] = field(default_factory=dict)  # (n,) of further questions, by name, such as artists
 
 
 Reason = Literal["not_given", "not_trusted", "no_text_features", "silent"]

@@ -46,16 +46,26 @@ def _load_lrid_voice(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
     return VoiceModel(manifest, weights)
 
 
+def _load_multitask(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
+    from app.families.multitask.manifest import MultitaskManifest
+    from app.families.multitask.model import MultitaskModel
+
+    assert isinstance(manifest, MultitaskManifest)
+    return MultitaskModel(manifest, weights)
+
+
 Families = Mapping[str, Family]
 
 
 def families() -> dict[str, Family]:
     """Every family this server knows."""
     from app.families.lrid_voice.manifest import VoiceManifest
+    from app.families.multitask.manifest import MultitaskManifest
 
     return {
         "lrid_net": Family(LridNetManifest, _load_lrid_net),
         "lrid_voice": Family(VoiceManifest, _load_lrid_voice),
+        "multitask": Family(MultitaskManifest, _load_multitask),
     }
 
 

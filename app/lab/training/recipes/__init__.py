@@ -17,10 +17,11 @@ def recipes() -> dict[str, type[Trainable[Any]]]:
     """Recipes by name; imported when they are asked for."""
     from app.lab.training.recipes.ears import EarsRecipe
     from app.lab.training.recipes.lrid_net import LridNetRecipe
+    from app.lab.training.recipes.multitask import MultitaskRecipe
     from app.lab.training.recipes.reader import ReaderRecipe
     from app.lab.training.recipes.voice import VoiceRecipe
 
-    kinds: tuple[type[Trainable[Any]], ...] = (LridNetRecipe, VoiceRecipe, ReaderRecipe, EarsRecipe)  # of a family the first
+    kinds: tuple[type[Trainable[Any]], ...] = (LridNetRecipe, VoiceRecipe, ReaderRecipe, EarsRecipe, MultitaskRecipe)  # of a family the first
     return {kind.name: kind for kind in kinds}
 
 

@@ -1,0 +1,104 @@
+"""A release that knows who sings beside the language, loaded."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from app.domain import AUDIO, FloatArray, Language, Mode, Scores
+from app.errors import ReleaseError
+from app.families.contract import AudioBranch, Backend, InputBranch, Label, Listen, Precision, Target
+from app.families.multitask.manifest import MultitaskManifest
+from app.families.multitask.network import LogMel, MultitaskNetwork
+from app.families.parts.openvino_backend import Convertible
+from app.families.parts.weights import load_weights
+from app.families.tasks import Bounds, ClassTask, Json, LanguageTask, Task, View
+
+ARTISTS = "artists"
+
+
+class SegmentListener:
+    """Segment → logits of all tasks; implements `contract.Listener`."""
+
+    def __init__(self, log_mel: LogMel, network: MultitaskNetwork, n_features: int) -> None:
+        self.n_features = n_features
+        self._log_mel = log_mel
+        self._network = network
+
+    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
+        return ("fp32",)
+
+    def prepare(self, target: Target) -> Listen:
+        if target.precision != "fp32":
+            raise ReleaseError(f"multitask: listens in fp32, not in {target.precision}")
+        c = self._log_mel.config
+        if target.backend == "openvino":
+            compiled = Convertible(self._network, (1, 1, c.frames, c.mel_bands)).compile("fp32", target.threads)
+            return lambda samples: compiled(self._log_mel(samples))
+        device = torch.device(target.device)
+        return nn.Sequential(copy.deepcopy(self._log_mel), copy.deepcopy(self._network)).to(device).eval()
+
+    def forget(self) -> None:
+        self._network.to("meta")
+
+
+class SingerTask(LanguageTask):
+    """The language, and who sings."""
+
+    def __init__(self, languages: tuple[Language, ...], artists: tuple[Language, ...]) -> None:
+        super().__init__(languages, Bounds({}, {}))
+        self._artists = ClassTask(artists, "artist", ARTISTS)
+
+    def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
+        """As LanguageTask, and `artists`, best first."""
+        artists = self._artists.ranked(scores.further[ARTISTS], View(view.top_k))
+        return super().answer(scores, mode, view) | {ARTISTS: artists}
+
+
+class MultitaskModel:
+    """Implements `contract.Model`: the mean of the segments' probabilities."""
+
+    def __init__(self, manifest: MultitaskManifest, weights: Mapping[str, Tensor]) -> None:
+        """Raises ReleaseError if weights and manifest do not fit each other."""
+        self.manifest = manifest
+        with torch.device("meta"):
+            network = MultitaskNetwork(manifest.listen, manifest.blocks.channels, manifest.sizes)
+        load_weights(network, weights)
+        listener = SegmentListener(LogMel(manifest.listen), network.eval(), sum(manifest.sizes.values()))
+        self.audio: AudioBranch | None = AudioBranch(
+            manifest.listen.window, listener, most_windows=manifest.listen.served_segments
+        )
+        self.inputs: Mapping[str, InputBranch] = {}
+        self.task = _task(manifest)
+
+    def posteriors(self, logits: FloatArray) -> dict[str, FloatArray]:
+        """(n_segments, n_features) → probabilities by task, (n_segments, n_classes) each."""
+        found, start = {}, 0
+        for name, n in self.manifest.sizes.items():
+            powers = np.exp(logits[:, start : start + n] - logits[:, start : start + n].max(axis=1, keepdims=True))
+            found[name] = powers / powers.sum(axis=1, keepdims=True)
+            start += n
+        return found
+
+    def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
+        """The mean over the segments, of languages and of artists."""
+        by_task = self.posteriors(features[AUDIO])
+        rows = by_task[self.manifest.asks]
+        further = {ARTISTS: by_task["artist"].mean(axis=0)} if self.manifest.artists else {}
+        return Scores(rows.mean(axis=0), rows, further=further)
+
+
+def _task(manifest: MultitaskManifest) -> Task:
+    if manifest.asks == "artist":
+        return ClassTask(manifest.languages, "artist", ARTISTS)
+    if manifest.artists:
+        return SingerTask(manifest.languages, as_classes(manifest.artists))
+    return LanguageTask(manifest.languages, Bounds({}, {}))
+
+
+def as_classes(labels: list[Label]) -> tuple[Language, ...]:
+    return tuple(Language(label.code, label.iso639_3, label.name) for label in labels)

@@ -1,0 +1,80 @@
+"""Five convolutional blocks that two output layers share (Singh & Biswas, figure 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+
+from app.families.multitask.manifest import SegmentConfig
+
+DROPOUT = 0.25
+
+
+class LogMel(nn.Module):
+    """Mono samples → log10(1 + gain * mel power), as librosa's melspectrogram without its last frame."""
+
+    hann: Tensor
+    mel: Tensor
+
+    def __init__(self, config: SegmentConfig) -> None:
+        super().__init__()
+        self.config = config
+        bands = melscale_fbanks(
+            n_freqs=config.fft_size // 2 + 1,
+            f_min=0.0,
+            f_max=config.sample_rate_hz / 2,
+            n_mels=config.mel_bands,
+            sample_rate=config.sample_rate_hz,
+            norm="slaney",
+            mel_scale="slaney",
+        )  # (257, 96)
+        self.register_buffer("hann", torch.hann_window(config.fft_size), persistent=False)  # (512,) periodic
+        self.register_buffer("mel", bands, persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(n, 48000) float32 in [-1, 1] → (n, 1, 187, 96)."""
+        c = self.config
+        padded = nn.functional.pad(samples, (c.fft_size // 2, c.fft_size // 2))  # centred; silence outside
+        frames = padded.unfold(-1, c.fft_size, c.hop_size)[:, : c.frames]  # (n, 187, 512)
+        spectrum = torch.fft.rfft(frames * self.hann)  # (n, 187, 257)
+        power = spectrum.real.square() + spectrum.imag.square()
+        return torch.log10(1 + c.gain * (power @ self.mel)).unsqueeze(1)
+
+
+def block(inputs: int, outputs: int) -> nn.Sequential:
+    """Convolution, ReLU, batch norm, max pooling, dropout. No padding: TensorFlow's default, and the paper names none."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3),
+        nn.ReLU(),
+        nn.BatchNorm2d(outputs),
+        nn.MaxPool2d(2),
+        nn.Dropout(DROPOUT),
+    )
+
+
+class MultitaskNetwork(nn.Module):
+    """Log-mel spectrogram → logits of each task."""
+
+    def __init__(self, listen: SegmentConfig, channels: Sequence[int], classes: Mapping[str, int]) -> None:
+        """`classes`: how many each task has, by its name."""
+        super().__init__()
+        sizes = [1, *channels]
+        self.blocks = nn.Sequential(*(block(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True)))
+        self.flatten = nn.Flatten()
+        n_features = channels[-1] * after_blocks(listen.frames, len(channels)) * after_blocks(listen.mel_bands, len(channels))
+        self.outputs = nn.ModuleDict({name: nn.Linear(n_features, n) for name, n in classes.items()})
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """(n, 1, 187, 96) → logits of all tasks side by side, (n, sum of classes)."""
+        shared = self.flatten(self.blocks(log_mel))  # (n, 32, 3, 1) → (n, 96)
+        return torch.cat([output(shared) for output in self.outputs.values()], dim=1)
+
+
+def after_blocks(length: int, n_blocks: int) -> int:
+    """What is left of an axis: 187 → 3, 96 → 1."""
+    for _ in range(n_blocks):
+        length = (length - 2) // 2
+    return length

@@ -1,0 +1,179 @@
+"""Singh & Biswas's measures and their table 1: areas under the ROC and the precision-recall curve, task by task.
+
+Each class against the rest, and the mean over the classes that the rows hold. *Segments* are the paper's: 3 s of two
+one-minute pieces of a song. *Songs* are answered as served: the mean over segments from the middle of the song.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.domain import AUDIO, FloatArray
+from app.families.contract import Model, mode_name
+from app.families.multitask.manifest import TaskName
+from app.families.multitask.model import MultitaskModel
+from app.families.store import list_releases, load_model, read_manifest
+from app.lab.caches import made
+from app.lab.corpus.catalogue import Row
+from app.lab.errors import CorpusError
+from app.lab.evaluation.answers import EvaluationSet, read_inputs
+from app.lab.evaluation.evaluate import Options, describe
+from app.lab.features import FeatureExtractor
+from app.lab.progress import Progress
+from app.lab.training.recipe import Figures
+from app.lab.training.recipes.multitask_data import IntArray, Pieces, classes_of_rows
+
+ROMAN: dict[TaskName, str] = {"artist": "I", "language": "II"}  # as the paper numbers its rows
+
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """In percent, as the paper prints them."""
+
+    roc: float
+    pr: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFigures:
+    """How right a release is in one task."""
+
+    release: str
+    tasks: int  # that it has learnt
+    task: TaskName
+    n_classes: int
+    n_songs: int
+    n_segments: int
+    segments: Areas
+    songs: Areas
+    accuracy: float  # of songs
+
+
+def areas(labels: IntArray, probabilities: FloatArray) -> Areas:
+    """(n,) and (n, n_classes) → the areas. Raises CorpusError where all rows are of one class."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    occurring = np.unique(labels)
+    if len(occurring) < 2:
+        raise CorpusError("all rows are of one class; areas under curves need rows of two at least")
+    truth, scores = labels[:, None] == occurring, probabilities[:, occurring]
+    return Areas(100 * float(roc_auc_score(truth, scores)), 100 * float(average_precision_score(truth, scores)))
+
+
+def figures_of(model: Model, rows: Sequence[Row], options: Options, progress: Progress) -> list[TaskFigures]:
+    """One for each task of the release. Raises CorpusError naming the row that cannot be used."""
+    assert isinstance(model, MultitaskModel)
+    assert model.audio is not None
+    manifest, extractor = model.manifest, FeatureExtractor(model.audio, options.target)
+    truth = classes_of_rows(rows, manifest.classes)
+    pieces = Pieces(manifest.listen)
+    with progress.counting("segments", len(rows)) as advance:
+        segments = []
+        for row in rows:
+            segments.append(extractor.windows(pieces.cut(made(row, pieces.decode))))  # (n_segments, n_features)
+            advance(1)
+    of_song = np.repeat(np.arange(len(rows)), [len(logits) for logits in segments])
+    by_segment = model.posteriors(np.concatenate(segments))
+    served = [model.posteriors(found.features[AUDIO]) for found in read_inputs(model, rows, extractor, progress)]
+    found = []
+    for task, labels in truth.items():
+        songs = np.stack([posteriors[task].mean(axis=0) for posteriors in served])
+        found.append(
+            TaskFigures(
+                release=f"{manifest.family}/{manifest.release}",
+                tasks=len(truth),
+                task=task,
+                n_classes=manifest.sizes[task],
+                n_songs=len(rows),
+                n_segments=len(of_song),
+                segments=areas(labels[of_song], by_segment[task]),
+                songs=areas(labels, songs),
+                accuracy=float((songs.argmax(axis=1) == labels).mean()),
+            )
+        )
+    return found
+
+
+def table(lines: Sequence[TaskFigures]) -> str:
+    """Baselines, then the release beside them, as the paper's table 1; differences in percent points."""
+    baseline = {line.task: line for line in lines if line.tasks == 1}
+    order = sorted(lines, key=lambda line: (line.tasks, line.task))
+    rows = [
+        "| model | task | release | classes | songs | segments | AUC-ROC (%) | AUC-PR (%) "
+        "| songs: AUC-ROC | AUC-PR | accuracy |",
+        "|---" * 11 + "|",
+    ]
+    for line in order:
+        beside = baseline.get(line.task) if line.tasks > 1 else None
+        kind = "Baseline" if line.tasks == 1 else f"Multi-task {ROMAN[line.task]}"
+        cells = [
+            _beside(line.segments.roc, beside and beside.segments.roc),
+            _beside(line.segments.pr, beside and beside.segments.pr),
+            _beside(line.songs.roc, beside and beside.songs.roc),
+            _beside(line.songs.pr, beside and beside.songs.pr),
+            f"{line.accuracy:.3f}",
+        ]
+        counts = f"{line.n_classes} | {line.n_songs} | {line.n_segments}"
+        rows.append(f"| {kind} | {line.task} | {line.release} | {counts} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _beside(value: float, baseline: float | None) -> str:
+    return f"{value:.2f}" if baseline is None else f"{value:.2f} ({value - baseline:+.2f})"
+
+
+def measure_release(model: Model, sets: Sequence[EvaluationSet], progress: Progress) -> Figures:
+    """For the manifest and the card of a new release."""
+    metrics: dict[str, Any] = {}
+    page = []
+    for chosen in sets:
+        lines = figures_of(model, rows_of(chosen), Options(), progress)
+        metrics[chosen.name] = {"rows": lines[0].n_songs} | {line.task: asdict(line) for line in lines}
+        page.append(f"### {chosen.name}\n{chosen.note}\n\n{table(lines)}")
+    return Figures({mode_name(frozenset({AUDIO})): metrics}, "\n\n".join(page))
+
+
+def write_table(folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
+    """evaluation.md and evaluation.json of the release in `folder`, and of the baselines that lie beside it."""
+    rows = rows_of(chosen)
+    folders = [*baselines(folder), folder]
+    lines = [line for each in folders for line in figures_of(load_model(each), rows, options, progress)]
+    text = table(lines)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "evaluation.json").write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
+        (output / "evaluation.md").write_text(f"{describe(chosen, rows)} {chosen.note}\n\n{text}", encoding="utf-8")
+    except OSError as error:
+        raise CorpusError(f"{output} cannot be written ({error}); free some disk or choose another --output") from error
+    return text
+
+
+def rows_of(chosen: EvaluationSet) -> list[Row]:
+    """Rows with audio. Raises CorpusError if there are none."""
+    rows = [row for row in chosen.rows(None) if row.path is not None]
+    if not rows:
+        raise CorpusError(f"set {chosen.name!r}: {chosen.catalogue} has no rows with audio in these splits")
+    return rows
+
+
+def baselines(folder: Path) -> list[Path]:
+    """Of a release with two tasks: the newest release with either alone and the same classes, from the same store."""
+    manifest = read_manifest(folder)
+    classes = getattr(manifest, "classes", {})
+    found: dict[TaskName, tuple[Any, Path]] = {}
+    for name in list_releases(folder.parent.parent) if len(classes) > 1 else ():
+        place = folder.parent.parent / name
+        if place.parent != folder.parent:
+            continue
+        other = read_manifest(place)
+        own = getattr(other, "classes", {})
+        for task, labels in own.items():
+            if len(own) == 1 and labels == classes[task] and other.created >= found.get(task, (other.created,))[0]:
+                found[task] = (other.created, place)
+    return [place for _, place in found.values()]
