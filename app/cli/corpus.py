@@ -101,17 +101,20 @@ def split(
     catalogue: Catalogue,
     output: Output,
     valid_share: Annotated[float, typer.Option(min=0.02, max=0.5, help="Of the rows.")] = 0.2,
+    test_share: Annotated[float, typer.Option(min=0, max=0.5, help="Of the rows; with --column artist.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 0,
     column: LabelColumn = "language",
     force: Force = False,
 ) -> None:
     """Split into train and valid as the paper does: 80:20, stratified by language, every artist in one of them only.
 
+    With --column artist, artists are the classes: songs are split, and each artist is in every split.
     Rows with split=test stay there. All columns are kept; relative paths are made to hold from the new place.
     """
     from app.lab.corpus.split import split_corpus
 
-    report = split_corpus(catalogue, output, valid_share=valid_share, seed=seed, column=column, force=force)
+    shares = {"valid_share": valid_share, "test_share": test_share}
+    report = split_corpus(catalogue, output, **shares, seed=seed, column=column, force=force)
     _print_counts(Console(highlight=False), report.counts)
     typer.echo(f"{report.output}: seed {seed}; `lrid corpus check` looks at every row")
 

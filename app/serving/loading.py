@@ -88,7 +88,9 @@ def _replayed(model: Model, golden: Golden, choice: EngineChoice) -> tuple[Engin
 
 def _warn_of_slow_reading(model: Model, golden: Golden) -> None:
     """Everything but listening runs on the event loop, where a slow branch delays every other request."""
-    cases = [case.model_copy(update={"audio": None}) for case in golden.cases if case.track.metadata.fields or case.further]
+    readers = model.inputs.values()
+    read = [case for case in golden.cases if any(branch.read(case.track) is not None for branch in readers)]
+    cases = [case.model_copy(update={"audio": None}) for case in read]
     seconds = max((min(_seconds_of(model, case) for _ in range(3)) for case in cases), default=0.0)
     if seconds > MOST_READ_SECONDS:
         log.warning("reading a track without audio takes %.0f ms on the event loop, other requests wait", 1e3 * seconds)

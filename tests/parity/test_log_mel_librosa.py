@@ -9,6 +9,8 @@ import torch
 
 from app.families.lrid_net.config import ListenConfig
 from app.families.lrid_net.listen import LogMel
+from app.families.multitask.manifest import SegmentConfig
+from app.families.multitask.network import LogMel as MultitaskLogMel
 
 RATE_HZ = 22_050
 SECONDS = 4
@@ -61,3 +63,13 @@ def test_the_range_is_each_windows_own() -> None:
     torch.testing.assert_close(together[0], log_mel(quiet[None])[0], rtol=0, atol=1e-3)  # a product per batch may round
     torch.testing.assert_close(together[1], log_mel(loud[None])[0], rtol=0, atol=1e-3)
     assert float(together[1].amax() - together[1].amin()) == pytest.approx(80.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", list(signals()))
+def test_segments_of_multitask_are_librosas(name: str) -> None:
+    """187 frames of 96 bands for 3 s at 16 kHz: librosa's melspectrogram without its last frame."""
+    samples = signals()[name].astype(np.float32)[: 3 * 16_000]
+    given = MultitaskLogMel(SegmentConfig())(torch.from_numpy(samples)[None])[0, 0].numpy()
+    power = librosa.feature.melspectrogram(y=samples, sr=16_000, n_fft=512, hop_length=256, n_mels=96)
+    assert power.shape == (96, 188)
+    np.testing.assert_allclose(given, np.log10(1 + 10_000 * power[:, :187].T), atol=2e-4)

@@ -1,4 +1,4 @@
-"""`manifest.json` of the family: how segments are cut and heard, the network's sizes, and the artists beside the languages."""
+"""`manifest.json` of the family: how segments are cut and heard, the network's sizes, artists beside languages."""
 
 from __future__ import annotations
 

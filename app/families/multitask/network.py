@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,10 +62,10 @@ class MultitaskNetwork(nn.Module):
     def __init__(self, listen: SegmentConfig, channels: Sequence[int], classes: Mapping[str, int]) -> None:
         """`classes`: how many each task has, by its name."""
         super().__init__()
-        sizes = [1, *channels]
-        self.blocks = nn.Sequential(*(block(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True)))
+        self.blocks = nn.Sequential(*(block(n, m) for n, m in pairwise([1, *channels])))
         self.flatten = nn.Flatten()
-        n_features = channels[-1] * after_blocks(listen.frames, len(channels)) * after_blocks(listen.mel_bands, len(channels))
+        depth = len(channels)
+        n_features = channels[-1] * after_blocks(listen.frames, depth) * after_blocks(listen.mel_bands, depth)  # 96
         self.outputs = nn.ModuleDict({name: nn.Linear(n_features, n) for name, n in classes.items()})
 
     def forward(self, log_mel: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from app.lab.labels import WORLD_ALIASES
 SPLITS = ("train", "valid", "test")
 LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 ALIASES = WORLD_ALIASES | {"instrumental": NOTHING_SUNG}
-LANGUAGE = "language"
+LANGUAGE, ARTIST = "language", "artist"  # where artists are the classes, each is in every split
 LABEL_COLUMNS = ("label", LANGUAGE)  # the first that a row fills
 
 

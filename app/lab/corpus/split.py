@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.lab.corpus.catalogue import LANGUAGE, artist_key, check_columns, label_columns, label_of
+from app.lab.corpus.catalogue import ARTIST, LANGUAGE, artist_key, check_columns, label_columns, label_of
 from app.lab.corpus.tables import Record, read_table, write_table
 from app.lab.errors import CorpusError
 
@@ -26,9 +26,19 @@ class SplitReport:
 
 
 def split_corpus(
-    manifest: Path, output: Path, *, valid_share: float = 0.2, seed: int = 0, column: str = LANGUAGE, force: bool = False
+    manifest: Path,
+    output: Path,
+    *,
+    valid_share: float = 0.2,
+    test_share: float = 0.0,
+    seed: int = 0,
+    column: str = LANGUAGE,
+    force: bool = False,
 ) -> SplitReport:
-    """Writes the manifest's rows with a new `split` to `output`; rows of `test` stay there. Raises CorpusError."""
+    """Writes the manifest's rows with a new `split` to `output`; rows of `test` stay there. Raises CorpusError.
+
+    Where artists are the classes (`column`), each is in every split, and songs are not.
+    """
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
     table = read_table(manifest)
@@ -41,8 +51,13 @@ def split_corpus(
     if not records:
         raise CorpusError(f"{manifest} holds no rows; a manifest needs a header and one row a track")
     open_rows = [record for record in records if record.get("split", "").strip() != "test"]
-    _check_test(manifest, records, open_rows)
-    assign(open_rows, valid_share, seed, column)
+    if column == ARTIST:
+        assign_songs(open_rows, valid_share, test_share, seed)
+    elif test_share:
+        raise CorpusError("a share of test rows is split off where artists are the classes only: use --column artist")
+    else:
+        _check_test(manifest, records, open_rows)
+        assign(open_rows, valid_share, seed, column)
     columns = table.columns if "split" in table.columns else [*table.columns, "split"]
     write_table(output, columns, [moved(record, manifest, output) for record in records])
     return SplitReport(output, count(records, column))
@@ -54,6 +69,25 @@ def assign(records: Sequence[Record], valid_share: float, seed: int, column: str
     valid = valid_rows([label_of(record, column) for record in records], groups, valid_share, seed)
     for i, record in enumerate(records):
         record["split"] = "valid" if i in valid else "train"
+
+
+def assign_songs(records: Sequence[Record], valid_share: float, test_share: float, seed: int) -> None:
+    """Sets `split` of each record; each artist has one song or more in train, and its share of the others."""
+    rng = np.random.default_rng(seed)
+    by_artist: dict[str, list[Record]] = {}
+    for i in rng.permutation(len(records)).tolist():
+        by_artist.setdefault(artist_key(records[i].get(ARTIST)), []).append(records[i])
+        records[i]["split"] = "train"
+    rest = [record for own in by_artist.values() for record in own[1:]]
+    held_out = valid_share + test_share
+    picked = [rest[i] for i in np.flatnonzero(_every(len(rest), held_out * len(records) / max(1, len(rest))))]
+    for record, test in zip(picked, _every(len(picked), test_share / held_out), strict=True):
+        record["split"] = "test" if test else "valid"
+
+
+def _every(n: int, share: float) -> npt.NDArray[np.bool_]:
+    """(n,) evenly spread: every tenth is True for a share of .1."""
+    return np.diff(np.floor(np.arange(n + 1) * share + 1e-9)) > 0  # type: ignore[no-any-return]
 
 
 def valid_rows(labels: Sequence[str], groups: Sequence[str], share: float, seed: int) -> set[int]:

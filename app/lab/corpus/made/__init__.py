@@ -10,4 +10,6 @@ Maker = Callable[[Path, int], Path]  # folder, seed → the catalogue
 
 def makers() -> dict[str, Maker]:
     """By the system that they are for."""
-    return {}
+    from app.lab.corpus.made import multitask
+
+    return {"multitask": multitask.make}

@@ -12,10 +12,8 @@ from app.lab.corpus.made.sounds import MADE, write_wav
 from app.lab.corpus.tables import write_table
 
 RATE_HZ = 16_000
-SECONDS = 12.0  # four segments
 LANGUAGES = ("en", "es", "fr", "de")  # codes only: nothing of these languages is in the songs
 ARTISTS_PER_LANGUAGE = 4  # as in the paper (§3.1)
-SONGS_PER_ARTIST = 10
 SPLITS = ("train",) * 8 + ("valid", "test")  # 80:10:10, by song
 COLUMNS = ("path", "artist", "title", "language", "split", "strength")
 
@@ -29,32 +27,32 @@ class Voice:
     vibrato: float
 
 
-def make(folder: Path, seed: int) -> Path:
-    """160 songs of 12 s; returns the catalogue."""
+def make(folder: Path, seed: int, artists: int = ARTISTS_PER_LANGUAGE, songs: int = 10, seconds: float = 12.0) -> Path:
+    """160 songs of four segments, by `artists` of each language, `songs` each; returns the catalogue."""
     rng = np.random.default_rng(seed)
     records = []
     for language, code in enumerate(LANGUAGES):
-        for artist in range(ARTISTS_PER_LANGUAGE):
+        for artist in range(artists):
             voice = Voice(
                 rng.uniform((300, 900, 2200), (900, 2200, 3600)).astype(np.float32),
                 float(rng.uniform(90, 260)),
                 float(rng.uniform(0, 0.03)),
             )
-            for song in range(SONGS_PER_ARTIST):
+            for song in range(songs):
                 name = f"{code}-{artist + 1}-{song + 1}"
-                write_wav(folder / "audio" / f"{name}.wav", sing(voice, language, rng), RATE_HZ)
+                write_wav(folder / "audio" / f"{name}.wav", sing(voice, language, seconds, rng), RATE_HZ)
                 records.append({
                     "path": f"audio/{name}.wav", "artist": f"Made Voice {code} {artist + 1}", "title": f"Song {song + 1}",
-                    "language": code, "split": SPLITS[song], "strength": MADE,
+                    "language": code, "split": SPLITS[song - songs], "strength": MADE,
                 })  # fmt: skip
     catalogue = folder / "songs.csv"
     write_table(catalogue, COLUMNS, records)
     return catalogue
 
 
-def sing(voice: Voice, language: int, rng: np.random.Generator) -> FloatArray:
+def sing(voice: Voice, language: int, seconds: float, rng: np.random.Generator) -> FloatArray:
     """(samples,): random notes; the language decides how long syllables are, and how often one is left out."""
-    time = np.arange(round(SECONDS * RATE_HZ)) / RATE_HZ
+    time = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     syllable_seconds = (0.12, 0.2, 0.3, 0.42)[language] * rng.uniform(0.9, 1.1)
     number = (time / syllable_seconds).astype(int)
     notes = voice.lowest_hz * 2 ** (rng.choice([0, 2, 4, 7, 9, 12], number[-1] + 1) / 12)
@@ -64,7 +62,7 @@ def sing(voice: Voice, language: int, rng: np.random.Generator) -> FloatArray:
     envelope = np.sin(np.pi * np.mod(time / syllable_seconds, 1)) ** (0.5, 1, 2, 4)[language] * sounding[number]
     sound = np.zeros_like(time)
     for harmonic in range(1, 25):
-        near = np.exp(-(((harmonic * pitch[:, None] - voice.formants_hz) / 250) ** 2)).sum(axis=1)  # of the formants
-        sound += np.sin(harmonic * phase) * near * (harmonic * pitch < RATE_HZ / 2)
+        near = np.exp(-(((harmonic * notes[:, None] - voice.formants_hz) / 250) ** 2)).sum(axis=1)  # (n_notes,)
+        sound += np.sin(harmonic * phase) * (near * (harmonic * notes < 0.48 * RATE_HZ))[number]
     noise = rng.normal(0, 0.01, time.shape)
     return np.asarray(0.25 * rng.uniform(0.5, 1.5) * envelope * sound + noise, np.float32)

@@ -21,7 +21,9 @@ def recipes() -> dict[str, type[Trainable[Any]]]:
     from app.lab.training.recipes.reader import ReaderRecipe
     from app.lab.training.recipes.voice import VoiceRecipe
 
-    kinds: tuple[type[Trainable[Any]], ...] = (LridNetRecipe, VoiceRecipe, ReaderRecipe, EarsRecipe, MultitaskRecipe)  # of a family the first
+    kinds: tuple[type[Trainable[Any]], ...] = (  # of a family the first
+        LridNetRecipe, VoiceRecipe, ReaderRecipe, EarsRecipe, MultitaskRecipe,
+    )  # fmt: skip
     return {kind.name: kind for kind in kinds}
 
 

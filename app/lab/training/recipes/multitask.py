@@ -23,8 +23,8 @@ from app.families.multitask.network import LogMel, MultitaskNetwork
 from app.lab.corpus.catalogue import read_catalogue
 from app.lab.corpus.check import check_rows
 from app.lab.errors import CheckpointError, CorpusError
-from app.lab.evaluation.evaluate import Options
 from app.lab.evaluation.answers import EvaluationSet
+from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
 from app.lab.training.recipe import Draft, Recipe, TrainConfig
 from app.lab.training.recipes.multitask_data import IntArray, Songs, artists_among, languages_among, songs_of
@@ -110,8 +110,11 @@ class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
         return network(self._log_mel(samples))  # type: ignore[no-any-return]
 
     def _losses(self, logits: Tensor, songs: Songs, numbers: IntArray) -> dict[TaskName, Tensor]:
-        by_task = zip(self.labels, logits.split(list(self.sizes.values()), dim=1), strict=True)
+        by_task = self._by_task(logits).items()
         return {task: cross_entropy(own, self._truth(songs, numbers, task)) for task, own in by_task}
+
+    def _by_task(self, logits: Tensor) -> dict[TaskName, Tensor]:
+        return dict(zip(self.labels, torch.split(logits, list(self.sizes.values()), dim=1), strict=True))
 
     def _truth(self, songs: Songs, numbers: IntArray, task: TaskName) -> Tensor:
         return torch.from_numpy(songs.labels(numbers, task)).to(self.config.torch_device)
@@ -123,7 +126,7 @@ class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
         parts = np.array_split(numbers, -(-len(numbers) // SEGMENTS_AT_ONCE))
         logits = torch.cat([self._logits(network, self.valid, part) for part in parts])
         scores = {"loss": self._joined(self._losses(logits, self.valid, numbers)).item()}
-        for task, own in zip(self.labels, logits.split(list(self.sizes.values()), dim=1), strict=True):
+        for task, own in self._by_task(logits).items():
             right = own.argmax(dim=1) == self._truth(self.valid, numbers, task)
             scores[f"accuracy_{task}"] = right.float().mean().item()
         return scores

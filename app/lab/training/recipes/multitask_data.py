@@ -1,4 +1,4 @@
-"""Songs as Singh & Biswas use them (§3.2.1): segments of 3 s from two pieces of a minute, and who sings in which language."""
+"""Songs as Singh & Biswas use them (§3.2.1): segments of 3 s from two pieces of a minute, with artist and language."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from app.lab.progress import Progress
 IntArray = npt.NDArray[np.int64]
 Labels = Mapping[TaskName, Sequence[Label]]  # the classes of each task that is learnt
 CODE = re.compile(r"[^a-z0-9]+")
-REMEDY = "`lrid corpus split --by song` keeps every artist in every split"
+REMEDY = "`lrid corpus split --column artist` keeps every artist in train"
 
 
 class Pieces:
@@ -69,7 +69,8 @@ class Songs:
 
     def labels(self, numbers: IntArray, task: TaskName) -> IntArray:
         """(n,) classes of the segments' songs."""
-        return self.classes[task][self.places[numbers, 0]]
+        labels: IntArray = self.classes[task][self.places[numbers, 0]]
+        return labels
 
 
 def songs_of(rows: list[Row], labels: Labels, listen: SegmentConfig, cache: Path, progress: Progress) -> Songs:

@@ -54,6 +54,11 @@ class TaskFigures:
     songs: Areas
     accuracy: float  # of songs
 
+    @property
+    def percent(self) -> tuple[float, ...]:
+        """The areas in the order of the table."""
+        return (self.segments.roc, self.segments.pr, self.songs.roc, self.songs.pr)
+
 
 def areas(labels: IntArray, probabilities: FloatArray) -> Areas:
     """(n,) and (n, n_classes) → the areas. Raises CorpusError where all rows are of one class."""
@@ -102,30 +107,21 @@ def figures_of(model: Model, rows: Sequence[Row], options: Options, progress: Pr
 
 def table(lines: Sequence[TaskFigures]) -> str:
     """Baselines, then the release beside them, as the paper's table 1; differences in percent points."""
-    baseline = {line.task: line for line in lines if line.tasks == 1}
-    order = sorted(lines, key=lambda line: (line.tasks, line.task))
+    baseline = {line.task: line.percent for line in lines if line.tasks == 1}
     rows = [
         "| model | task | release | classes | songs | segments | AUC-ROC (%) | AUC-PR (%) "
         "| songs: AUC-ROC | AUC-PR | accuracy |",
         "|---" * 11 + "|",
     ]
-    for line in order:
-        beside = baseline.get(line.task) if line.tasks > 1 else None
-        kind = "Baseline" if line.tasks == 1 else f"Multi-task {ROMAN[line.task]}"
-        cells = [
-            _beside(line.segments.roc, beside and beside.segments.roc),
-            _beside(line.segments.pr, beside and beside.segments.pr),
-            _beside(line.songs.roc, beside and beside.songs.roc),
-            _beside(line.songs.pr, beside and beside.songs.pr),
-            f"{line.accuracy:.3f}",
-        ]
+    for line in sorted(lines, key=lambda line: (line.tasks, line.task)):
+        kind, cells = "Baseline", [f"{value:.2f}" for value in line.percent]
+        if line.tasks > 1:
+            kind = f"Multi-task {ROMAN[line.task]}"
+            beside = zip(cells, line.percent, baseline.get(line.task, ()), strict=False)
+            cells = [f"{cell} ({value - before:+.2f})" for cell, value, before in beside] or cells
         counts = f"{line.n_classes} | {line.n_songs} | {line.n_segments}"
-        rows.append(f"| {kind} | {line.task} | {line.release} | {counts} | {' | '.join(cells)} |")
+        rows.append(f"| {kind} | {line.task} | {line.release} | {counts} | {' | '.join(cells)} | {line.accuracy:.3f} |")
     return "\n".join(rows) + "\n"
-
-
-def _beside(value: float, baseline: float | None) -> str:
-    return f"{value:.2f}" if baseline is None else f"{value:.2f} ({value - baseline:+.2f})"
 
 
 def measure_release(model: Model, sets: Sequence[EvaluationSet], progress: Progress) -> Figures:

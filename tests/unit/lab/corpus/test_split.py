@@ -110,3 +110,22 @@ def test_the_command_refuses_to_overwrite(manifest: Path) -> None:
     assert output.read_bytes() == before
     assert runner.invoke(app, [*arguments, "--seed", "5", "--force"]).exit_code == 0
     assert output.read_bytes() != before
+
+
+def test_where_artists_are_the_classes_songs_are_split(tmp_path: Path) -> None:
+    catalogue, output = tmp_path / "m.csv", tmp_path / "split.csv"
+    lines = [f"{i}.wav,artist {i % 20},en" for i in range(200)] + ["once.wav,once,en"]
+    catalogue.write_text("path,artist,language\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    report = split_corpus(catalogue, output, valid_share=0.1, test_share=0.1, column="artist")
+    assert {split: sum(by_artist.values()) for split, by_artist in report.counts.items()} == {
+        "train": 161, "valid": 20, "test": 20,
+    }  # fmt: skip
+    assert report.counts["train"]["once"] == 1
+    assert {7, 8, 9} >= {n for artist, n in report.counts["train"].items() if artist != "once"}
+    artists = sorted(report.counts["train"])
+    assert check_corpus(output, artists, decode=None, column="artist").found == {
+        "missing_audio": 201,
+        "class_with_one_item": 1,
+    }
+    with pytest.raises(CorpusError, match="use --column artist"):
+        split_corpus(catalogue, output, test_share=0.1, force=True)
