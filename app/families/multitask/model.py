@@ -62,7 +62,7 @@ class SingerTask(LanguageTask):
 class MultitaskModel:
     """Implements `contract.Model`: the mean of the segments' probabilities."""
 
-    def __init__(self, manifest: MultitaskManifest, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, manifest: MultitaskManifest, weights: dict[str, Tensor]) -> None:
         """Raises ReleaseError if weights and manifest do not fit each other."""
         self.manifest = manifest
         with torch.device("meta"):

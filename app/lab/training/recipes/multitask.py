@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from app.families.contract import Label
 from app.families.multitask.manifest import BlockConfig, MultitaskManifest, SegmentConfig, TaskName
 from app.families.multitask.network import LogMel, MultitaskNetwork
+from app.families.parts.weights import COUNTER
 from app.lab.corpus.catalogue import read_catalogue
 from app.lab.corpus.check import check_rows
 from app.lab.errors import CheckpointError, CorpusError
@@ -167,7 +168,7 @@ class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
             listen=self.config.listen,
             blocks=self.config.blocks,
         )
-        tensors = {name: t.float().contiguous() for name, t in stored["network"].items() if "num_batches" not in name}
+        tensors = {name: t.float().contiguous() for name, t in stored["network"].items() if COUNTER not in name}
         about = f"Multitask network (Singh & Biswas 2021), learnt: {' and '.join(labels)}"
         return Draft(manifest, tensors, about, calibrated=True, measure=measure_release)
 
