@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.catalogue.files import MEGABYTE, Found, read_file
+from app.catalogue.here import Listen
 from app.domain import Metadata, Track
 from app.errors import InternalError, LridError
 from app.families.tasks import Json
@@ -96,6 +97,14 @@ async def local_identifier(settings: Settings, *, listen: bool) -> AsyncIterator
         if started is not None:
             await asyncio.gather(started, return_exceptions=True)
             await asyncio.to_thread(pool.close)
+
+
+@asynccontextmanager
+async def listener(settings: Settings) -> AsyncIterator[Listen]:
+    """Answers files in short, each by a call. Raises ReleaseError."""
+    options = Options(top_k=2)
+    async with local_identifier(settings, listen=True) as identifier:
+        yield lambda path, names: identifier.file(path, FileRequest(names, options))
 
 
 async def identify_files(settings: Settings, files: Iterable[Found], request: FileRequest) -> AsyncIterator[FileAnswer]:

@@ -79,7 +79,7 @@ class Application(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings | None = None, known: Families | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, known: Families | None = None) -> Application:
     """Build a whole server. Two servers share nothing; nothing starts before the lifespan begins.
 
     The port opens at once, while the release is loading; readiness turns true when it has proven itself.
@@ -120,7 +120,7 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
         lifespan=lifespan,
     )
     describe(app)
-    app.state.service = service
+    app.state.service, app.state.metrics = service, metrics
     app.include_router(build_router(service, endpoint, metrics, settings.model_store, known))
     app.include_router(build_batch_router(answering, body))
     app.include_router(build_inference_router(answering, body))

@@ -47,6 +47,11 @@ class ServerUnreachable(LridError):
     remedy = "Start a server, or check --server; the same command goes on where it stopped."
 
 
+class ClusterUnusable(LridError):
+    code, title = "cluster_unusable", "Ray cannot do this work"
+    remedy = "Start Ray with enough CPUs (`ray start --num-cpus`), or ask for fewer workers; the same command goes on."
+
+
 class TagRefused(LridError):
     code, title = "tag_refused", "The tag of this file cannot be written"
     remedy = "Check that the file is writable and of a kind that can be tagged: MP3, FLAC, Ogg, Opus, MP4, AIFF, WAV, APE."

@@ -75,14 +75,14 @@ def _work(connection: Connection, make: Callable[[], Answer]) -> None:
             names = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        connection.send(_scored(answer, names))
+        connection.send(scored_by_names(answer, names))
 
 
-def _scored(answer: Answer, names: Sequence[Metadata]) -> list[Scored]:
+def scored_by_names(answer: Answer, names: Sequence[Metadata]) -> list[Scored]:
     """One that cannot be answered costs only itself."""
     try:
         return answer(names)
     except Exception:
         if len(names) == 1:
             return [Scored(error=InternalError.code)]
-        return [scored for one in names for scored in _scored(answer, [one])]
+        return [scored for one in names for scored in scored_by_names(answer, [one])]

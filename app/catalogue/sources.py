@@ -118,10 +118,10 @@ def _json_row(line: bytes, position: int, folder: Path) -> Row:
         return malformed(position, f"the line is not JSON: {error}")
     if not isinstance(found, dict):
         return malformed(position, "the line should be a JSON object")
-    return row_of_cells(_as_text(found), position, folder)
+    return row_of_cells(as_text(found), position, folder)
 
 
-def _as_text(members: Mapping[str, Any]) -> dict[str, str]:
+def as_text(members: Mapping[str, Any]) -> dict[str, str]:
     texts = {}
     for name, value in members.items():
         texts[name] = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
@@ -142,7 +142,7 @@ def _parquet_rows(file: Any, folder: Path) -> Iterator[Row]:
     for batch in file.iter_batches(batch_size=4096):
         for record in batch.to_pylist():
             position += 1
-            yield row_of_cells(_as_text({k: str(v) if v is not None else None for k, v in record.items()}), position, folder)
+            yield row_of_cells(as_text({k: str(v) if v is not None else None for k, v in record.items()}), position, folder)
 
 
 def parquet_module() -> Any:

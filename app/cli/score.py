@@ -6,8 +6,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +16,7 @@ import typer
 from app.cli.common import Device, Model, make_settings
 
 if TYPE_CHECKING:
-    from app.catalogue.here import Here, Listen
+    from app.catalogue.here import Here
     from app.catalogue.output import Output
     from app.catalogue.rows import Row
     from app.catalogue.score import Scoring
@@ -40,6 +39,10 @@ def score(
     ] = None,
     key: Annotated[str | None, typer.Option(help="Key for the servers.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="INPUT is a folder: keep it scored until Ctrl-C.")] = False,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster, `auto` or `local`; --output is a folder then.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on that cluster.")] = 2,
     model: Model = None,
     device: Device = None,
 ) -> None:
@@ -53,7 +56,14 @@ def score(
         lrid score songs.csv --output languages.parquet
 
         lrid score --watch music --output languages.ndjson --server http://localhost:8000
+
+        lrid score songs.parquet --output languages --ray auto --workers 40
     """
+    if ray is not None:
+        if server or watch:
+            raise typer.BadParameter("--ray goes with neither --server nor --watch")
+        _by_ray(make_settings(model=model, device=device), given, output, (ray, workers))
+        return
     from app.catalogue.errors import InputUnreadable
     from app.catalogue.output import Output
     from app.catalogue.rows import columns_of
@@ -79,6 +89,16 @@ def score(
         typer.echo(f"{scoring.skipped:,} rows were answered by earlier runs")
 
 
+def _by_ray(settings: Settings, given: str, output: Path, cluster: tuple[str, int]) -> None:
+    from app.catalogue.ray import score as by_ray
+
+    started = time.monotonic()
+    by_ray.score(settings, given, output, by_ray.Cluster(*cluster))
+    for line in by_ray.summarise(output).lines():
+        typer.echo(line)
+    typer.echo(f"{time.monotonic() - started:,.0f} s")
+
+
 class _Chosen:
     """What the options say."""
 
@@ -93,9 +113,9 @@ class _Chosen:
             from app.catalogue.servers import Servers
 
             return Servers(self.servers, self.key)
-        from app.local import files_at_once
+        from app.local import files_at_once, listener
 
-        ears, readers = partial(_listener, self.settings), partial(load_names, self.settings)
+        ears, readers = partial(listener, self.settings), partial(load_names, self.settings)
         return Here(ears, readers, files_at_once(self.settings))
 
 
@@ -134,16 +154,6 @@ def _states(folder: Path) -> Iterator[tuple[str, tuple[int, int], Row]]:
             continue
         if status is not None and row.error is None:
             yield row.id, (status.st_size, status.st_mtime_ns), row
-
-
-@asynccontextmanager
-async def _listener(settings: Settings) -> AsyncIterator[Listen]:
-    from app.http.schemas import Options
-    from app.local import FileRequest, local_identifier
-
-    options = Options(top_k=2)
-    async with local_identifier(settings, listen=True) as identifier:
-        yield lambda path, names: identifier.file(path, FileRequest(names, options))
 
 
 class Meter:

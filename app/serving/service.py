@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
 
 from app.audio.pool import DecodePool
-from app.errors import Draining, LridError, NotReady, SwapInProgress
+from app.errors import Draining, LridError, NotReady, ReleaseError, SwapInProgress
 from app.serving.health import Health
 from app.serving.identifier import Identifier
 from app.serving.memory import release_memory, trim
@@ -59,13 +59,21 @@ class Service:
         self._model = model
         self._served: ServedRelease | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loading: asyncio.Task[None] | None = None
         self._swapping = False
         self._refusing = False
 
     def start(self) -> None:
         """Begin to load in the background."""
         self._in_background(_trim_regularly())
-        self._in_background(self._load())
+        self._loading = self._in_background(self._load())
+
+    async def loaded_once(self) -> None:
+        """Wait until the first release is loaded. Raises ReleaseError."""
+        if self._loading is not None:
+            await asyncio.wait({self._loading})
+        if self._served is None:
+            raise ReleaseError(self.health.status().reason or "not started")
 
     def leave(self) -> None:
         """Turn readiness off, so that balancers send traffic elsewhere. Requests are still answered."""
@@ -102,6 +110,11 @@ class Service:
         """The current identifier in any state, for pages that only describe it."""
         return None if self._served is None else self._served.identifier
 
+    @property
+    def reference(self) -> str | None:
+        """`family/release` that is served."""
+        return None if self.loaded is None else _reference(self.loaded)
+
     # --- swapping releases --------------------------------------------------------------------------------------------
 
     async def swap(self, model: str) -> Identifier:
@@ -126,7 +139,7 @@ class Service:
         self._in_background(self._reload())
 
     async def _reload(self) -> None:
-        if self.loaded is not None and self._model == _reference(self.loaded):
+        if self._model == self.reference:
             return  # releases never change
         try:
             await self.swap(self._model)
@@ -150,10 +163,11 @@ class Service:
             self.health.add_check("decoders", lambda: self._pool.healthy)
             self.health.set_ready()
 
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _reference(identifier: Identifier) -> str:

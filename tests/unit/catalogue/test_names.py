@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.catalogue.names import load_names
-from app.catalogue.processes import _scored
+from app.catalogue.processes import scored_by_names
 from app.catalogue.rows import Scored
 from app.domain import Metadata, Track
 from app.errors import LridError
@@ -57,4 +57,4 @@ def test_a_row_that_fails_costs_only_itself() -> None:
         return [Scored(str(names.title)) for names in songs]
 
     songs = [Metadata(title=title) for title in ("a", "bad", "c")]
-    assert _scored(answer, songs) == [Scored("a"), Scored(error="internal_error"), Scored("c")]
+    assert scored_by_names(answer, songs) == [Scored("a"), Scored(error="internal_error"), Scored("c")]

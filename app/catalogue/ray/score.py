@@ -1,0 +1,125 @@
+"""A catalogue by Ray Data: Parquet → processes that answer → Parquet. What was written is not asked again.
+
+Ray moves paths and names between machines, never samples: each process reads the files itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.catalogue.errors import ClusterUnusable
+from app.catalogue.ray.scorer import Scorer
+from app.catalogue.ray.songs import Songs, find_songs
+from app.catalogue.summary import Summary
+from app.errors import LridError, ReleaseError
+from app.settings import Settings
+
+LOCAL = "local"
+SPARE_CPUS = 2  # of Ray's count, not of the machine: for its tasks that read, and write or leave out what is written
+# Rows in the hands of a process, lost with it; and in a file, lost with the run. Seconds of work, half a minute of it.
+_NAMES_PER_BATCH, _NAMES_PER_FILE = 2_000, 20_000
+_FILES_PER_BATCH, _FILES_PER_FILE = 32, 256
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where to work, and with how many processes."""
+
+    address: str = LOCAL  # or what ray.init takes: `auto`, HOST:PORT
+    workers: int = 2
+    cpus_per_worker: int = 1
+
+
+def score(settings: Settings, given: str, output: Path, cluster: Cluster) -> None:
+    """Answer the songs of `given` that are not in the folder `output`; their ids are in the folder `output`.checkpoint.
+
+    Raises InputUnreadable, ClusterUnusable, ReleaseError.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise ClusterUnusable("not installed: python -m pip install 'lrid-serve[ray]'")
+    songs = find_songs(given, output)
+    with _connected(cluster) as ray:
+        try:
+            _run(ray, settings, songs, output.absolute(), cluster)
+        except ray.exceptions.RayError as error:
+            raise _ours(error) from error
+
+
+def summarise(output: Path) -> Summary:
+    """What a folder of answers holds; seconds for a million rows."""
+    dataset = importlib.import_module("pyarrow.dataset")
+    summary = Summary()
+    for batch in dataset.dataset(output, format="parquet").to_batches(columns=["language", "seconds", "error"]):
+        for cells in batch.to_pylist():
+            summary.count_cells(cells)
+    return summary
+
+
+def _run(ray: Any, settings: Settings, songs: Songs, output: Path, cluster: Cluster) -> None:
+    data = importlib.import_module("ray.data")
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    context.checkpoint_config = importlib.import_module("ray.data.checkpoint").CheckpointConfig(
+        songs.id_column, f"{output}.checkpoint", delete_checkpoint_on_success=False
+    )
+    per_batch, per_file = (_FILES_PER_BATCH, _FILES_PER_FILE) if songs.has_audio else (_NAMES_PER_BATCH, _NAMES_PER_FILE)
+    threads = settings.torch_threads or cluster.cpus_per_worker
+    asked = data.read_parquet([str(file.absolute()) for file in songs.files]).repartition(
+        target_num_rows_per_block=per_batch
+    )
+    answered = asked.map_batches(
+        Scorer,
+        fn_constructor_args=(settings.model_copy(update={"torch_threads": threads}), songs.folder),
+        batch_format="pyarrow",
+        batch_size=per_batch,
+        compute=data.ActorPoolStrategy(size=cluster.workers),
+        num_cpus=cluster.cpus_per_worker,
+    )
+    answered.write_parquet(str(output), min_rows_per_file=per_file)
+
+
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[Any]:
+    """Ray, connected to the cluster or started for this run alone. Raises ClusterUnusable."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    needed = cluster.workers * cluster.cpus_per_worker + SPARE_CPUS
+    local: dict[str, Any] = {"num_cpus": needed, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    if cluster.address == LOCAL:
+        os.environ.setdefault(
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
+        )  # so that Ray listens on this machine's loopback only
+    ray = importlib.import_module("ray")
+    try:
+        given = local if cluster.address == LOCAL else {"address": cluster.address}
+        ray.init(log_to_driver=False, logging_level="error", **given)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ClusterUnusable(f"{cluster.address}: {error}") from error
+    try:
+        found = ray.cluster_resources().get("CPU", 0)
+        if found < needed:  # Ray itself would wait for ever
+            raise ClusterUnusable(
+                f"{cluster.workers} workers of {cluster.cpus_per_worker} CPUs and {SPARE_CPUS} for reading and writing are "
+                f"{needed}; the cluster says that it has {found:g}"
+            )
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _ours(error: Exception) -> LridError:
+    """What a worker raised, of which Ray hands over the traceback as text; nothing else of ours ends a run."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in lines:
+        kind, _, detail = line.partition(": ")
+        if kind == f"{ReleaseError.__module__}.{ReleaseError.__name__}":
+            return ReleaseError(f"a worker has said: {detail}")
+    return ClusterUnusable(f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}")

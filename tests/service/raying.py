@@ -1,0 +1,56 @@
+"""Commands on a Ray that is started for them alone, on this machine's loopback. Nothing of Ray is imported in the tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.service.live import PATIENCE_SECONDS, ROOT, SETTINGS
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: see tests/README.md")
+ENVIRONMENT = {
+    "PYTHONPATH": str(ROOT),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray listens on loopback only
+}
+
+
+def environment(store: Path, **settings: object) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LRID_")}
+    named = {f"LRID_{name.upper()}": str(value) for name, value in settings.items()}
+    return kept | SETTINGS | ENVIRONMENT | {"LRID_MODEL_STORE": str(store), "LRID_DECODE_WORKERS": "1"} | named
+
+
+def score(given: Path, output: Path, store: Path, **settings: object) -> subprocess.Popen[str]:
+    """`lrid score --ray local` with two workers, started."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "score", str(given), "--output", str(output), "--ray", "local", "--workers", "2"],
+        env=environment(store, **settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=output.parent,
+    )
+
+
+def kill_a_worker(process: subprocess.Popen[str], title: str, busy_seconds: float) -> int:
+    """SIGKILL for the first of Ray's processes with this title that has worked for so long; returns its id."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        for worker in psutil.Process(process.pid).children(recursive=True):
+            try:
+                if title in " ".join(worker.cmdline()) and worker.cpu_times().user > busy_seconds:
+                    os.kill(worker.pid, signal.SIGKILL)
+                    return worker.pid
+            except psutil.Error:
+                continue
+        time.sleep(0.1)
+    raise AssertionError(f"no worker was busy: {process.communicate()[0]}")

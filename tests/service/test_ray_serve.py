@@ -1,0 +1,198 @@
+"""The service on a Ray Serve of its own, on loopback: two replicas, one release for another, one replica killed."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from app.catalogue.ray.scaling import QUEUE_SECONDS, by_queue_seconds
+from app.catalogue.ray.serve import settings_of
+from tests.releases import write_release
+from tests.service.live import PATIENCE_SECONDS, ROOT, wait_until
+from tests.service.raying import environment, kill_a_worker, needs_ray
+
+YAML = ROOT / "app/catalogue/ray/serve.yaml"
+DRIVER = Path(__file__).parent / "ray_serve_driver.py"
+TITLE = "ServeReplica:lrid:Lrid"  # of a replica's process
+GOOD = {"title": "La vie en rose"}
+
+
+class Replicas:
+    """Ray Serve in a process of its own, with what is shipped but for two replicas on a port of loopback."""
+
+    def __init__(self, folder: Path, store: Path) -> None:
+        self._yaml = folder / "serve.yaml"
+        self.port, self.metrics_port = free_port(), free_port()
+        with (folder / "err").open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, str(DRIVER), str(self.metrics_port)],
+                env=environment(store),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=folder,
+            )
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_SECONDS)
+
+    def deploy(self, model: str) -> dict[str, str]:
+        """With this release in `user_config`; returns what came of it."""
+        config = yaml.safe_load(YAML.read_text(encoding="utf-8"))
+        config["http_options"] |= {"host": "127.0.0.1", "port": self.port}
+        (application,) = config["applications"]
+        application["args"] = {"model": "lrid_net/1"}
+        (deployment,) = application["deployments"]
+        del deployment["autoscaling_config"]
+        deployment |= {"num_replicas": 2, "user_config": {"model": model}, "health_check_period_s": 1}
+        deployment["ray_actor_options"] = {"num_cpus": 1}
+        self._yaml.write_text(yaml.safe_dump(config), encoding="utf-8")
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{self._yaml}\n")
+        self.process.stdin.flush()
+        line = next((line for line in self.process.stdout if line.startswith("{")), "{}")
+        found: dict[str, str] = json.loads(line)
+        return found
+
+    def release(self) -> str:
+        """That answers now."""
+        found: str = self.client.post("/identify", json=GOOD).json()["model"]["release"]
+        return found
+
+    def close(self) -> None:
+        self.client.close()
+        self.process.communicate(timeout=PATIENCE_SECONDS)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    store = tmp_path_factory.mktemp("store")
+    write_release(store)
+    write_release(store, release="2")
+    started = Replicas(tmp_path_factory.mktemp("ray"), store)
+    assert started.deploy("lrid_net/1")["status"] == "RUNNING"
+    yield started
+    started.close()
+
+
+@needs_ray
+def test_the_whole_service_answers(replicas: Replicas, clip: bytes) -> None:
+    client = replicas.client
+    by_names = client.post("/identify", json=GOOD, headers={"X-Request-Id": "mine"})
+    assert (by_names.status_code, by_names.headers["x-request-id"]) == (200, "mine")
+    heard = client.post("/identify", files={"audio": clip}).json()
+    assert heard["modalities"]["audio"]["used"]
+    refused = client.post("/identify", files={"audio": b"no audio"})
+    assert (refused.status_code, refused.json()["code"]) == (415, "audio_unknown_format")
+    assert client.get("/v2/models/lrid_net/ready").status_code == 200
+    assert client.post("/admin/releases", json={"model": "lrid_net/2"}).status_code == 401  # user_config does that
+
+
+@needs_ray
+def test_metrics_of_all_replicas_are_among_rays(replicas: Replicas) -> None:
+    for _ in range(8):
+        replicas.client.post("/identify", json=GOOD)
+
+    def both() -> set[str]:
+        text = httpx.get(f"http://127.0.0.1:{replicas.metrics_port}/metrics").text
+        return set(re.findall(r'ray_lrid_ready\{.*replica="([^"]+)".*\} 1', text))
+
+    assert len(wait_until(lambda: found if len(found := both()) == 2 else None)) == 2
+
+
+@needs_ray
+def test_one_release_for_another(replicas: Replicas) -> None:
+    assert replicas.release() == "1"
+    before = worker_ids(replicas)
+    assert replicas.deploy("lrid_net/2")["status"] == "RUNNING"
+    assert {replicas.release() for _ in range(12)} == {"2"}
+    assert worker_ids(replicas) == before  # none was restarted
+
+
+@needs_ray
+def test_a_killed_replica_is_replaced_while_the_other_answers(replicas: Replicas) -> None:
+    killed = kill_a_worker(replicas.process, TITLE, busy_seconds=0)
+    codes = [replicas.client.post("/identify", json=GOOD).status_code for _ in range(20)]
+    assert codes.count(200) >= len(codes) - 1, codes  # one may be sent to it before Ray knows
+    now = wait_until(lambda: found if len(found := worker_ids(replicas)) == 2 else None)
+    assert killed not in now
+    assert {replicas.release() for _ in range(12)} == {"2"}
+
+
+@needs_ray
+def test_a_release_that_is_not_there(replicas: Replicas) -> None:
+    found = replicas.deploy("lrid_net/9")
+    assert found["status"] != "RUNNING"
+    assert "no release 'lrid_net/9'" in found["message"]
+    assert replicas.deploy("lrid_net/1")["status"] == "RUNNING"
+    assert {replicas.release() for _ in range(12)} == {"1"}
+
+
+def worker_ids(replicas: Replicas) -> set[int]:
+    children = psutil.Process(replicas.process.pid).children(recursive=True)
+    return {child.pid for child in children if TITLE in " ".join(child.cmdline())}
+
+
+def test_settings_that_ray_has_the_place_of() -> None:
+    with pytest.raises(ValueError, match=r"of no use on Ray: port \(instead: http_options"):
+        settings_of({"port": 80})
+    with pytest.raises(ValueError, match="args: modle"):
+        settings_of({"modle": "lrid_voice/1"})
+    assert settings_of({"max_windows": 4}).max_windows == 4
+
+
+def test_replicas_by_what_waits() -> None:
+    def wanted(queues: list[float], requests: float) -> float:
+        context = SimpleNamespace(
+            aggregated_metrics={QUEUE_SECONDS: dict(enumerate(queues))} if queues else None,
+            total_num_requests=requests,
+            config=SimpleNamespace(get_target_ongoing_requests=lambda: 128.0),
+            capacity_adjusted_min_replicas=2,
+        )
+        return by_queue_seconds(context)[0]
+
+    assert wanted([], 0) == 2
+    assert wanted([900.0, 900.0], 10) == 6
+    assert wanted([0.0, 0.0], 512) == 4
+
+
+@needs_ray
+def test_what_is_shipped_has_no_unknown_keys(tmp_path: Path, tiny_store: Path) -> None:
+    def checked(text: str) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "serve.yaml"
+        path.write_text(text, encoding="utf-8")
+        command = [sys.executable, "-m", "app.catalogue.ray.check", str(path)]
+        return subprocess.run(command, env=environment(tiny_store), capture_output=True, text=True, check=False)
+
+    text = YAML.read_text(encoding="utf-8").replace("lrid_voice/1", "lrid_net/1")
+    assert (checked(text).returncode, checked(text).stdout) == (0, "nothing found that is wrong\n")
+    for good, bad, says in (
+        ("proxy_location", "proxy_loction", "proxy_loction: no such key"),
+        ("max_replicas: 10", "max_replcas: 10", "autoscaling_config.max_replcas: no such key"),
+        ("decode_workers: 2", "decode_worker: 2", "args: decode_worker: Extra inputs are not permitted"),
+        ("user_config: {model: lrid_net/1}", "user_config: {modle: lrid_net/1}", "user_config.modle: Extra inputs"),
+        ("user_config: {model: lrid_net/1}", "user_config: {model: lrid_net/9}", "no release 'lrid_net/9'"),
+        ("applications:", "applications", "not YAML"),
+    ):
+        assert good in text
+        wrong = checked(text.replace(good, bad))
+        assert wrong.returncode == 1
+        assert says in wrong.stdout
