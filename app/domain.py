@@ -5,7 +5,7 @@ Names follow Choi & Wang 2021: *listen* (audio), *read* (metadata), *identify* (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -153,6 +153,7 @@ class Stage:
     name: str
     started: float  # time.perf_counter(), seconds
     seconds: float
+    failed: bool = False  # it ended with the error that ended the request
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,4 +168,3 @@ class Identification:
     metadata: Metadata  # what was read, wherever it came from
     text_source: Literal["request", "tags"] | None
     seconds_by_stage: Mapping[str, float]  # decode, read, queue, model, total
-    stages: Sequence[Stage] = ()  # as they came, each time anew: decode, read, queue, listen, identify

@@ -62,8 +62,11 @@ class Answering:
         with self.counted(_modalities(asked.track)):
             model = identifier.model
             model.task.check(view_of(asked.options))
-            identified = await identifier.identify(asked.track, self._options(asked.options, deadline))
-            note(request.scope, identified.stages)
+            options = self._options(asked.options, deadline)
+            try:
+                identified = await identifier.identify(asked.track, options)
+            finally:
+                note(request.scope, options.stages)
             self.metrics.observe_stages(identified.seconds_by_stage, request.scope.get("lrid.trace_id"))
             answer = build_response(identified, model, asked.options)
             self.metrics.count_answer(*model.task.headline(answer))
@@ -119,11 +122,13 @@ def _outcome(error: BaseException | None) -> str:
 
 async def _uploaded(request: Request, reading: Awaitable[T], deadline: float) -> T:
     """What `reading` gives in time; noted as a stage. Raises ClientGone, DeadlineExceeded."""
-    started = time.perf_counter()
+    started, failed = time.perf_counter(), True
     try:
-        return await _in_time(reading, deadline)
+        read = await _in_time(reading, deadline)
+        failed = False
+        return read
     finally:
-        note(request.scope, (Stage("upload", started, time.perf_counter() - started),))
+        note(request.scope, (Stage("upload", started, time.perf_counter() - started, failed),))
 
 
 async def _in_time(reading: Awaitable[T], deadline: float) -> T:

@@ -16,6 +16,7 @@ from app.domain import Stage
 from app.errors import InternalError
 
 MAX_STAGES = 256  # of one request; a batch may have a million lines
+BAD_REQUEST = 400  # from here on, statuses are errors; a server's span has the status `error` from 500 on, by convention
 STAGES = "lrid.stages"  # in the scope, where traces are made: what the request has gone through so far
 
 
@@ -63,6 +64,8 @@ class OpenTelemetry:
         }
         further = {"http.route": route, "lrid.code": scope.get("lrid.code")}
         attributes |= {name: value for name, value in further.items() if value}
+        if status >= BAD_REQUEST:
+            attributes["error.type"] = str(scope.get("lrid.code") or status)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         span = self._tracer.start_span(
             f"{scope['method']} {route or ''}".rstrip(),
@@ -76,6 +79,8 @@ class OpenTelemetry:
             for stage in scope[STAGES]:
                 start = began + round(stage.started * 1e9)
                 child = self._tracer.start_span(stage.name, context=inside, start_time=start)
+                if stage.failed:
+                    child.set_status(self._failed)
                 child.end(start + round(stage.seconds * 1e9))
         if status >= InternalError.status:
             span.set_status(self._failed)

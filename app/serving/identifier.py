@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -47,6 +48,7 @@ class IdentifyOptions:
     whole: bool = False  # listen to the whole track in order of time, for a timeline
     explain: bool = False
     read_tags: bool = True  # of the file, when no metadata is given
+    stages: list[Stage] = field(default_factory=list)  # what is done is added here, whether it succeeds or not
 
     @property
     def listens_to_all(self) -> bool:
@@ -147,7 +149,8 @@ class Identifier:
         step = 1 if until_sure else max(1, len(windows))
         for first in range(0, len(windows), step):
             some = windows[first : first + step]
-            found = await batcher.listen(some, work.options.deadline)
+            with work.failing("listen"):
+                found = await batcher.listen(some, work.options.deadline)
             work.hear(some, found.features, found.queue_seconds, found.model_seconds)
             if until_sure and self._combine(work).enough:
                 return True
@@ -161,9 +164,10 @@ class Identifier:
 
     async def _decode(self, work: _Work, audio: bytes, request: WindowRequest) -> Recording:
         started = time.perf_counter()
-        if not work.windows:
-            self.check_room(work.options.deadline)  # other requests may have arrived since the first check
-        recording = await self._decoding.load(audio, request, work.options.deadline)
+        with work.failing("decode"):
+            if not work.windows:
+                self.check_room(work.options.deadline)  # other requests may have arrived since the first check
+            recording = await self._decoding.load(audio, request, work.options.deadline)
         work.spend("decode", "decode", started, time.perf_counter() - started)
         work.recording = recording
         work.warnings |= dict.fromkeys(recording.warnings)
@@ -209,7 +213,6 @@ class _Work:
     warnings: dict[AudioWarning, None] = field(default_factory=dict)
     text_source: Literal["request", "tags"] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    stages: list[Stage] = field(default_factory=list)
 
     def hear(self, windows: tuple[Window, ...], features: FloatArray, queue_seconds: float, model_seconds: float) -> None:
         self.windows.extend(windows)
@@ -221,7 +224,17 @@ class _Work:
     def spend(self, stage: str, name: str, started: float, seconds: float) -> None:
         """Count towards `stage` what was done under `name`."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-        self.stages.append(Stage(name, started, seconds))
+        self.options.stages.append(Stage(name, started, seconds))
+
+    @contextmanager
+    def failing(self, name: str) -> Iterator[None]:
+        """Adds to the trace only what fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        except BaseException:
+            self.options.stages.append(Stage(name, started, time.perf_counter() - started, failed=True))
+            raise
 
     @property
     def features(self) -> dict[str, FloatArray]:
@@ -252,7 +265,6 @@ class _Work:
             metadata=self.track.metadata,
             text_source=(self.text_source or "request") if has_text else None,
             seconds_by_stage=self.seconds,
-            stages=self.stages,
         )
 
     def _heard(self) -> Heard | None:

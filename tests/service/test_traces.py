@@ -10,13 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.trace import StatusCode
 
+from tests.audio_samples import wav
 from tests.service.live import LiveServer, wait_until
 
 GOOD = {"title": "La vie en rose", "artist": "Édith Piaf"}
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+UNSET, ERROR = StatusCode.UNSET.value, StatusCode.ERROR.value
 STAGES = {"upload", "decode", "read", "queue", "listen", "identify"}
 
 
@@ -116,8 +120,19 @@ def test_errors_have_their_code_and_no_content(traced: tuple[LiveServer, Collect
     live.identify(files={"audio": b"Piaf is no audio"}, headers={"X-Request-Id": "refused"})
     root, stages = collector.of_request("refused")
     assert attributes(root)["lrid.code"] == "audio_unknown_format"
-    assert {span.name for span in stages} == {"upload"}
+    assert attributes(root)["error.type"] == "audio_unknown_format"
+    assert [(span.name, span.status.code) for span in stages] == [("upload", UNSET), ("decode", ERROR)]
+    assert root.status.code == UNSET  # the client's error, as the convention has it
     assert "Piaf" not in str(collector.spans)
+
+
+def test_a_request_that_fails_late_has_the_stages_before(traced: tuple[LiveServer, Collector]) -> None:
+    live, collector = traced
+    silence = wav(np.zeros((100_000, 1), np.float32))
+    assert live.identify(files={"audio": silence}, headers={"X-Request-Id": "silent"}).status_code == 422
+    root, stages = collector.of_request("silent")
+    assert attributes(root)["error.type"] == "nothing_usable"
+    assert [span.name for span in stages] == ["upload", "decode"]
 
 
 def test_nothing_is_imported_where_it_is_off() -> None:
