@@ -52,6 +52,14 @@ class ClusterUnusable(LridError):
     remedy = "Start Ray with enough CPUs (`ray start --num-cpus`), or ask for fewer workers; the same command goes on."
 
 
+class NotAnswered(LridError):
+    code, title = "not_answered", "The table has no answer for this file"
+    remedy = "Look at the row's column error; mend the file, and score it again."
+
+
 class TagRefused(LridError):
     code, title = "tag_refused", "The tag of this file cannot be written"
-    remedy = "Check that the file is writable and of a kind that can be tagged: MP3, FLAC, Ogg, Opus, MP4, AIFF, WAV, APE."
+    remedy = (
+        "Check that the file is writable and of a kind that can be tagged: "
+        "MP3, AAC, FLAC, Ogg, Opus, MP4, AIFF, WAV, APE, Matroska."
+    )

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import mutagen
+from mutagen.aac import AAC
 from mutagen.apev2 import APEv2
 from mutagen.flac import FLAC
-from mutagen.id3 import ID3, TLAN
+from mutagen.id3 import ID3, TLAN, ID3NoHeaderError
 from mutagen.mp4 import MP4FreeForm, MP4Tags
 from mutagen.ogg import OggFileType
 
 from app.catalogue.errors import TagRefused
+from app.catalogue.matroska import SUFFIXES, MatroskaTag
 from app.domain import MULTIPLE, NOTHING_SUNG
 
 MP4_NAME = "----:com.apple.iTunes:LANGUAGE"  # as Picard and beets have it
 APE_NAME, VORBIS_NAME = "Language", "LANGUAGE"
-_WRITTEN = "MP3, FLAC, Ogg, Opus, MP4, AIFF, WAV, WavPack, Musepack and Monkey's Audio"
+_WRITTEN = "MP3, AAC, FLAC, Ogg, Opus, MP4, AIFF, WAV, Matroska, WavPack, Musepack and Monkey's Audio"
 _ID3_WRITTEN = (2, 3)  # the oldest version that mutagen writes
 
 
@@ -33,8 +35,26 @@ def code_of(answer: Mapping[str, Any]) -> str | None:
     return next((entry["iso639_3"] for entry in answer["languages"] if entry["code"] == language), None)
 
 
-class LanguageTag:
+class LanguageTag(Protocol):
     """One file's tag. Nothing is written before `save`."""
+
+    @property
+    def language(self) -> str:
+        """What it says now, "" where it says nothing."""
+
+    def set(self, code: str) -> None: ...
+
+    def save(self, path: Path) -> None:
+        """Into a copy of the file."""
+
+
+def open_tag(path: Path) -> LanguageTag:
+    """Raises TagRefused."""
+    return MatroskaTag(path) if path.suffix.lower() in SUFFIXES else MutagenTag(path)
+
+
+class MutagenTag:
+    """Of every kind but Matroska."""
 
     def __init__(self, path: Path) -> None:
         """Raises TagRefused."""
@@ -42,7 +62,6 @@ class LanguageTag:
 
     @property
     def language(self) -> str:
-        """What it says now, "" where it says nothing."""
         tags = self._file.tags
         if isinstance(tags, ID3):
             return "/".join(str(text) for frame in tags.getall("TLAN") for text in frame.text)  # type: ignore[no-untyped-call]
@@ -76,10 +95,22 @@ class LanguageTag:
         return MP4_NAME if isinstance(tags, MP4Tags) else APE_NAME if isinstance(tags, APEv2) else VORBIS_NAME
 
 
+def _bare_aac(path: Path) -> Any:
+    """ADTS has no tags; ID3 in front of it is what players and FFmpeg read, and mutagen skips."""
+    file: Any = AAC(path)  # type: ignore[no-untyped-call]
+    try:
+        file.tags = ID3(path, translate=False)  # type: ignore[no-untyped-call]
+    except ID3NoHeaderError:
+        file.tags = ID3()  # type: ignore[no-untyped-call]
+    return file
+
+
 def _opened(path: Path) -> Any:
     """With tags, if only empty ones."""
     try:
-        file = mutagen.File(path)
+        file = _bare_aac(path) if path.suffix.lower() == ".aac" else mutagen.File(path)
+        if isinstance(file, AAC):
+            return file
         if file is not None and isinstance(file.tags, ID3) and file.tags.version >= _ID3_WRITTEN:
             file = type(file)(path, translate=False)  # frames stay those of their version
         if file is not None and file.tags is None:

@@ -12,6 +12,7 @@ import typer
 from app.cli.common import Device, Model, make_settings
 
 if TYPE_CHECKING:
+    from app.catalogue.scored import ScoredFile
     from app.local import FileAnswer
     from app.settings import Settings
 
@@ -23,6 +24,9 @@ def tag(
     write: Annotated[bool, typer.Option("--write", help="Write; without, only say what would be written.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where the tag names another language.")] = False,
     least: Annotated[float, typer.Option(min=0, max=1, help="Probability from which an answer is sure.")] = 0.9,
+    from_table: Annotated[
+        Path | None, typer.Option("--from", help="Take the answers from this table of `lrid score`; nothing is listened to.")
+    ] = None,
     undo_file: Annotated[Path, typer.Option(help="Where --write notes what it replaces.")] = Path("lrid-tag-undo.jsonl"),
     undo: Annotated[Path | None, typer.Option(help="Take back what an undo file notes, to the byte.")] = None,
     model: Model = None,
@@ -37,17 +41,19 @@ def tag(
 
         lrid tag music --write
 
+        lrid tag --from languages.csv --write
+
         lrid tag --undo lrid-tag-undo.jsonl
     """
     logging.basicConfig(level=logging.ERROR)
     if undo is not None:
         failed = _take_back(undo)
-    elif files:
+    elif bool(files) == (from_table is not None):
+        raise typer.BadParameter("give either FILES or folders, or --from, or --undo")
+    else:
         print("\t".join(COLUMNS))
         chosen = _Chosen(make_settings(model=model, device=device), undo_file, least, write=write, overwrite=overwrite)
-        failed = asyncio.run(chosen.tag(files))
-    else:
-        raise typer.BadParameter("give FILES or folders, or --undo")
+        failed = chosen.tag_from(from_table) if from_table is not None else asyncio.run(chosen.tag(files or []))
     if failed:
         raise SystemExit(1)
 
@@ -83,7 +89,15 @@ class _Chosen:
             failed += await asyncio.to_thread(self._one, answer)
         return failed
 
-    def _one(self, found: FileAnswer) -> bool:
+    def tag_from(self, table: Path) -> int:
+        """The same by the answers in a table."""
+        from app.catalogue.scored import scored_files
+        from app.families.store import read_manifest, release_folder
+
+        manifest = read_manifest(release_folder(self._settings.model_store, self._settings.model))
+        return sum(map(self._one, scored_files(table, manifest.languages)))
+
+    def _one(self, found: FileAnswer | ScoredFile) -> bool:
         """Whether it failed."""
         from app.catalogue.files import printable
         from app.errors import LridError
@@ -99,14 +113,14 @@ class _Chosen:
             return True
         return False
 
-    def _tagged(self, found: FileAnswer) -> tuple[str, str, str, str]:
+    def _tagged(self, found: FileAnswer | ScoredFile) -> tuple[str, str, str, str]:
         """Language, probability, what the tag said, and what was done. Raises TagRefused."""
         from app.catalogue.rewriting import rewrite
-        from app.catalogue.tags import LanguageTag, code_of
+        from app.catalogue.tags import code_of, open_tag
 
         assert found.path is not None
         assert found.answer is not None
-        tag = LanguageTag(found.path)
+        tag = open_tag(found.path)
         code, before = code_of(found.answer), tag.language
         language, probability = found.answer["language"], found.answer["probability"]
         if code is None or probability < self._least:

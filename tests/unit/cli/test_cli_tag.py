@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.catalogue.tags import LanguageTag
+from app.catalogue.tags import open_tag
 from app.cli import main as cli
-from tests.audio_samples import flac, webm
+from tests.audio_samples import RATE_HZ, container, flac, tone
 
 runner = CliRunner()
 
@@ -46,9 +46,9 @@ def test_a_dry_run_then_written_kept_overwritten_and_undone(songs: Path, tmp_pat
     assert tag(songs, "--least", "1")[0][-1] == "not sure"
     assert path.read_bytes() == before
     assert tag(songs, *options, "--write")[0][-1] == f"wrote {language}"
-    assert LanguageTag(path).language == language
+    assert open_tag(path).language == language
     assert tag(songs, *options, "--write")[0][-1] == "there already"
-    other = LanguageTag(path)
+    other = open_tag(path)
     other.set("epo")
     other.save(path)
     assert tag(songs, *options, "--write")[0][-2:] == ["epo", "kept"]
@@ -58,7 +58,25 @@ def test_a_dry_run_then_written_kept_overwritten_and_undone(songs: Path, tmp_pat
 
 
 def test_a_file_that_cannot_be_tagged_costs_only_itself(songs: Path, tmp_path: Path) -> None:
-    (songs / "b.webm").write_bytes(webm())
+    (songs / "b.au").write_bytes(container(tone(), "au", "pcm_s16be", RATE_HZ))
     (songs / "c.flac").write_text("no audio")
     rows = tag(songs, "--least", "0")
     assert [row[-1].split(":")[0].split(" ")[0] for row in rows] == ["would", "tag_refused", "audio_unknown_format"]
+
+
+def test_answers_come_from_a_table_of_score(songs: Path, tmp_path: Path) -> None:
+    (songs / "b.flac").write_text("no audio")
+    table, undo = tmp_path / "languages.csv", tmp_path / "undo.jsonl"
+    assert runner.invoke(cli.app, ["score", str(songs), "--output", str(table)]).exit_code == 0
+    heard = tag(songs, "--least", "0")
+    assert heard[0] in tag("--from", table, "--least", "0")
+    table.write_text(
+        f"id,path,language,probability,error\n1,{songs}/a.flac,zxx,.97,\n2,songs/b.flac,,,audio_corrupt\n3,,fr,.99,\n"
+        "4,songs/none.flac,fr,.99,\n"
+    )
+    rows = tag("--from", table, "--write", "--undo-file", undo)
+    assert [row[-1].split(":")[0] for row in rows] == ["wrote zxx", "not_answered", "tag_refused"]
+    assert open_tag(songs / "a.flac").language == "zxx"
+    table.write_text("title\nx\n")
+    result = runner.invoke(cli.app, ["tag", "--from", str(table)])
+    assert "it lacks error, language, path, probability" in str(getattr(result.exception, "detail", ""))
