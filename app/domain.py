@@ -22,6 +22,7 @@ NOTHING_SUNG = "zxx"  # ISO 639-2 code for "no linguistic content"
 MULTIPLE = "mul"  # ISO 639-2 code for "multiple languages"
 
 AUDIO, TEXT = "audio", "text"  # modalities that every answer tells of; others are named by the family
+LYRICS = "lyrics"  # one of those; a file's tags may hold it
 Mode = frozenset[str]  # the modalities that count in an answer
 
 
@@ -101,6 +102,7 @@ class Recording:
     format: str  # for logs and metrics only, e.g. "MP3"
     warnings: tuple[AudioWarning, ...] = ()
     tags: Metadata | None = None  # None: not asked for
+    lyrics: str | None = None  # of the file's tags, as they are written; None: not asked for, or none
     next_index: int = 0  # index in plan order of the first window that was not looked at
     planned: int = 0  # number of windows in the plan
 
@@ -135,6 +137,7 @@ class ModalityUse:
 
     used: bool
     reason: Reason | None = None
+    source: Literal["request", "tags"] | None = None  # of a modality of the family's own
 
 
 @dataclass(frozen=True, slots=True)

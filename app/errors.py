@@ -90,7 +90,7 @@ class UploadTooLarge(LridError):
 
 class NothingGiven(LridError):
     status, code, title = 422, "nothing_given", "Neither audio nor metadata was given"
-    remedy = "Send at least one of audio, title, album, artist."
+    remedy = "Send at least one of audio, title, album, artist, or what else the release reads, such as lyrics."
 
 
 class ModalityNotUsed(LridError):
@@ -100,7 +100,7 @@ class ModalityNotUsed(LridError):
 
 class NothingUsable(LridError):
     status, code, title = 422, "nothing_usable", "What was given holds nothing a language could be told from"
-    remedy = "Send audio that is not silent, or a title, album or artist with letters in it."
+    remedy = "Send audio that is not silent, or a title, album, artist or lyrics with letters in it."
 
 
 class InvalidOption(LridError):
@@ -120,7 +120,7 @@ class InvalidMetadata(LridError):
 
 class MetadataTooLong(LridError):
     status, code, title = 413, "metadata_too_long", "A metadata field is longer than this server accepts"
-    remedy = "Shorten title, album and artist; the limit is LRID_MAX_METADATA_CHARACTERS characters each."
+    remedy = "Shorten it: title, album, artist to LRID_MAX_METADATA_CHARACTERS each, lyrics to what the release reads."
 
 
 class InvalidTensor(LridError):

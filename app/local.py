@@ -7,13 +7,15 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.catalogue.files import MEGABYTE, Found, read_file
 from app.catalogue.here import Listen
-from app.domain import Metadata, Track
-from app.errors import InternalError, LridError
+from app.domain import LYRICS, Metadata, Track
+from app.errors import InternalError, InvalidOption, LridError
+from app.families.contract import further_fields
+from app.families.fields import further_values
 from app.families.tasks import Json
 from app.http.answer import build_response, identify_options, view_of
 from app.http.schemas import Options
@@ -43,6 +45,7 @@ class FileRequest:
 
     metadata: Metadata  # given by hand; if it is empty, the files' own tags are read
     options: Options
+    lyrics: str | None = None
 
 
 def files_at_once(settings: Settings) -> int:
@@ -62,7 +65,16 @@ class LocalIdentifier:
         """Raises LridError."""
         async with self._gate:
             audio = await asyncio.to_thread(read_file, path, int(self._settings.max_upload_mb * MEGABYTE))
-            return await self.track(Track(audio, request.metadata), request.options)
+            return await self.track(self.with_lyrics(Track(audio, request.metadata), request), request.options)
+
+    def with_lyrics(self, track: Track, request: FileRequest) -> Track:
+        """The track with the lyrics that were given. Raises InvalidOption, InvalidMetadata, MetadataTooLong."""
+        if request.lyrics is None:
+            return track
+        fields = further_fields(self.identifier.model)
+        if LYRICS not in fields:
+            raise InvalidOption("this release reads no lyrics")
+        return replace(track, further=further_values({LYRICS: request.lyrics}, fields))
 
     async def track(self, track: Track, options: Options) -> Json:
         """Raises LridError; InternalError for what was not foreseen, which is logged."""
@@ -129,7 +141,8 @@ async def identify_names(settings: Settings, request: FileRequest) -> FileAnswer
     """Artist, album and title alone. Raises ReleaseError."""
     async with local_identifier(settings, listen=False) as identifier:
         try:
-            return FileAnswer(None, await identifier.track(Track(None, request.metadata), request.options), None)
+            track = identifier.with_lyrics(Track(None, request.metadata), request)
+            return FileAnswer(None, await identifier.track(track, request.options), None)
         except LridError as error:
             return FileAnswer(None, None, error)
 

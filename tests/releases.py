@@ -19,7 +19,7 @@ from app.families.lrid_net.config import LridNetManifest
 from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.model import LridNetModel, build_network
 from app.families.lrid_net.network import LridNet
-from app.families.lrid_net.profiles import langdetect_languages
+from app.families.parts.profiles import langdetect_languages
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS
 
 LABELS = (

@@ -19,7 +19,7 @@ from app.audio.faults import find_faults
 from app.audio.sniff import Found, sniff
 from app.audio.spec import MIN_AUDIO_SECONDS, DecodeLimits, WindowRequest
 from app.audio.stream import Stream
-from app.audio.tags import read_tags
+from app.audio.tags import read_lyrics, read_tags
 from app.audio.windows import first_sound, fit_window, last_sound, plan_windows
 from app.domain import FloatArray, Recording, Span, Window
 from app.errors import AudioEmpty, AudioNotFinite, AudioTooLong, DecoderMemory
@@ -138,9 +138,14 @@ class _Loading:
             format=_FORMATS.get(self.stream.codec, "Ogg") if self.found.format == "Ogg" else self.found.format,
             warnings=find_faults(self.stream, self.data, self.found, seconds),
             tags=read_tags(self.data, self.stream.metadata) if self.request.read_tags else None,
+            lyrics=self._lyrics(),
             next_index=index,
             planned=len(plan),
         )
+
+    def _lyrics(self) -> str | None:
+        most = self.request.lyrics_characters
+        return read_lyrics(self.data, self.stream.metadata, most) if most else None
 
     def _leading_edge(self) -> float:
         """Where sound begins, or where the search for it was given up."""

@@ -32,6 +32,7 @@ def answer(recording: Recording) -> Header:
         "windows": [(window.start_seconds, window.seconds) for window in recording.windows],
         "warnings": [(warning.code, warning.detail, warning.at_seconds) for warning in recording.warnings],
         "tags": None if recording.tags is None else asdict(recording.tags),
+        "lyrics": recording.lyrics,
         "next_index": recording.next_index,
         "planned": recording.planned,
     }
@@ -58,6 +59,7 @@ def read_answer(header: Header, samples: FloatArray) -> Recording:
             format=str(header["format"]),
             warnings=tuple(_read_warning(*warning) for warning in header["warnings"][:MAX_WARNINGS]),
             tags=_read_tags(header["tags"]),
+            lyrics=None if header["lyrics"] is None else str(header["lyrics"]),
             next_index=int(header["next_index"]),
             planned=int(header["planned"]),
         )

@@ -34,6 +34,7 @@ class WindowRequest:
     take: int | None = None  # at most so many windows with sound; None: all; 0: length, tags and warnings only
     whole: bool = False  # plan over the whole track in order of time, for a timeline
     read_tags: bool = False
+    lyrics_characters: int = 0  # at most so many of the lyrics in the tags; 0: they are not looked for
 
 
 @dataclass(frozen=True, slots=True)

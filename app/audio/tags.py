@@ -1,4 +1,4 @@
-"""Artist, album and title from a file's tags, as they are written; `app.families.parts.names` cleans them.
+"""Artist, album, title and lyrics from a file's tags, as they are written; the families clean them.
 
 ID3v2, ID3v1 and APEv2 may stand before or behind any audio: mutagen reads them. The containers' own tags (Vorbis
 comments, MP4's and Matroska's, RIFF INFO, AIFF's, an ID3 chunk in WAV or AIFF) FFmpeg has read already.
@@ -21,7 +21,7 @@ _NAMES: Mapping[MetadataField, tuple[str, ...]] = {  # in ID3, in APEv2, and as 
     "album": ("talb", "album"),
     "title": ("tit2", "title"),
 }
-# Lyrics (USLT in ID3, LYRICS in Vorbis comments) would be one more row here, and one more field of `Metadata`.
+_LYRICS = ("uslt", "lyrics", "unsyncedlyrics", "unsynced lyrics")  # "USLT::eng", and "lyrics-eng" as FFmpeg calls it
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8
 _UNPAIRED = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _MAX_CHARACTERS = 2000  # of one field: a tag may hold anything
@@ -30,10 +30,24 @@ _APE_SEARCH_BYTES = 4096  # ID3v1 and Lyrics3 may follow an APEv2 tag
 
 def read_tags(data: bytes, container: Mapping[str, str]) -> Metadata:
     """The first text that each field has; `container`: FFmpeg's metadata, names in lower case."""
+    sources = _sources(data, container)
+    return Metadata(**{field: _first(sources, _NAMES[field]) for field in METADATA_FIELDS})
+
+
+def read_lyrics(data: bytes, container: Mapping[str, str], most_characters: int) -> str | None:
+    """The first lyrics that are not empty, cut to so many characters; `container` as for `read_tags`."""
+    for source in _sources(data, container):
+        for name in source:
+            if re.split("[-:]", name)[0] in _LYRICS and (text := _text(source[name])):
+                return text[:most_characters]
+    return None
+
+
+def _sources(data: bytes, container: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """Tags by name in lower case, those that count first in front."""
     id3 = _read(mutagen.id3.ID3, data)  # in front, or version 1 at the end
     ape = _read(mutagen.apev2.APEv2, data) if b"APETAGEX" in data[-_APE_SEARCH_BYTES:] + data[:_APE_SEARCH_BYTES] else {}
-    sources = [id3, ape, container] if data.startswith(b"ID3") else [ape, container, id3]
-    return Metadata(**{field: _first(sources, _NAMES[field]) for field in METADATA_FIELDS})
+    return [id3, ape, container] if data.startswith(b"ID3") else [ape, container, id3]
 
 
 def _read(reader: Callable[[io.BytesIO], Any], data: bytes) -> Mapping[str, Any]:

@@ -21,7 +21,9 @@ def identify(
     artist: Annotated[str | None, typer.Option(help="Metadata for all files instead of their tags.")] = None,
     album: Annotated[str | None, typer.Option(help="As --artist.")] = None,
     title: Annotated[str | None, typer.Option(help="As --artist.")] = None,
+    lyrics: Annotated[Path | None, typer.Option(help="A text file: the lyrics of all files.")] = None,
     tags: Annotated[bool, typer.Option(help="Read the tags of files when no metadata is given.")] = True,
+    lyrics_from_tags: Annotated[bool, typer.Option(help="Read the lyrics in the tags of files.")] = False,
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Languages listed per file. [default: 2; with --json all]")
     ] = None,
@@ -43,6 +45,8 @@ def identify(
         lrid identify music --json > answers.ndjson
 
         lrid identify --artist "Édith Piaf" --title "La vie en rose"
+
+        lrid identify song.mp3 --lyrics song.txt
     """
     from app.domain import Metadata
     from app.http.schemas import build_options
@@ -50,13 +54,23 @@ def identify(
 
     logging.basicConfig(level=logging.ERROR)
     given = {"windows": windows, "languages": languages, "timeline": timeline, "explain": explain, "top_k": top_k}
-    options = build_options({"tags": tags} | {name: value for name, value in given.items() if value is not None})
-    request = FileRequest(Metadata(artist=artist, album=album, title=title), options)
-    if not files and not request.metadata.fields:
-        raise typer.BadParameter("give FILES, folders, or names alone by --artist, --album, --title")
+    options = build_options(
+        {"tags": tags, "lyrics_from_tags": lyrics_from_tags}
+        | {name: value for name, value in given.items() if value is not None}
+    )
+    request = FileRequest(Metadata(artist=artist, album=album, title=title), options, _text_of(lyrics))
+    if not files and not request.metadata.fields and request.lyrics is None:
+        raise typer.BadParameter("give FILES, folders, or names alone by --artist, --album, --title, --lyrics")
     settings = make_settings(model=model, device=device, max_windows=windows)
     if asyncio.run(_answer(settings, files or [], request, as_json=as_json)):
         raise SystemExit(1)
+
+
+def _text_of(path: Path | None) -> str | None:
+    try:
+        return None if path is None else path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"--lyrics: {path} cannot be read as UTF-8 text: {error}") from None
 
 
 async def _answer(settings: Settings, files: list[Path], request: FileRequest, *, as_json: bool) -> int:

@@ -35,7 +35,7 @@ def query_of(options: Options) -> dict[str, str]:
 
 
 def identify_call(audio: bytes | None, names: Mapping[str, str | None], options: Options) -> Call:
-    """`names`: title, artist and album; None is not given."""
+    """`names`: title, artist, album and lyrics; None is not given."""
     given = {name: text for name, text in names.items() if text is not None}
     body = {"json": given} if audio is None else {"files": {"audio": ("audio", audio)}, "data": given}
     return Call("POST", "/identify", query_of(options), body)

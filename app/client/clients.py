@@ -68,10 +68,11 @@ class LridClient:
         title: str | None = None,
         artist: str | None = None,
         album: str | None = None,
+        lyrics: str | None = None,
         options: Options = DEFAULT_OPTIONS,
     ) -> IdentifyResponse:
         """`audio`: the bytes of a file, or its path. Raises ClientError; OSError where the file cannot be read."""
-        names = {"title": title, "artist": artist, "album": album}
+        names = {"title": title, "artist": artist, "album": album, "lyrics": lyrics}
         return parsed(self._send(identify_call(read_audio(audio), names, options)), IdentifyResponse)
 
     def identify_batch(self, rows: Iterable[Row], options: Options = DEFAULT_OPTIONS) -> Iterator[BatchAnswer]:
@@ -128,10 +129,11 @@ class AsyncLridClient:
         title: str | None = None,
         artist: str | None = None,
         album: str | None = None,
+        lyrics: str | None = None,
         options: Options = DEFAULT_OPTIONS,
     ) -> IdentifyResponse:
         """As LridClient.identify."""
-        names = {"title": title, "artist": artist, "album": album}
+        names = {"title": title, "artist": artist, "album": album, "lyrics": lyrics}
         content = await asyncio.to_thread(read_audio, audio)
         return parsed(await self._send(identify_call(content, names, options)), IdentifyResponse)
 

@@ -10,7 +10,7 @@ from app.domain import AUDIO, TEXT, Identification
 from app.families.contract import Manifest, Model
 from app.families.tasks import Json, View
 from app.http.schemas import Options, ReleaseName, Timing
-from app.serving.identifier import IdentifyOptions
+from app.serving.work import IdentifyOptions
 
 STAGES = tuple(Timing.model_fields)
 
@@ -28,6 +28,7 @@ def identify_options(options: Options, deadline: float) -> IdentifyOptions:
         whole=options.timeline,
         explain=options.explain,
         read_tags=options.tags,
+        read_lyrics=options.lyrics_from_tags,
     )
 
 
@@ -50,6 +51,8 @@ def release_name(manifest: Manifest) -> ReleaseName:
 
 def _modalities(identified: Identification) -> Json:
     uses: Json = {name: {"used": use.used, "reason": use.reason} for name, use in identified.modalities.items()}
+    for name in uses.keys() - {AUDIO, TEXT}:
+        uses[name]["source"] = identified.modalities[name].source
     uses[AUDIO] |= _heard(identified)
     fields, source = identified.metadata.fields, identified.text_source
     values = {name: getattr(identified.metadata, name) for name in fields} if source == "tags" else None

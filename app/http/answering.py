@@ -17,9 +17,10 @@ from app.http.answer import build_response, identify_options, view_of
 from app.http.gate import AudioGate, UploadAccount
 from app.http.schemas import IdentifyRequest, Options
 from app.http.traces import note
-from app.serving.identifier import Identifier, IdentifyOptions
+from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.service import Service
+from app.serving.work import IdentifyOptions
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -176,6 +177,7 @@ async def _until_disconnect(receive: Receive) -> None:
 
 
 def _modalities(track: Track) -> str:
+    text = bool(track.metadata.fields or track.further)
     if track.audio is None:
-        return "text" if track.metadata.fields else "none"
-    return "both" if track.metadata.fields else "audio"
+        return "text" if text else "none"
+    return "both" if text else "audio"

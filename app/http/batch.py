@@ -123,7 +123,7 @@ class BatchEndpoint:
         asked: IdentifyRequest | None = None
         try:
             if line is None:
-                raise MetadataTooLong(f"a line may have {self._body.max_json_bytes} bytes")
+                raise MetadataTooLong(f"a line may have {self._body.max_json_bytes} bytes{self._body.limits_in_words}")
             fields = json_object(line)
             name = _taken_id(fields)
             asked = self._body.request_of(fields, query)

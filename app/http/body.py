@@ -18,7 +18,7 @@ from app.errors import (
     UnsupportedContentType,
     UploadTooLarge,
 )
-from app.families.contract import InputField
+from app.families.contract import InputField, TextField
 from app.families.fields import most_bytes
 from app.http.encoding import body_chunks
 from app.http.multipart import BYTES_PER_CHARACTER, NOT_GIVEN, FormLimits, Gate, read_form
@@ -75,6 +75,12 @@ class BodyReader:
         """Of a JSON object with every field as long as it may be."""
         return self._max_json_bytes + sum(map(most_bytes, self._further().values()))
 
+    @property
+    def limits_in_words(self) -> str:
+        """Of what a body may hold beside names, to say which field may be too long."""
+        texts = {name: field for name, field in self._further().items() if isinstance(field, TextField)}
+        return "".join(f", {name} {field.max_characters} characters" for name, field in texts.items())
+
     def _limits_with(self, further: Fields) -> FormLimits:
         if not further:
             return self._form_limits
@@ -92,7 +98,7 @@ class BodyReader:
         async for chunk in body_chunks(request):
             body += chunk
             if len(body) > most:
-                raise MetadataTooLong(f"a JSON body may have {most} bytes")
+                raise MetadataTooLong(f"a JSON body may have {most} bytes{self.limits_in_words}")
         return json_object(bytes(body))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.domain import METADATA_FIELDS
+from app.domain import LYRICS, METADATA_FIELDS
 from app.errors import ClientGone, LridError, MethodNotAllowed, NotFound, public_errors
 from app.families.tasks import Json
 from app.http.problem import MEDIA_TYPE
@@ -45,7 +45,8 @@ def problems(*also: type[LridError]) -> dict[int | str, dict[str, Any]]:
 
 
 def text_fields() -> Json:
-    return {name: {"type": "string", "description": f"The track's {name}."} for name in METADATA_FIELDS}
+    found: Json = {name: {"type": "string", "description": f"The track's {name}."} for name in METADATA_FIELDS}
+    return found | {LYRICS: {"type": "string", "description": "What is sung, where the release reads lyrics."}}
 
 
 def binary(description: str) -> Json:

@@ -42,6 +42,9 @@ class Options(BaseModel):
     timeline: bool = Field(False, description="Listen to the whole track, and answer for each window as well.")
     explain: bool = Field(False, description="Also answer from the audio alone and from the text alone.")
     tags: bool = Field(True, description="Read the file's own tags when no metadata is given.")
+    lyrics_from_tags: bool = Field(
+        False, description="Read the lyrics in the file's tags when none are given, where the release reads lyrics."
+    )
 
 
 DEFAULT_OPTIONS = Options()
@@ -96,7 +99,8 @@ class TextUse(BaseModel):
 
 class InputUse(BaseModel):
     used: bool
-    reason: Literal["not_given", "no_text_features"] | None
+    source: Literal["request", "tags"] | None = Field(description="Where it came from.")
+    reason: Literal["not_given", "no_text_features"] | None = Field(description="Why it was not used.")
 
 
 class Modalities(BaseModel):
@@ -234,7 +238,7 @@ class SwapRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(
-        max_length=130, description="`family/release`, or `family` for its newest release.", examples=["lrid_voice/1"]
+        max_length=130, description="`family/release`, or `family` for its newest release.", examples=["lrid_voice/2"]
     )
 
 

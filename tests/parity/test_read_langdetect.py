@@ -17,8 +17,8 @@ from langdetect.detector_factory import DetectorFactory
 from langdetect.lang_detect_exception import LangDetectException
 from langdetect.utils.ngram import NGram
 
-from app.families.lrid_net.profiles import PROFILES, Float64Array, Profiles, cleaned, langdetect_languages
 from app.families.lrid_net.read import LangdetectReader
+from app.families.parts.profiles import PROFILES, Float64Array, Profiles, cleaned, langdetect_languages
 
 SEED = 7
 TOLERANCE = 1e-9

@@ -66,7 +66,7 @@ def test_every_mode(toy: LiveServer, song: bytes, mode: set[str]) -> None:
 
 def test_what_was_not_sent_says_so(toy: LiveServer, song: bytes) -> None:
     answer = identify(toy, {"text"}, song)
-    assert answer["modalities"]["listeners"] == {"used": False, "reason": "not_given"}
+    assert answer["modalities"]["listeners"] == {"used": False, "reason": "not_given", "source": None}
     assert answer["modalities"]["audio"]["reason"] == "not_given"
 
 
@@ -112,7 +112,7 @@ def test_limits_apply(toy: LiveServer) -> None:
 def test_unknown_fields_are_refused_with_those_that_are_known(toy: LiveServer, server: LiveServer) -> None:
     refused = toy.identify(json={"listener": WHERE})
     assert refused.json()["code"] == "invalid_option"
-    assert "languages, listeners, tags" in refused.json()["detail"]
+    assert "languages, listeners, lyrics_from_tags, tags" in refused.json()["detail"]
     elsewhere = server.identify(json={"listeners": WHERE})  # a release that does not read it
     assert elsewhere.json()["code"] == "invalid_option"
     assert "listeners" not in elsewhere.json()["detail"].partition("known:")[2]

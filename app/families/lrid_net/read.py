@@ -10,7 +10,7 @@ from langdetect.detector import Detector
 
 from app.domain import Metadata, Reading
 from app.errors import ReleaseError
-from app.families.lrid_net.profiles import Float64Array, Profiles, cleaned, langdetect_languages
+from app.families.parts.profiles import Float64Array, Profiles, cleaned, langdetect_languages
 
 
 class LangdetectReader:

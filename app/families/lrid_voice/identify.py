@@ -107,19 +107,24 @@ class VoiceHead:
         return float(sigmoid(np.float32(-logit)))
 
     def _joined(self, ears: FloatArray | None, readings: Mapping[str, FloatArray]) -> FloatArray:
-        """(n_classes,) logits of the product of all experts; zeros where there is none."""
+        """(n_classes,) logits of the product of all experts; zeros where there is none.
+
+        Without ears the expert with the largest exponent stands in their place, unbounded: of lyrics and names, the lyrics.
+        """
         if unknown := sorted(set(readings) - set(self.config.experts)):
             raise ValueError(f"{unknown[0]!r} is no expert of the release; it has {sorted(self.config.experts)}")
         if ears is not None and not readings:
             return ears
-        if ears is None and len(readings) == 1:
-            [(name, posterior)] = readings.items()
-            return log(posterior) * np.float32(self.config.experts[name].alone_exponent)
-        logits = np.zeros(len(self.codes), np.float32)
+        if ears is None and not readings:
+            return np.zeros(len(self.codes), np.float32)
         if ears is not None:
-            logits += log(softmax(ears))
+            logits = log(softmax(ears))
+        else:
+            first = max(readings, key=lambda name: self.config.experts[name].exponent)  # speaks as if alone
+            logits = log(readings[first]) * np.float32(self.config.experts[first].alone_exponent)
+            readings = {name: posterior for name, posterior in readings.items() if name != first}
         for name, posterior in readings.items():
-            logits += testimony(posterior, self._log_mixes[name], self.config.experts[name])
+            logits = logits + testimony(posterior, self._log_mixes[name], self.config.experts[name])
         return logits
 
 

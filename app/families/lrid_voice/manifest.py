@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from app.audio.spec import WindowSpec
 from app.families.contract import Manifest, Strict
 from app.families.lrid_voice.identify_config import IdentifyConfig
+from app.families.parts.lyrics import LyricsConfig
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.whisper_config import WhisperConfig
 
@@ -27,6 +28,7 @@ class VoiceManifest(Manifest):
     listen: WhisperConfig
     windows: WindowPlan
     read: NgramConfig
+    lyrics: LyricsConfig | None = None  # None: the release reads none
     identify: IdentifyConfig
 
     @model_validator(mode="after")

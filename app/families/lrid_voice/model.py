@@ -1,4 +1,4 @@
-"""A release of `lrid_voice`, loaded: Whisper's ears, a reader of names, and the head that joins the two."""
+"""A release of `lrid_voice`, loaded: Whisper's ears, readers of names and lyrics, and the head that joins them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from functools import cached_property
 
 from torch import Tensor
 
-from app.domain import AUDIO, TEXT, FloatArray, Mode, Reading, Scores, Track
+from app.domain import AUDIO, LYRICS, TEXT, FloatArray, Mode, Reading, Scores, Track
 from app.families.contract import AudioBranch, InputBranch
 from app.families.lrid_voice.identify import VoiceHead, language_task
 from app.families.lrid_voice.manifest import VoiceManifest
+from app.families.parts.lyrics import LyricsBranch
 from app.families.parts.names import clean
 from app.families.parts.ngrams.reader import NgramReader
 from app.families.parts.whisper_weights import PREFIX as EARS
@@ -25,10 +26,10 @@ class NamesBranch:
     field = None  # it reads the metadata
 
     def __init__(self, reader: NgramReader) -> None:
-        self._reader = reader
+        self.reader = reader
 
     def read(self, track: Track) -> Reading | None:
-        return self._reader(clean(track.metadata)) if track.metadata.fields else None
+        return self.reader(clean(track.metadata)) if track.metadata.fields else None
 
     def read_many(self, tracks: Sequence[Track]) -> list[Reading | None]:
         readings = iter(self._reader.read_many([clean(track.metadata) for track in tracks if track.metadata.fields]))
@@ -43,7 +44,11 @@ class VoiceModel:
         self.manifest = manifest
         self._stored_ears = {name: tensor for name, tensor in weights.items() if name.startswith(EARS)}
         own = {name.removeprefix(READER): tensor for name, tensor in weights.items() if name.startswith(READER)}
-        self.inputs: Mapping[str, InputBranch] = {TEXT: NamesBranch(NgramReader(manifest.read, own))}
+        reader = NgramReader(manifest.read, own)
+        inputs: dict[str, InputBranch] = {TEXT: NamesBranch(reader)}
+        if manifest.lyrics is not None:
+            inputs[LYRICS] = LyricsBranch(manifest.lyrics, reader)
+        self.inputs: Mapping[str, InputBranch] = inputs
         codes = [label.code for label in manifest.labels]
         head = {name: tensor.float().numpy() for name, tensor in weights.items() if name.startswith(HEAD)}
         self.head = VoiceHead(manifest.identify, codes, head)
@@ -57,6 +62,6 @@ class VoiceModel:
         return AudioBranch(self.manifest.window, ears, plan.first_windows, plan.most_windows)
 
     def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
-        """What ears and reader say together; what is missing or says nothing contributes nothing."""
+        """What ears and readers say together; what is missing or says nothing contributes nothing."""
         readings = {name: vector for name, vector in features.items() if name != AUDIO and (name in mode or not mode)}
         return self.head.combine(features.get(AUDIO), readings)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from app.domain import METADATA_FIELDS, Metadata
-from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net.read import LangdetectReader
+from app.families.parts.profiles import langdetect_languages
 from app.lab.corpus.catalogue import Row
 from app.lab.evaluation.report import LabelReport, label_report
 

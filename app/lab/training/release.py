@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from app.domain import AUDIO, TEXT
+from app.domain import AUDIO, LYRICS, TEXT
 from app.families.contract import Manifest, Model, Target
 from app.families.golden import Golden, GoldenCase, Tone
 from app.families.golden import answer as golden_answer
@@ -126,6 +126,10 @@ GOLDEN_INPUTS: tuple[Mapping[str, Any], ...] = (
     {"title": "Тёмная ночь над рекой"},
     {"album": "Zimowe noce", "title": "Gdzie jesteś, kiedy śpię"},
     {"title": "1984"},
+    {"further": {LYRICS: "[Chorus]\nIch hab den Mantel noch an der Tür\nder Regen zählt jede Stufe"}},
+    {"title": "La vie est belle", "further": {LYRICS: "Summer came and I was standing on your street\nholding a suitcase"}},
+    {"audio": LOW, "further": {LYRICS: "君のドアの前に上着を置いてきた"}},
+    {"audio": HIGH, "title": "Vinterdag", "further": {LYRICS: "[00:12.50]Jag lämnade min jacka vid din dörr"}},
 )
 
 
@@ -134,7 +138,9 @@ def make_golden(model: Model) -> Golden:
     listen = FeatureExtractor(model.audio).windows if model.audio else None
     cases = []
     for given in GOLDEN_INPUTS:
-        if (AUDIO in given and listen is None) or not (AUDIO in given or TEXT in model.inputs):
+        further = set(given.get("further", ()))
+        read = AUDIO in given or further or TEXT in model.inputs
+        if (AUDIO in given and listen is None) or not read or not further <= model.inputs.keys():
             continue
         asked = GoldenCase(**given, probabilities=[])
         expected = golden_answer(model, asked, listen)

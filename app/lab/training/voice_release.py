@@ -18,6 +18,7 @@ from app.families.parts.whisper import Ears
 from app.families.parts.whisper_weights import stored_ears
 from app.lab.training.recipe import Draft
 from app.lab.training.voice_head.fit import FittedHead
+from app.lab.training.voice_lyrics import lyrics_config, with_lyrics
 
 UNNAMED = "0" * 64  # the hash of weights that are not written yet
 
@@ -48,7 +49,8 @@ def draft_voice(
         listen=ears.config,
         windows=plan,
         read=reader.config,
-        identify=head.config,
+        lyrics=lyrics_config(reader.config),
+        identify=with_lyrics(head.config, [label.code for label in labels]),
     )
-    about = "Whisper's ears, an n-gram reader of names, and a head that joins the two as a product of experts"
+    about = "Whisper's ears, readers of names and lyrics, and a head that joins them as a product of experts"
     return Draft(manifest, tensors, about, calibrated=True)

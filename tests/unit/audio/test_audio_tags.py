@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,10 @@ import mutagen.mp4
 import mutagen.oggopus
 import mutagen.oggvorbis
 import mutagen.wave
+import numpy as np
 import pytest
 
+from app.audio import message
 from app.audio.decode import load_recording
 from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.audio.tags import read_tags
@@ -172,3 +175,58 @@ def test_a_field_is_bounded() -> None:
     title = (tags_of(file.getvalue()) or Metadata()).title
     assert title is not None
     assert len(title) == 2000
+
+
+SUNG = "[00:01.00]Où va le vent d'été\nquand la plage est vide"
+
+
+def with_uslt(data: bytes) -> bytes:
+    file = io.BytesIO(data)
+    tags = ID3.ID3()
+    tags.add(ID3.USLT(encoding=3, lang="eng", desc="empty", text=""))
+    tags.add(ID3.USLT(encoding=1, lang="fra", desc="", text=SUNG))
+    tags.save(file)
+    return file.getvalue()
+
+
+def with_ape_lyrics(data: bytes) -> bytes:
+    file = io.BytesIO(data)
+    tags = APE.APEv2()
+    tags["Lyrics"] = SUNG
+    tags.save(file)
+    return file.getvalue()
+
+
+SUNG_IN: dict[str, Callable[[], bytes]] = {
+    "mp3, USLT": lambda: with_uslt(samples_of.mp3()),
+    "mp3, APEv2": lambda: with_ape_lyrics(samples_of.mp3()),
+    "flac, LYRICS": lambda: saved(samples_of.flac(), mutagen.flac.FLAC, {"LYRICS": SUNG}),
+    "flac, UNSYNCEDLYRICS": lambda: saved(samples_of.flac(), mutagen.flac.FLAC, {"UNSYNCEDLYRICS": SUNG}),
+    "vorbis": lambda: saved(samples_of.vorbis(), mutagen.oggvorbis.OggVorbis, {"LYRICS": SUNG}),
+    "opus": lambda: saved(samples_of.opus(), mutagen.oggopus.OggOpus, {"lyrics": SUNG}),
+    "m4a": lambda: saved(samples_of.m4a(), mutagen.mp4.MP4, {"\xa9lyr": SUNG}),
+}
+
+
+def lyrics_of(data: bytes, most: int) -> str | None:
+    request = WindowRequest(WindowSpec(16_000, 16_000), 1, take=0, lyrics_characters=most)
+    return load_recording(data, request, LIMITS).lyrics
+
+
+@pytest.mark.parametrize("name", SUNG_IN)
+def test_lyrics_are_read_where_they_are_asked_for(name: str) -> None:
+    data = SUNG_IN[name]()
+    assert lyrics_of(data, 1000) == SUNG
+    assert lyrics_of(data, 10) == SUNG[:10]
+    assert lyrics_of(data, 0) is None
+
+
+def test_a_file_without_lyrics_has_none() -> None:
+    assert lyrics_of(with_id3(samples_of.mp3()), 1000) is None
+
+
+def test_lyrics_come_through_the_decoding_process() -> None:
+    request = WindowRequest(WindowSpec(16_000, 16_000), 1, take=0, lyrics_characters=16_000)
+    recording = load_recording(with_uslt(samples_of.mp3()), request, LIMITS)
+    header = json.loads(json.dumps(message.answer(recording)))
+    assert message.read_answer(header, np.zeros((0, 1), np.float32)).lyrics == SUNG

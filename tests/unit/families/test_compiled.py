@@ -24,7 +24,7 @@ from app.domain import Metadata
 from app.families.compiled import has_compiler
 from app.families.lrid_net.head import dense, through
 from app.families.lrid_net.model import softmax
-from app.families.lrid_net.profiles import langdetect_languages
+from app.families.parts.profiles import langdetect_languages
 from app.families.lrid_net.read import LangdetectReader
 from app.families.parts.ngrams.dense import mean_logits
 

@@ -19,9 +19,9 @@ from app.families import contract
 from app.families.contract import VectorField, further_fields, mode_name
 from app.families.store import GOLDEN, MANIFEST, families, load_model, read_manifest
 from app.main import build_identifier, build_pool
-from app.serving.identifier import IdentifyOptions
 from app.serving.loading import load_release
 from app.serving.metrics import Metrics
+from app.serving.work import IdentifyOptions
 from app.settings import Settings
 from tests import audio_samples
 from tests.toy_family import FAMILY, LISTENERS, LettersBranch, write_toy_release

@@ -98,7 +98,7 @@ def test_a_further_modality_of_a_family() -> None:
     uses = identified().modalities
     found = identified(modalities={**uses, "lyrics": ModalityUse(True)}, alone={"lyrics": spread(("fr", 0.9))})
     answer = respond(Options(explain=True, top_k=1), found)
-    assert answer["modalities"]["lyrics"] == {"used": True, "reason": None}
+    assert answer["modalities"]["lyrics"] == {"used": True, "reason": None, "source": None}
     assert answer["explanation"]["lyrics_only"][0]["code"] == "fr"
 
 

@@ -16,8 +16,9 @@ from app.families.contract import Model
 from app.families.golden import Tone
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
 from app.serving.decoding import Decoding
-from app.serving.identifier import Identifier, IdentifyOptions
+from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
+from app.serving.work import IdentifyOptions
 
 Listen = Callable[[list[FloatArray]], FloatArray]
 

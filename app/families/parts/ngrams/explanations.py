@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from app.families.lrid_net.profiles import Profiles, cleaned
 from app.families.parts.ngrams.config import Script
 from app.families.parts.ngrams.loops import CODE_BITS, NOT_KNOWN, SLOT_BITS, IndexArray, Owners, fill_slots
+from app.families.parts.profiles import Profiles, cleaned
 
 
 class Explanations:

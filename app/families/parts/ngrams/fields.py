@@ -12,11 +12,11 @@ import numpy as np
 
 from app.domain import FloatArray
 from app.errors import ReleaseError
-from app.families.lrid_net.profiles import langdetect_languages
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.explanations import Explanations, owners
-from app.families.parts.ngrams.loops import IndexArray, Spelled, Tables, take_apart
+from app.families.parts.ngrams.loops import IndexArray, Spelled, Tables, explain, take_apart
 from app.families.parts.ngrams.spelling import bounded, code_points, normalised, word_hashes
+from app.families.parts.profiles import langdetect_languages
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,13 @@ class FieldReader:
             return FieldRead(np.zeros(0, np.int64), evidence, 0.0, scripts)
         buckets, n_known = take_apart(self.spelled([plain]), 0, self.tables, evidence, scripts)
         return FieldRead(buckets, evidence, float(n_known), scripts)
+
+    def explained(self, text: str, max_characters: int) -> tuple[FloatArray, int]:
+        """A text of any length → (n_languages,) the sum of the logarithms of its known n-grams, and their number."""
+        codes, _ = code_points([self._explanations.spelled(normalised(text, max_characters))])
+        evidence = np.zeros(len(self.config.languages), np.float32)
+        keys, rows, logarithms, *_ = self.tables
+        return evidence, explain(codes, keys, rows, logarithms, evidence)
 
 
 def has_letters(text: str) -> bool:

@@ -27,7 +27,7 @@ class NgramReader:
 
         Raises ReleaseError if they do not fit `config`.
         """
-        self._fields = FieldReader(config)
+        self.fields = FieldReader(config)
         found = {name: _floats(name, tensors, shape) for name, shape in shapes(config).items()}
         self.config = config
         if tensors[TABLE].dtype == torch.int8:  # stays so: a row is fetched in a quarter of the time
@@ -51,15 +51,15 @@ class NgramReader:
 
     def __call__(self, metadata: Metadata) -> Reading:
         """The posterior over the classes under `class_mix`; where no field has a letter, that mix itself."""
-        plain = [self._fields.normalised(getattr(metadata, name)) for name in METADATA_FIELDS]
+        plain = [self.fields.normalised(getattr(metadata, name)) for name in METADATA_FIELDS]
         if not any(map(has_letters, plain)):
             return Reading(self.class_mix, informative=False)
         given = [place for place, text in enumerate(plain) if text]
-        spelled = self._fields.spelled([plain[place] for place in given])
+        spelled = self.fields.spelled([plain[place] for place in given])
         width = self._table[0].shape[1]
         evidence = np.zeros((N_FIELDS, len(self.config.languages)), np.float32)
         x = np.zeros(N_FIELDS * width + self.config.n_counted, np.float32)
-        read_fields(spelled, 0, np.array(given), self._fields.tables, self._table, evidence, x)
+        read_fields(spelled, 0, np.array(given), self.fields.tables, self._table, evidence, x)
         sums = x[: N_FIELDS * width].reshape(N_FIELDS, self.config.networks, self.config.embedding_size)
         logits = mean_logits(sums, x[N_FIELDS * width :], self._weights, self._biases)
         shares = np.exp(logits - logits.max())
@@ -67,7 +67,7 @@ class NgramReader:
 
     def read_many(self, songs: Sequence[Metadata]) -> list[Reading]:
         """Each as by itself, up to rounding, in half the time."""
-        plain = [[self._fields.normalised(getattr(song, name)) for name in METADATA_FIELDS] for song in songs]
+        plain = [[self.fields.normalised(getattr(song, name)) for name in METADATA_FIELDS] for song in songs]
         rows = [row for row, texts in enumerate(plain) if any(map(has_letters, texts))]
         readings = [Reading(self.class_mix, informative=False) for _ in songs]
         for row, posterior in zip(rows, self._posteriors([plain[row] for row in rows]), strict=True):
@@ -77,11 +77,11 @@ class NgramReader:
     def _posteriors(self, plain: Sequence[Sequence[str]]) -> FloatArray:
         """(n_classes,) for each of n songs: artist, album and title, normalised."""
         given = [[place for place, text in enumerate(texts) if text] for texts in plain]
-        spelled = self._fields.spelled([text for texts in plain for text in texts if text])
+        spelled = self.fields.spelled([text for texts in plain for text in texts if text])
         starts = np.array([0, *accumulate(map(len, given))])
         width = self._table[0].shape[1]
         x = np.zeros((len(plain), N_FIELDS * width + self.config.n_counted), np.float32)
-        read_rows(spelled, starts, np.array(list(chain(*given)), np.int64), self._fields.tables, self._table, x)
+        read_rows(spelled, starts, np.array(list(chain(*given)), np.int64), self.fields.tables, self._table, x)
         sums = x[:, : N_FIELDS * width].reshape(len(x), N_FIELDS, self.config.networks, self.config.embedding_size)
         logits = mean_logits_of_rows(sums, x[:, N_FIELDS * width :], self._weights, self._biases)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from app.families.lrid_net.config import LridNetManifest, NetworkConfig, ReadConfig
 from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.network import LridNet
-from app.families.lrid_net.profiles import langdetect_languages
+from app.families.parts.profiles import langdetect_languages
 from app.lab.errors import CheckpointError
 from app.lab.progress import Progress
 from app.lab.training import augment

@@ -14,8 +14,8 @@ from pydantic import Field
 from app.audio.windows import fit_window
 from app.domain import FloatArray
 from app.families.lrid_net.config import ListenConfig
-from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net.read import LangdetectReader
+from app.families.parts.profiles import langdetect_languages
 from app.lab.caches import Decoder, TextVectors, Waveforms
 from app.lab.corpus.catalogue import Row, read_catalogue
 from app.lab.corpus.check import refuse_leaks

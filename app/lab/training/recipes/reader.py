@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from app.families.contract import Label
-from app.families.lrid_net.profiles import langdetect_languages
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.fields import FieldReader
+from app.families.parts.profiles import langdetect_languages
 from app.lab.errors import CheckpointError, CorpusError
 from app.lab.labels import WORLD_ALIASES, WORLD_LABELS
 from app.lab.progress import Progress

@@ -1,4 +1,4 @@
-"""What the fit of a head may be told. The defaults are those of `lrid_voice/1`, chosen by cross-validation over groups."""
+"""What the fit of a head may be told. The defaults are those of `lrid_voice/2`, chosen by cross-validation over groups."""
 
 from __future__ import annotations
 

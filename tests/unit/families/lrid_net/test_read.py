@@ -16,8 +16,8 @@ import pytest
 
 from app.domain import Metadata
 from app.errors import ReleaseError
-from app.families.lrid_net.profiles import langdetect_languages
 from app.families.lrid_net.read import LangdetectReader
+from app.families.parts.profiles import langdetect_languages
 
 REPOSITORY = Path(__file__).parents[4]
 TEXTS = (
@@ -120,7 +120,7 @@ def test_every_process_gets_the_same_answer(reader: LangdetectReader) -> None:
     """A fresh interpreter with other string hashes; which also shows that reading needs no torch."""
     script = (
         "import json, sys\n"
-        "from app.families.lrid_net.profiles import langdetect_languages\n"
+        "from app.families.parts.profiles import langdetect_languages\n"
         "from app.families.lrid_net.read import LangdetectReader\n"
         "reader = LangdetectReader(langdetect_languages(), seed=0)\n"
         "vectors = [reader.vector_of(text).tobytes().hex() for text in json.load(sys.stdin)]\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,10 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
 from app.errors import ReleaseError
-from app.families.lrid_net.profiles import langdetect_languages
-from app.families.lrid_voice.identify import ROWS, SUNG
 from app.families.lrid_voice.manifest import VoiceManifest
-from app.families.lrid_voice.model import READER
-from app.families.parts.ngrams.config import NgramConfig
-from app.families.parts.ngrams.reader import shapes
-from app.families.parts.whisper_weights import stored_ears
-from app.families.store import MANIFEST, WEIGHTS, load_model, read_manifest, read_weights
+from app.families.store import load_model, read_manifest, read_weights
 from app.lab.errors import CheckpointError, TrainingError
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.progress import Progress
@@ -29,45 +21,12 @@ from app.lab.training import checkpoint
 from app.lab.training.recipes import draft_of, recipe_of
 from app.lab.training.recipes.ears import EarsRecipe
 from app.lab.training.release import ReleaseConfig, make_release
-from tests.ears import SMALL, small_ears
+from tests.ears import SMALL
 from tests.releases import write_release
+from tests.voices import CODES, write_voice
 from tests.whisper_reference import random_checkpoint
 
-CODES = {"en": ("eng", "English"), "fr": ("fra", "French"), "others": (None, "Other languages")}
 RATE = SMALL.sample_rate_hz
-
-
-def write_voice(store: Path) -> Path:
-    """A release with random weights."""
-    mix = dict(zip(CODES, (0.5, 0.3, 0.2), strict=True))
-    read = NgramConfig(
-        class_mix=mix, languages=list(langdetect_languages()), buckets_log2=8, embedding_size=4, networks=2, hidden_units=[8]
-    )
-    generator = torch.Generator().manual_seed(0)
-    tensors: dict[str, Tensor] = stored_ears(small_ears())
-    tensors |= {READER + name: torch.randn(shape, generator=generator) for name, shape in shapes(read).items()}
-    tensors |= {ROWS: torch.randn(4, SMALL.n_state, generator=generator), SUNG: torch.zeros(SMALL.n_state)}
-    data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    tokens = [{"code": code, "label": code if code in CODES else "others", "bias": 0.0} for code in ("en", "fr", "de", "cy")]
-    sung = {"window_bias": 1.0, "song_scale": 1.0, "confidence_scale": 0.0, "song_bias": 0.0}
-    identify: dict[str, Any] = {
-        "tokens": tokens, "window_scale": 1.0, "entropy_weight": 1.0, "song_scale": 1.0, "stop_bound": 0.9, "sung": sung,
-        "several": {"sure": 0.9, "least_share": 0.2, "least_windows": 2},
-        "experts": {"text": {"exponent": 1.0, "doubt": 0.1, "class_mix": mix}},
-        "thresholds": {"text": 0.4},
-    }  # fmt: skip
-    manifest = VoiceManifest.model_validate({
-        "family": "lrid_voice", "release": "1", "created": "2024-01-01", "sha256": hashlib.sha256(data).hexdigest(),
-        "labels": [{"code": code, "iso639_3": iso, "name": name} for code, (iso, name) in CODES.items()],
-        "training": {"data": "none: random weights"}, "metrics": {}, "listen": SMALL.model_dump(),
-        "windows": {"positions": [0.5, 0.2, 0.8], "first_windows": 1, "most_windows": 3}, "read": read.model_dump(),
-        "identify": identify,
-    })  # fmt: skip
-    folder = store / "lrid_voice/1"
-    folder.mkdir(parents=True)
-    (folder / WEIGHTS).write_bytes(data)
-    (folder / MANIFEST).write_text(manifest.model_dump_json())
-    return folder
 
 
 def write_songs(folder: Path) -> Path:

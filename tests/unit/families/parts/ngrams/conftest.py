@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.families.lrid_net.profiles import langdetect_languages
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.reader import NgramReader, shapes
+from app.families.parts.profiles import langdetect_languages
 
 
 @pytest.fixture(scope="session")

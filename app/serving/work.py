@@ -1,0 +1,147 @@
+"""One request while it is being answered: what is known of its track so far, and what is said of that in the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from app.domain import (
+    AUDIO,
+    TEXT,
+    AudioWarning,
+    FloatArray,
+    Heard,
+    Identification,
+    ModalityUse,
+    Mode,
+    Reading,
+    Reason,
+    Recording,
+    Scores,
+    Span,
+    Stage,
+    Track,
+    Window,
+)
+from app.families.contract import Model
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifyOptions:
+    """How to identify one track."""
+
+    deadline: float  # loop.time()
+    max_windows: int | None = None  # listen to so many, and do not stop before; None: until sure
+    whole: bool = False  # listen to the whole track in order of time, for a timeline
+    explain: bool = False
+    read_tags: bool = True  # of the file, when no metadata is given
+    read_lyrics: bool = False  # of the file's tags, when the release reads lyrics and none are given
+    stages: list[Stage] = field(default_factory=list)  # what is done is added here, whether it succeeds or not
+
+    @property
+    def listens_to_all(self) -> bool:
+        """Listen to every planned window, even if the first ones are sure."""
+        return self.whole or self.max_windows is not None
+
+
+@dataclass(slots=True)
+class Work:
+    """Everything known about one track so far."""
+
+    track: Track
+    options: IdentifyOptions
+    readings: dict[str, Reading] = field(default_factory=dict)
+    recording: Recording | None = None
+    windows: list[Window] = field(default_factory=list)
+    rows: list[FloatArray] = field(default_factory=list)  # features, (n, n_features) each
+    warnings: dict[AudioWarning, None] = field(default_factory=dict)
+    from_tags: set[str] = field(default_factory=set)  # modalities
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def hear(self, windows: tuple[Window, ...], features: FloatArray, queue_seconds: float, model_seconds: float) -> None:
+        self.windows.extend(windows)
+        self.rows.append(features)
+        listened = time.perf_counter() - model_seconds
+        self.spend("queue", "queue", listened - queue_seconds, queue_seconds)
+        self.spend("model", "listen", listened, model_seconds)
+
+    def spend(self, stage: str, name: str, started: float, seconds: float) -> None:
+        """Count towards `stage` what was done under `name`."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.options.stages.append(Stage(name, started, seconds))
+
+    @contextmanager
+    def failing(self, name: str) -> Iterator[None]:
+        """Adds to the trace only what fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        except BaseException:
+            self.options.stages.append(Stage(name, started, time.perf_counter() - started, failed=True))
+            raise
+
+    @property
+    def features(self) -> dict[str, FloatArray]:
+        """By modality, as `Model.combine` wants them."""
+        found = {modality: reading.vector for modality, reading in self.readings.items()}
+        if self.rows:
+            found[AUDIO] = self.rows[0] if len(self.rows) == 1 else np.concatenate(self.rows)
+        return found
+
+    @property
+    def mode(self) -> Mode:
+        """The modalities with information."""
+        informative = {modality for modality, reading in self.readings.items() if reading.informative}
+        return frozenset(informative | {AUDIO} if self.rows else informative)
+
+    @property
+    def informative(self) -> bool:
+        return bool(self.mode)
+
+    def identified(self, scores: Scores, alone: Mapping[str, FloatArray], model: Model) -> Identification:
+        has_text = bool(self.track.metadata.fields)
+        return Identification(
+            scores=scores,
+            mode=self.mode,
+            alone=alone,
+            modalities={name: self._use(name, model) for name in dict.fromkeys((AUDIO, TEXT, *model.inputs))},
+            heard=self._heard(),
+            metadata=self.track.metadata,
+            text_source=self._source(TEXT) if has_text else None,
+            seconds_by_stage=self.seconds,
+        )
+
+    def _heard(self) -> Heard | None:
+        if self.recording is None:
+            return None
+        spans = tuple(Span(window.start_seconds, window.start_seconds + window.seconds) for window in self.windows)
+        return Heard(self.recording.seconds, spans, tuple(self.warnings))
+
+    def _use(self, name: str, model: Model) -> ModalityUse:
+        if name == AUDIO:
+            return self._audio_use(model)
+        if name == TEXT and TEXT not in model.inputs and self.track.metadata.fields:
+            return ModalityUse(False, "not_trusted")
+        return self._input_use(name)
+
+    def _audio_use(self, model: Model) -> ModalityUse:
+        if self.track.audio is None:
+            return ModalityUse(False, "not_given")
+        if model.audio is None:
+            return ModalityUse(False, "not_trusted")
+        return ModalityUse(True) if self.rows else ModalityUse(False, "silent")
+
+    def _input_use(self, modality: str) -> ModalityUse:
+        reading = self.readings.get(modality)
+        if reading is None:
+            return ModalityUse(False, "not_given")
+        reason: Reason | None = None if reading.informative else "no_text_features"
+        return ModalityUse(reading.informative, reason, self._source(modality))
+
+    def _source(self, modality: str) -> Literal["request", "tags"]:
+        return "tags" if modality in self.from_tags else "request"
