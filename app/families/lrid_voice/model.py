@@ -32,7 +32,7 @@ class NamesBranch:
         return self.reader(clean(track.metadata)) if track.metadata.fields else None
 
     def read_many(self, tracks: Sequence[Track]) -> list[Reading | None]:
-        readings = iter(self._reader.read_many([clean(track.metadata) for track in tracks if track.metadata.fields]))
+        readings = iter(self.reader.read_many([clean(track.metadata) for track in tracks if track.metadata.fields]))
         return [next(readings) if track.metadata.fields else None for track in tracks]
 
 

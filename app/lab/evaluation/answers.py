@@ -101,16 +101,19 @@ def further_of(row: Row, fields: Mapping[str, InputField]) -> dict[str, object]:
         raise CorpusError(f"line {row.line}: {error.detail}. Correct the cell, or empty it") from error
 
 
-def cases_of(model: Model) -> list[Mode]:
-    """All modalities together, then each alone."""
-    every = frozenset([*([AUDIO] if model.audio else []), *model.inputs])
-    return [every, *(frozenset({name}) for name in sorted(every))] if len(every) > 1 else [every]
+def cases_of(model: Model, inputs: Sequence[Inputs]) -> list[Mode]:
+    """All modalities that the rows have together, of three and more all but one, then each alone."""
+    given = {name for row in inputs for name in row.features}
+    every = frozenset([*([AUDIO] if model.audio else []), *model.inputs]) & given
+    lacking = [every - {name} for name in sorted(every)] if len(every) > 2 else []
+    alone = [frozenset({name}) for name in sorted(every)] if len(every) > 1 else []
+    return [case for case in [every, *lacking, *alone] if case]
 
 
 def answer(model: Model, inputs: Sequence[Inputs], *, all_windows: bool = False) -> dict[str, Answers]:
     """By the name of the case: every row that has all its modalities."""
     found = {}
-    for case in cases_of(model):
+    for case in cases_of(model, inputs):
         asked = [row for row in inputs if case <= row.features.keys()]
         if asked:
             found[mode_name(case)] = _answers(model, asked, case, all_windows)

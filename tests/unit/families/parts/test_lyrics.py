@@ -134,7 +134,9 @@ def test_sure_ears_are_not_outvoted_and_unsure_ones_are_helped(shipped: VoiceMod
         row[french] = p
         row[english] += english_too
         return WindowScores(
-            np.log(row)[None] / shipped.head.config.song_scale, np.ones(1, np.float32), np.full(1, 5, np.float32)
+            (np.log(row)[None] / shipped.head.config.song_scale).astype(np.float32),
+            np.ones(1, np.float32),
+            np.full(1, 5, np.float32),
         )
 
     sure = np.full(len(codes), 1e-6, np.float32)
