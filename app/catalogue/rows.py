@@ -11,6 +11,7 @@ from app.catalogue.errors import RowMalformed
 from app.catalogue.files import printable
 from app.domain import METADATA_FIELDS, NOTHING_SUNG, Metadata
 from app.errors import LridError
+from app.families.tasks import headline_of
 
 ID = "id"
 PATH_COLUMNS = ("path", "file")  # the first that a row fills names its audio
@@ -30,7 +31,7 @@ class Row:
 class Scored(NamedTuple):
     """The answer in short; its fields are columns of the output, "" or None where there is nothing to say."""
 
-    language: str = ""  # a class, or `und`, `zxx`, `mul`
+    language: str = ""  # a class, or `und`, `zxx`, `mul`; of another release its genre, or the most probable tag
     probability: float | None = None
     runner_up: str = ""  # with `und` the leading language
     runner_up_probability: float | None = None
@@ -43,17 +44,16 @@ class Scored(NamedTuple):
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
         """From the body of an answer."""
-        language = answer["language"]
-        other = next((entry for entry in answer["languages"] if entry["code"] != language), None)
-        uses = answer["modalities"]
+        found, uses = headline_of(answer), answer["modalities"]
+        other = found.runner_up
         return cls(
-            language,
-            answer["probability"],
+            found.label,
+            found.probability,
             other["code"] if other else "",
             other["probability"] if other else None,
             "+".join([name for name, use in uses.items() if use["used"]]),
             uses["audio"]["seconds"],
-            _sung_seconds(language, uses["audio"]),
+            _sung_seconds(found.label, uses["audio"]),
             "+".join([warning["code"] for warning in uses["audio"]["warnings"]]),
         )
 

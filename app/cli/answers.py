@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from app.catalogue.files import printable
+from app.families.tasks import headline_of
 from app.local import FileAnswer
 
 COLUMNS = ("file", "language", "probability", "next", "used", "error")
@@ -47,7 +48,7 @@ class AnswerLines:
             self._under(f"{found.error.detail.rstrip('.')}. {found.error.remedy}")
             return
         self._row({"file": name, **cells(found.answer, self._top_k)})
-        for line in [*timeline(found.answer), *explanation(found.answer)]:
+        for line in [*tags(found.answer), *timeline(found.answer), *explanation(found.answer)]:
             self._under(line)
 
     def _row(self, row: dict[str, str], style: str = "") -> None:
@@ -75,12 +76,13 @@ def json_line(found: FileAnswer) -> str:
 
 
 def cells(answer: dict[str, Any], top_k: int) -> dict[str, str]:
-    """By column. `next`: the leading languages other than the answer, the leading one with `und`."""
-    following = [entry for entry in answer["languages"] if entry["code"] != answer["language"]][: max(1, top_k - 1)]
+    """By column. `next`: the leading languages other than the answer, the leading one with `und`; or genres, or tags."""
+    found = headline_of(answer)
+    following = [entry for entry in found.ranked if entry["code"] != found.label][: max(1, top_k - 1)]
     used = [name for name, use in answer["modalities"].items() if use["used"]]
     return {
-        "language": answer["language"],
-        "probability": f"{answer['probability']:.2f}",
+        "language": found.label,
+        "probability": f"{found.probability:.2f}",
         "next": ", ".join(f"{entry['code']} {entry['probability']:.2f}" for entry in following),
         "used": "+".join(used),
         "error": ",".join(warning["code"] for warning in answer["modalities"]["audio"]["warnings"]),
@@ -89,11 +91,19 @@ def cells(answer: dict[str, Any], top_k: int) -> dict[str, str]:
 
 def timeline(answer: dict[str, Any]) -> list[str]:
     """A line per window."""
-    return [
-        f"{_clock(moment['start_seconds'])}-{_clock(moment['start_seconds'] + moment['seconds'])}  "
-        f"{moment['language']} {moment['probability']:.2f}"
-        for moment in answer["timeline"] or []
-    ]
+    lines = []
+    for moment in answer["timeline"] or []:
+        start, found = moment["start_seconds"], headline_of(moment)
+        lines.append(f"{_clock(start)}-{_clock(start + moment['seconds'])}  {found.label} {found.probability:.2f}")
+    return lines
+
+
+def tags(answer: dict[str, Any]) -> list[str]:
+    """The tags that apply, in a line."""
+    if "tags" not in answer:
+        return []
+    applying = [f"{tag['name']} {tag['probability']:.2f}" for tag in answer["tags"] if tag["applies"]]
+    return [f"tags that apply: {', '.join(applying) or 'none'}"]
 
 
 def explanation(answer: dict[str, Any]) -> list[str]:

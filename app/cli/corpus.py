@@ -1,4 +1,4 @@
-"""`lrid corpus`: look at a catalogue, split it, or make one of Music4All."""
+"""`lrid corpus`: look at a catalogue, split it, or make one of Music4All or MagnaTagATune."""
 
 from __future__ import annotations
 
@@ -143,6 +143,28 @@ def music4all(
     )
     by = f"by {', '.join(report.lists)}" if report.lists else f"here, 80:20 by artist, seed {seed}"
     typer.echo(f"{report.output}: split {by}")
+
+
+@corpus.command()
+def magnatagatune(
+    folder: Annotated[
+        Path, typer.Argument(help="With annotations_final.csv, clip_info_final.csv if any, and mp3/0 to mp3/f.")
+    ],
+    output: Output,
+    n_tags: Annotated[int, typer.Option(min=2, help="The most popular tags that are kept.")] = 50,
+    force: Force = False,
+) -> None:
+    """Make a catalogue of MagnaTagATune: tags that say the same joined, the most popular kept, clips without any left out.
+
+    Folders 0 to b train, c is for validation, d to f to test.
+    """
+    from app.lab.corpus.magnatagatune import read_magnatagatune
+
+    report = read_magnatagatune(folder, output, n_tags=n_tags, force=force)
+    _print_counts(Console(highlight=False), report.counts)
+    typer.echo(f"{report.n_tags} tags, {report.n_joined} after joining those that say the same")
+    typer.echo(f"left out: {report.without_tags:,} clips without one of these tags, {report.without_audio:,} without audio")
+    typer.echo(f"{report.output}: {report.rows:,} clips, split by folder")
 
 
 @corpus.command()

@@ -115,11 +115,14 @@ class _Chosen:
 
     def _tagged(self, found: FileAnswer | ScoredFile) -> tuple[str, str, str, str]:
         """Language, probability, what the tag said, and what was done. Raises TagRefused."""
+        from app.catalogue.errors import TagRefused
         from app.catalogue.rewriting import rewrite
         from app.catalogue.tags import code_of, open_tag
 
         assert found.path is not None
         assert found.answer is not None
+        if "language" not in found.answer:
+            raise TagRefused("this release tells no languages; name one that does with --model")
         tag = open_tag(found.path)
         code, before = code_of(found.answer), tag.language
         language, probability = found.answer["language"], found.answer["probability"]

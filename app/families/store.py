@@ -54,6 +54,14 @@ def _load_multitask(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
     return MultitaskModel(manifest, weights)
 
 
+def _load_tagging(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
+    from app.families.tagging.manifest import TaggingManifest
+    from app.families.tagging.model import TaggingModel
+
+    assert isinstance(manifest, TaggingManifest)
+    return TaggingModel(manifest, weights)
+
+
 Families = Mapping[str, Family]
 
 
@@ -61,11 +69,13 @@ def families() -> dict[str, Family]:
     """Every family this server knows."""
     from app.families.lrid_voice.manifest import VoiceManifest
     from app.families.multitask.manifest import MultitaskManifest
+    from app.families.tagging.manifest import TaggingManifest
 
     return {
         "lrid_net": Family(LridNetManifest, _load_lrid_net),
         "lrid_voice": Family(VoiceManifest, _load_lrid_voice),
         "multitask": Family(MultitaskManifest, _load_multitask),
+        "tagging": Family(TaggingManifest, _load_tagging),
     }
 
 

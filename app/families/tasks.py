@@ -188,6 +188,32 @@ class ClassTask:
         ]
 
 
+LISTED = {"language": "languages", "genre": "genres"}  # what an answer lists, by its main member
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """An answer, or a window of its timeline, in short; whatever the release was asked."""
+
+    label: str
+    probability: float
+    ranked: list[Json]  # what is listed, best first
+
+    @property
+    def runner_up(self) -> Json | None:
+        """The best of the others; with `und` the leading language."""
+        return next((one for one in self.ranked if one["code"] != self.label), None)
+
+
+def headline_of(answer: Mapping[str, Any]) -> Headline:
+    """From the JSON of an answer, as clients have it: its main label; of tags the most probable."""
+    for column, listed in LISTED.items():
+        if column in answer:
+            return Headline(answer[column], answer["probability"], answer[listed])
+    tags: list[Json] = answer["tags"]
+    return Headline(tags[0]["code"], tags[0]["probability"], tags)
+
+
 def _check_candidates(view: View, codes: Collection[str]) -> None:
     if unknown := [code for code in view.candidates or () if code not in codes]:
         raise UnknownLanguage(f"{unknown[0][:40]!r} is not among {', '.join(codes)}")

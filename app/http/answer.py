@@ -1,7 +1,7 @@
 """Identification → the public JSON.
 
-An answer is made of plain dicts: pydantic models cost ten times as much. Its form is `IdentifyResponse` all the same: a
-test validates answers of every kind against it.
+An answer is made of plain dicts: pydantic models cost ten times as much. Its form is that of `IdentifyResponse`,
+`GenreResponse` or `TagsResponse` all the same: tests validate answers of every kind against them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def identify_options(options: Options, deadline: float) -> IdentifyOptions:
 
 
 def build_response(identified: Identification, model: Model, options: Options) -> Json:
-    """The whole answer, as IdentifyResponse."""
+    """The whole answer."""
     manifest, view, seconds = model.manifest, view_of(options), identified.seconds_by_stage
     return {
         **model.task.answer(identified.scores, identified.mode, view),

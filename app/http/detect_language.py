@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 
 from app.domain import Metadata, Track
-from app.errors import NothingGiven
+from app.errors import NotFound, NothingGiven
 from app.families.tasks import Json
 from app.http import openapi
 from app.http.answering import Answering
@@ -54,6 +54,8 @@ def build_detect_router(answering: Answering, body: BodyReader) -> APIRouter:
             return (IdentifyRequest(Track(audio if encode else wav(audio), Metadata()), DEFAULT_OPTIONS),)
 
         (answer,) = await answering.answers(request, read)
+        if "language" not in answer:
+            raise NotFound("the release that is served tells no languages; POST /identify answers what it tells")
         return best_language(answer)
 
     return router

@@ -134,10 +134,17 @@ class Explanation(BaseModel):
 
 
 class OtherExplanation(BaseModel):
-    """The same where the answer is no language."""
+    """The same by a release that knows genres."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, list[ClassProbability] | None]
+
+
+class TagsExplanation(BaseModel):
+    """The same by a release that knows tags."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, list[TagProbability] | None]
 
 
 class ReleaseName(BaseModel):
@@ -217,7 +224,7 @@ class TagsResponse(Answered):
 
     tags: list[TagProbability] = Field(description="Best first; any number of them may apply.")
     timeline: list[TagsMoment] | None
-    explanation: OtherExplanation | None
+    explanation: TagsExplanation | None
 
 
 class Problem(BaseModel):

@@ -1,5 +1,6 @@
 """Tensors of the Open Inference Protocol v2: JSON and the binary extension → one dict of values per track, and answers back.
 
+A release of genres or tags has these under the same names, `language` and `languages`.
 Elements of BYTES are strings in JSON (base64 for `audio`, which is no text); in binary form each is preceded by its length
 in 4 bytes, little-endian.
 """
@@ -17,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from app.errors import InvalidTensor
-from app.families.tasks import Json
+from app.families.tasks import Json, headline_of
 
 MAX_TRACKS = 256  # in one request
 AUDIO_INPUT = "audio"
@@ -142,12 +143,12 @@ def outputs(
     answers: Sequence[Json], encoded: Sequence[bytes], wanted: Sequence[tuple[str, bool]]
 ) -> tuple[list[Json], bytes]:
     """The `outputs` of a response, and the bytes behind it. `encoded`: each answer as JSON."""
-    listed = [answer["languages"] for answer in answers]
+    found = [headline_of(answer) for answer in answers]
     columns: dict[str, list[Any]] = {
-        "language": [answer["language"] for answer in answers],
-        "probability": [answer["probability"] for answer in answers],
-        "languages": [one["code"] for languages in listed for one in languages],
-        "probabilities": [one["probability"] for languages in listed for one in languages],
+        "language": [one.label for one in found],
+        "probability": [one.probability for one in found],
+        "languages": [entry["code"] for one in found for entry in one.ranked],
+        "probabilities": [entry["probability"] for one in found for entry in one.ranked],
         "answer": [one.decode() for one in encoded],
     }
     entries, blobs = [], []

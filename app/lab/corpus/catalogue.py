@@ -15,6 +15,7 @@ from pathlib import Path
 
 from app.domain import METADATA_FIELDS, NOTHING_SUNG, Metadata
 from app.lab.corpus.tables import Table, read_table
+from app.lab.corpus.tags import TAGS, most_frequent
 from app.lab.errors import CorpusError
 from app.lab.labels import WORLD_ALIASES
 
@@ -92,9 +93,11 @@ def parse(
 
 
 def classes_of(path: Path, column: str) -> list[str]:
-    """The labels that stand in a column, in alphabetical order. Raises CorpusError if there are fewer than two."""
+    """The labels in a column, alphabetical; tags, the most frequent first. Raises CorpusError unless there are two."""
     table = read_table(path)
     check_columns(path, set(table.columns), (column,))
+    if column == TAGS:
+        return [label.code for label in most_frequent(record for _, record in table.records)]
     found = sorted({label for _, record in table.records if (label := record.get(column, "").strip())})
     if len(found) < 2:
         raise CorpusError(f"{path}: column {column!r} has {len(found)} labels; a classifier needs two at least")

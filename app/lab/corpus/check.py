@@ -14,6 +14,7 @@ import numpy as np
 from app.domain import FloatArray
 from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, Finding, Row, artists_in_two_splits, parse
 from app.lab.corpus.tables import read_table
+from app.lab.corpus.tags import TAGS, tags_of
 from app.lab.errors import CorpusError
 from app.lab.progress import Advance
 
@@ -39,15 +40,11 @@ FATAL = {"artist_in_two_splits", "track_in_two_splits"}  # a training on such ro
 class CorpusCheck:
     """What a catalogue holds, and what is wrong with it."""
 
-    counts: dict[str, dict[str, int]]  # rows by split and class
+    rows: int  # that can be used
+    counts: dict[str, dict[str, int]]  # of these by split and class, or tag
     with_audio: int
     with_metadata: int
     findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        """That can be used."""
-        return sum(sum(by_class.values()) for by_class in self.counts.values())
 
     @property
     def found(self) -> dict[str, int]:
@@ -79,7 +76,7 @@ def check_corpus(
     table = read_table(path)
     rows: list[Row] = []
     findings: list[Finding] = []
-    for row in parse(path, table, codes, column=column):
+    for row in parse(path, table, None if column == TAGS else codes, column=column):
         if isinstance(row, Finding):
             findings.append(row)
         else:
@@ -87,12 +84,10 @@ def check_corpus(
     findings += _audio_findings(rows, table.unit, decode, jobs, progress)
     expected = {"artist_in_two_splits"} if column == ARTIST else set()
     findings += [finding for finding in check_rows(rows, codes, table.unit) if finding.kind not in expected]
-    counts = {
-        split: {code: sum(row.label == i for row in rows if row.split == split) for i, code in enumerate(codes)}
-        for split in SPLITS
-    }
+    of_class = {code: [row for row in rows if is_of(row, i, code)] for i, code in enumerate(codes)}
+    counts = {split: {code: sum(row.split == split for row in own) for code, own in of_class.items()} for split in SPLITS}
     audio, text = sum(row.path is not None for row in rows), sum(bool(row.metadata.fields) for row in rows)
-    return CorpusCheck(counts, audio, text, findings)
+    return CorpusCheck(len(rows), counts, audio, text, findings)
 
 
 def check_rows(rows: Sequence[Row], codes: Sequence[str], unit: str = "line") -> list[Finding]:
@@ -140,9 +135,14 @@ def _duplicate(first: Row, row: Row, codes: Sequence[str], unit: str) -> Finding
     return Finding("duplicate", where, again, "Drop one of the rows; it counts twice in training")
 
 
+def is_of(row: Row, label: int, code: str) -> bool:
+    """Whether a row is of a class; one that was read without labels is of all its tags."""
+    return row.label == label if row.label >= 0 else code in tags_of(row.cells)
+
+
 def _rare_classes(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Iterator[Finding]:
     for i, code in enumerate(codes):
-        own = [row for row in rows if row.label == i]
+        own = [row for row in rows if is_of(row, i, code)]
         trained = [row for row in own if row.split == "train"]
         if len(trained) == 1:
             what = f"the only row to train class {code!r}"

@@ -12,6 +12,7 @@ from app.families.contract import Manifest, Target
 from app.families.prior import under_prior
 from app.families.store import load_model
 from app.lab.corpus.catalogue import Row
+from app.lab.corpus.made.sounds import MADE
 from app.lab.errors import CorpusError
 from app.lab.evaluation import figures
 from app.lab.evaluation.answers import PAPER_CODES, EvaluationSet, answer, read_inputs, viewed
@@ -85,13 +86,14 @@ def measure(
 
 
 def describe(chosen: EvaluationSet, rows: Sequence[Row]) -> str:
-    """Data and split, in a sentence."""
+    """Data and split, in a sentence, and whether the songs are made."""
     left_out = f", without strength {', '.join(chosen.exclude_strength)}" if chosen.exclude_strength else ""
     listened = ", listening to all windows" if chosen.all_windows else ""
+    made = " The songs are made: figures on them say nothing about music." if any(r.strength == MADE for r in rows) else ""
     return (
         f"{chosen.catalogue.name}, split {', '.join(chosen.splits)}{left_out}: {len(rows):,} rows, "
         f"{sum(row.path is not None for row in rows):,} with audio, "
-        f"{sum(bool(row.metadata.fields) for row in rows):,} with metadata{listened}."
+        f"{sum(bool(row.metadata.fields) for row in rows):,} with metadata{listened}.{made}"
     )
 
 

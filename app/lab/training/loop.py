@@ -39,6 +39,9 @@ class State:
     loss_sum: float = 0.0  # of those steps
     best: float = math.inf  # validation loss
     best_epoch: int = -1
+    early_stops: int = 0  # after which it went on
+    stop_epoch: int = -1  # of the last of those
+    reduced: float = 1.0  # share of the learning rate that they have left
 
 
 @dataclass
@@ -81,14 +84,14 @@ def train(recipe: AnyRecipe, progress: Progress | None = None) -> Path:
         journal = Journal(config, state.epoch) if rank == 0 else None
         loss_of = _shared(LossOf(recipe, run.network), size)
 
-        while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience_epochs:
+        while state.epoch < config.epochs and not _waited_enough(state, config):
             _train_epoch(run, loss_of, progress)
             scores = recipe.validate(run.network.eval()) if rank == 0 else {}
             valid_loss = _of_first(scores.get("loss", 0.0), size, config)
             if not math.isfinite(valid_loss):
                 raise _diverged(config, f"the validation loss became {valid_loss} in epoch {state.epoch}")
             if journal:
-                rate = config.learning_rate * schedule(config, run.steps, state.epoch, 0)
+                rate = config.learning_rate * state.reduced * schedule(config, run.steps, state.epoch, 0)
                 progress.say(journal.add(state.epoch, rate, state.loss_sum / run.steps, scores))
             better = valid_loss < state.best
             if better:
@@ -96,6 +99,8 @@ def train(recipe: AnyRecipe, progress: Progress | None = None) -> Path:
             state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
             if better:  # best.pt first: a run killed in between repeats the epoch and finds the same
                 run.save("best.pt")
+            elif state.early_stops < config.restarts and _waited_enough(state, config):
+                _go_back(run)
             run.save("last.pt")
         if journal:
             journal.plot()
@@ -130,8 +135,9 @@ def _train_epoch(run: Run, loss_of: nn.Module, progress: Progress) -> None:
                 continue
             rng = np.random.default_rng([config.seed, state.epoch, step, *([run.rank] if run.rank else [])])
             torch.manual_seed(int(rng.integers(2**62)))
+            share = state.reduced * run.recipe.share_in_epoch(step)
             for group, full_rate in zip(run.optimiser.param_groups, run.full_rates, strict=True):
-                group["lr"] = full_rate * schedule(config, run.steps, state.epoch, step)
+                group["lr"] = full_rate * share * schedule(config, run.steps, state.epoch, step)
             loss = loss_of(batch, rng)
             if not torch.isfinite(loss):
                 raise _diverged(config, f"the loss became {loss.item()} in epoch {state.epoch}, step {step}")
@@ -143,6 +149,21 @@ def _train_epoch(run: Run, loss_of: nn.Module, progress: Progress) -> None:
             if time.monotonic() - saved > 60 * config.checkpoint_minutes:
                 run.save("last.pt")
                 saved = time.monotonic()
+
+
+def _waited_enough(state: State, config: TrainConfig) -> bool:
+    """Whether the patience is used up, since the best epoch or since training went back to it."""
+    return state.epoch - max(state.best_epoch, state.stop_epoch) > config.patience_epochs
+
+
+def _go_back(run: Run) -> None:
+    """Go on from the best checkpoint, at the learning rate that the recipe leaves."""
+    path, state = run.recipe.config.output / "best.pt", run.state
+    stored = checkpoint.load(path, run.recipe.name)
+    checkpoint.load_weights(path, stored, run.network)
+    run.optimiser.load_state_dict(stored["optimiser"])
+    state.reduced *= run.recipe.share_after_stop(state.early_stops)
+    state.early_stops, state.stop_epoch = state.early_stops + 1, state.epoch - 1
 
 
 def schedule(config: TrainConfig, steps: int, epoch: int, step: int) -> float:
@@ -227,7 +248,7 @@ def _go_on(run: Run) -> State:
         raise CheckpointError(f"{path}: trained by {stored['processes']} processes, not {run.size}; start as many")
     checkpoint.load_weights(path, stored, run.network)
     run.optimiser.load_state_dict(stored["optimiser"])
-    return State(**{name: stored[name] for name in asdict(State())})
+    return State(**{name: stored.get(name, first) for name, first in asdict(State()).items()})
 
 
 def _diverged(config: TrainConfig, what: str) -> TrainingError:

@@ -52,6 +52,7 @@ class TrainConfig(RunConfig):
 
     epochs: int = Field(200, ge=1)
     patience_epochs: int = Field(20, ge=1)  # without a better validation loss (Choi & Wang 2021, §4.2)
+    restarts: int = Field(0, ge=0)  # early stops after which training goes on from the best checkpoint
     steps_per_epoch: int = Field(0, ge=0)  # 0 = one pass over the rows
     batch_size: int = Field(32, ge=2)  # rows
     learning_rate: float = Field(1e-3, gt=0)
@@ -62,8 +63,8 @@ class TrainConfig(RunConfig):
 
 
 MAY_CHANGE = frozenset({  # between a training and its `resume`
-    "catalogue", "output", "cache", "store", "init_from", "patience_epochs", "checkpoint_minutes", "threads", "device",
-    "resume",
+    "catalogue", "output", "cache", "store", "init_from", "patience_epochs", "restarts", "checkpoint_minutes", "threads",
+    "device", "resume",
 })  # fmt: skip
 
 
@@ -143,6 +144,14 @@ class Recipe(Trainable[C], Generic[C, B]):
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
         """Adam, as the paper. The loop multiplies each group's `lr` by the schedule."""
         return torch.optim.Adam((p for p in network.parameters() if p.requires_grad), lr=self.config.learning_rate)
+
+    def share_in_epoch(self, step: int) -> float:
+        """Of the scheduled learning rate, in a step of an epoch, counted from 0."""
+        return 1.0
+
+    def share_after_stop(self, early_stops: int) -> float:
+        """Of the learning rate so far, when training goes on after an early stop; `early_stops` came before it."""
+        return 1.0
 
     @property
     @abstractmethod

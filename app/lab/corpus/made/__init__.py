@@ -10,6 +10,6 @@ Maker = Callable[[Path, int], Path]  # folder, seed → the catalogue
 
 def makers() -> dict[str, Maker]:
     """By the system that they are for."""
-    from app.lab.corpus.made import multitask
+    from app.lab.corpus.made import multitask, tagging
 
-    return {"multitask": multitask.make}
+    return {"multitask": multitask.make, "tagging": tagging.make}

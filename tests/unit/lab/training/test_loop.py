@@ -123,6 +123,53 @@ def test_early_stopping_counts_epochs_without_a_better_loss(tmp_path: Path) -> N
     assert len(losses) - 1 - int(np.argmin(losses)) == 2  # the patience
 
 
+class Halved(Line):
+    """Goes back to its best weights with half the rate, and less within an epoch; from epoch 2 on nothing is better."""
+
+    name: ClassVar[str] = "halved"
+
+    def prepare(self, progress: Progress) -> None:
+        self.epochs = 0
+        self.before: list[Tensor] = []
+        self.rates: list[float] = []
+
+    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        self.used = torch.optim.SGD(network.parameters(), lr=self.config.learning_rate, momentum=0.9)
+        return self.used
+
+    def share_in_epoch(self, step: int) -> float:
+        return 0.9**step
+
+    def share_after_stop(self, early_stops: int) -> float:
+        return 0.5 ** (early_stops + 1)
+
+    def loss(self, network: nn.Module, batch: int, rng: np.random.Generator) -> Tensor:
+        if batch == 0:
+            self.before.append(next(network.parameters()).detach().clone())
+        self.rates.append(self.used.param_groups[0]["lr"])
+        return super().loss(network, batch, rng)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        self.epochs += 1
+        return {"loss": 1.0 / self.epochs if self.epochs < 3 else 1.0}
+
+
+def test_an_early_stop_goes_back_to_the_best_with_a_lower_rate(tmp_path: Path) -> None:
+    """Epochs 0 and 1 are better; after every two that are not, up to two restarts from epoch 1's weights."""
+    recipe = Halved(TrainConfig(catalogue=Path("n"), output=tmp_path, device="cpu", learning_rate=0.1, patience_epochs=2,
+                                restarts=2))  # fmt: skip
+    best = weights(train(recipe))
+    assert recipe.rates == pytest.approx([
+        0.1 * left * 0.9**step for left in (1, 1, 1, 1, 0.5, 0.5, 0.125, 0.125) for step in range(4)
+    ])  # fmt: skip
+    assert [torch.equal(before, best["0.weight"]) for before in recipe.before] == [
+        False, False, True, False, True, False, True, False,
+    ]  # fmt: skip
+    stored = checkpoint.load(tmp_path / "last.pt")
+    assert (stored["early_stops"], stored["best_epoch"], stored["epoch"]) == (2, 1, 8)
+    assert [float(row["learning_rate"]) for row in log(tmp_path)] == pytest.approx([0.1] * 4 + [0.05] * 2 + [0.0125] * 2)
+
+
 def test_the_learning_rate_warms_up_and_ends_at_zero(tmp_path: Path) -> None:
     config = made(tmp_path, warmup_steps=4, schedule="cosine", epochs=10).config
     shares = [schedule(config, 10, epoch, step) for epoch in range(10) for step in range(10)]

@@ -1,0 +1,67 @@
+"""Tags of a catalogue: several labels a row, in the column `tags`, separated by semicolons."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.domain import FloatArray
+from app.families.contract import Label
+from app.lab.errors import CorpusError
+
+if TYPE_CHECKING:
+    from app.lab.corpus.catalogue import Row
+
+TAGS = "tags"
+SEPARATOR = ";"
+_NO_CODE = re.compile(r"[^a-z0-9]+")
+
+
+def code_of(tag: str) -> str:
+    """`Female Voice` → `female_voice`; "" if nothing is left."""
+    return _NO_CODE.sub("_", tag.casefold()).strip("_")[:64]
+
+
+def tags_of(cells: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a row: names by code."""
+    names = [name.strip() for name in cells.get(TAGS, "").split(SEPARATOR)]
+    return {code: name for name in names if (code := code_of(name))}
+
+
+def most_frequent(rows: Iterable[Mapping[str, str]], n: int | None = None) -> list[Label]:
+    """The tags of the rows, the most frequent first; `n` of them at most. Raises CorpusError if there are fewer than two."""
+    counts: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    for cells in rows:
+        found = tags_of(cells)
+        counts.update(found.keys())
+        names = found | names  # the first spelling is kept
+    if len(counts) < 2:
+        raise CorpusError(f"column {TAGS!r} has {len(counts)} tags; two are needed at least, separated by {SEPARATOR!r}")
+    return [Label(code=code, iso639_3=None, name=names[code]) for code, _ in sorted(counts.items(), key=_rank)[:n]]
+
+
+def _rank(counted: tuple[str, int]) -> tuple[int, str]:
+    return -counted[1], counted[0]
+
+
+def truth_of(rows: Sequence[Row], codes: Sequence[str]) -> FloatArray:
+    """(n_rows, n_tags): 1 where a tag applies; tags that are not in `codes` are left out. Raises CorpusError."""
+    if not any(TAGS in row.cells for row in rows):
+        raise CorpusError(f"the catalogue has no column {TAGS!r}: the tags of each row, separated by {SEPARATOR!r}")
+    return np.array([[code in tags for code in codes] for tags in (tags_of(row.cells) for row in rows)], np.float32)
+
+
+def refuse_undecided(truth: FloatArray, codes: Sequence[str], split: str) -> None:
+    """Raises CorpusError naming tags without a positive, or a negative, row: nothing can be learnt or measured of them."""
+    positive = truth.sum(axis=0)
+    for share, what in ((0, "no positive example"), (len(truth), "no negative example")):
+        if bad := [code for code, n in zip(codes, positive.tolist(), strict=True) if n == share]:
+            raise CorpusError(
+                f"{what} of {', '.join(bad)} in split {split} ({len(truth)} rows): add such rows, split again, or leave the "
+                "tags out (settings n_tags or labels)"
+            )

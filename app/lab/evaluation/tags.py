@@ -1,0 +1,111 @@
+"""Measures of several labels at once (Dalla Longa et al., §4.6), tag by tag and averaged over the tags.
+
+*AUC* is the area under the ROC curve. A tag's threshold is where the true positive rate (recall) equals the true negative
+rate (specificity); TPR and FPR are measured there. The paper calls it the crossing of TPR and FPR; recall equal
+to specificity, which it asks for, is the crossing of TPR and 1 - FPR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from app.domain import FloatArray
+from app.lab.errors import CorpusError
+
+
+class TableRow(NamedTuple):
+    """A row of table 4."""
+
+    name: str
+    auc: float
+    tpr: float
+    fpr: float
+
+
+PAPER_TABLE_4 = {
+    "mel_cnn": TableRow("Mel Spectrogram - 2D CNN", 0.894, 0.827, 0.173),
+    "sample_cnn": TableRow("Sample CNN - 1D CNN", 0.880, 0.812, 0.187),
+    "lstm": TableRow("LSTM", 0.870, 0.800, 0.203),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TagFigures:
+    """How right one tag is; None where the rows are all of one kind."""
+
+    code: str
+    positives: int
+    rows: int
+    auc: float | None
+    threshold: float
+    tpr: float | None
+    fpr: float | None
+
+
+def equal_rate_threshold(truth: FloatArray, probabilities: FloatArray) -> float:
+    """Of one tag, (n,) each: from which probability on it applies, so that TPR = TNR as nearly as the rows allow.
+
+    Between two rows' probabilities, so that rounding changes no answer. Raises ValueError without rows of both kinds.
+    """
+    if len(set(truth.tolist())) < 2:
+        raise ValueError("a threshold needs rows with the tag and rows without")
+    fpr, tpr, found = roc_curve(truth, probabilities, drop_intermediate=False)
+    best = int(np.lexsort((fpr - tpr, np.abs(tpr - (1 - fpr)).round(9)))[0])  # of two as near, the one with more right
+    least = found[best]
+    below = found[best + 1] if best + 1 < len(found) else 0.0
+    return float(np.clip((least + below) / 2, 0.0, 1.0)) if np.isfinite(least) else 1.0
+
+
+def thresholds(truth: FloatArray, probabilities: FloatArray) -> list[float]:
+    """(n, n_tags) each → a threshold for each tag."""
+    return [equal_rate_threshold(*column) for column in zip(truth.T, probabilities.T, strict=True)]
+
+
+def figures(truth: FloatArray, probabilities: FloatArray, codes: Sequence[str], least: Sequence[float]) -> list[TagFigures]:
+    """(n, n_tags) each; `least`: from which probability on each tag applies."""
+    return [
+        _of_tag(code, truth[:, i] > 0, probabilities[:, i], threshold)
+        for i, (code, threshold) in enumerate(zip(codes, least, strict=True))
+    ]
+
+
+def _of_tag(code: str, truth: npt.NDArray[np.bool_], probabilities: FloatArray, threshold: float) -> TagFigures:
+    applies, n = probabilities >= threshold, int(truth.sum())
+    both = 0 < n < len(truth)
+    auc = float(roc_auc_score(truth, probabilities)) if both else None
+    tpr = float(applies[truth].mean()) if n else None
+    fpr = float(applies[~truth].mean()) if n < len(truth) else None
+    return TagFigures(code, n, len(truth), auc, threshold, tpr, fpr)
+
+
+def averages(found: Sequence[TagFigures]) -> dict[str, float]:
+    """AUC, TPR and FPR over the tags that can be measured, and how many those are. Raises CorpusError if none can."""
+    measured = [tag for tag in found if tag.auc is not None]
+    if not measured:
+        raise CorpusError("no tag can be measured: each needs rows with it and rows without it")
+    means = {name: float(np.mean([getattr(tag, name) for tag in measured])) for name in ("auc", "tpr", "fpr")}
+    return means | {"tags": len(measured), "rows": measured[0].rows}
+
+
+def table_4(kind: str, means: dict[str, float]) -> str:
+    """The release's row beside those that the paper printed."""
+    own = TableRow(f"{PAPER_TABLE_4[kind].name}, this release", means["auc"], means["tpr"], means["fpr"])
+    printed = [row._replace(name=f"{row.name}, the paper on MagnaTagATune") for row in PAPER_TABLE_4.values()]
+    lines = [f"| {name} | {auc:.3f} | {tpr:.3f} | {fpr:.3f} |" for name, auc, tpr, fpr in (own, *printed)]
+    return "\n".join(["| model | AUC | TPR | FPR |", "|---|---|---|---|", *lines])
+
+
+def by_tag(found: Sequence[TagFigures]) -> str:
+    """A row for each tag; `-` where the rows do not tell."""
+    lines = ["| tag | rows with it | AUC | threshold | TPR | FPR |", "|---|---|---|---|---|---|"]
+    for tag in found:
+        rates = " | ".join("-" if rate is None else f"{rate:.3f}" for rate in (tag.tpr, tag.fpr))
+        auc = "-" if tag.auc is None else f"{tag.auc:.3f}"
+        lines.append(f"| {tag.code} | {tag.positives} of {tag.rows} | {auc} | {tag.threshold:.3f} | {rates} |")
+    return "\n".join(lines)
