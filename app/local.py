@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -99,7 +100,8 @@ async def local_identifier(settings: Settings, *, listen: bool) -> AsyncIterator
     started = asyncio.ensure_future(asyncio.to_thread(pool.start)) if listen else None  # while the release is loaded
     identifier = None
     try:
-        identifier = await build_identifier(settings, pool, Metrics(), settings.model, listen=listen)
+        patient = settings.model_copy(update={"queue_max_seconds": math.inf})
+        identifier = await build_identifier(patient, pool, Metrics(), settings.model, listen=listen)
         if started is not None:
             await started
         yield LocalIdentifier(identifier, settings)

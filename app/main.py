@@ -171,7 +171,8 @@ async def build_identifier(
     target = engine.choice.target if engine is not None else Target("cpu", "fp32")
     metrics.name_release(manifest.family, manifest.release, manifest.sha256, target.device, target.precision)
     metrics.expect(expected_answers(manifest, settings.catalog_prior))
-    return Identifier(loaded.model, decoding, _batcher(settings, loaded, metrics), settings.max_windows)
+    batcher = _batcher(settings, loaded, metrics)
+    return Identifier(loaded.model, decoding, batcher, settings.max_windows, settings.queue_max_seconds)
 
 
 def _batcher(settings: Settings, loaded: Loaded, metrics: Metrics) -> Batcher | None:

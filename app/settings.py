@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     )
     batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="Wait for more windows before an idle device starts.")
     queue_max_items: int = Field(256, ge=1, description="Windows that may wait for the device.")
+    queue_max_seconds: float = Field(
+        8.0, gt=0, description="What the tracks in progress may still take, at the measured rate, when another is accepted."
+    )
     queue_max_audio_seconds: float = Field(7680.0, gt=0, description="Seconds of audio that may wait for the device.")
     request_timeout_seconds: float = Field(
         60.0, gt=0, le=3600, description="Deadline of a request; `X-Request-Timeout` sets another, up to this value."

@@ -19,6 +19,7 @@ from app.logs import log_config
 from app.main import create_app
 from app.server.admin import listen
 from app.server.connections import BoundedProtocol, raise_file_limit
+from app.serving.memory import return_large_blocks
 from app.serving.scheduling import let_threads_sleep
 from app.settings import Settings
 
@@ -87,6 +88,7 @@ def serve(settings: Settings) -> None:
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
     let_threads_sleep()
     raise_file_limit()
+    return_large_blocks()
     server = Server(configure(settings, terminal=terminal), settings, greet(settings) if terminal else "")
     server.run()
     finish(server)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from app.audio.spec import WindowRequest, WindowSpec
@@ -18,10 +20,11 @@ from app.domain import (
     Track,
     Window,
 )
-from app.errors import ModalityNotUsed, NothingGiven, NothingUsable
+from app.errors import ModalityNotUsed, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import AudioBranch, Model, TextField
 from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
+from app.serving.retry_after import Throughput
 from app.serving.scheduling import yield_to_others
 from app.serving.work import IdentifyOptions, Work
 
@@ -33,14 +36,22 @@ _MORE = 3
 class Identifier:
     """Track → Identification. Metadata never waits for the device: a track without audio does not enter the queue."""
 
-    def __init__(self, model: Model, decoding: Decoding, batcher: Batcher | None, max_windows: int) -> None:
-        """`batcher` is None for a release that does not listen. `max_windows` per track, whatever the client requests."""
+    def __init__(
+        self, model: Model, decoding: Decoding, batcher: Batcher | None, max_windows: int, max_wait_seconds: float
+    ) -> None:
+        """`batcher` is None for a release that does not listen. `max_windows` per track, whatever the client requests.
+
+        `max_wait_seconds`: what the tracks in progress may still take when another one is accepted.
+        """
         self.model = model
         self.batcher = batcher
         self._decoding = decoding
         self._max_windows = max_windows
         self._windows_per_track = 4.0  # smoothed; a guess until the first track. Expected of each file that is being decoded
         self._tracks = 0
+        self._max_wait_seconds = max_wait_seconds
+        self._in_progress = 0  # tracks with audio, from their first decoding to their last window
+        self._throughput = Throughput()  # of those
 
     @property
     def healthy(self) -> bool:
@@ -54,6 +65,11 @@ class Identifier:
 
     def check_room(self, deadline: float) -> None:
         """Called before the audio of a request is received, and again after it. Raises QueueFull."""
+        if (wait_seconds := self._in_progress * self._throughput.seconds) > self._max_wait_seconds:
+            raise QueueFull(
+                f"{self._in_progress} tracks are in progress, which take {wait_seconds:.1f} s more",
+                retry_after_seconds=max(1.0, self.retry_after_seconds()),
+            )
         self._decoding.check_room(deadline, self.retry_after_seconds)
         if self.batcher is not None:
             self.batcher.check_room(1, 0.0, deadline, promised=self._decoding.files * self._windows_per_track)
@@ -77,13 +93,29 @@ class Identifier:
         self._read(work)
         await yield_to_others()
         if track.audio is not None:
-            await self._listen(work, track.audio)
+            with work.failing("decode"):
+                self.check_room(options.deadline)  # other requests may have arrived since the first check
+            with self._counted():
+                await self._listen(work, track.audio)
         if not work.informative:
             raise NothingUsable(_why_unusable(work, self.model))
         scores = self._combine(work)
         await yield_to_others()
         work.seconds["total"] = time.perf_counter() - started
         return work.identified(scores, self._explained(work), self.model)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A track in progress."""
+        loop = asyncio.get_running_loop()
+        if not self._in_progress:
+            self._throughput.begin(loop.time())
+        self._in_progress += 1
+        try:
+            yield
+        finally:
+            self._in_progress -= 1
+            self._throughput.done(loop.time())
 
     def _read(self, work: Work) -> None:
         """Read every modality that needs no device."""
@@ -148,8 +180,6 @@ class Identifier:
     async def _decode(self, work: Work, audio: bytes, request: WindowRequest) -> Recording:
         started = time.perf_counter()
         with work.failing("decode"):
-            if not work.windows:
-                self.check_room(work.options.deadline)  # other requests may have arrived since the first check
             recording = await self._decoding.load(audio, request, work.options.deadline)
         work.spend("decode", "decode", started, time.perf_counter() - started)
         work.recording = recording

@@ -57,14 +57,14 @@ class Work:
     options: IdentifyOptions
     readings: dict[str, Reading] = field(default_factory=dict)
     recording: Recording | None = None
-    windows: list[Window] = field(default_factory=list)
+    windows: list[Span] = field(default_factory=list)
     rows: list[FloatArray] = field(default_factory=list)  # features, (n, n_features) each
     warnings: dict[AudioWarning, None] = field(default_factory=dict)
     from_tags: set[str] = field(default_factory=set)  # modalities
     seconds: dict[str, float] = field(default_factory=dict)
 
     def hear(self, windows: tuple[Window, ...], features: FloatArray, queue_seconds: float, model_seconds: float) -> None:
-        self.windows.extend(windows)
+        self.windows.extend([Span(window.start_seconds, window.start_seconds + window.seconds) for window in windows])
         self.rows.append(features)
         listened = time.perf_counter() - model_seconds
         self.spend("queue", "queue", listened - queue_seconds, queue_seconds)
@@ -119,8 +119,7 @@ class Work:
     def _heard(self) -> Heard | None:
         if self.recording is None:
             return None
-        spans = tuple(Span(window.start_seconds, window.start_seconds + window.seconds) for window in self.windows)
-        return Heard(self.recording.seconds, spans, tuple(self.warnings))
+        return Heard(self.recording.seconds, tuple(self.windows), tuple(self.warnings))
 
     def _use(self, name: str, model: Model) -> ModalityUse:
         if name == AUDIO:

@@ -86,7 +86,9 @@ class Parts:
 
 
 @asynccontextmanager
-async def identifying(model: Model, listen: Listen | None, *, max_files: int = 4) -> AsyncIterator[Parts]:
+async def identifying(
+    model: Model, listen: Listen | None, *, max_files: int = 4, max_wait_seconds: float = 60.0
+) -> AsyncIterator[Parts]:
     """`listen` is None for a release that does not listen."""
     metrics, decoder = Metrics(), Decoder()
     batcher = None
@@ -99,7 +101,7 @@ async def identifying(model: Model, listen: Listen | None, *, max_files: int = 4
         batcher.start()
     limits_of_files = DecodeLimits(max_audio_seconds=1800, silence_dbfs=-60)
     decoding = Decoding(cast(DecodePool, decoder), limits_of_files, max_files, metrics)
-    identifier = Identifier(model, decoding, batcher, MAX_WINDOWS)
+    identifier = Identifier(model, decoding, batcher, MAX_WINDOWS, max_wait_seconds)
     try:
         yield Parts(identifier, decoder, metrics)
     finally:

@@ -44,11 +44,12 @@ def deaf() -> LridNetModel:
 
 
 @asynccontextmanager
-async def serving(model: LridNetModel, *, max_files: int = 4) -> AsyncIterator[Parts]:
+async def serving(model: LridNetModel, **limits: Any) -> AsyncIterator[Parts]:
+    """`limits`: see `identifying`."""
     listen = None
     if model.audio is not None:
         listen = Engine(model.audio.listener, EngineChoice(Target("cpu", "fp32"), 1)).listen
-    async with identifying(model, listen, max_files=max_files) as parts:
+    async with identifying(model, listen, **limits) as parts:
         yield parts
 
 
@@ -321,6 +322,23 @@ def test_deadline_while_decoding(model: LridNetModel) -> None:
             with pytest.raises(DeadlineExceeded, match="decoded"):
                 await parts.identify(b"slow", TITLE, seconds=0.1)
             assert parts.metrics.registry.get_sample_value("lrid_decoding_requests") == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_track_that_would_wait_too_long_is_rejected_until_others_are_done(model: LridNetModel) -> None:
+    async def scenario() -> None:
+        async with serving(model, max_wait_seconds=1e-9) as parts:
+            deadline = asyncio.get_running_loop().time() + 60
+            await parts.identify(b"1", TITLE)  # now the rate is known
+            slow = asyncio.create_task(parts.identify(b"slow", TITLE))
+            await asyncio.sleep(0.05)
+            with pytest.raises(QueueFull, match="1 tracks are in progress") as refused:
+                parts.identifier.check_room(deadline)
+            assert (refused.value.retry_after_seconds or 0) >= 1
+            slow.cancel()
+            await asyncio.gather(slow, return_exceptions=True)
+            parts.identifier.check_room(deadline)
 
     asyncio.run(scenario())
 

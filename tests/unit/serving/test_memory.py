@@ -35,6 +35,29 @@ def test_pages_between_used_ones_go_back(name: str) -> None:
     assert float(done.stdout) > 100  # of 200 MB
 
 
+LARGE = """
+import psutil
+from app.serving.memory import return_large_blocks
+
+def resident_mb():
+    return psutil.Process().memory_info().rss / 1e6
+
+return_large_blocks()
+before_mb = resident_mb()
+for _ in range(2):  # glibc learns from the blocks of the first round
+    blocks = [b"x" * 600_000 for _ in range(200)]
+    kept = [bytes(2000) for _ in range(1000)]
+    del blocks
+print(resident_mb() - before_mb)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_large_blocks_go_back_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 40  # of 120 MB
+
+
 def test_what_stays_is_not_walked_over_again_but_what_went_is_found() -> None:
     kept: list[object] = [{"a": []} for _ in range(1000)]
     try:

@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from app.audio.spec import WindowSpec
-from app.domain import AUDIO, FloatArray, Identification, Language, Mode, Scores
+from app.domain import AUDIO, TEXT, FloatArray, Identification, Language, Mode, Reading, Scores, Track
 from app.families.contract import AudioBranch, Backend, InputBranch, Listen, Manifest, Precision, Target
 from app.families.tasks import Bounds, LanguageTask
 from tests.releases import tiny_manifest
@@ -38,13 +38,22 @@ class Silent:
         return listen
 
 
+class Wordless:
+    """Names say nothing to it. Implements `contract.InputBranch`."""
+
+    field = None
+
+    def read(self, track: Track) -> Reading | None:
+        return None
+
+
 class SureAfter:
     """A release that is sure after `n_windows`; implements `contract.Model`."""
 
     def __init__(self, n_windows: int, *, first: int | None = 1, most: int | None = None) -> None:
         self.manifest: Manifest = tiny_manifest()
         self.audio = AudioBranch(WindowSpec(8_000, 24_000, positions=(0.5, 0.2, 0.8)), Silent(), first, most)
-        self.inputs: Mapping[str, InputBranch] = {}
+        self.inputs: Mapping[str, InputBranch] = {TEXT: Wordless()}
         self.task = LanguageTask(LANGUAGES, Bounds({}, {}))
         self._n_windows = n_windows
 
