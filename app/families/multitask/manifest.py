@@ -24,7 +24,7 @@ class SegmentConfig(Strict):
     segment_seconds: float = Field(3.0, gt=0)
     fft_size: int = Field(512, ge=64)  # samples; 32 ms
     hop_size: int = Field(256, ge=16)  # samples; 16 ms
-    mel_bands: int = Field(96, ge=65)  # fewer do not survive five poolings
+    mel_bands: int = Field(96, ge=94)  # fewer do not survive five blocks
     gain: float = Field(10_000.0, gt=0)  # log10(1 + gain * power)
     pieces: int = Field(2, ge=1)  # of a song that is trained on, with their middles at equal distances
     piece_seconds: float = Field(60.0, gt=0)

@@ -87,23 +87,18 @@ def classes_of_rows(rows: Sequence[Row], labels: Labels) -> dict[TaskName, IntAr
     """(n_rows,) classes by task. Raises CorpusError naming the row whose artist or language is none."""
     found = {}
     for task, own in labels.items():
-        number = {_key(task, label): i for i, label in enumerate(own)}
-        keys = [key_of(row, task, number) for row in rows]
+        if task == "artist":
+            number = {artist_key(label.name): i for i, label in enumerate(own)}
+            keys = [artist_key(row.metadata.artist) for row in rows]
+        else:
+            number = {label.code: i for i, label in enumerate(own)}
+            keys = [class_code(dict(row.cells), number) for row in rows]
         for row, key in zip(rows, keys, strict=True):
             if key not in number:
-                what = f"{task} {(row.metadata.artist if task == 'artist' else key)!r} is in split {row.split}"
-                raise CorpusError(f"line {row.line}: {what}, and none of the {len(number)} that are learnt. {REMEDY}")
+                what = f"{task} {key!r} is in split {row.split}, and none of the {len(number)} that are learnt"
+                raise CorpusError(f"line {row.line}: {what}. {REMEDY}")
         found[task] = np.array([number[key] for key in keys], np.int64)
     return found
-
-
-def key_of(row: Row, task: TaskName, known: Mapping[str, int]) -> str:
-    """What rows of one class have in common."""
-    return artist_key(row.metadata.artist) if task == "artist" else class_code(dict(row.cells), known)
-
-
-def _key(task: TaskName, label: Label) -> str:
-    return artist_key(label.name) if task == "artist" else label.code
 
 
 def languages_among(rows: Sequence[Row]) -> tuple[Label, ...]:

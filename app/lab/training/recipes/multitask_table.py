@@ -10,15 +10,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from app.domain import AUDIO, FloatArray
 from app.families.contract import Model, mode_name
-from app.families.multitask.manifest import TaskName
+from app.families.multitask.manifest import MultitaskManifest, TaskName
 from app.families.multitask.model import MultitaskModel
-from app.families.store import list_releases, load_model, read_manifest
+from app.families.store import MANIFEST, load_model, read_manifest
 from app.lab.caches import made
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CorpusError
@@ -159,17 +159,12 @@ def rows_of(chosen: EvaluationSet) -> list[Row]:
 
 
 def baselines(folder: Path) -> list[Path]:
-    """Of a release with two tasks: the newest release with either alone and the same classes, from the same store."""
-    manifest = read_manifest(folder)
-    classes = getattr(manifest, "classes", {})
-    found: dict[TaskName, tuple[Any, Path]] = {}
-    for name in list_releases(folder.parent.parent) if len(classes) > 1 else ():
-        place = folder.parent.parent / name
-        if place.parent != folder.parent:
-            continue
-        other = read_manifest(place)
-        own = getattr(other, "classes", {})
-        for task, labels in own.items():
-            if len(own) == 1 and labels == classes[task] and other.created >= found.get(task, (other.created,))[0]:
-                found[task] = (other.created, place)
-    return [place for _, place in found.values()]
+    """Of a release with two tasks: the newest beside it that has learnt either alone, with the same classes."""
+    places = [place for place in folder.parent.iterdir() if (place / MANIFEST).is_file()]
+    manifests = {place: cast(MultitaskManifest, read_manifest(place)) for place in places}
+    own, found = manifests[folder].classes, {}
+    for place, other in sorted(manifests.items(), key=lambda item: item[1].created):
+        task, labels = next(iter(other.classes.items()))
+        if len(own) > 1 and len(other.classes) == 1 and labels == own[task]:
+            found[task] = place
+    return list(found.values())

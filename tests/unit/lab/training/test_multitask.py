@@ -97,8 +97,8 @@ def test_every_segment_once_per_epoch(songs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "what"),
     [
-        ({"artist": "Somebody Else"}, r"line 3: artist 'Somebody Else' is in split valid.*`lrid corpus split --column"),
-        ({"artist": ""}, "line 3: artist None is in split valid"),
+        ({"artist": "Somebody Else"}, r"line 3: artist 'somebody else' is in split valid.*`lrid corpus split --column"),
+        ({"artist": ""}, "line 3: artist '' is in split valid"),
         ({"language": "sw"}, "line 3: language 'sw' is in split valid, and none of the 4 that are learnt"),
         ({"path": "audio/en-1-1.wav"}, "line 3: the same track as line 2, in split valid and train"),
         ({"path": "audio/none.wav"}, "line 3: .*none.wav cannot be opened"),
