@@ -185,3 +185,31 @@ def made(
     if folder.exists() and any(folder.iterdir()):
         raise typer.BadParameter(f"{folder} is not empty; choose another folder", param_hint="FOLDER")
     typer.echo(f"{make(folder, seed)}: made songs; figures on them say nothing about music")
+
+
+@corpus.command()
+def feedback(
+    corrections: Annotated[Path, typer.Argument(metavar="FILE", help="The file of LRID_FEEDBACK_FILE.")],
+    output: Output,
+    songs: Annotated[
+        Path | None, typer.Option(help="Folder, list or table (`lrid score` makes one) of the songs they may be about.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Make a catalogue of the corrections that a server kept: the audio is found by its SHA-256, or by the answer's id.
+
+    Later corrections of the same song replace earlier ones. The catalogue has strength=feedback.
+
+        lrid corpus feedback feedback.jsonl --songs music --output corrected.tsv
+    """
+    from app.catalogue.sources import open_source
+    from app.lab.corpus.feedback import Song, feedback_corpus
+
+    rows = iter(()) if songs is None else open_source(str(songs)).rows
+    known = (Song(row.id, row.path, row.cells) for row in rows if row is not None and row.error is None)
+    report = feedback_corpus(corrections, known, output, force=force)
+    for code, number in sorted(report.languages.items()):
+        typer.echo(f"{code:8} {number:8,}")
+    for why, number in sorted(report.left_out.items()):
+        typer.echo(f"left out, {why}: {number:,}")
+    typer.echo(f"{report.output}: {report.languages.total():,} rows")
