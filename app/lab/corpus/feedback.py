@@ -90,7 +90,7 @@ def _correction(line: bytes) -> dict[str, Any] | None:
 
 def _known(song: Song) -> Record:
     """What a song says of itself."""
-    names = {name: song.cells[name] for name in METADATA_FIELDS if song.cells.get(name)}
+    names: Record = {name: song.cells[name] for name in METADATA_FIELDS if song.cells.get(name)}
     return names if song.path is None else names | {"path": str(song.path.resolve())}
 
 
