@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,6 @@ from app.cli.common import Device, Model, make_settings
 if TYPE_CHECKING:
     from app.catalogue.here import Here
     from app.catalogue.output import Output
-    from app.catalogue.rows import Row
     from app.catalogue.score import Scoring
     from app.catalogue.servers import Servers
     from app.catalogue.sources import Source
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 METER_SECONDS = 1.0  # on a terminal
 LINE_SECONDS = 30.0  # elsewhere
-WATCH_SECONDS = 5.0  # between two looks at a folder; a file is scored once it has kept its size for so long
+WATCH_SECONDS = 5.0  # between two looks at a folder
 
 
 def score(
@@ -121,39 +119,19 @@ class _Chosen:
 
 async def _run(source: Source, target: Output, chosen: _Chosen, meter: Meter) -> Scoring:
     from app.catalogue.score import Scoring
+    from app.catalogue.watch import watch
 
     answerer = chosen.answerer()
     scoring = Scoring(answerer, target, meter.count)
     try:
+        if chosen.watched is not None:
+            await watch(scoring, chosen.watched, WATCH_SECONDS)
         await scoring.run(source.rows)
-        while chosen.watched is not None:
-            await _watch(scoring, chosen.watched)
     except asyncio.CancelledError:  # Ctrl-C
         print("stopped; the same command goes on from here", file=sys.stderr)
     finally:
         await answerer.close()
     return scoring
-
-
-async def _watch(scoring: Scoring, folder: Path) -> None:
-    """Score files that are new and whole: those that keep size and time from one look to the next."""
-    before = {name: state for name, state, _ in _states(folder)}
-    await asyncio.sleep(WATCH_SECONDS)
-    scoring.forget()
-    whole = [row for name, state, row in _states(folder) if before.get(name) == state and not scoring.has(row)]
-    await scoring.run(whole)
-
-
-def _states(folder: Path) -> Iterator[tuple[str, tuple[int, int], Row]]:
-    from app.catalogue.sources import folder_rows
-
-    for row in folder_rows(folder):
-        try:
-            status = row.path.stat() if row.path is not None else None
-        except OSError:
-            continue
-        if status is not None and row.error is None:
-            yield row.id, (status.st_size, status.st_mtime_ns), row
 
 
 class Meter:
