@@ -37,25 +37,14 @@ MAY_IMPORT: dict[str, set[str] | None] = {
 }
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Modules that a file imports, dotted, and whether it does so while it is imported itself."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    late = {id(node) for outer in ast.walk(tree) if _is_late(outer) for node in ast.walk(outer)}
-    for node in ast.walk(tree):
-        names: list[str] = []
+def imports(path: Path) -> Iterator[str]:
+    """Modules that a file imports anywhere, dotted."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 or path.parent == PICARD, f"{path}: relative import"
-            names = [_module(node.module or "", alias.name) for alias in node.names]
-        yield from ((name, id(node) not in late) for name in names)
-
-
-def _is_late(node: ast.AST) -> bool:
-    """Run after the import: the body of a function, and what only type checkers see."""
-    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
-        isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    )
+            yield from (_module(node.module or "", alias.name) for alias in node.names)
 
 
 def _module(package: str, name: str) -> str:
@@ -86,14 +75,12 @@ def test_imports_point_one_way(path: Path) -> None:
     assert here in MAY_IMPORT, f"{here} is new: say what it may import"
     allowed = MAY_IMPORT[here]
     if allowed is not None:
-        assert {top_level_folder(name) for name, _ in imports(path) if name.startswith("app.")} - {here} <= allowed
+        assert {top_level_folder(name) for name in imports(path) if name.startswith("app.")} - {here} <= allowed
 
 
 def test_no_import_circles() -> None:
-    """Not even between modules of one folder, whatever is imported first."""
-    graph = {
-        dotted(path): {name for name, at_once in imports(path) if at_once and name.startswith("app.")} for path in FILES
-    }
+    """Not even between modules of one folder, inside functions, or for type checkers alone."""
+    graph = {dotted(path): {name for name in imports(path) if name.startswith("app.")} for path in FILES}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -107,7 +94,7 @@ def test_top_level_folders_are_apart(folder: str, other: str) -> None:
     found = {
         str(path.relative_to(ROOT))
         for path in (ROOT / folder).rglob("*.py")
-        for name, _ in imports(path)
+        for name in imports(path)
         if name.split(".")[0] == other
     }
     assert found == set()

@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.domain import FloatArray
 from app.families.contract import Label
 from app.lab.errors import CorpusError
-
-if TYPE_CHECKING:
-    from app.lab.corpus.catalogue import Row
 
 TAGS = "tags"
 SEPARATOR = ";"
@@ -49,11 +45,11 @@ def _rank(counted: tuple[str, int]) -> tuple[int, str]:
     return -counted[1], counted[0]
 
 
-def truth_of(rows: Sequence[Row], codes: Sequence[str]) -> FloatArray:
+def truth_of(rows: Sequence[Mapping[str, str]], codes: Sequence[str]) -> FloatArray:
     """(n_rows, n_tags): 1 where a tag applies; tags that are not in `codes` are left out. Raises CorpusError."""
-    if not any(TAGS in row.cells for row in rows):
+    if not any(TAGS in cells for cells in rows):
         raise CorpusError(f"the catalogue has no column {TAGS!r}: the tags of each row, separated by {SEPARATOR!r}")
-    return np.array([[code in tags for code in codes] for tags in (tags_of(row.cells) for row in rows)], np.float32)
+    return np.array([[code in tags for code in codes] for tags in map(tags_of, rows)], np.float32)
 
 
 def refuse_undecided(truth: FloatArray, codes: Sequence[str], split: str) -> None:

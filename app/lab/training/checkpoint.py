@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from app.lab.errors import CheckpointError
-from app.lab.training.recipe import MAY_CHANGE, TrainConfig
+from app.lab.training.config import MAY_CHANGE, TrainConfig
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.lab.errors import TrainingError
-from app.lab.training.recipe import TrainConfig
+from app.lab.training.config import TrainConfig
 
 FIRST_COLUMNS = ["epoch", "minutes", "learning_rate", "train_loss"]
 

@@ -24,10 +24,11 @@ from torch.nn.parallel import DistributedDataParallel
 from app.lab.errors import CheckpointError, TrainingError
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
+from app.lab.training.config import TrainConfig
 from app.lab.training.journal import Journal
-from app.lab.training.recipe import Recipe, TrainConfig
+from app.lab.training.learner import Learner
 
-AnyRecipe = Recipe[Any, Any]
+AnyLearner = Learner[Any, Any]
 
 
 @dataclass
@@ -48,7 +49,7 @@ class State:
 class Run:
     """One process of a training."""
 
-    recipe: AnyRecipe
+    recipe: AnyLearner
     network: nn.Module
     optimiser: torch.optim.Optimizer
     full_rates: list[float]  # of the optimiser's groups
@@ -67,7 +68,7 @@ class Run:
             checkpoint.save(self.recipe.config.output / name, _as_dict(self))
 
 
-def train(recipe: AnyRecipe, progress: Progress | None = None) -> Path:
+def train(recipe: AnyLearner, progress: Progress | None = None) -> Path:
     """Train until validation stops improving; returns the best checkpoint. Raises CorpusError, TrainingError."""
     config: TrainConfig = recipe.config
     if (config.output / "last.pt").exists() and not config.resume:
@@ -107,7 +108,7 @@ def train(recipe: AnyRecipe, progress: Progress | None = None) -> Path:
     return config.output / "best.pt"
 
 
-def _begin(recipe: AnyRecipe, rank: int, size: int) -> Run:
+def _begin(recipe: AnyLearner, rank: int, size: int) -> Run:
     """A new network, one with the weights of `init_from`, or with `resume` the state of last.pt."""
     config: TrainConfig = recipe.config
     torch.manual_seed(config.seed)
@@ -178,7 +179,7 @@ def schedule(config: TrainConfig, steps: int, epoch: int, step: int) -> float:
 class LossOf(nn.Module):
     """The network and its loss as one module, as DistributedDataParallel wants it."""
 
-    def __init__(self, recipe: AnyRecipe, network: nn.Module) -> None:
+    def __init__(self, recipe: AnyLearner, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self._recipe = recipe

@@ -1,71 +1,23 @@
-"""What a recipe brings to the training loop, and the settings that every training has. README.md says how to add one."""
+"""What the command line and the release maker know of a recipe. README.md says how to add one."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
-import torch
-from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from app.families.contract import Label, Manifest, Model, Strict
+from app.families.contract import Manifest, Model
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import Options, evaluate
 from app.lab.evaluation.report import markdown
-from app.lab.labels import PAPER_LABELS
 from app.lab.progress import Progress
-
-
-class RunConfig(Strict):
-    """Settings of everything that learns. All of them decide the result, but for those in `MAY_CHANGE`."""
-
-    catalogue: Path  # rows to train on and to validate on: CSV, TSV or Parquet
-    output: Path = Path("runs/train")  # checkpoints and what tells how it went
-    cache: Path | None = None  # what is computed once for a catalogue; default: output / "cache"
-    labels: tuple[Label, ...] = PAPER_LABELS
-    seed: int = Field(0, ge=0)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(0, ge=0)  # of torch on the CPU; 0 = its default
-    resume: bool = False  # go on from last.pt, to the same result
-
-    @property
-    def codes(self) -> list[str]:
-        return [label.code for label in self.labels]
-
-    @property
-    def cache_folder(self) -> Path:
-        return self.cache or self.output / "cache"
-
-    @property
-    def torch_device(self) -> torch.device:
-        cuda = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
-        return torch.device("cuda" if cuda else "cpu")
-
-
-class TrainConfig(RunConfig):
-    """Settings of what the training loop trains."""
-
-    epochs: int = Field(200, ge=1)
-    patience_epochs: int = Field(20, ge=1)  # without a better validation loss (Choi & Wang 2021, §4.2)
-    restarts: int = Field(0, ge=0)  # early stops after which training goes on from the best checkpoint
-    steps_per_epoch: int = Field(0, ge=0)  # 0 = one pass over the rows
-    batch_size: int = Field(32, ge=2)  # rows
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup_steps: int = Field(0, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    init_from: Path | None = None  # checkpoint whose weights to start from
-    checkpoint_minutes: float = Field(10.0, ge=0)  # inside an epoch; one is written after each epoch anyway
-
-
-MAY_CHANGE = frozenset({  # between a training and its `resume`
-    "catalogue", "output", "cache", "store", "init_from", "patience_epochs", "restarts", "checkpoint_minutes", "threads",
-    "device", "resume",
-})  # fmt: skip
+from app.lab.training.config import RunConfig
+from app.lab.training.learner import B, C, Learner
+from app.lab.training.loop import train
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +44,6 @@ class Draft:
 
 
 R = TypeVar("R", bound=RunConfig)
-C = TypeVar("C", bound=TrainConfig)
-B = TypeVar("B")  # a batch: small, such as row numbers; `loss` makes tensors of it
 
 
 class Trainable(ABC, Generic[R]):
@@ -125,54 +75,8 @@ class Trainable(ABC, Generic[R]):
         return markdown(evaluate(folder, chosen, output, options, progress))
 
 
-class Recipe(Trainable[C], Generic[C, B]):
-    """One kind of network and how it is trained. The loop calls `prepare` and `build` once, in this order."""
+class Recipe(Trainable[C], Learner[C, B]):
+    """One kind of network that the loop trains."""
 
     def train(self, progress: Progress) -> Path:
-        from app.lab.training.loop import train
-
         return train(self, progress)
-
-    @abstractmethod
-    def prepare(self, progress: Progress) -> None:
-        """Read the catalogue and fill the caches. Raises CorpusError naming the row that cannot be used."""
-
-    @abstractmethod
-    def build(self) -> nn.Module:
-        """The network with its first weights, on the CPU."""
-
-    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Adam, as the paper. The loop multiplies each group's `lr` by the schedule."""
-        return torch.optim.Adam((p for p in network.parameters() if p.requires_grad), lr=self.config.learning_rate)
-
-    def share_in_epoch(self, step: int) -> float:
-        """Of the scheduled learning rate, in a step of an epoch, counted from 0."""
-        return 1.0
-
-    def share_after_stop(self, early_stops: int) -> float:
-        """Of the learning rate so far, when training goes on after an early stop; `early_stops` came before it."""
-        return 1.0
-
-    @property
-    @abstractmethod
-    def steps_per_epoch(self) -> int: ...
-
-    @abstractmethod
-    def batches(self, epoch: int) -> Iterator[B]:
-        """`steps_per_epoch` batches, the same for the same seed and epoch."""
-
-    @abstractmethod
-    def loss(self, network: nn.Module, batch: B, rng: np.random.Generator) -> Tensor:
-        """A scalar. All randomness comes from `rng` and torch's generator, which are seeded for each step."""
-
-    @abstractmethod
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Figures of the validation rows; `loss` among them, which early stopping watches."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Of the rows and the audio that are learnt from: `resume` refuses others."""
-
-    def facts(self) -> dict[str, Any]:
-        """What the release says of its training data; plain values, kept in the checkpoint."""
-        return {}

@@ -25,8 +25,9 @@ from app.lab.evaluation.report import Evaluation, case_report
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
 from app.lab.training import card
+from app.lab.training.config import MAY_CHANGE
 from app.lab.training.publish import free_place, publish, weights_bytes
-from app.lab.training.recipe import MAY_CHANGE, Draft
+from app.lab.training.recipe import Draft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

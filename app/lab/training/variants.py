@@ -15,8 +15,8 @@ from app.lab.errors import TrainingError
 from app.lab.evaluation import metrics
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
+from app.lab.training.config import MAY_CHANGE
 from app.lab.training.loop import train
-from app.lab.training.recipe import MAY_CHANGE
 from app.lab.training.recipes.lrid_net import LridNetConfig, LridNetRecipe, VariantName
 
 CASES = {"both": "1: both", "text_only": "2: audio missing", "audio_only": "3: text missing"}

@@ -29,7 +29,8 @@ from app.lab.errors import CheckpointError, CorpusError
 from app.lab.features import cache_folder
 from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
-from app.lab.training.recipe import Draft, Recipe, TrainConfig
+from app.lab.training.config import TrainConfig
+from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.sampling import class_mix, count, row_probabilities
 from app.lab.training.voice_head.heard import song_rows
 from app.lab.training.voice_head.settings import class_label

@@ -26,7 +26,8 @@ from app.families.parts.profiles import langdetect_languages
 from app.lab.errors import CheckpointError
 from app.lab.progress import Progress
 from app.lab.training import augment
-from app.lab.training.recipe import Draft, Recipe, TrainConfig
+from app.lab.training.config import TrainConfig
+from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.lrid_net_data import Data, DataConfig, prepare
 
 VariantName = Literal["main", "adr", "tdr", "atdr", "to", "ao"]

@@ -22,7 +22,7 @@ from app.lab.corpus.check import refuse_leaks
 from app.lab.errors import CorpusError
 from app.lab.progress import Progress
 from app.lab.training import augment
-from app.lab.training.recipe import TrainConfig
+from app.lab.training.config import TrainConfig
 from app.lab.training.sampling import class_mix, count, row_probabilities
 
 Integers = npt.NDArray[np.int64]

@@ -27,7 +27,8 @@ from app.lab.errors import CheckpointError, CorpusError
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
-from app.lab.training.recipe import Draft, Recipe, TrainConfig
+from app.lab.training.config import TrainConfig
+from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.multitask_data import IntArray, Songs, artists_among, languages_among, songs_of
 from app.lab.training.recipes.multitask_table import measure_release, write_table
 

@@ -25,7 +25,8 @@ from app.families.parts.profiles import langdetect_languages
 from app.lab.errors import CheckpointError, CorpusError
 from app.lab.labels import WORLD_ALIASES, WORLD_LABELS
 from app.lab.progress import Progress
-from app.lab.training.recipe import Draft, Recipe, TrainConfig
+from app.lab.training.config import TrainConfig
+from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.reader_mixes import LATIN_SHARES, answer_mix, batch_mix
 from app.lab.training.recipes.reader_network import ReaderNet, ReaderNets, inputs_of, tensors_of
 from app.lab.training.recipes.reader_rows import (

@@ -35,7 +35,8 @@ from app.lab.evaluation.evaluate import Options
 from app.lab.evaluation.tags import PAPER_TABLE_4, averages, figures, thresholds
 from app.lab.features import cache_folder
 from app.lab.progress import Progress
-from app.lab.training.recipe import Draft, Recipe, TrainConfig
+from app.lab.training.config import TrainConfig
+from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.tagging_measures import evaluate_tags, measure_release
 
 Numbers = npt.NDArray[np.int64]
@@ -76,7 +77,7 @@ class TaggingRecipe(Recipe[TaggingConfig, Numbers]):
             raise CorpusError(f"{config.catalogue}: tagging needs rows with audio in the splits train and valid")
         self.tags = config.labels or tuple(most_frequent((row.cells for row in self.rows), config.n_tags))
         codes = [tag.code for tag in self.tags]
-        self._truth, self._valid_truth = truth_of(self.rows, codes), truth_of(self.valid, codes)
+        self._truth, self._valid_truth = (truth_of([row.cells for row in rows], codes) for rows in (self.rows, self.valid))
         refuse_undecided(self._truth, codes, "train")
         refuse_undecided(self._valid_truth, codes, "valid")
         request = WindowRequest(config.audio.window, config.audio.most_windows)  # as served

@@ -37,7 +37,7 @@ def _measured(model: Model, rows: Sequence[Row], extractor: FeatureExtractor, pr
     if not heard:
         raise CorpusError("no rows with audio: a release of tags hears, and reads nothing")
     probabilities = np.stack([score(model, given, HEARD).probabilities for given in inputs])
-    return figures(truth_of(heard, codes), probabilities, codes, model.manifest.thresholds)
+    return figures(truth_of([row.cells for row in heard], codes), probabilities, codes, model.manifest.thresholds)
 
 
 def measure_release(model: Model, sets: Sequence[EvaluationSet], progress: Progress) -> Figures:

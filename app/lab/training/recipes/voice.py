@@ -28,8 +28,9 @@ from app.lab.features import FeatureExtractor, cache_folder
 from app.lab.labels import WORLD_ALIASES
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
+from app.lab.training.config import RunConfig
 from app.lab.training.ears_ranges import measure_ranges
-from app.lab.training.recipe import Draft, RunConfig, Trainable
+from app.lab.training.recipe import Draft, Trainable
 from app.lab.training.recipes.ears import EarsConfig, EarsRecipe
 from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs, read_heard
 from app.lab.training.voice_head.fit import ReaderFacts, fit_head

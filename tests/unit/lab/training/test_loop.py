@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from app.lab.errors import CheckpointError, TrainingError
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
+from app.lab.training.config import TrainConfig
 from app.lab.training.loop import schedule, train
-from app.lab.training.recipe import Draft, Recipe, TrainConfig
+from app.lab.training.recipe import Draft, Recipe
 
 ROOT = Path(__file__).resolve().parents[4]
 
