@@ -149,9 +149,10 @@ def query_options(request: Request) -> dict[str, str]:
 def _merged(fields: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
     if not query:
         return dict(fields)
-    if twice := sorted(fields.keys() & query.keys()):
-        raise DuplicatePart(f"the option '{twice[0]}' is both in the query and in the body")
-    return {**fields, **query}
+    for name in sorted(fields.keys() & query.keys()):
+        if str(fields[name]).lower() != query[name].lower():  # generated clients send their defaults in both
+            raise DuplicatePart(f"the option '{name}' is another one in the query than in the body")
+    return {**query, **fields}
 
 
 def _ascii(name: str, value: bytes) -> str:

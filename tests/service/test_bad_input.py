@@ -95,7 +95,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
     "unknown candidate": ({"json": GOOD | {"languages": "en,tlh"}}, 422, "unknown_language"),
     "blank candidate": ({"json": GOOD | {"languages": "en,,fr"}}, 422, "unknown_language"),
     "candidate by name": ({"json": GOOD, "params": {"languages": "French"}}, 422, "unknown_language"),
-    "option in query and body": ({"json": GOOD | {"top_k": 3}, "params": {"top_k": "3"}}, 422, "duplicate_part"),
+    "option in query and body": ({"json": GOOD | {"top_k": 3}, "params": {"top_k": "4"}}, 422, "duplicate_part"),
     "query option twice": ({"json": GOOD, "params": [("top_k", "3"), ("top_k", "4")]}, 422, "duplicate_part"),
     # content type and form
     "plain text": ({"content": "La vie", "headers": {"Content-Type": "text/plain"}}, 415, "unsupported_content_type"),
