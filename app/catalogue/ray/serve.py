@@ -66,8 +66,8 @@ class Lrid:
 
     async def check_health(self) -> None:
         """Called every some seconds; after three errors Ray replaces the replica."""
-        await asyncio.to_thread(self._exported.export)
         status = self._service.health.status()
+        await asyncio.to_thread(self._exported.export, status.ready)
         if status.phase == "failed" or (status.phase == "ready" and not status.ready):
             raise RuntimeError(status.reason)
 
@@ -97,12 +97,13 @@ class ExportedMetrics:
     """
 
     def __init__(self, metrics: Metrics) -> None:
-        self._registry = metrics.registry
+        self._metrics = metrics
         self._gauges: dict[str, Any] = {}
         self._make = importlib.import_module("ray.serve.metrics").Gauge
 
-    def export(self) -> None:
-        for family in self._registry.collect():
+    def export(self, ready: bool) -> None:
+        self._metrics.ready.set(ready)
+        for family in self._metrics.registry.collect():
             for sample in family.samples:
                 if not sample.name.endswith("_created"):
                     self._gauge(sample.name, tuple(sample.labels)).set(sample.value, tags=sample.labels)
