@@ -36,8 +36,9 @@ function apart(answer) {
       el("div", {class: "sides"}, ...sides.map(([title, list]) => el("div", {}, el("h2", {}, title), bars(list.slice(0, FEW))))))];
 }
 
-function all({language, languages}) {
-  const parts = [el("h2", {}, language === "zxx" ? "Languages, if anything were sung" : "Languages"), bars(languages.slice(0, FEW))];
+function all({language, languages, genres, tags}) {
+  const title = tags ? "Tags" : genres ? "Genres" : language === "zxx" ? "Languages, if anything were sung" : "Languages";
+  const parts = [el("h2", {}, title), bars(languages.slice(0, FEW))];
   if (languages.length > FEW)
     parts.push(el("details", {}, el("summary", {class: "soft"}, `The other ${languages.length - FEW}`), bars(languages.slice(FEW))));
   return parts;
@@ -87,6 +88,6 @@ export function parts(song, askAgain) {
     el("p", {class: "soft", id: "used"}, used(answer.modalities)),
     ...answer.modalities.audio.warnings.map(w => el("p", {class: "bad"}, warning(w))),
     ...apart(answer), ...timeline(answer, song.file), ...all(answer), ...(song.file ? names(song, askAgain) : []),
-    el("h2", {}, "More"), json(answer), ...(answer.requestId ? [wrong(answer)] : []),
+    el("h2", {}, "More"), json(answer), ...(answer.requestId && !answer.tags ? [wrong(answer)] : []),
     el("p", {class: "soft"}, `${ms(t.total)} ms: decode ${ms(t.decode)}, read ${ms(t.read)}, queue ${ms(t.queue)}, model ${ms(t.model)}`)].filter(Boolean);
 }

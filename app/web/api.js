@@ -34,6 +34,16 @@ async function send(path, options) {
   }
 }
 
+// An answer about genres or tags gets the members that this page reads; they are no part of its JSON.
+function readable(found) {
+  const ranked = found.genres || found.tags;
+  if (found.language || !ranked) return found;
+  const members = {language: found.genre || ranked[0].code, languages: ranked, probability: ranked[0].probability};
+  for (const [name, value] of Object.entries(members)) Object.defineProperty(found, name, {value});
+  (found.timeline || []).forEach(readable);
+  return found;
+}
+
 export async function identify(song, signal) {
   const form = new FormData();
   if (song.file) form.append("audio", song.file);
@@ -41,7 +51,7 @@ export async function identify(song, signal) {
   for (const name of ["explain", ...($("timeline").checked ? ["timeline"] : [])]) form.append(name, "true");
   if (song.file && song.edited && !Object.values(song.names).some(value => value.trim())) form.append("tags", "false");
   const response = await send("identify", {body: form, signal});
-  return {...await response.json(), requestId: response.headers.get("X-Request-Id")};
+  return readable({...await response.json(), requestId: response.headers.get("X-Request-Id")});
 }
 
 // Names, in order; each answer or problem as it comes.

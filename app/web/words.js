@@ -39,7 +39,8 @@ export function why(answer) {
 
 // The sentence under the headline.
 export function meaning(answer) {
-  const best = answer.languages[0];
+  const best = answer.languages[0], applying = (answer.tags || []).filter(tag => tag.applies).map(tag => tag.name);
+  if (answer.tags) return applying.length ? `What applies: ${listing(applying)}.` : "No tag reaches its threshold.";
   if (answer.language === "und") return `${best.name} leads with ${percent(best.probability)}: too little for this release to say so.`;
   if (answer.language === "zxx") return `An instrumental, or no voice that could be heard (${percent(answer.probability)} sure).`;
   if (answer.language === "mul") return "Of what is sung: " + listing((answer.sung || []).map(s => `${nameOf(s.code, answer.languages)} ${percent(s.share)}`)) + ".";

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.recipes import draft_of, recipe_of
 from app.lab.training.recipes.tagging import TaggingConfig, TaggingRecipe
-from tests.service.live import LiveServer
+from tests.service.live import PATIENCE_SECONDS, LiveServer
 
 SECONDS = 1.0
 SETTINGS: dict[str, Any] = {
@@ -160,29 +162,38 @@ def test_evaluation_prints_table_4_and_every_tag(
     assert "no column 'tags'" in str(done.exception)
 
 
-def test_a_server_answers_with_tags(store: Path, songs: Path, tmp_path: Path) -> None:
-    row = read_catalogue(songs, None)[0]
-    assert row.path is not None
-    audio = row.path.read_bytes()
-    with LiveServer(tmp_path, model_store=store, model="tagging/1", decode_workers=1) as server:
-        server.wait_until_ready()
-        response = server.identify(files={"audio": audio}, data={"timeline": "true", "explain": "true", "title": "A"})
-        assert response.status_code == 200, response.text
-        answer = response.json()
-        assert TagsResponse.model_validate(answer, strict=True).model_dump(exclude_unset=True) == answer
-        thresholds = dict(zip(*_codes_and_thresholds(store), strict=True))
-        assert {tag["code"] for tag in answer["tags"]} == thresholds.keys() <= {one.replace(" ", "_") for one in SPELLINGS}
-        assert all(tag["applies"] == (tag["probability"] >= thresholds[tag["code"]]) for tag in answer["tags"])
-        assert answer["tags"] == sorted(answer["tags"], key=lambda tag: -tag["probability"])
-        assert answer["timeline"][0]["tags"][0]["code"] == answer["tags"][0]["code"]
-        assert answer["modalities"]["audio"]["used"]
-        tensors = {"inputs": [{"name": "audio", "shape": [1], "datatype": "BYTES", "data": [_base64(audio)]}]}
-        outputs = server.client.post("/v2/models/tagging/infer", json=tensors).json()["outputs"]
-        assert {one["name"]: one["data"] for one in outputs}["language"] == [answer["tags"][0]["code"]]
-        refused = server.client.post("/detect-language", files={"audio_file": audio})
-        assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
-        names = server.identify(json={"title": "A"})
-        assert names.status_code == 422
+@pytest.fixture(scope="module")
+def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with LiveServer(tmp_path_factory.mktemp("server"), model_store=store, model="tagging/1", decode_workers=1) as live:
+        yield live.wait_until_ready()
+
+
+@pytest.fixture
+def song(songs: Path) -> Path:
+    path = read_catalogue(songs, None)[0].path
+    assert path is not None
+    return path
+
+
+def test_a_server_answers_with_tags(server: LiveServer, store: Path, song: Path) -> None:
+    audio = song.read_bytes()
+    response = server.identify(files={"audio": audio}, data={"timeline": "true", "explain": "true", "title": "A"})
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert TagsResponse.model_validate(answer, strict=True).model_dump(exclude_unset=True) == answer
+    thresholds = dict(zip(*_codes_and_thresholds(store), strict=True))
+    assert {tag["code"] for tag in answer["tags"]} == thresholds.keys() <= {one.replace(" ", "_") for one in SPELLINGS}
+    assert all(tag["applies"] == (tag["probability"] >= thresholds[tag["code"]]) for tag in answer["tags"])
+    assert answer["tags"] == sorted(answer["tags"], key=lambda tag: -tag["probability"])
+    assert answer["timeline"][0]["tags"][0]["code"] == answer["tags"][0]["code"]
+    assert answer["modalities"]["audio"]["used"]
+    tensors = {"inputs": [{"name": "audio", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(audio).decode()]}]}
+    outputs = server.client.post("/v2/models/tagging/infer", json=tensors).json()["outputs"]
+    assert {one["name"]: one["data"] for one in outputs}["language"] == [answer["tags"][0]["code"]]
+    refused = server.client.post("/detect-language", files={"audio_file": audio})
+    assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+    names = server.identify(json={"title": "A"})
+    assert names.status_code == 422
 
 
 def _codes_and_thresholds(store: Path) -> tuple[list[str], list[float]]:
@@ -191,17 +202,31 @@ def _codes_and_thresholds(store: Path) -> tuple[list[str], list[float]]:
     return [label.code for label in manifest.labels], manifest.thresholds
 
 
-def _base64(audio: bytes) -> str:
-    import base64
+def test_the_page_says_which_tags_apply(server: LiveServer, song: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra `test`)")
+    if (chromium := shutil.which("chromium")) is None:
+        pytest.skip("needs Debian's package chromium")
+    errors: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]).new_page()
+        page.set_default_timeout(PATIENCE_SECONDS * 1000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(str(server.client.base_url))
+        page.locator("#file").set_input_files(song)
+        page.get_by_role("button", name="Identify", exact=True).click()
+        page.wait_for_selector("#answer")
+        text = page.inner_text("main")
+    found = server.identify(files={"audio": song.read_bytes()}).json()["tags"]
+    applying = [tag["name"] for tag in found if tag["applies"]]
+    assert ("What applies: " in text) == bool(applying)
+    assert all(tag["name"] in text for tag in found[:3])
+    assert errors == []
 
-    return base64.b64encode(audio).decode()
 
-
-def test_the_command_line_shows_tags(store: Path, songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_shows_tags(store: Path, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRID_MODEL_STORE", str(store))
     monkeypatch.setenv("LRID_ENGINE", "torch")
-    path = read_catalogue(songs, None)[0].path
-    done = CliRunner().invoke(app, ["identify", str(path), "--model", "tagging/1", "--device", "cpu"])
+    done = CliRunner().invoke(app, ["identify", str(song), "--model", "tagging/1", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert "tags that apply: " in done.output
     codes = _codes_and_thresholds(store)[0]
