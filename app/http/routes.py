@@ -14,6 +14,7 @@ from app.http import openapi
 from app.http.answer import release_name
 from app.http.identify import IdentifyEndpoint
 from app.http.schemas import (
+    GenreResponse,
     HealthResponse,
     IdentifyResponse,
     LanguageEntry,
@@ -22,6 +23,7 @@ from app.http.schemas import (
     ModelsResponse,
     ReleaseName,
     SwapRequest,
+    TagsResponse,
 )
 from app.serving.metrics import Metrics
 from app.serving.service import Service
@@ -44,7 +46,10 @@ def build_router(
 
     @router.post(f"{IDENTIFY_PATH}/", include_in_schema=False)
     @router.post(
-        IDENTIFY_PATH, response_model=IdentifyResponse, responses=openapi.problems(), openapi_extra=openapi.identify()
+        IDENTIFY_PATH,
+        response_model=IdentifyResponse | GenreResponse | TagsResponse,
+        responses=openapi.problems(),
+        openapi_extra=openapi.identify(),
     )
     async def identify(request: Request) -> Response:
         """The probability of each language a track may be sung in, from its audio, its metadata, or both."""
