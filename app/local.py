@@ -19,7 +19,7 @@ from app.families.contract import further_fields
 from app.families.fields import further_values
 from app.families.tasks import Json
 from app.http.answer import build_response, identify_options, view_of
-from app.http.schemas import Options
+from app.http.options import Options
 from app.main import build_identifier, build_pool
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from langdetect import DetectorFactory, detect_langs
 from langdetect.lang_detect_exception import LangDetectException
 
-from app.http.schemas import IdentifyResponse, Options
+from app.http.options import Options
+from app.http.schemas import IdentifyResponse
 
 
 class Track(Options):

@@ -49,7 +49,7 @@ def identify(
         lrid identify song.mp3 --lyrics song.txt
     """
     from app.domain import Metadata
-    from app.http.schemas import build_options
+    from app.http.options import build_options
     from app.local import FileRequest
 
     logging.basicConfig(level=logging.ERROR)

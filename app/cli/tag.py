@@ -80,7 +80,7 @@ class _Chosen:
         """Returns the number of files that could not be answered or written."""
         from app.catalogue.files import find_files
         from app.domain import Metadata
-        from app.http.schemas import Options
+        from app.http.options import Options
         from app.local import FileRequest, identify_files
 
         failed = 0

@@ -8,7 +8,8 @@ if find_spec("httpx") is None:
 from app.client.batch import BatchAnswer
 from app.client.clients import AsyncLridClient, LridClient
 from app.client.problems import ClientError, RequestRefused, ServerUnreachable
-from app.http.schemas import IdentifyResponse, Options
+from app.http.options import Options
+from app.http.schemas import IdentifyResponse
 
 __all__ = [
     "AsyncLridClient",

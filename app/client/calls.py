@@ -11,7 +11,8 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from app.client.problems import ClientError, RequestRefused
-from app.http.schemas import Options, Problem
+from app.http.options import Options
+from app.http.schemas import Problem
 
 Answer = TypeVar("Answer", bound=BaseModel)
 MEDIA_TYPE = "application/x-ndjson"

@@ -14,7 +14,8 @@ from app.client.batch import BatchAnswer, Block, Row, blocks
 from app.client.calls import Audio, Call, batch_call, identify_call, parsed, read_audio, refusal
 from app.client.problems import ServerUnreachable
 from app.client.retries import Deadline, wait_seconds
-from app.http.schemas import DEFAULT_OPTIONS, IdentifyResponse, LanguagesResponse, Options
+from app.http.options import DEFAULT_OPTIONS, Options
+from app.http.schemas import IdentifyResponse, LanguagesResponse
 
 TIMEOUT_SECONDS = 60.0
 LANGUAGES = Call("GET", "/languages")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from app.domain import AUDIO, TEXT, Identification
 from app.families.contract import Manifest, Model
 from app.families.tasks import Json, View
-from app.http.schemas import Options, ReleaseName, Timing
+from app.http.options import Options
+from app.http.schemas import ReleaseName, Timing
 from app.serving.work import IdentifyOptions
 
 STAGES = tuple(Timing.model_fields)

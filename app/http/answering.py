@@ -15,7 +15,7 @@ from app.errors import ClientGone, DeadlineExceeded, InvalidOption, LridError
 from app.families.tasks import Json
 from app.http.answer import build_response, identify_options, view_of
 from app.http.gate import AudioGate, UploadAccount
-from app.http.schemas import IdentifyRequest, Options
+from app.http.options import IdentifyRequest, Options
 from app.http.traces import note
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics

@@ -32,8 +32,8 @@ from app.http.answering import Answering
 from app.http.body import BodyReader, json_object, media_type, query_options
 from app.http.encoding import body_chunks
 from app.http.lines import Lines
+from app.http.options import IdentifyRequest
 from app.http.problem import problem_of
-from app.http.schemas import IdentifyRequest
 from app.serving.identifier import Identifier
 
 log = logging.getLogger("lrid.batch")

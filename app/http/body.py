@@ -22,7 +22,7 @@ from app.families.contract import InputField, TextField
 from app.families.fields import most_bytes
 from app.http.encoding import body_chunks
 from app.http.multipart import BYTES_PER_CHARACTER, NOT_GIVEN, FormLimits, Gate, read_form
-from app.http.schemas import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
+from app.http.options import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
 
 ESCAPED_BYTES_PER_CHARACTER = 12  # a JSON surrogate pair, \uXXXX\uXXXX
 JSON_OVERHEAD_BYTES = 65_536  # names, options and white space

@@ -21,7 +21,7 @@ from app.http import openapi
 from app.http.answering import Answering
 from app.http.body import BodyReader
 from app.http.gate import AudioGate
-from app.http.schemas import DEFAULT_OPTIONS, IdentifyRequest
+from app.http.options import DEFAULT_OPTIONS, IdentifyRequest
 
 PATH = "/detect-language"
 FILE_PART = "audio_file"

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.http.answering import Answering
 from app.http.body import BodyReader
 from app.http.gate import AudioGate
-from app.http.schemas import IdentifyRequest
+from app.http.options import IdentifyRequest
 from app.serving.scheduling import yield_to_others
 
 

@@ -24,7 +24,7 @@ from app.http.answering import Answering
 from app.http.body import BodyReader, json_object
 from app.http.encoding import body_chunks
 from app.http.gate import AudioGate
-from app.http.schemas import OPTION_NAMES, IdentifyRequest
+from app.http.options import OPTION_NAMES, IdentifyRequest
 from app.http.tensors import AUDIO_INPUT, OUTPUTS, InferRequest, infer_request, outputs, tracks
 
 ALIAS = "lrid"

@@ -10,8 +10,9 @@ from fastapi.openapi.utils import get_openapi
 from app.domain import LYRICS, METADATA_FIELDS
 from app.errors import ClientGone, LridError, MethodNotAllowed, NotFound, public_errors
 from app.families.tasks import Json
+from app.http.options import Options
 from app.http.problem import MEDIA_TYPE
-from app.http.schemas import Options, Problem
+from app.http.schemas import Problem
 
 EXAMPLE: Json = {"title": "Tous les garçons et les filles", "artist": "Françoise Hardy"}
 OPTIONS: Json = Options.model_json_schema()["properties"]

@@ -1,55 +1,10 @@
-"""The public JSON, as pydantic models, and how a request's fields become a Track and its Options."""
+"""The public JSON, as pydantic models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from app.domain import METADATA_FIELDS, Metadata, Track
-from app.errors import InvalidOption
-from app.families.contract import InputField
-from app.families.fields import NO_FIELDS, checked_text, further_values
-
-
-def _split(value: Any) -> Any:
-    return [code.strip() for code in value.split(",")] if isinstance(value, str) else value
-
-
-def _not_a_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected an integer, not a boolean")
-    return value
-
-
-Count = Annotated[int, BeforeValidator(_not_a_boolean), Field(ge=1)]
-
-
-class Options(BaseModel):
-    """Options of a request, as form fields, JSON members or query parameters."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    top_k: Count | None = Field(None, description="Keep only the best k languages in the list.")
-    languages: Annotated[tuple[str, ...] | None, BeforeValidator(_split)] = Field(
-        None, min_length=1, description="Candidates, such as `en,fr`: the others get no probability."
-    )
-    windows: Count | None = Field(
-        None, description="Listen to so many windows, if the track has them; default: until the answer is sure."
-    )
-    timeline: bool = Field(False, description="Listen to the whole track, and answer for each window as well.")
-    explain: bool = Field(False, description="Also answer from the audio alone and from the text alone.")
-    tags: bool = Field(True, description="Read the file's own tags when no metadata is given.")
-    lyrics_from_tags: bool = Field(
-        False, description="Read the lyrics in the file's tags when none are given, where the release reads lyrics."
-    )
-
-
-DEFAULT_OPTIONS = Options()
-OPTION_NAMES = frozenset(Options.model_fields)
-FIELD_NAMES = OPTION_NAMES | frozenset(METADATA_FIELDS)
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class LanguageProbability(BaseModel):
@@ -281,37 +236,3 @@ class HealthResponse(BaseModel):
     checks: dict[str, bool]
     model: str | None
     uptime_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class IdentifyRequest:
-    """A checked request."""
-
-    track: Track
-    options: Options
-
-
-def build_request(
-    fields: Mapping[str, Any], audio: bytes | None, max_characters: int, further: Mapping[str, InputField] = NO_FIELDS
-) -> IdentifyRequest:
-    """Fields by name (metadata, options and what the release reads further) and audio → a checked request.
-
-    Raises InvalidMetadata, MetadataTooLong, InvalidOption.
-    """
-    if unknown := fields.keys() - FIELD_NAMES - further.keys():
-        known = ", ".join(sorted(FIELD_NAMES | further.keys()))
-        raise InvalidOption(f"unknown option {min(unknown)[:40]!r}; known: {known}")
-    metadata = Metadata(*[checked_text(name, fields.get(name), max_characters) for name in METADATA_FIELDS])
-    return IdentifyRequest(Track(audio, metadata, further_values(fields, further)), build_options(fields))
-
-
-def build_options(fields: Mapping[str, Any]) -> Options:
-    """Raises InvalidOption naming the option, its bounds and what came."""
-    given = {name: value for name, value in fields.items() if name in OPTION_NAMES and value is not None and value != ""}
-    if not given:
-        return DEFAULT_OPTIONS
-    try:
-        return Options.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise InvalidOption(f"{first['loc'][0]}: {first['msg']}; got {str(first['input'])[:40]!r}") from None

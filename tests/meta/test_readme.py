@@ -13,7 +13,7 @@ from app.catalogue import errors as catalogue_errors
 from app.cli import main as cli
 from app.errors import LridError, public_errors
 from app.families.store import families, list_releases, read_manifest, release_folder
-from app.http.schemas import Options
+from app.http.options import Options
 from app.main import create_app
 from app.serving.metrics import Metrics
 from app.settings import Settings

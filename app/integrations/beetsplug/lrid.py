@@ -116,7 +116,8 @@ class LridPlugin(BeetsPlugin):
         from app.catalogue.files import Found
         from app.domain import Metadata
         from app.errors import LridError
-        from app.http.schemas import IdentifyResponse, Options
+        from app.http.options import Options
+        from app.http.schemas import IdentifyResponse
         from app.local import FileRequest, identify_files
         from app.settings import Settings
 

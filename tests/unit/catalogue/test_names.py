@@ -12,7 +12,7 @@ from app.catalogue.processes import scored_by_names
 from app.catalogue.rows import Scored
 from app.domain import Metadata, Track
 from app.errors import LridError
-from app.http.schemas import Options
+from app.http.options import Options
 from app.local import local_identifier
 from app.settings import Settings
 

@@ -13,7 +13,7 @@ from app.domain import Metadata
 from app.errors import InvalidMetadata, InvalidOption, LridError, MetadataTooLong
 from app.families.contract import InputField, TextField, VectorField
 from app.families.fields import further_values, most_bytes
-from app.http.schemas import build_request
+from app.http.options import build_request
 
 FIELDS: dict[str, InputField] = {"lyrics": TextField(10), "listeners": VectorField(3)}
 

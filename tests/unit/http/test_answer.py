@@ -15,7 +15,8 @@ from pydantic_core import to_json
 from app.domain import AUDIO, TEXT, AudioWarning, FloatArray, Heard, Identification, Metadata, ModalityUse, Scores, Span
 from app.families.tasks import Bounds, Json, LanguageTask
 from app.http.answer import build_response, identify_options
-from app.http.schemas import IdentifyResponse, Options
+from app.http.options import Options
+from app.http.schemas import IdentifyResponse
 from tests.releases import CODES, tiny_model
 
 MODEL = tiny_model()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.domain import Metadata
 from app.errors import InvalidMetadata, InvalidOption, LridError, MetadataTooLong
 from app.families.fields import MAX_COMBINING_RUN
-from app.http.schemas import Options, build_options, build_request
+from app.http.options import Options, build_options, build_request
 
 
 def request_of(fields: dict[str, Any]) -> Metadata:
