@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,17 +54,23 @@ def train(
 def variants(
     catalogue: Catalogue,
     output: Output = Path("runs/variants"),
+    recipe: Annotated[str, typer.Option("--recipe", help="Whose.")] = "lrid_net",
     settings: Settings = None,
     config: ConfigFile = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant, from setting `seed` on.")] = 1,
 ) -> None:
-    """Train all six variants of the paper on a catalogue, and print their table; run again, it goes on."""
+    """Train all variants of a recipe's paper on a catalogue, and print their tables; run again, it goes on."""
     from app.lab.training.recipes import recipe_of
+    from app.lab.training.recipes.multimodal_tables import run_tables
     from app.lab.training.variants import run_variants
 
-    recipe = recipe_of("lrid_net", settings_of(config, settings) | {"catalogue": catalogue, "output": output})
-    first = recipe.config.seed
-    typer.echo(run_variants(recipe.config, range(first, first + seeds), Bars()))
+    chosen = recipe_of(recipe, settings_of(config, settings) | {"catalogue": catalogue, "output": output})
+    runs: dict[str, Callable[..., str]] = {"lrid_net": run_variants, "multimodal": run_tables}
+    run = runs.get(recipe)
+    if run is None:
+        raise typer.BadParameter(f"{recipe!r} has no variants; lrid_net and multimodal have", param_hint="--recipe")
+    first = chosen.config.seed
+    typer.echo(run(chosen.config, range(first, first + seeds), Bars()))
 
 
 def settings_of(file: Path | None, given: list[str] | None) -> dict[str, Any]:

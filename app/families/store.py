@@ -46,6 +46,14 @@ def _load_lrid_voice(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
     return VoiceModel(manifest, weights)
 
 
+def _load_multimodal(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
+    from app.families.multimodal.manifest import MultimodalManifest
+    from app.families.multimodal.model import MultimodalModel
+
+    assert isinstance(manifest, MultimodalManifest)
+    return MultimodalModel(manifest, weights)
+
+
 def _load_multitask(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
     from app.families.multitask.manifest import MultitaskManifest
     from app.families.multitask.model import MultitaskModel
@@ -68,12 +76,14 @@ Families = Mapping[str, Family]
 def families() -> dict[str, Family]:
     """Every family this server knows."""
     from app.families.lrid_voice.manifest import VoiceManifest
+    from app.families.multimodal.manifest import MultimodalManifest
     from app.families.multitask.manifest import MultitaskManifest
     from app.families.tagging.manifest import TaggingManifest
 
     return {
         "lrid_net": Family(LridNetManifest, _load_lrid_net),
         "lrid_voice": Family(VoiceManifest, _load_lrid_voice),
+        "multimodal": Family(MultimodalManifest, _load_multimodal),
         "multitask": Family(MultitaskManifest, _load_multitask),
         "tagging": Family(TaggingManifest, _load_tagging),
     }

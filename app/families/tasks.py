@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from app.domain import MULTIPLE, NOTHING_SUNG, UNDETERMINED, FloatArray, Language, Mode, Scores
+from app.domain import MULTIPLE, NOTHING_SUNG, TEXT, UNDETERMINED, FloatArray, Language, Mode, Scores
 from app.errors import UnknownLanguage
 
 Json = dict[str, Any]
@@ -55,9 +55,10 @@ class Bounds:
     """When the best class is the answer; all in probability or share."""
 
     least: Mapping[Mode, float]  # or the answer is `und`; a mode that is not named has 0
-    least_by_language: Mapping[str, float]  # instead, where text was read
+    least_by_language: Mapping[str, float]  # instead, where the modalities of `language_needs` were used
     most_unsung: float = 1.0  # above, nothing is sung
     least_share: float = 1.0  # of each of two or more languages, for `mul`; 1: never
+    language_needs: Mode = frozenset({TEXT})
 
 
 class LanguageTask:
@@ -135,7 +136,7 @@ class LanguageTask:
             return NOTHING_SUNG, round(unsung, 6)
         code, probability = ranked[0]["code"], ranked[0]["probability"]
         least = self._bounds.least.get(mode, 0.0)
-        if "text" in mode:
+        if self._bounds.language_needs <= mode:
             least = self._bounds.least_by_language.get(code, least)
         return (code if probability >= least else UNDETERMINED), probability
 

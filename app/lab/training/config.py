@@ -48,7 +48,8 @@ class TrainConfig(RunConfig):
     batch_size: int = Field(32, ge=2)  # rows
     learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(0, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    plateau_epochs: int = Field(5, ge=1)  # without a better validation loss, until `plateau` takes a tenth of the rate
     init_from: Path | None = None  # checkpoint whose weights to start from
     checkpoint_minutes: float = Field(10.0, ge=0)  # inside an epoch; one is written after each epoch anyway
 

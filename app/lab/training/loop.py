@@ -29,6 +29,7 @@ from app.lab.training.journal import Journal
 from app.lab.training.learner import Learner
 
 AnyLearner = Learner[Any, Any]
+PLATEAU_SHARE = 0.1
 
 
 @dataclass
@@ -42,7 +43,8 @@ class State:
     best_epoch: int = -1
     early_stops: int = 0  # after which it went on
     stop_epoch: int = -1  # of the last of those
-    reduced: float = 1.0  # share of the learning rate that they have left
+    waited: int = 0  # epochs since the best, or since the rate was reduced on a plateau
+    reduced: float = 1.0  # share of the learning rate that early stops and plateaus have left
 
 
 @dataclass
@@ -97,6 +99,7 @@ def train(recipe: AnyLearner, progress: Progress | None = None) -> Path:
             better = valid_loss < state.best
             if better:
                 state.best, state.best_epoch = valid_loss, state.epoch
+            _wait(state, config, better=better)
             state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
             if better:  # best.pt first: a run killed in between repeats the epoch and finds the same
                 run.save("best.pt")
@@ -174,6 +177,13 @@ def schedule(config: TrainConfig, steps: int, epoch: int, step: int) -> float:
     if config.schedule == "cosine":
         share *= 0.5 * (1 + math.cos(math.pi * done / (config.epochs * steps)))
     return share
+
+
+def _wait(state: State, config: TrainConfig, *, better: bool) -> None:
+    """With the schedule `plateau`, multiply the rate by PLATEAU_SHARE when so many epochs were no better."""
+    state.waited = 0 if better else state.waited + 1
+    if config.schedule == "plateau" and state.waited >= config.plateau_epochs:
+        state.waited, state.reduced = 0, state.reduced * PLATEAU_SHARE
 
 
 class LossOf(nn.Module):

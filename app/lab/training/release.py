@@ -7,6 +7,7 @@ that is after they were rounded to what is on disk.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from app.domain import AUDIO, LYRICS, TEXT
-from app.families.contract import Manifest, Model, Target
+from app.families.contract import Manifest, Model, Target, VectorField, further_fields
 from app.families.golden import Golden, GoldenCase, Tone
 from app.families.golden import answer as golden_answer
 from app.families.store import families
@@ -138,7 +139,7 @@ def make_golden(model: Model) -> Golden:
     """Synthetic inputs in every mix of modalities and several scripts, answered by the stored weights in fp32."""
     listen = FeatureExtractor(model.audio).windows if model.audio else None
     cases = []
-    for given in GOLDEN_INPUTS:
+    for given in [*GOLDEN_INPUTS, *_vectors(model)]:
         further = set(given.get("further", ()))
         read = AUDIO in given or further or TEXT in model.inputs
         if (AUDIO in given and listen is None) or not read or not further <= model.inputs.keys():
@@ -147,3 +148,10 @@ def make_golden(model: Model) -> Golden:
         expected = golden_answer(model, asked, listen)
         cases.append(asked.model_copy(update={"probabilities": [round(float(p), 6) for p in expected]}))
     return Golden(cases=cases)
+
+
+def _vectors(model: Model) -> list[Mapping[str, Any]]:
+    """For each vector that a request may send, a case of it alone and one beside audio."""
+    fields = {name: field for name, field in further_fields(model).items() if isinstance(field, VectorField)}
+    given = [{name: [round(math.sin(i + 1), 4) for i in range(field.length)]} for name, field in fields.items()]
+    return [case for further in given for case in ({"further": further}, {"audio": LOW, "further": further})]

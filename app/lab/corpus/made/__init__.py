@@ -10,6 +10,6 @@ Maker = Callable[[Path, int], Path]  # folder, seed → the catalogue
 
 def makers() -> dict[str, Maker]:
     """By the system that they are for."""
-    from app.lab.corpus.made import multitask, tagging
+    from app.lab.corpus.made import multimodal, multitask, tagging
 
-    return {"multitask": multitask.make, "tagging": tagging.make}
+    return {"multimodal": multimodal.make, "multitask": multitask.make, "tagging": tagging.make}

@@ -17,13 +17,14 @@ def recipes() -> dict[str, type[Trainable[Any]]]:
     """Recipes by name; imported when they are asked for."""
     from app.lab.training.recipes.ears import EarsRecipe
     from app.lab.training.recipes.lrid_net import LridNetRecipe
+    from app.lab.training.recipes.multimodal import MultimodalRecipe
     from app.lab.training.recipes.multitask import MultitaskRecipe
     from app.lab.training.recipes.reader import ReaderRecipe
     from app.lab.training.recipes.tagging import TaggingRecipe
     from app.lab.training.recipes.voice import VoiceRecipe
 
     kinds: tuple[type[Trainable[Any]], ...] = (  # of a family the first
-        LridNetRecipe, VoiceRecipe, ReaderRecipe, EarsRecipe, MultitaskRecipe, TaggingRecipe,
+        LridNetRecipe, VoiceRecipe, ReaderRecipe, EarsRecipe, MultimodalRecipe, MultitaskRecipe, TaggingRecipe,
     )  # fmt: skip
     return {kind.name: kind for kind in kinds}
 

@@ -1,0 +1,89 @@
+"""Listen: windows → embeddings of their segments of voice, and the histogram of their sound."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from app.domain import FloatArray
+from app.families.contract import Backend, Listen, Precision, Target
+from app.families.multimodal.manifest import SegmentConfig
+from app.families.multimodal.segments import separator_of, voiced
+from app.families.multimodal.timbral import TimbralHistogram
+from app.families.parts.whisper import Ears
+
+Histogram = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFeatures:
+    """n windows of a song, taken apart."""
+
+    embeddings: FloatArray  # (n_segments, n_state)
+    seconds: FloatArray  # (n_segments,)
+    owner: np.ndarray  # (n_segments,) the window of each
+    timbral: FloatArray  # (2k,) of the song: maxima, then means; empty without a codebook
+
+
+def taken_apart(features: FloatArray, n_state: int, config: SegmentConfig) -> WindowFeatures:
+    """(n, n_features) of the listener's → segments and the histogram of all windows together."""
+    n_segments = config.most_segments * (n_state + 1)
+    segments = features[:, :n_segments].reshape(len(features), config.most_segments, n_state + 1)
+    owner, place = np.nonzero(segments[:, :, n_state] > 0)
+    chosen = segments[owner, place]
+    maximum, mean = np.split(features[:, n_segments:-1], 2, axis=1)
+    frames = features[:, -1:]
+    pooled = [maximum.max(axis=0), (mean * frames).sum(axis=0) / max(1.0, float(frames.sum()))]
+    return WindowFeatures(chosen[:, :n_state], chosen[:, n_state], owner, np.concatenate(pooled))
+
+
+class SegmentListener:
+    """Implements `contract.Listener`; the numbers of a window are as `taken_apart` reads them."""
+
+    def __init__(self, ears: Ears, timbral: TimbralHistogram | None, config: SegmentConfig, n_codewords: int) -> None:
+        """Raises ReleaseError if the separator is not installed."""
+        self._ears = ears
+        self._timbral = timbral
+        self._config = config
+        self._separator = separator_of(config.separation)
+        self._n_state = ears.config.n_state
+        self.n_features = config.most_segments * (self._n_state + 1) + 2 * n_codewords + 1
+
+    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
+        """Those of the ears; the rest runs in fp32."""
+        return self._ears.precisions(backend)
+
+    def prepare(self, target: Target) -> Listen:
+        """Raises ReleaseError where the ears cannot run."""
+        histogram = copy.deepcopy(self._timbral).to(target.device) if self._timbral else _no_histogram
+        return partial(self._listen, self._ears.prepare(target), histogram)
+
+    def forget(self) -> None:
+        self._ears.forget()
+
+    def _listen(self, ears: Listen, histogram: Histogram, samples: Tensor) -> Tensor:
+        """(n, window_samples) → (n, n_features)."""
+        vocals = self._separator(samples) if self._separator else samples
+        n, size, rate_hz = len(samples), samples.shape[1], self._ears.config.sample_rate_hz
+        segments = torch.zeros(n, self._config.most_segments, self._n_state + 1, device=samples.device)
+        found = voiced(vocals, rate_hz, self._config)
+        cut = [pad(vocals[row, part], (0, size - (part.stop - part.start))) for row, own in enumerate(found) for part in own]
+        if cut:
+            rows = [row for row, own in enumerate(found) for _ in own]
+            places = [place for own in found for place in range(len(own))]
+            lengths = [(part.stop - part.start) / rate_hz for own in found for part in own]
+            segments[rows, places, : self._n_state] = ears(torch.stack(cut))[:, : self._n_state]
+            segments[rows, places, self._n_state] = torch.tensor(lengths, device=samples.device)
+        return torch.cat([segments.flatten(1), histogram(samples)], dim=1)
+
+
+def _no_histogram(samples: Tensor) -> Tensor:
+    """(n, s) → (n, 1): no codeword, no frame."""
+    return torch.zeros(len(samples), 1, device=samples.device)

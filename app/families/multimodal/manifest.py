@@ -1,0 +1,86 @@
+"""The numbers of a `multimodal` release, as they stand in its manifest."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from app.audio.spec import WindowSpec
+from app.families.contract import Manifest, Name, Probability, Strict
+from app.families.parts.whisper_config import WhisperConfig
+
+Size = Annotated[int, Field(gt=0)]
+
+
+class SegmentConfig(Strict):
+    """Where in a window somebody sings."""
+
+    separation: Name | None = None  # an installed separator of vocals; None: the mix is taken for the vocals
+    silence_dbfs: float = Field(-45.0, le=0)  # a frame of the vocals under this level is silent
+    frame_seconds: float = Field(0.05, gt=0)
+    gap_seconds: float = Field(0.3, ge=0)  # a shorter silence does not end a segment
+    least_seconds: float = Field(0.5, ge=0)  # shorter segments are left out
+    most_segments: int = Field(2, ge=1)  # of a window; the longest
+
+
+class TimbralConfig(Strict):
+    """Sizes of the audio codebook. Frames overlap by half."""
+
+    n_mels: Size = 40
+    frame_samples: Size = 1024  # 64 ms at 16 kHz
+    n_components: Size  # P: principal components of the spectrum, which keep 95 % of its variance
+    n_codewords: Size  # components of the Gaussian mixture
+
+    @property
+    def n_features(self) -> int:
+        return 2 * self.n_codewords  # maximum and mean
+
+
+class ResNetConfig(Strict):
+    """Three residual blocks of three convolutions. Kernels are those of Wang et al. 2017 (the paper's [28]); its channels
+    (64, 128, 128) give four times the work, and the paper does not print its own."""
+
+    step: Size = 32  # numbers of the feature vector that make one position of the sequence
+    channels: tuple[Size, Size, Size] = (32, 64, 64)
+    kernels: tuple[Size, Size, Size] = (8, 5, 3)
+
+    def length(self, sizes: dict[str, int]) -> int:
+        """Positions of the sequence. No position holds numbers of two modalities."""
+        return sum(-(-size // self.step) for size in sizes.values())
+
+
+class MultimodalManifest(Manifest):
+    """`manifest.json` of the family `multimodal`."""
+
+    listen: WhisperConfig
+    segments: SegmentConfig
+    most_windows: int = Field(ge=1)  # of a song, unless a client asks for more
+    timbral: TimbralConfig | None  # None: no codebook was learnt
+    consumption: int = Field(ge=0)  # length of the vector; 0: the release takes none
+    network: ResNetConfig
+    thresholds: dict[str, Probability]  # by class; under it the answer is `und`
+
+    @model_validator(mode="after")
+    def _thresholds_are_of_classes(self) -> MultimodalManifest:
+        if unknown := sorted(set(self.thresholds) - {label.code for label in self.labels}):
+            raise ValueError(f"thresholds: {unknown[0]!r} is no class")
+        return self
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Numbers of each modality, in the order of the feature vector."""
+        return sizes_of(self.listen, self.timbral, self.consumption)
+
+    @property
+    def window(self) -> WindowSpec:
+        return WindowSpec(self.listen.sample_rate_hz, self.listen.window_samples, padding="silence")
+
+
+def sizes_of(listen: WhisperConfig, timbral: TimbralConfig | None, consumption: int) -> dict[str, int]:
+    """Numbers of each modality, in the order of the feature vector."""
+    return {
+        "vocals": listen.n_state,
+        "timbral": timbral.n_features if timbral else 0,
+        "consumption": consumption,
+    }

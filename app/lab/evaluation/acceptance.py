@@ -1,0 +1,88 @@
+"""Each language by itself, as Lee & Coviello measure (§4.3, footnote 3).
+
+Conventions
+-----------
+- `labels`: (n,) integers from 0 to n_classes - 1. `probabilities`: (n, n_classes).
+- A language is *accepted* for a track from its own threshold on; a track may have several, or none.
+- `average_precision` is the area under the precision-recall curve of all tracks ranked by P(language); its mean over the
+  languages is mAP. Languages without a track are NaN, and count in no mean.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.lab.evaluation.metrics import Float64, Floats, Ints, validate_probabilities
+
+MEASURES = ("P", "R", "F", "mAP")
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """(n_classes,) each."""
+
+    precision: Float64
+    recall: Float64
+    f1: Float64
+    average_precision: Float64
+
+    def means(self) -> list[float]:
+        """In the order of `MEASURES`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # no language has a track
+            return [float(np.nanmean(values)) for values in self.columns()]
+
+    def columns(self) -> list[Float64]:
+        return [self.precision, self.recall, self.f1, self.average_precision]
+
+
+def tuned_thresholds(labels: Ints, probabilities: Floats) -> Float64:
+    """(n_classes,) with the best F1 of each language on these tracks; 0.5 where a language has none."""
+    from sklearn.metrics import precision_recall_curve
+
+    validate_probabilities(labels, probabilities)
+    found = np.full(probabilities.shape[1], 0.5)
+    for language in np.unique(labels):
+        precision, recall, thresholds = precision_recall_curve(labels == language, probabilities[:, language])
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        found[language] = thresholds[f1[:-1].argmax()]  # the last point has no threshold
+    return found
+
+
+def acceptance(labels: Ints, probabilities: Floats, thresholds: Floats) -> Acceptance:
+    """Precision, recall, F1 at the thresholds, and average precision."""
+    from sklearn.metrics import average_precision_score
+
+    validate_probabilities(labels, probabilities)
+    truth = labels[:, None] == np.arange(probabilities.shape[1])  # (n, n_classes)
+    accepted = probabilities >= thresholds
+    right, n_true = (truth & accepted).sum(axis=0), truth.sum(axis=0)
+    known = np.where(n_true > 0, 1.0, np.nan)
+    precision = known * right / np.maximum(accepted.sum(axis=0), 1)
+    recall = known * right / np.maximum(n_true, 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    area = [
+        average_precision_score(truth[:, i], probabilities[:, i]) if n_true[i] else np.nan for i in range(truth.shape[1])
+    ]
+    return Acceptance(precision, recall, f1, np.array(area))
+
+
+def acceptance_table(found: Mapping[str, Acceptance], codes: Sequence[str]) -> str:
+    """Markdown, a row for each language and one for the average, four columns for each of the named; the paper's table 1."""
+    heads = [f"{name} {measure}" for name in found for measure in MEASURES]
+    columns = [column for one in found.values() for column in one.columns()]
+    rows = {code: [column[i] for column in columns] for i, code in enumerate(codes)}
+    rows["mean"] = [mean for one in found.values() for mean in one.means()]
+    return markdown_table("language", heads, rows)
+
+
+def markdown_table(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[float]]) -> str:
+    """Three digits a cell; nothing for NaN."""
+    lines = [f"| {first} | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join('' if np.isnan(value) else f'{value:.3f}' for value in row)} |")
+    return "\n".join(lines) + "\n"

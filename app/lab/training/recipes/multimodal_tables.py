@@ -1,0 +1,92 @@
+"""The paper's tables on any catalogue: features alone and together (1), and replicas for missing consumption (2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from app.lab.evaluation.acceptance import Acceptance, acceptance, acceptance_table, markdown_table
+from app.lab.progress import Progress
+from app.lab.training import checkpoint
+from app.lab.training.loop import train
+from app.lab.training.recipes.multimodal import MultimodalConfig, MultimodalRecipe
+
+SINGLE: Mapping[str, Sequence[str]] = {
+    "Timbral": ["timbral"],
+    "Vocals": ["vocals"],
+    "Consumption": ["consumption"],
+    "Audio": ["vocals", "timbral"],
+    "Multimodal": ["vocals", "timbral", "consumption"],
+}
+REPLICAS = ("Z", "Z+G", "A", "A+G")
+Measured = dict[str, Acceptance]  # by the column of a table
+
+
+def run_tables(config: MultimodalConfig, seeds: Sequence[int], progress: Progress) -> str:
+    """Trains nine networks for each seed on features that are computed once; writes tables.md, and returns it."""
+    return tables_of(MultimodalRecipe(config), seeds, progress)
+
+
+def tables_of(first: MultimodalRecipe, seeds: Sequence[int], progress: Progress) -> str:
+    """The same; `first` may have its songs already."""
+    first.prepare(progress)
+    assert first.songs is not None
+    split = "test" if (first.songs.splits == "test").any() else "valid"
+    found = [_one_seed(first, split, seed, progress) for seed in seeds]
+    codes, n = first.config.codes, int((first.songs.splits == split).sum())
+    second = _mean([pair[1] for pair in found])
+    areas = [one.average_precision for one in second.values()]
+    rows = {code: [area[i] for area in areas] for i, code in enumerate(codes)}
+    rows["mean"] = [float(np.nanmean(area)) for area in areas]
+    page = (
+        f"Split {split} of {first.config.catalogue.name}, {n} songs; seeds {', '.join(map(str, seeds))}.\n\n"
+        f"Table 1\n\n{acceptance_table(_mean([pair[0] for pair in found]), codes)}\n"
+        f"Table 2: mAP without consumption data\n\n{markdown_table('language', list(second), rows)}"
+    )
+    (first.config.output / "tables.md").write_text(page, encoding="utf-8")
+    return page
+
+
+def _one_seed(first: MultimodalRecipe, split: str, seed: int, progress: Progress) -> tuple[Measured, Measured]:
+    """The columns of both tables."""
+    has = {name for name, size in first.sizes.items() if size}
+    columns = {name: [one for one in inputs if one in has] for name, inputs in SINGLE.items()}
+    networks = {name: _trained(first, seed, own, "none", progress) for name, own in columns.items() if own}
+    every = columns["Multimodal"]
+    replicas = {kind: _trained(first, seed, every, kind, progress) for kind in REPLICAS}
+    dropped = {"Audio": _measured(networks["Audio"], split)}
+    dropped |= {f"baseline {kind}": _measured(networks["Multimodal"], split, missing=kind) for kind in "ZA"}
+    dropped |= {kind: _measured(own, split, missing=kind[0]) for kind, own in replicas.items()}
+    return {name: _measured(own, split) for name, own in networks.items()}, dropped
+
+
+def _trained(
+    first: MultimodalRecipe, seed: int, inputs: list[str], replica: str, progress: Progress
+) -> tuple[Any, Any, Any]:
+    """The recipe of a variant, its best network and its thresholds; goes on where it was stopped."""
+    name = f"{'+'.join(inputs)}-{replica}-seed-{seed}"
+    output = first.config.output / name
+    changes = {"inputs": inputs, "replica": replica, "seed": seed, "output": output, "audio_replica": False}
+    settings = first.config.model_dump() | changes | {"resume": (output / "last.pt").exists()}
+    recipe = MultimodalRecipe(MultimodalConfig.model_validate(settings))
+    recipe.songs, recipe.timbral = first.songs, first.timbral
+    progress.say(name)
+    stored = checkpoint.load(train(recipe, progress), recipe.name)
+    network = recipe.build().to(recipe.config.torch_device)
+    network.load_state_dict(stored["network"])
+    return recipe, network.eval(), np.array(stored["facts"]["thresholds"])
+
+
+def _measured(own: tuple[Any, Any, Any], split: str, missing: str | None = None) -> Acceptance:
+    """On a split's songs, with `missing` without their consumption data: zeros (Z) or the average (A) instead."""
+    recipe, network, thresholds = own
+    instead = None if missing is None else recipe.fallback_of(missing)
+    labels, probabilities = recipe.answers(network, split, "nothing" if missing is None else "consumption", instead)
+    return acceptance(labels, probabilities, thresholds)
+
+
+def _mean(found: Sequence[Measured]) -> Measured:
+    """Of the seeds."""
+    return {name: Acceptance(*np.mean([one[name].columns() for one in found], axis=0)) for name in found[0]}

@@ -1,0 +1,45 @@
+"""A small `multimodal` of made songs, for tests: three languages, ears of random weights, windows of a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app.lab.corpus.made.multimodal import make_songs
+from app.lab.labels import WORLD_LABELS
+from app.lab.training.recipes import draft_of, recipe_of
+from app.lab.training.recipes.multimodal import MultimodalRecipe
+from app.lab.training.release import ReleaseConfig, make_release
+from tests.voices import write_voice
+
+CODES = ("en", "hi", "others")
+
+
+def small_settings(folder: Path) -> dict[str, Any]:
+    """Of a training on 36 songs of 3 artists' worth of each split; it takes seconds."""
+    write_voice(folder / "store")
+    return {
+        "catalogue": make_songs(folder / "songs", 0, CODES, 1),
+        "output": folder / "run",
+        "store": folder / "store",
+        "labels": [label for label in WORLD_LABELS if label.code in CODES],
+        "epochs": 6,
+        "n_codewords": 8,
+        "most_windows": 3,
+        "network": {"channels": [8, 8, 8]},
+        "device": "cpu",
+        "threads": 1,
+    }
+
+
+def small_recipe(settings: dict[str, Any], **changes: Any) -> MultimodalRecipe:
+    recipe = recipe_of("multimodal", settings | changes)
+    assert isinstance(recipe, MultimodalRecipe)
+    return recipe
+
+
+def make_small(best: Path, store: Path, **config: Any) -> Path:
+    """The release multimodal/1 of a checkpoint."""
+    draft, settings = draft_of(best)
+    words = {"data": "Made songs.", "limits": "Music.", "calibration": (), "settings": settings}
+    return make_release(draft, ReleaseConfig(store=store, release="1", **words | config))

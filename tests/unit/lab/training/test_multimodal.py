@@ -1,0 +1,306 @@
+"""`lrid train --recipe multimodal`: made songs, a network, its tables, and a release. All small."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from app.domain import AUDIO, Metadata, Track
+from app.families.multimodal.model import CONSUMPTION, MultimodalModel
+from app.families.store import load_model
+from app.lab.corpus.catalogue import read_catalogue
+from app.lab.corpus.made.sessions import session_embeddings
+from app.lab.errors import CheckpointError, CorpusError, TrainingError
+from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
+from app.lab.evaluation.evaluate import Options
+from app.lab.features import FeatureExtractor
+from app.lab.progress import Progress
+from app.lab.training import checkpoint
+from app.lab.training.loop import State, _wait
+from app.lab.training.publish import verify
+from app.lab.training.recipes import draft_of
+from app.lab.training.recipes.multimodal import Batch, MultimodalConfig, MultimodalRecipe
+from app.lab.training.recipes.multimodal_data import consumption_of
+from app.lab.training.recipes.multimodal_tables import tables_of
+from tests.multimodal_release import CODES, make_small, small_recipe, small_settings
+
+BOTH = f"{AUDIO}+{CONSUMPTION}"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return small_settings(tmp_path_factory.mktemp("multimodal"))
+
+
+@pytest.fixture(scope="module")
+def prepared(settings: dict[str, Any]) -> MultimodalRecipe:
+    recipe = small_recipe(settings)
+    recipe.prepare(Progress())
+    return recipe
+
+
+def variant(prepared: MultimodalRecipe, settings: dict[str, Any], **changes: Any) -> MultimodalRecipe:
+    """The same songs, other settings."""
+    recipe = small_recipe(settings, **changes)
+    recipe.songs, recipe.timbral = prepared.songs, prepared.timbral
+    recipe.prepare(Progress())
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def best(prepared: MultimodalRecipe, settings: dict[str, Any]) -> Path:
+    return variant(prepared, settings, output=settings["output"]).train(Progress())
+
+
+@pytest.fixture(scope="module")
+def release(best: Path, settings: dict[str, Any]) -> Path:
+    valid = EvaluationSet("valid", "Made.", settings["catalogue"], ("valid",))
+    return make_small(best, settings["store"], calibration=[valid])
+
+
+def test_the_defaults_are_the_papers() -> None:
+    config = MultimodalConfig(catalogue=Path("songs.csv"))
+    assert (config.epochs, config.batch_size, config.learning_rate, config.weight_decay) == (50, 64, 1e-3, 1e-3)
+    assert (config.schedule, config.variance, config.replica) == ("plateau", 0.95, "A")
+    assert config.codes == ["de", "en", "es", "fr", "hi", "it", "ja", "pa", "ta", "te", "others"]
+
+
+def test_adam_has_the_weight_decay(prepared: MultimodalRecipe) -> None:
+    optimiser = prepared.optimiser(prepared.build())
+    assert isinstance(optimiser, torch.optim.Adam)
+    assert [(group["lr"], group["weight_decay"]) for group in optimiser.param_groups] == [(1e-3, 1e-3)]
+
+
+def test_the_rate_is_reduced_on_a_plateau() -> None:
+    config = MultimodalConfig(catalogue=Path("songs.csv"), plateau_epochs=2)
+    state, shares = State(), []
+    for better in (True, False, False, False, True, False, False):
+        _wait(state, config, better=better)
+        shares.append(state.reduced)
+    assert shares == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.1, 0.01])
+    _wait(steady := State(), config.model_copy(update={"schedule": "constant", "plateau_epochs": 1}), better=False)
+    assert steady.reduced == 1
+
+
+def test_songs_are_fanned_out_to_their_segments(prepared: MultimodalRecipe) -> None:
+    songs = prepared.songs
+    assert songs is not None
+    assert len(songs.labels) == 36
+    assert len(songs.vocals) > 36
+    assert len(songs.seconds) == len(songs.owner) == len(songs.part("timbral")) == len(songs.vocals)
+    assert (songs.seconds > 0.4).all()
+    assert songs.timbral.shape == (36, 16)
+    assert songs.timbral[:, 8:].sum(axis=1) == pytest.approx(np.ones(36), abs=1e-3)  # means of posteriors
+    examples = prepared.examples("train")
+    assert {drop for _, drop in examples} == {"nothing", "consumption"}
+    assert len(examples) == 2 * int((songs.splits[songs.owner] == "train").sum())
+
+
+def test_the_principal_components_keep_the_variance(prepared: MultimodalRecipe, settings: dict[str, Any]) -> None:
+    assert prepared.timbral is not None
+    n_components, n_mels = prepared.timbral.components.shape
+    assert 1 < n_components < n_mels
+    assert prepared.timbral.means.shape == (8, 3 * n_components)  # with first and second derivatives
+
+
+@pytest.mark.parametrize("replica", ["Z", "Z+G", "A", "A+G"])
+def test_replicas_lack_consumption(prepared: MultimodalRecipe, settings: dict[str, Any], replica: str) -> None:
+    recipe = variant(prepared, settings, replica=replica)
+    songs = recipe.songs
+    assert songs is not None
+    train = songs.consumption[songs.owner[songs.splits[songs.owner] == "train"]]
+    mean, spread = train.mean(axis=0), train.std(axis=0)
+    raw = np.zeros(32) if replica.startswith("Z") else mean
+    torch.manual_seed(0)
+    noise = recipe.config.noise if "G" in replica else 0.0
+    batch: Batch = [(0, "nothing"), *((0, "consumption") for _ in range(200))]
+    x = recipe.inputs(batch, recipe.fallback, noise).numpy()
+    assert (x[1:, :-32] == x[0, :-32]).all()  # the audio is the song's
+    assert x[1:, -32:].mean(axis=0) == pytest.approx((raw - mean) / spread, abs=0.05 if noise else 1e-4)
+    assert x[1:, -32:].std(axis=0).mean() == pytest.approx(noise, abs=0.01)
+
+
+def test_a_replica_without_audio_keeps_consumption(prepared: MultimodalRecipe, settings: dict[str, Any]) -> None:
+    recipe = variant(prepared, settings, audio_replica=True)
+    assert {drop for _, drop in recipe.examples("train")} == {"nothing", "consumption", "audio"}
+    whole, without = recipe.inputs([(0, "nothing"), (0, "audio")], recipe.fallback).numpy()
+    assert not without[:-32].any()
+    assert (without[-32:] == whole[-32:]).all()
+
+
+def test_it_learns_a_handful_by_heart(prepared: MultimodalRecipe, settings: dict[str, Any]) -> None:
+    recipe = variant(prepared, settings, learning_rate=1e-2, network={"channels": [32, 32, 32]})
+    torch.manual_seed(0)
+    network = recipe.build().train()
+    batch = recipe.examples("train")[::6][:24]
+    optimiser = recipe.optimiser(network)
+    for _ in range(60):
+        loss = recipe.loss(network, batch, np.random.default_rng(0))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.1 < math.log(len(CODES))
+
+
+def test_a_songs_answer_is_its_segments_by_their_seconds(prepared: MultimodalRecipe) -> None:
+    songs = prepared.songs
+    assert songs is not None
+    network = prepared.build().eval()
+    labels, found = prepared.answers(network, "test")
+    first = int(np.flatnonzero(songs.splits == "test")[0])
+    mine = np.flatnonzero(songs.owner == first)
+    with torch.no_grad():
+        each = network(prepared.inputs([(int(i), "nothing") for i in mine], prepared.fallback)).softmax(dim=1).numpy()
+    assert found[0] == pytest.approx(np.average(each, axis=0, weights=songs.seconds[mine]), abs=1e-5)
+    assert labels.tolist() == songs.labels[songs.splits == "test"].tolist()
+
+
+def test_the_release_answers_as_the_training_did(release: Path, best: Path, settings: dict[str, Any]) -> None:
+    verify(release)
+    model = load_model(release)
+    assert isinstance(model, MultimodalModel)
+    stored = checkpoint.load(best)
+    assert list(model.manifest.thresholds.values()) == stored["facts"]["thresholds"]
+    recipe = small_recipe(settings)
+    recipe.prepare(Progress())  # from the cache
+    network = recipe.build()
+    network.load_state_dict(stored["network"])
+    rows = [row for row in read_catalogue(settings["catalogue"], recipe.config.codes) if row.split == "valid"]
+    assert model.audio is not None
+    given = answer(model, read_inputs(model, rows, FeatureExtractor(model.audio), Progress()))
+    assert set(given) == {BOTH, "audio_only", "consumption_only"}
+    for case, drop in ((BOTH, "nothing"), ("audio_only", "consumption"), ("consumption_only", "audio")):
+        _, expected = recipe.answers(network.eval(), "valid", drop)
+        assert given[case].probabilities == pytest.approx(expected, abs=0.02), case  # stored ears are rounded
+
+
+def test_manifest_and_card_have_the_papers_measures(release: Path) -> None:
+    metrics = load_model(release).manifest.metrics
+    assert set(metrics) == {BOTH, "audio_only", "consumption_only"}
+    assert set(metrics[BOTH]["valid"]) == {"P", "R", "F", "mAP"}
+    card = (release / "CARD.md").read_text()
+    assert "| mean | " in card
+    assert "Made songs." in card
+
+
+def test_the_evaluation_is_the_papers(release: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    chosen = EvaluationSet("test", "", settings["catalogue"], ("test",))
+    said = MultimodalRecipe.evaluate(release, chosen, tmp_path / "out", Options(), Progress())
+    assert f"{BOTH} mAP" in said
+    stored = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert 0 <= stored["cases"]["audio_only"]["mAP"] <= 1
+    assert stored["labels"] == ["en", "hi", "others"]
+
+
+def test_golden_cases_have_every_modality(release: Path) -> None:
+    cases = json.loads((release / "golden.json").read_text())["cases"]
+    kinds = {(case["audio"] is not None, bool(case["further"])) for case in cases}
+    assert kinds == {(True, False), (False, True), (True, True)}
+
+
+def test_missing_consumption_is_the_average(release: Path) -> None:
+    model = load_model(release)
+    assert isinstance(model, MultimodalModel)
+    raw = model.head._tensors["input.mean"][-32:]
+    heard = np.zeros((1, 2 * 257 + 17), np.float32)
+    heard[0, :256], heard[0, 256], heard[0, -1] = 0.1, 1.0, 30
+    without = model.combine({AUDIO: heard}, frozenset({AUDIO}))
+    given = model.combine({AUDIO: heard, CONSUMPTION: raw}, frozenset({AUDIO, CONSUMPTION}))
+    assert without.probabilities == pytest.approx(given.probabilities, abs=1e-5)
+    reading = model.inputs[CONSUMPTION].read(Track(None, Metadata(), {CONSUMPTION: np.zeros(32, np.float32)}))
+    assert reading is not None
+    assert not reading.informative  # zeros say nothing: the average stands for them
+    silent = model.combine({AUDIO: np.zeros_like(heard)}, frozenset({AUDIO}))  # no segment of voice
+    assert silent.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert len(silent.windows) == 1
+
+
+def test_tables_are_those_of_the_paper(prepared: MultimodalRecipe, settings: dict[str, Any], tmp_path: Path) -> None:
+    small = {"epochs": 1, "steps_per_epoch": 1, "output": tmp_path}
+    page = tables_of(variant(prepared, settings, **small), [0], Progress())
+    first, second = (part.splitlines()[2] for part in page.split("Table ")[1:])
+    for name in ("Timbral", "Vocals", "Consumption", "Audio", "Multimodal"):
+        assert f"{name} P | {name} R | {name} F | {name} mAP" in first
+    assert second == "| language | Audio | baseline Z | baseline A | Z | Z+G | A | A+G |"
+    assert page.count("| mean |") == 2
+    assert tables_of(variant(prepared, settings, **small), [0], Progress()) == page  # goes on, and has nothing left to do
+
+
+def test_cached_features_are_learnt_from_and_sessions_can_be_made(settings: dict[str, Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines, hidden = ["id,language,artist,title,group,windows"], []
+    for i in range(42):
+        lines.append(f"{i},{('en', 'hi', 'zh')[i % 3]},a{i},t,{i // 3},{2 + i % 3}")
+        hidden.append(rng.normal(i % 3, 1, (2 + i % 3, 256)))
+    (tmp_path / "index.csv").write_text("\n".join(lines))
+    np.savez(tmp_path / "windows.npz", hidden=np.concatenate(hidden))
+    changes = {"features": tmp_path, "output": tmp_path / "run", "made_sessions": True, "most_windows": 2, "epochs": 2}
+    recipe = small_recipe(settings, **changes)
+    draft, _ = draft_of(recipe.train(Progress()))
+    assert recipe.sizes == {"vocals": 256, "timbral": 0, "consumption": 32}
+    assert recipe.measured_on is None
+    assert recipe.songs is not None
+    assert len(recipe.songs.vocals) == 84
+    for group in range(14):
+        assert len(set(recipe.songs.splits[3 * group : 3 * group + 3])) == 1
+    folder = make_small(tmp_path / "run" / "best.pt", tmp_path / "store")
+    assert draft.manifest.labels == load_model(folder).manifest.labels
+
+
+def test_songs_of_one_language_are_near_each_other() -> None:
+    languages = ["en", "hi", "ta"] * 30
+    vectors = session_embeddings(languages, 0)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    alike = unit @ unit.T
+    same = np.array(languages)[:, None] == np.array(languages)
+    assert alike[same].mean() > alike[~same].mean() + 0.2
+    assert (session_embeddings(languages, 0) == vectors).all()
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("[1, 2, 3]", "line 5: consumption: expected 32 numbers"),
+        ("[NaN]", "line 5: consumption: expected a JSON array"),
+        ("here", "line 5: consumption: expected a JSON array"),
+    ],
+)
+def test_a_wrong_vector_is_named(settings: dict[str, Any], tmp_path: Path, cell: str, message: str) -> None:
+    lines = Path(settings["catalogue"]).read_text().splitlines()
+    head, _, _ = lines[4].rpartition(',"[')
+    lines[4] = f'{head},"{cell}"'
+    (tmp_path / "songs.csv").write_text("\n".join(lines))
+    with pytest.raises(CorpusError, match=message):
+        consumption_of(read_catalogue(tmp_path / "songs.csv", CODES))
+
+
+def test_songs_without_consumption_are_learnt_from(settings: dict[str, Any]) -> None:
+    rows = read_catalogue(settings["catalogue"], CODES)
+    found = consumption_of([rows[0], type(rows[0])(9, None, Metadata(), 0, "train", "")])
+    assert np.isfinite(found[0]).all()
+    assert np.isnan(found[1]).all()
+
+
+def test_what_cannot_be_trained_says_why(settings: dict[str, Any], best: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.csv"
+    names.write_text("title,language\nhello,en\n")
+    with pytest.raises(CorpusError, match="no row has audio"):
+        small_recipe(settings, catalogue=names, output=tmp_path / "a").train(Progress())
+    with pytest.raises(TrainingError, match="resume"):
+        small_recipe(settings).train(Progress())
+    stored = checkpoint.load(best)
+    with pytest.raises(CheckpointError, match="needs vocals"):
+        small_recipe(settings).export(stored | {"facts": stored["facts"] | {"sizes": {"vocals": 0}}})
+    only = tmp_path / "songs"
+    shutil.copytree(Path(settings["catalogue"]).parent, only)
+    text = (only / "songs.csv").read_text().replace(",valid,", ",train,")
+    (only / "songs.csv").write_text(text)
+    with pytest.raises(CorpusError, match="both splits"):
+        small_recipe(settings, catalogue=only / "songs.csv", output=tmp_path / "b").train(Progress())
