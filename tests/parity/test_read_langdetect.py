@@ -146,13 +146,9 @@ def test_cleaning_and_ngrams(reference: Reference, profiles: Profiles) -> None:
     for text in TEXTS:
         detector = reference.detector_of(text)
         detector.cleaning_text()
-        rows = profiles.rows(cleaned(text))
-        words = detector._extract_ngrams()
-        assert len(rows) == len(words), text
         known = profiles.excerpt(cleaned(text))
-        assert set(words) == set(known), text
-        expected = np.array([detector.word_lang_prob_map[word] for word in words]).reshape(-1, len(LANGUAGES))
-        np.testing.assert_array_equal(profiles.scaled[rows, :-1] / profiles.scale[rows, None], expected)
+        words = detector._extract_ngrams()
+        assert [word for word in profiles.ngrams(cleaned(text)) if word in known] == words, text
         assert all(known[word] == detector.word_lang_prob_map[word] for word in known)
 
 

@@ -52,29 +52,20 @@ def cleaned(text: str) -> str:
 
 
 class Profiles:
-    """Probability of each n-gram (1 to 3 characters) in each language. Immutable; about 70 MB.
-
-    Every row is scaled by a power of two, which changes no digit of any product, such that with langdetect's smoothing
-    added all values are under 1: products only ever fall, and fall slowly for the language that leads. The last column
-    is that of a language without any n-gram.
-    """
+    """Probability of each n-gram (1 to 3 characters) in each language; about 40 MB."""
 
     def __init__(self, languages: Iterable[str]) -> None:
         """`languages`: the columns, in order. Raises OSError or ValueError if a profile cannot be read."""
         self.languages = tuple(languages)
-        probabilities = self._load()  # (n_ngrams, n_languages + 1)
-        _, exponents = np.frexp(probabilities.max(axis=1) + Detector.BASE_FREQ**-1)
-        self.scale = np.ldexp(1.0, -exponents)  # (n_ngrams,)
-        self.scaled = probabilities * self.scale[:, None]  # (n_ngrams, n_languages + 1)
-        normal = {code: NGram.normalize(chr(code)) for code in range(PLANE_CHARACTERS)}
-        self.normal = {code: char for code, char in normal.items() if chr(code) != char}  # for str.translate
+        self.probabilities = self._load()  # (n_ngrams, n_languages)
+        self.normal = _Normal()  # for str.translate
 
     def _load(self) -> Float64Array:
-        """Fill the index of n-grams; return their probabilities, (n_ngrams, n_languages + 1), the last column 0."""
+        """Fill the index of n-grams; return their probabilities, (n_ngrams, n_languages)."""
         profiles = [json.loads((PROFILES / code).read_text(encoding="utf-8")) for code in self.languages]
         known = dict.fromkeys(chain.from_iterable(profile["freq"] for profile in profiles))
         self._row = {ngram: row for row, ngram in enumerate(filter(_can_occur, known))}
-        probabilities = np.zeros((len(self._row), len(profiles) + 1))
+        probabilities = np.zeros((len(self._row), len(profiles)))
         for column, profile in enumerate(profiles):
             counts = {
                 self._row[ngram]: n / profile["n_words"][len(ngram) - 1]
@@ -102,14 +93,18 @@ class Profiles:
         """All n-grams, by row."""
         return self._row
 
-    def rows(self, text: str) -> list[int]:
-        """Rows of the known n-grams of `text`, which is cleaned, in order and with repetition."""
-        return [row for row in map(self._row.get, self.ngrams(text)) if row is not None]
-
     def excerpt(self, text: str) -> dict[str, list[float]]:
         """langdetect's own `word_lang_prob_map`, for the n-grams of `text`, which is cleaned, alone."""
         known = {ngram: self._row[ngram] for ngram in self.ngrams(text) if ngram in self._row}
-        return {ngram: (self.scaled[row, :-1] / self.scale[row]).tolist() for ngram, row in known.items()}
+        return {ngram: self.probabilities[row].tolist() for ngram, row in known.items()}
+
+
+class _Normal(dict[int, str]):
+    """For str.translate: a character as langdetect counts it, looked up when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = chr(code) if code >= PLANE_CHARACTERS else str(NGram.normalize(chr(code)))
+        return self[code]
 
 
 def _can_occur(ngram: str) -> bool:

@@ -19,9 +19,7 @@ class Explanations:
 
     def __init__(self, languages: Sequence[str], smoothing: float) -> None:
         profiles = Profiles(languages)
-        n = len(profiles.languages)
-        probabilities = profiles.scaled[:, :n] / profiles.scale[:, None]  # (n_ngrams, n_languages)
-        self.logarithms = np.log(probabilities + smoothing).astype(np.float32)
+        self.logarithms = np.log(profiles.probabilities + smoothing).astype(np.float32)
         self.keys = np.full(1 << SLOT_BITS, NOT_KNOWN, np.int64)  # of n-grams, by their hash
         self.rows = np.zeros(1 << SLOT_BITS, np.int32)  # of `logarithms`
         fill_slots(self.keys, self.rows, ngram_keys(profiles.known))
