@@ -14,7 +14,7 @@ from tests.service.live import LiveServer
 @pytest.fixture(scope="session")
 def server(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """Ready, with the default settings."""
-    with LiveServer(tmp_path_factory.mktemp("server"), model_store=tiny_store) as live:
+    with LiveServer(tmp_path_factory.mktemp("server"), cold=True, model_store=tiny_store) as live:
         yield live.wait_until_ready()
         check_log(live)
 

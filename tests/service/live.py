@@ -17,6 +17,8 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.service.forked import ForkedProcess
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,26 +38,25 @@ class LiveServer:
     """`lrid serve --port 0` in a process of its own. Use `with`."""
 
     def __init__(
-        self, folder: Path, *, module: str = "app.cli", extra: Mapping[str, str] | None = None, **settings: object
+        self,
+        folder: Path,
+        *,
+        module: str = "app.cli",
+        extra: Mapping[str, str] | None = None,
+        cold: bool = False,
+        **settings: object,
     ) -> None:
         """`settings`: by the names of `app.settings.Settings`, e.g. model_store=..., max_windows=4.
 
-        `extra`: other environment variables.
+        `extra`: other environment variables; `cold`: `lrid serve` itself, which takes some seconds more to start.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.log_path = folder / "log.jsonl"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LRID_")}
         environment |= SETTINGS | {f"LRID_{name.upper()}": str(value) for name, value in settings.items()}
         environment |= {"PYTHONPATH": str(ROOT)} | dict(extra or {})
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, "serve", "--port", "0"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=folder,
-            )
+        self.log_path.write_bytes(b"")
+        self.process = (_popen if cold else ForkedProcess)(module, environment, self.log_path)
         self.port = int(self._wait_for_log(r"running on https?://127\.0\.0\.1:(\d+)")[1])
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_SECONDS)
 
@@ -143,6 +144,14 @@ class LiveServer:
             self.process.kill()
             self.process.wait()
             raise
+
+
+def _popen(module: str, environment: Mapping[str, str], log_path: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", module, "serve", "--port", "0"]
+    with log_path.open("wb") as log:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=log_path.parent
+        )
 
 
 def wait_until(holds: Callable[[], T | None], describe: Callable[[], str] = str, seconds: float = PATIENCE_SECONDS) -> T:
