@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests import audio_samples
-from tests.service.live import LiveServer
+from tests.service.live import ColdServer, LiveServer
 
 
 @pytest.fixture(scope="session")
 def server(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """Ready, with the default settings."""
-    with LiveServer(tmp_path_factory.mktemp("server"), cold=True, model_store=tiny_store) as live:
+    with ColdServer(tmp_path_factory.mktemp("server"), model_store=tiny_store) as live:
         yield live.wait_until_ready()
         check_log(live)
 

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.service.forked import ForkedProcess
 
 T = TypeVar("T")
+Process = ForkedProcess | subprocess.Popen[bytes]
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 240.0  # for anything that a busy machine can make slow
@@ -38,17 +39,11 @@ class LiveServer:
     """`lrid serve --port 0` in a process of its own. Use `with`."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        module: str = "app.cli",
-        extra: Mapping[str, str] | None = None,
-        cold: bool = False,
-        **settings: object,
+        self, folder: Path, *, module: str = "app.cli", extra: Mapping[str, str] | None = None, **settings: object
     ) -> None:
         """`settings`: by the names of `app.settings.Settings`, e.g. model_store=..., max_windows=4.
 
-        `extra`: other environment variables; `cold`: `lrid serve` itself, which takes some seconds more to start.
+        `extra`: other environment variables.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.log_path = folder / "log.jsonl"
@@ -56,9 +51,12 @@ class LiveServer:
         environment |= SETTINGS | {f"LRID_{name.upper()}": str(value) for name, value in settings.items()}
         environment |= {"PYTHONPATH": str(ROOT)} | dict(extra or {})
         self.log_path.write_bytes(b"")
-        self.process = (_popen if cold else ForkedProcess)(module, environment, self.log_path)
+        self.process = self._start(module, environment)
         self.port = int(self._wait_for_log(r"running on https?://127\.0\.0\.1:(\d+)")[1])
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_SECONDS)
+
+    def _start(self, module: str, environment: Mapping[str, str]) -> Process:
+        return ForkedProcess(module, environment, self.log_path)
 
     def __enter__(self) -> LiveServer:
         return self
@@ -146,12 +144,16 @@ class LiveServer:
             raise
 
 
-def _popen(module: str, environment: Mapping[str, str], log_path: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", module, "serve", "--port", "0"]
-    with log_path.open("wb") as log:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=log_path.parent
-        )
+class ColdServer(LiveServer):
+    """`lrid serve` itself, which takes some seconds more to start."""
+
+    def _start(self, module: str, environment: Mapping[str, str]) -> Process:
+        command = [sys.executable, "-m", module, "serve", "--port", "0"]
+        folder = self.log_path.parent
+        with self.log_path.open("wb") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(environment), cwd=folder
+            )
 
 
 def wait_until(holds: Callable[[], T | None], describe: Callable[[], str] = str, seconds: float = PATIENCE_SECONDS) -> T:

@@ -53,7 +53,7 @@ def identify(server: LiveServer, mode: set[str], song: bytes, **fields: Any) -> 
     return answer
 
 
-@pytest.mark.parametrize("mode", MODES, ids="+".join)
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "+".join(sorted(mode)))
 def test_every_mode(toy: LiveServer, song: bytes, mode: set[str]) -> None:
     answer = identify(toy, mode, song, explain=True, timeline=True)
     used = {name for name, use in answer["modalities"].items() if use["used"]}
