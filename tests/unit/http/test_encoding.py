@@ -13,7 +13,6 @@ from starlette.types import Message
 from app.errors import MalformedEncoding, UnsupportedContentType
 from app.http.encoding import PIECE_BYTES, body_chunks
 
-
 ZIPPED = gzip.compress(b"{}", mtime=0)
 
 

@@ -12,10 +12,12 @@ from app.audio.pool import DecodePool
 from app.audio.spec import DecodeLimits, WindowRequest
 from app.domain import AudioWarning, FloatArray, Identification, Metadata, Recording, Track, Window
 from app.errors import AudioCorrupt
-from app.families.contract import Model
+from app.families.contract import Model, Target
 from app.families.golden import Tone
+from app.families.lrid_net.model import LridNetModel
 from app.serving.batcher import Batcher, BatchLimits, WindowShape
 from app.serving.decoding import Decoding
+from app.serving.engine import Engine, EngineChoice
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.work import IdentifyOptions
@@ -24,6 +26,12 @@ Listen = Callable[[list[FloatArray]], FloatArray]
 
 MAX_WINDOWS = 8
 NOTHING = Metadata()
+TITLE = Metadata(artist="Édith Piaf", title="Non, je ne regrette rien")
+DIGITS = Metadata(title="1999")
+SETTINGS: dict[str, Any] = {
+    "listen": {"window_seconds": 3.0},
+    "temperature": {"both": 2.0, "audio_only": 0.5, "text_only": 3.0},
+}
 TAGS = Metadata(artist="Édith Piaf", title="La vie en rose")
 CUT_OFF = AudioWarning("truncated", "ends early", 9.0)
 
@@ -106,3 +114,21 @@ async def identifying(
         yield Parts(identifier, decoder, metrics)
     finally:
         await identifier.stop()
+
+
+@asynccontextmanager
+async def serving(model: LridNetModel, **limits: Any) -> AsyncIterator[Parts]:
+    """`limits`: see `identifying`."""
+    listen = None
+    if model.audio is not None:
+        listen = Engine(model.audio.listener, EngineChoice(Target("cpu", "fp32"), 1)).listen
+    async with identifying(model, listen, **limits) as parts:
+        yield parts
+
+
+def identify(model: LridNetModel, audio: bytes | None, metadata: Metadata = NOTHING, **options: Any) -> Identification:
+    async def scenario() -> Identification:
+        async with serving(model) as parts:
+            return await parts.identify(audio, metadata, **options)
+
+    return asyncio.run(scenario())

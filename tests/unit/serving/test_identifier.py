@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -13,52 +11,20 @@ import torch
 
 from app.audio.spec import WindowRequest, WindowSpec
 from app.domain import AUDIO, TEXT, FloatArray, Identification, Metadata, Reading, Track
-from app.errors import AudioCorrupt, DeadlineExceeded, ModalityNotUsed, NothingGiven, NothingUsable, QueueFull
+from app.errors import AudioCorrupt, DeadlineExceeded, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import Target
 from app.families.golden import Tone
 from app.families.lrid_net.listen import Listener
 from app.families.lrid_net.model import LridNetModel, NamesBranch
 from app.serving.engine import Engine, EngineChoice
 from tests.releases import tiny_model
-from tests.unit.serving.identifying import MAX_WINDOWS, Parts, identifying
-
-TITLE = Metadata(artist="Édith Piaf", title="Non, je ne regrette rien")
-DIGITS = Metadata(title="1999")
-NOTHING = Metadata()
-SETTINGS: dict[str, Any] = {
-    "listen": {"window_seconds": 3.0},
-    "temperature": {"both": 2.0, "audio_only": 0.5, "text_only": 3.0},
-}
+from tests.unit.serving.identifying import DIGITS, MAX_WINDOWS, NOTHING, SETTINGS, TITLE, identify, identifying, serving
 
 
 @pytest.fixture(scope="module")
 def model() -> LridNetModel:
     """With a window of three seconds, and another temperature for every mix of modalities."""
     return tiny_model(**SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def deaf() -> LridNetModel:
-    """A release that does not listen."""
-    return tiny_model(**SETTINGS, training={"listens": False})
-
-
-@asynccontextmanager
-async def serving(model: LridNetModel, **limits: Any) -> AsyncIterator[Parts]:
-    """`limits`: see `identifying`."""
-    listen = None
-    if model.audio is not None:
-        listen = Engine(model.audio.listener, EngineChoice(Target("cpu", "fp32"), 1)).listen
-    async with identifying(model, listen, **limits) as parts:
-        yield parts
-
-
-def identify(model: LridNetModel, audio: bytes | None, metadata: Metadata = NOTHING, **options: Any) -> Identification:
-    async def scenario() -> Identification:
-        async with serving(model) as parts:
-            return await parts.identify(audio, metadata, **options)
-
-    return asyncio.run(scenario())
 
 
 def reading_of(model: LridNetModel, metadata: Metadata) -> FloatArray:
@@ -216,85 +182,6 @@ def test_warnings_of_the_decoder_are_kept_once(model: LridNetModel) -> None:
     assert heard is not None
     assert [warning.code for warning in heard.warnings] == ["truncated"]
     assert [span.start_seconds for span in heard.windows] == [0.0, 3.0, 6.0]
-
-
-# --- tags of the file ---------------------------------------------------------------------------------------------------
-
-
-def test_tags_are_read_when_no_metadata_is_given(model: LridNetModel) -> None:
-    found = identify(model, b"2+tags")
-    assert found.text_source == "tags"
-    assert found.metadata.title == "La vie en rose"
-    assert found.mode == {AUDIO, TEXT}
-    given = identify(model, b"2", found.metadata)
-    np.testing.assert_array_equal(found.scores.probabilities, given.scores.probabilities)
-
-
-@pytest.mark.parametrize(
-    ("metadata", "options", "source"),
-    [(TITLE, {}, "request"), (NOTHING, {"read_tags": False}, None), (Metadata(title=" "), {"read_tags": False}, None)],
-)
-def test_tags_are_not_read_otherwise(
-    model: LridNetModel, metadata: Metadata, options: dict[str, bool], source: str | None
-) -> None:
-    found = identify(model, b"2+tags", metadata, **options)
-    assert (found.text_source, found.metadata) == (source, metadata)
-
-
-def test_a_file_without_tags_has_no_text(model: LridNetModel) -> None:
-    found = identify(model, b"2")
-    assert (found.text_source, found.modalities[TEXT].reason) == (None, "not_given")
-
-
-# --- a release that does not listen -----------------------------------------------------------------------------------
-
-
-def test_audio_is_not_decoded_for_a_release_that_does_not_listen(deaf: LridNetModel) -> None:
-    async def scenario() -> None:
-        async with serving(deaf) as parts:
-            found = await parts.identify(b"4+tags", TITLE)
-            assert found.modalities[AUDIO].reason == "not_trusted"
-            assert (found.mode, found.heard) == (frozenset({TEXT}), None)
-            with pytest.raises(NothingUsable, match="does not listen to audio, and no metadata was given"):
-                await parts.identify(b"4+tags", read_tags=False)
-            assert parts.decoder.requests == []
-
-    asyncio.run(scenario())
-
-
-def test_such_a_release_has_the_file_opened_for_its_tags_alone(deaf: LridNetModel) -> None:
-    async def scenario() -> None:
-        async with serving(deaf) as parts:
-            found = await parts.identify(b"4+tags")
-            assert (found.text_source, found.modalities[AUDIO].reason) == ("tags", "not_trusted")
-            assert [(request.take, request.read_tags) for request in parts.decoder.requests] == [(0, True)]
-            with pytest.raises(NothingUsable, match="does not listen"):
-                await parts.identify(b"4")
-
-    asyncio.run(scenario())
-
-
-# --- a release that does not read names ------------------------------------------------------------------------------
-
-
-def test_names_beside_audio_do_not_count_and_are_refused_alone() -> None:
-    model = tiny_model(**SETTINGS)
-    model.inputs = {}
-
-    async def scenario() -> None:
-        async with serving(model) as parts:
-            found = await parts.identify(b"1+tags", TITLE)
-            assert (found.mode, found.modalities[TEXT].reason) == (frozenset({AUDIO}), "not_trusted")
-            untitled = await parts.identify(b"1+tags")
-            assert (untitled.text_source, untitled.modalities[TEXT].reason) == (None, "not_given")
-            np.testing.assert_array_equal(found.scores.probabilities, untitled.scores.probabilities)
-            assert not any(request.read_tags for request in parts.decoder.requests)
-            with pytest.raises(ModalityNotUsed, match="this release reads audio only"):
-                await parts.identify(None, TITLE)
-            with pytest.raises(NothingUsable, match="the audio is silent, and this release does not read metadata"):
-                await parts.identify(b"0", TITLE)
-
-    asyncio.run(scenario())
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
