@@ -10,17 +10,17 @@ Tags that say the same are joined, then the most popular are kept (Dalla Longa e
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.lab.corpus.tables import Record, write_table
+from app.lab.corpus.tables import Record, read_tab_separated, write_table
 from app.lab.corpus.tags import SEPARATOR
 from app.lab.errors import CorpusError
 
+OWNER = "MagnaTagATune"
 ANNOTATIONS, CLIPS = "annotations_final.csv", "clip_info_final.csv"
 COLUMNS = ("path", "artist", "album", "title", "tags", "split", "strength", "id")
 SPLITS = dict.fromkeys("0123456789ab", "train") | {"c": "valid"} | dict.fromkeys("def", "test")  # by folder
@@ -63,14 +63,17 @@ def read_magnatagatune(
     """Writes a catalogue of the clips that any of the `n_tags` most popular tags is true of. Raises CorpusError."""
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
-    records, tags = _annotations(folder / ANNOTATIONS)
+    records = read_tab_separated(folder / ANNOTATIONS, ("clip_id", "mp3_path"), OWNER)
+    tags = [column for column in records[0] if column not in {"clip_id", "mp3_path"}] if records else []
     names = joined_names()
     clips = [(record, {names.get(tag, tag) for tag in tags if record[tag].strip() == "1"}) for record in records]
     popular = Counter(tag for _, own in clips for tag in own).most_common(n_tags)
     kept = [tag for tag, _ in popular]
     tagged = [(record, [tag for tag in kept if tag in own]) for record, own in clips]
     tagged = [(record, own) for record, own in tagged if own]
-    about = _about(folder / CLIPS)
+    clip_info = folder / CLIPS
+    told = read_tab_separated(clip_info, ("clip_id", "artist", "album", "title"), OWNER) if clip_info.is_file() else []
+    about = {record["clip_id"]: record for record in told}
     made = (_row(folder, output, record, own, about.get(record["clip_id"], {})) for record, own in tagged)
     rows = [row | {"strength": strength} for row in made if row is not None]
     if not rows:
@@ -85,32 +88,6 @@ def read_magnatagatune(
         without_tags=len(clips) - len(tagged),
         without_audio=len(tagged) - len(rows),
     )
-
-
-def _annotations(path: Path) -> tuple[list[Record], list[str]]:
-    """The records, and the tags that are columns."""
-    records = list(_read(path, ("clip_id", "mp3_path")))
-    if not records:
-        raise CorpusError(f"{path} holds no clips; expected MagnaTagATune's own file")
-    return records, [column for column in records[0] if column not in {"clip_id", "mp3_path"}]
-
-
-def _about(path: Path) -> dict[str, Record]:
-    if not path.is_file():
-        return {}
-    return {record["clip_id"]: record for record in _read(path, ("clip_id", "artist", "album", "title"))}
-
-
-def _read(path: Path, needed: Sequence[str]) -> Iterator[Record]:
-    """Tab-separated though its name says CSV. Raises CorpusError."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", restval="")
-            if missing := [column for column in needed if column not in (reader.fieldnames or ())]:
-                raise CorpusError(f"{path}: no column {', '.join(missing)}; expected MagnaTagATune's own file")
-            yield from reader
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{path} cannot be read ({error}); expected the folder of MagnaTagATune") from error
 
 
 def _row(folder: Path, output: Path, record: Record, tags: Sequence[str], about: Record) -> Record | None:

@@ -12,19 +12,19 @@ there is no `valid.txt`. Without lists the split is made here, in the same manne
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.lab.corpus.split import assign, count
-from app.lab.corpus.tables import Record, write_table
+from app.lab.corpus.tables import Record, read_tab_separated, write_table
 from app.lab.errors import CorpusError
 
 COLUMNS = ("path", "artist", "album", "title", "language", "label", "split", "id")
 INSTRUMENTAL = {"intrumental", "instrumental"}
 REST = "others"
+OWNER = "Music4All"
 LISTS = {"train": ("train.txt",), "valid": ("valid.txt", "val.txt", "validation.txt"), "test": ("test.txt",)}
 
 
@@ -47,8 +47,11 @@ def read_music4all(
     """Writes a manifest of the tracks that are sung, languages that are no class mapped to `others`. Raises CorpusError."""
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
-    about = {record["id"]: record for record in _read(folder / "id_information.csv", ("id", "artist", "song", "album_name"))}
-    languages = _read(folder / "id_lang.csv", ("id", "lang"))
+    about = {
+        record["id"]: record
+        for record in read_tab_separated(folder / "id_information.csv", ("id", "artist", "song", "album_name"), OWNER)
+    }
+    languages = read_tab_separated(folder / "id_lang.csv", ("id", "lang"), OWNER)
     if lost := next((record["id"] for record in languages if record["id"] not in about), None):
         raise CorpusError(f"{folder}: id {lost!r} of id_lang.csv is not in id_information.csv; take both of one version")
     splits, lists = _split_lists(folder, [record["id"] for record in languages])
@@ -72,19 +75,6 @@ def read_music4all(
         without_audio=sum(not row["path"] for row in rows),
         lists=lists,
     )
-
-
-def _read(path: Path, columns: Sequence[str]) -> list[Record]:
-    """Tab-separated though its name says CSV. Raises CorpusError."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", restval="")
-            if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
-                found = ", ".join(reader.fieldnames or ()) or "nothing"
-                raise CorpusError(f"{path}: no column {', '.join(missing)}; found {found}. Expected Music4All's own file")
-            return [{column: record[column] for column in columns} for record in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{path} cannot be read ({error}); expected the folder of Music4All") from error
 
 
 def _row(folder: Path, output: Path, language: Record, about: Record, codes: Sequence[str]) -> Record:

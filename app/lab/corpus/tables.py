@@ -32,6 +32,19 @@ def read_table(path: Path) -> Table:
     return _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
 
 
+def read_tab_separated(path: Path, columns: Sequence[str], owner: str) -> list[Record]:
+    """A data set's own file, tab-separated though its name says CSV. Raises CorpusError unless it has `columns`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t", restval="")
+            if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
+                found = ", ".join(list(reader.fieldnames or ())[:9]) or "nothing"
+                raise CorpusError(f"{path}: no column {', '.join(missing)}; found {found}. Expected {owner}'s own file")
+            return list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{path} cannot be read ({error}); expected the folder of {owner}") from error
+
+
 def write_table(path: Path, columns: Sequence[str], records: Iterable[Record]) -> None:
     """Replaces `path`; of a failed try nothing stays. Raises CorpusError."""
     if path.suffix not in SUFFIXES:
