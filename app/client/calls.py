@@ -59,7 +59,7 @@ def parsed(response: httpx.Response, kind: type[Answer]) -> Answer:
     try:
         return kind.model_validate_json(response.content)
     except ValidationError:
-        raise ClientError(f"{response.url} does not answer as LRID Serve does; is the address right?") from None
+        raise ClientError(f"{response.url} tells no language as LRID Serve does; are address and release right?") from None
 
 
 def refusal(response: httpx.Response) -> ClientError:
