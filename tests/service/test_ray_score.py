@@ -36,7 +36,7 @@ def test_nothing_is_lost_or_done_twice_when_a_worker_is_killed(tmp_path: Path) -
     ids = [f"song {n}" for n in range(N_NAMES)]
     table = pa.table({"id": ids, "title": [f"La vie en rose {n}" for n in range(N_NAMES)], "note": list(range(N_NAMES))})
     pq.write_table(table, tmp_path / "songs.parquet")
-    process = score(tmp_path / "songs.parquet", tmp_path / "out", ROOT / "model_store", model="lrid_voice/1")
+    process = score(tmp_path / "songs.parquet", tmp_path / "out", ROOT / "model_store", model="lrid_voice/2")
     kill_a_worker(process, "MapWorker(MapBatches(Scorer))", busy_seconds=4.0)  # which it needs until the first answer
     said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, said
