@@ -70,11 +70,20 @@ def _load_tagging(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
     return TaggingModel(manifest, weights)
 
 
+def _load_genre(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
+    from app.families.genre.manifest import GenreManifest
+    from app.families.genre.model import GenreModel
+
+    assert isinstance(manifest, GenreManifest)
+    return GenreModel(manifest, weights)
+
+
 Families = Mapping[str, Family]
 
 
 def families() -> dict[str, Family]:
     """Every family this server knows."""
+    from app.families.genre.manifest import GenreManifest
     from app.families.lrid_voice.manifest import VoiceManifest
     from app.families.multimodal.manifest import MultimodalManifest
     from app.families.multitask.manifest import MultitaskManifest
@@ -83,6 +92,7 @@ def families() -> dict[str, Family]:
     return {
         "lrid_net": Family(LridNetManifest, _load_lrid_net),
         "lrid_voice": Family(VoiceManifest, _load_lrid_voice),
+        "genre": Family(GenreManifest, _load_genre),
         "multimodal": Family(MultimodalManifest, _load_multimodal),
         "multitask": Family(MultitaskManifest, _load_multitask),
         "tagging": Family(TaggingManifest, _load_tagging),

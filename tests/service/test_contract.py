@@ -201,8 +201,8 @@ def test_openapi_describes_identify(server: LiveServer) -> None:
     document = server.client.get("/openapi.json").json()
     post = document["paths"]["/identify"]["post"]
     form = post["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    options = {"top_k", "languages", "windows", "timeline", "explain", "tags"}
-    assert set(form) == {"audio", "title", "album", "artist"} | options
+    options = {"top_k", "languages", "windows", "timeline", "explain", "tags", "lyrics_from_tags"}
+    assert set(form) == {"audio", "title", "album", "artist", "lyrics"} | options
     as_json = post["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert set(as_json) == set(form) - {"audio"}
     assert {"200", "400", "413", "415", "422", "429", "503", "504"} <= set(post["responses"])

@@ -10,6 +10,11 @@ Maker = Callable[[Path, int], Path]  # folder, seed → the catalogue
 
 def makers() -> dict[str, Maker]:
     """By the system that they are for."""
-    from app.lab.corpus.made import multimodal, multitask, tagging
+    from app.lab.corpus.made import genre, multimodal, multitask, tagging
 
-    return {"multimodal": multimodal.make, "multitask": multitask.make, "tagging": tagging.make}
+    return {
+        "genre": genre.make,
+        "multimodal": multimodal.make,
+        "multitask": multitask.make,
+        "tagging": tagging.make,
+    }

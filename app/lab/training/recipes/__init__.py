@@ -16,6 +16,7 @@ from app.lab.training.recipe import Draft, Trainable
 def recipes() -> dict[str, type[Trainable[Any]]]:
     """Recipes by name; imported when they are asked for."""
     from app.lab.training.recipes.ears import EarsRecipe
+    from app.lab.training.recipes.genre import GenreRecipe
     from app.lab.training.recipes.lrid_net import LridNetRecipe
     from app.lab.training.recipes.multimodal import MultimodalRecipe
     from app.lab.training.recipes.multitask import MultitaskRecipe
@@ -25,6 +26,7 @@ def recipes() -> dict[str, type[Trainable[Any]]]:
 
     kinds: tuple[type[Trainable[Any]], ...] = (  # of a family the first
         LridNetRecipe, VoiceRecipe, ReaderRecipe, EarsRecipe, MultimodalRecipe, MultitaskRecipe, TaggingRecipe,
+        GenreRecipe,
     )  # fmt: skip
     return {kind.name: kind for kind in kinds}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from app.families.lrid_net.network import LridNet, ModalityDropout
+from app.families.lrid_net.network import LridNet
+from app.families.parts.modality_dropout import ModalityDropout
 from app.lab.training.recipes.lrid_net import VARIANTS, LridNetConfig, LridNetRecipe
 
 
