@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -41,6 +41,7 @@ class Draft:
     notes: dict[str, str] = field(default_factory=dict)  # further sections of the card: title → Markdown
     calibrated: bool = False  # the recipe has fitted temperatures and thresholds itself
     measure: Measure | None = None  # instead of the figures of a single label in the paper's cases
+    golden: Sequence[Mapping[str, Any]] = ()  # further inputs of golden.json, such as words that the release knows
 
 
 R = TypeVar("R", bound=RunConfig)

@@ -62,7 +62,9 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
         figures = draft.measure(_loaded(manifest, draft), [*config.calibration, *config.figures], progress)
         manifest = manifest.model_copy(update={"metrics": figures.metrics})
         told = card.CardData(manifest, draft.about, draft.notes, {}, config.limits)
-        return publish(place, manifest, data, make_golden(_loaded(manifest, draft)), card.write(told, figures.page))
+        return publish(
+            place, manifest, data, make_golden(_loaded(manifest, draft), draft.golden), card.write(told, figures.page)
+        )
     inputs = _inputs(_loaded(manifest, draft), config, progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:
@@ -78,7 +80,7 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
     manifest = manifest.model_copy(update={"metrics": _metrics(evaluations)})
     told = card.CardData(manifest, draft.about, draft.notes, calibrations, config.limits)
     figures_page = card.figures_page(evaluations, [*config.calibration, *config.figures])
-    return publish(place, manifest, data, make_golden(model), card.write(told, figures_page))
+    return publish(place, manifest, data, make_golden(model, draft.golden), card.write(told, figures_page))
 
 
 def _loaded(manifest: Manifest, draft: Draft) -> Model:
@@ -135,11 +137,11 @@ GOLDEN_INPUTS: tuple[Mapping[str, Any], ...] = (
 )
 
 
-def make_golden(model: Model) -> Golden:
+def make_golden(model: Model, further_inputs: Sequence[Mapping[str, Any]] = ()) -> Golden:
     """Synthetic inputs in every mix of modalities and several scripts, answered by the stored weights in fp32."""
     listen = FeatureExtractor(model.audio).windows if model.audio else None
     cases = []
-    for given in [*GOLDEN_INPUTS, *_vectors(model)]:
+    for given in [*GOLDEN_INPUTS, *_vectors(model), *further_inputs]:
         further = set(given.get("further", ()))
         read = AUDIO in given or further or TEXT in model.inputs
         if (AUDIO in given and listen is None) or not read or not further <= model.inputs.keys():

@@ -23,6 +23,7 @@ from app.families.contract import Label
 from app.families.genre.manifest import GenreManifest, Modalities, ReadConfig, SeeConfig, used_modalities
 from app.families.genre.network import GenreNetwork
 from app.families.genre.words import WordReader, vocabulary_of
+from app.families.golden import Tone
 from app.families.parts.log_mel_16khz import LogMel16kHz
 from app.families.parts.modality_dropout import ModalityDropout
 from app.families.parts.weights import COUNTER
@@ -96,13 +97,7 @@ class GenreRecipe(Recipe[GenreConfig, IntArray]):
         return cross_entropy(self._logits(network, self.songs, batch, rng), self._truth(self.songs, batch))
 
     def _logits(
-        self,
-        network: nn.Module,
-        songs: Songs,
-        numbers: IntArray,
-        *,
-        rng: np.random.Generator | None = None,
-        lacking: str = "",
+        self, network: nn.Module, songs: Songs, numbers: IntArray, rng: np.random.Generator | None = None, lacking: str = ""
     ) -> Tensor:
         """(n, n_classes); `lacking`: a modality that is taken away."""
         device, log_mel, words = self.config.torch_device, None, None
@@ -122,9 +117,9 @@ class GenreRecipe(Recipe[GenreConfig, IntArray]):
         """Loss, accuracy and macro F1 with all that is given, and accuracy where either is taken away."""
         numbers = np.arange(len(self.valid.rows))
         parts = np.array_split(numbers, -(-len(numbers) // SONGS_AT_ONCE))
-        cases = (
-            {"": "", "_without_audio": AUDIO, "_without_lyrics": LYRICS} if self.config.modalities == "both" else {"": ""}
-        )
+        cases = {"": ""}
+        if self.config.modalities == "both":
+            cases |= {"_without_audio": AUDIO, "_without_lyrics": LYRICS}
         scores: dict[str, float] = {}
         for case, lacking in cases.items():
             logits = torch.cat([self._logits(network, self.valid, part, lacking=lacking) for part in parts])
@@ -177,4 +172,6 @@ class GenreRecipe(Recipe[GenreConfig, IntArray]):
         )
         tensors = {name: t.float().contiguous() for name, t in stored["network"].items() if COUNTER not in name}
         what = {"both": "spectrograms and lyrics, concatenated", "audio": "spectrograms alone", "lyrics": "lyrics alone"}
-        return Draft(manifest, tensors, f"Genres by {what[config.modalities]}", calibrated=True)
+        known = {"further": {LYRICS: " ".join(vocabulary[: config.read.most_words])}}
+        golden = (known, {"audio": Tone(pitch_hz=220)} | known) if LYRICS in config.used else ()
+        return Draft(manifest, tensors, f"Genres by {what[config.modalities]}", calibrated=True, golden=golden)

@@ -1,0 +1,94 @@
+"""From made songs to an answer over HTTP: train, measure, publish, serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.http.schemas import GenreResponse
+from app.lab.corpus.made.genre import GENRES, make
+from app.lab.evaluation.answers import EvaluationSet
+from app.lab.evaluation.evaluate import Options
+from app.lab.progress import Progress
+from app.lab.training.recipes import draft_of, recipe_of
+from app.lab.training.recipes.genre import GenreRecipe
+from app.lab.training.release import ReleaseConfig, make_release
+from tests.service.live import LiveServer
+
+WORDS = "[Verse]\ndrum street boots and flag\nmoon moon cradle"
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("made"), 0, songs=7, seconds=2.0)
+
+
+@pytest.fixture(scope="module")
+def store(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`genre/1`, two epochs old."""
+    store = tmp_path_factory.mktemp("store")
+    settings: dict[str, Any] = {"catalogue": songs, "output": store.parent / "genre", "epochs": 2, "batch_size": 8}
+    small = {"see": {"channels": [8, 16], "window_seconds": 1.0, "mel_bands": 32}}
+    draft, trained = draft_of(recipe_of("genre", settings | small).train(Progress()))
+    valid = EvaluationSet("validation", "made", songs, splits=("valid",))
+    make_release(draft, ReleaseConfig(store=store, release="1", calibration=[valid], data="Made.", settings=trained))
+    return store
+
+
+@pytest.fixture(scope="module")
+def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    settings: dict[str, Any] = {"model_store": store, "model": "genre/1", "decode_workers": 1}
+    with LiveServer(tmp_path_factory.mktemp("server"), **settings) as live:
+        yield live.wait_until_ready()
+
+
+@pytest.fixture(scope="module")
+def song(songs: Path) -> bytes:
+    return (songs.parent / "audio/polka-1.wav").read_bytes()
+
+
+def used(answer: dict[str, Any]) -> set[str]:
+    return {name for name, use in answer["modalities"].items() if use["used"]}
+
+
+def test_the_release_was_measured_in_three_cases(store: Path, songs: Path, tmp_path: Path) -> None:
+    card = (store / "genre/1/CARD.md").read_text()
+    assert "spectrograms and lyrics, concatenated" in card
+    said = GenreRecipe.evaluate(store / "genre/1", EvaluationSet("test", "made", songs), tmp_path, Options(), Progress())
+    for case in ("audio+lyrics", "audio only", "lyrics only"):
+        assert case in said, said
+    assert "macro" in said
+    assert (tmp_path / "evaluation.json").is_file()
+
+
+@pytest.mark.parametrize("mode", [{"audio"}, {"lyrics"}, {"audio", "lyrics"}], ids="+".join)
+def test_a_song_gets_its_genres(server: LiveServer, song: bytes, mode: set[str]) -> None:
+    fields = {"lyrics": WORDS} if "lyrics" in mode else {}
+    if "audio" in mode:
+        response = server.identify(files={"audio": song}, data=fields | {"explain": "true", "timeline": "true"})
+    else:
+        response = server.identify(json=fields | {"explain": True})
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    GenreResponse.model_validate(answer, strict=True)
+    assert used(answer) == mode
+    assert {one["code"] for one in answer["genres"]} == set(GENRES)
+    assert sum(one["probability"] for one in answer["genres"]) == pytest.approx(1, abs=1e-4)
+    assert (answer["genre"], answer["probability"]) == (answer["genres"][0]["code"], answer["genres"][0]["probability"])
+    assert {name.removesuffix("_only") for name, alone in answer["explanation"].items() if alone} == mode
+
+
+def test_candidates_and_what_cannot_be_read(server: LiveServer, song: bytes) -> None:
+    chosen = server.identify(json={"lyrics": WORDS, "languages": ["march", "techno"], "top_k": 1}).json()
+    assert chosen["genre"] in {"march", "techno"}
+    assert len(chosen["genres"]) == 1
+    unknown = server.identify(json={"lyrics": "nothing known here"})
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "nothing_usable")
+    long = server.identify(json={"lyrics": "la " * 4_000_000})
+    assert (long.status_code, long.json()["code"]) == (413, "metadata_too_long")
+    assert "lyrics" in long.json()["detail"]
+    names = server.identify(json={"title": "Waltz"})
+    assert names.status_code == 422
