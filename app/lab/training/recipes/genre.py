@@ -30,7 +30,8 @@ from app.families.parts.weights import COUNTER
 from app.lab.errors import CheckpointError
 from app.lab.evaluation.metrics import average
 from app.lab.progress import Progress
-from app.lab.training.recipe import Draft, Recipe, TrainConfig
+from app.lab.training.config import TrainConfig
+from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.genre_data import IntArray, Songs, genres_of, lyrics_of, rows_by_split, songs_of
 
 SONGS_AT_ONCE = 64
