@@ -38,6 +38,7 @@ ENV PATH=/opt/lrid/bin:$PATH \
     NUMBA_CACHE_DIR=/tmp/numba \
     NUMBA_CPU_NAME=generic \
     NUMBA_CPU_FEATURES= \
+    XDG_CACHE_HOME=/opt/lrid/cache \
     HOME=/tmp \
     TMPDIR=/tmp \
     LRID_HOST=0.0.0.0 \
@@ -47,17 +48,19 @@ ENV PATH=/opt/lrid/bin:$PATH \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 # The readers' loops are compiled here and copied at the start, for numba keeps nothing where it could not write. Compiled for
-# any x86-64 or ARM64, since the machine that builds is not the one that serves.
-RUN for release in /srv/model_store/*/*; do \
-      NUMBA_CACHE_DIR=/opt/lrid/numba lrid identify --title "La vie en rose" --artist "Édith Piaf" \
+# any x86-64 or ARM64, since the machine that builds is not the one that serves. Networks are converted for OpenVINO, which
+# reads them where they lie.
+RUN python -c "import wave; w = wave.open('/tmp/tone.wav', 'wb'); w.setparams((1, 2, 16000, 0, 'NONE', '')); w.writeframes(bytes(range(256)) * 1250)"; \
+    for release in /srv/model_store/*/*; do \
+      NUMBA_CACHE_DIR=/opt/lrid/numba lrid identify /tmp/tone.wav --title "La vie en rose" --artist "Édith Piaf" \
         --model "${release#/srv/model_store/}" || exit 1; \
-    done; chmod -R a+rX /opt/lrid/numba
+    done; rm /tmp/tone.wav; chmod -R a+rX /opt/lrid/numba /opt/lrid/cache
 
 WORKDIR /srv
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['LRID_PORT']}/health/ready\", timeout=4)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as u; e = os.environ; s = 'https' if e.get('LRID_TLS_CERTIFICATE') else 'http'; u.urlopen(f\"{s}://127.0.0.1:{e['LRID_PORT']}/health/ready\", timeout=4, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["sh", "-c", "cp -r /opt/lrid/numba /tmp/; exec \"$@\"", "sh"]
 CMD ["lrid", "serve"]

@@ -19,13 +19,12 @@ from typing import Any
 
 from app.catalogue.errors import InputUnreadable, OutputFailed
 from app.catalogue.files import printable
-from app.catalogue.rows import ID, Row, Scored, kept_name
+from app.catalogue.rows import ID, NUMBER_COLUMNS, Row, Scored, kept_name
 from app.catalogue.separated import TSV_SUFFIXES
 from app.catalogue.sources import NDJSON_SUFFIXES, parquet_module
 
 _TEXT_SUFFIXES = NDJSON_SUFFIXES | TSV_SUFFIXES | {".csv"}
 _ROWS_PER_GROUP = 50_000  # of Parquet, in memory at once
-_NUMBERS = frozenset({"probability", "runner_up_probability", "seconds", "sung_seconds"})
 
 
 class Output:
@@ -132,7 +131,7 @@ class Output:
     def _pack(self) -> None:
         """NDJSON → Parquet, in the place of an earlier one at once."""
         arrow, parquet = importlib.import_module("pyarrow"), parquet_module()
-        types = [(name, arrow.float64() if name in _NUMBERS else arrow.string()) for name in self._columns]
+        types = [(name, arrow.float64() if name in NUMBER_COLUMNS else arrow.string()) for name in self._columns]
         schema = arrow.schema(types)
         part = self._path.with_name(f".{self._path.name}.part")
         with self._text.open(encoding="utf-8") as file, parquet.ParquetWriter(part, schema) as writer:

@@ -68,6 +68,7 @@ def _sung_seconds(language: str, audio: Mapping[str, Any]) -> float | None:
 
 
 ANSWER_COLUMNS = Scored._fields
+NUMBER_COLUMNS = frozenset({"probability", "runner_up_probability", "seconds", "sung_seconds"})
 
 
 def columns_of(given: list[str]) -> list[str]:

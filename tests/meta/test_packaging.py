@@ -106,7 +106,7 @@ def test_the_image_starts_with_loops_that_are_compiled(tmp_path: Path) -> None:
     kept.mkdir()
     temporary.mkdir()
     (kept / "compiled.nbc").write_bytes(b"x")
-    (warm,) = (rest for rest in last_stage()["RUN"] if "NUMBA_CACHE_DIR=/opt/lrid/numba lrid identify" in rest)
+    (warm,) = (rest for rest in last_stage()["RUN"] if "NUMBA_CACHE_DIR=/opt/lrid/numba lrid identify /tmp/tone.wav" in rest)
     assert subprocess.run(["sh", "-n", "-c", warm], check=False).returncode == 0
     entry = [part.replace("/opt/lrid/numba", str(kept)) for part in json.loads(last_stage()["ENTRYPOINT"][0])]
     entry = [part.replace("/tmp/;", f"{temporary};") for part in entry]

@@ -33,14 +33,14 @@ exec setpriv --reuid $USER_ID --regid $USER_ID --clear-groups --no-new-privs \
 """  # to read the interpreter, wherever it is installed, is the only right left
 
 
-def _possible() -> bool:
+def can_confine() -> bool:
     if os.geteuid() or not all(map(shutil.which, ("unshare", "setpriv", "mount"))):
         return False
     probe = "mount --make-rprivate / && mount --bind / / && mount -o remount,ro,bind /"
     return subprocess.run(["unshare", "--mount", "sh", "-c", probe], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(not _possible(), reason="needs root and mount namespaces")
+@pytest.mark.skipif(not can_confine(), reason="needs root and mount namespaces")
 def test_without_rights_and_without_a_disk(tiny_store: Path, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.meta.test_packaging import last_stage
 from tests.service.live import PATIENCE_SECONDS, LiveServer, wait_until
 from tests.service.problems import check_problem
 
@@ -71,6 +75,18 @@ def self_made(folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
+def image_is_healthy(port: int, certificate: Path | None) -> bool:
+    """What the image's own check says."""
+    _, _, command = last_stage()["HEALTHCHECK"][0].partition(" CMD ")
+    environment = os.environ | {"LRID_PORT": str(port), "LRID_TLS_CERTIFICATE": str(certificate or "")}
+    return subprocess.run([sys.executable, *json.loads(command)[1:]], env=environment, check=False).returncode == 0
+
+
+def test_the_image_is_healthy_where_it_answers(server: LiveServer) -> None:
+    assert image_is_healthy(server.port, None)
+    assert not image_is_healthy(1, None)
+
+
 @needs_openssl
 def test_https_alone_is_answered_with_a_certificate(tiny_store: Path, tmp_path: Path, clip: bytes) -> None:
     certificate, key = self_made(tmp_path)
@@ -79,6 +95,7 @@ def test_https_alone_is_answered_with_a_certificate(tiny_store: Path, tmp_path: 
         with httpx.Client(base_url=f"https://127.0.0.1:{live.port}", verify=trusting, timeout=PATIENCE_SECONDS) as client:
             wait_until(lambda: client.get("/health/ready").status_code == 200)
             assert client.post("/identify", files={"audio": clip}, data=GOOD).status_code == 200
+        assert image_is_healthy(live.port, certificate)
         with pytest.raises(httpx.RemoteProtocolError):
             live.client.get("/health")
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):

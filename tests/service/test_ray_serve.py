@@ -18,6 +18,7 @@ import yaml
 
 from app.catalogue.ray.scaling import QUEUE_SECONDS, by_queue_seconds
 from app.catalogue.ray.serve import settings_of
+from app.settings import Settings
 from tests.releases import write_release
 from tests.service.live import PATIENCE_SECONDS, ROOT, wait_until
 from tests.service.raying import environment, kill_a_worker, needs_ray
@@ -156,7 +157,7 @@ def test_settings_that_ray_has_the_place_of() -> None:
     with pytest.raises(ValueError, match=r"of no use on Ray: port \(instead: http_options"):
         settings_of({"port": 80})
     with pytest.raises(ValueError, match="args: modle"):
-        settings_of({"modle": "lrid_voice/2"})
+        settings_of({"modle": "lrid_voice/1"})
     assert settings_of({"max_windows": 4}).max_windows == 4
 
 
@@ -183,7 +184,7 @@ def test_what_is_shipped_has_no_unknown_keys(tmp_path: Path, tiny_store: Path) -
         command = [sys.executable, "-m", "app.catalogue.ray.check", str(path)]
         return subprocess.run(command, env=environment(tiny_store), capture_output=True, text=True, check=False)
 
-    text = YAML.read_text(encoding="utf-8").replace("lrid_voice/2", "lrid_net/1")
+    text = YAML.read_text(encoding="utf-8").replace(Settings.model_fields["model"].default, "lrid_net/1")
     assert (checked(text).returncode, checked(text).stdout) == (0, "nothing found that is wrong\n")
     for good, bad, says in (
         ("proxy_location", "proxy_loction", "proxy_loction: no such key"),

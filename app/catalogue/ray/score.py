@@ -18,6 +18,7 @@ from typing import Any
 from app.catalogue.errors import ClusterUnusable
 from app.catalogue.ray.scorer import Scorer
 from app.catalogue.ray.songs import Songs, find_songs
+from app.catalogue.rows import ANSWER_COLUMNS
 from app.catalogue.summary import Summary
 from app.errors import LridError, ReleaseError
 from app.settings import Settings
@@ -57,7 +58,7 @@ def summarise(output: Path) -> Summary:
     """What a folder of answers holds; seconds for a million rows."""
     dataset = importlib.import_module("pyarrow.dataset")
     summary = Summary()
-    for batch in dataset.dataset(output, format="parquet").to_batches(columns=["language", "seconds", "error"]):
+    for batch in dataset.dataset(output, format="parquet").to_batches(columns=[*ANSWER_COLUMNS]):
         for cells in batch.to_pylist():
             summary.count_cells(cells)
     return summary

@@ -13,14 +13,13 @@ from app.catalogue.here import Listen
 from app.catalogue.names import load_names
 from app.catalogue.processes import Answer, scored_by_names
 from app.catalogue.ray.songs import CODE
-from app.catalogue.rows import ANSWER_COLUMNS, ID, PATH_COLUMNS, Row, Scored, kept_name, row_of_cells
+from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, PATH_COLUMNS, Row, Scored, kept_name, row_of_cells
 from app.catalogue.sources import as_text
 from app.domain import METADATA_FIELDS
 from app.errors import LridError
 from app.local import files_at_once, listener
 from app.settings import Settings
 
-_NUMBERS = frozenset({"probability", "runner_up_probability", "seconds"})
 _READ = (ID, *PATH_COLUMNS, *METADATA_FIELDS, CODE)
 
 
@@ -81,6 +80,6 @@ def _with_answers(songs: Any, scored: Sequence[Scored]) -> Any:
     kept = songs.drop_columns([CODE]) if CODE in songs.column_names else songs
     found = kept.rename_columns([kept_name(name) for name in kept.column_names])
     for place, name in enumerate(ANSWER_COLUMNS):
-        kind = arrow.float64() if name in _NUMBERS else arrow.string()
+        kind = arrow.float64() if name in NUMBER_COLUMNS else arrow.string()
         found = found.append_column(name, arrow.array([one[place] for one in scored], kind))
     return found

@@ -1,0 +1,132 @@
+"""The Dockerfile's own commands without an engine, in folders of a test, then the image's start and health check.
+
+Builds with pip and converts a network, a minute or two: only with LRID_TEST_IMAGE=1, which takes dependencies from the
+environment of the tests. LRID_TEST_IMAGE=full installs them too, some 5 GB with CUDA's libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from tests.meta.test_packaging import image_environment, instructions, last_stage
+from tests.service.live import PATIENCE_SECONDS, ROOT, wait_until
+from tests.service.test_hard_confined import CONFINE, can_confine
+
+HOW = os.environ.get("LRID_TEST_IMAGE", "")
+BOUGHT = ("useradd", "TORCH_INDEX")  # steps that change the machine, or that another index is needed for
+RELEASE: str = Settings.model_fields["model"].default
+
+pytestmark = pytest.mark.skipif(not HOW, reason="slow: set LRID_TEST_IMAGE=1, or full to install all dependencies")
+
+
+class Image:
+    """Folders in the place of the image's, and its variables."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.source, self.temporary = root / "src", root / "tmp"
+        for folder in (self.source, self.temporary, root / "opt", root / "srv"):
+            folder.mkdir(parents=True)
+        kept = {
+            name: os.environ[name] for name in ("PIP_INDEX_URL", "PIP_CONFIG_FILE", "SSL_CERT_FILE") if name in os.environ
+        }
+        own = {name: self.moved(value) for name, value in image_environment().items() if name != "PATH"}
+        own |= {"PATH": f"{root}/opt/lrid/bin:{os.environ['PATH']}", "LRID_DEVICE": "cpu"}
+        self.environment = kept | own
+
+    def moved(self, text: str) -> str:
+        """The image's folders → those of the test."""
+        return re.sub(r"(?<![\w/])/(opt/lrid|srv|tmp)\b", lambda found: f"{self.root}{found[0]}", text)
+
+    def run(self, command: str) -> None:
+        done = subprocess.run(
+            ["sh", "-c", self.moved(command)],
+            cwd=self.source,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+    def copy(self, arguments: str) -> None:
+        *names, target = arguments.split()
+        if names[0].startswith("--from"):
+            return  # both stages are one here
+        for name in names:
+            if not (ROOT / name).is_dir():
+                shutil.copy(ROOT / name, self.source)
+            elif target == name:
+                shutil.copytree(ROOT / name, self.source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copytree(ROOT / name / RELEASE, Path(self.moved(target)) / RELEASE)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """Built by the Dockerfile's commands, with the default release alone."""
+    made = Image(tmp_path_factory.mktemp("image"))
+    for word, arguments in instructions():
+        if word == "COPY":
+            made.copy(arguments)
+        if word == "RUN" and not any(name in arguments for name in BOUGHT):
+            made.run(arguments.replace("python -m venv", f"{sys.executable} -m venv"))
+            if "-m venv" in arguments and HOW != "full":
+                borrow(made.root / "opt/lrid")
+    yield made
+    shutil.rmtree(made.root)
+
+
+def borrow(prefix: Path) -> None:
+    """Packages of this environment, but for ours, which is installed there as a link."""
+    (site,) = prefix.glob("lib/python3*/site-packages")
+    (site / "borrowed.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
+
+
+def test_what_is_installed_is_the_package(image: Image) -> None:
+    code = "import app, sys; sys.exit(not app.__file__.startswith(sys.prefix))"
+    image.run(f"cd /tmp && python -c '{code}'")
+
+
+def test_a_start_without_rights_compiles_and_converts_nothing(image: Image) -> None:
+    """As user 10001 on a read-only tree where that can be had, with what would convert taken away."""
+    (converter,) = image.root.glob("opt/lrid/lib/python3*/site-packages/app/families/parts/openvino_convert.py")
+    converter.unlink()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    entry = [image.moved(part) for part in json.loads(last_stage()["ENTRYPOINT"][0]) + json.loads(last_stage()["CMD"][0])]
+    environment = image.environment | {"LRID_PORT": port, "LRID_HOST": "127.0.0.1"}
+    if can_confine():
+        user = last_stage()["USER"][-1].split(":")[0]
+        environment |= {"WRITABLE": str(image.temporary), "REPOSITORY": str(image.root / "srv"), "USER_ID": user}
+        entry = ["unshare", "--mount", "sh", "-c", CONFINE, "sh", *entry]
+    with (image.root / "log").open("wb") as log:
+        process = subprocess.Popen(entry, env=environment, stdout=log, stderr=log, cwd=image.root / "srv")
+    try:
+        _, _, check = last_stage()["HEALTHCHECK"][0].partition(" CMD ")
+        command = json.loads(check)
+
+        def is_healthy() -> bool:
+            assert process.poll() is None, (image.root / "log").read_text()
+            done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=PATIENCE_SECONDS)
+            return done.returncode == 0
+
+        wait_until(is_healthy, (image.root / "log").read_text)
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 0
+    text = (image.root / "log").read_text()
+    assert '"precision": "int8", "engine": "openvino"' in text, text
