@@ -204,7 +204,7 @@ def _golden(model: Model) -> Golden:
     prepared = model.audio.listener.prepare(Target("cpu", "fp32"))
 
     def listen(windows: list[FloatArray]) -> FloatArray:
-        return prepared(torch.from_numpy(np.stack(windows))).numpy()  # type: ignore[no-any-return]
+        return prepared(torch.from_numpy(np.stack(windows))).numpy()
 
     cases = [case.model_copy(update={"probabilities": answer(model, case, listen).tolist()}) for case in CASES]
     return Golden(cases=cases)

@@ -136,8 +136,8 @@ def main() -> None:
     from app.serving.queue import WindowQueue
 
     folder = Path(os.environ[FOLDER])
-    Engine.listen = misbehaving(Engine.listen, folder)
-    WindowQueue.take = breakable(WindowQueue.take, folder)
+    Engine.listen = misbehaving(Engine.listen, folder)  # type: ignore[method-assign]
+    WindowQueue.take = breakable(WindowQueue.take, folder)  # type: ignore[method-assign]
     lrid()
 
 

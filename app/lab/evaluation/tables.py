@@ -14,7 +14,6 @@ from app.lab.evaluation.baselines import JOINED, SEED
 from app.lab.evaluation.metrics import Average
 from app.lab.evaluation.report import LabelReport, Measured, class_table, title, triple
 
-NUMBERS = (1, 2, 3, 4, 5)
 NEEDS_RELEASE = (4, 5)
 PRINTED: Mapping[str, Mapping[str, Average]] = {  # of tables 1 and 2: macro, weighted
     "artist": {"macro": Average(0.323, 0.221, 0.149), "weighted": Average(0.600, 0.368, 0.456)},

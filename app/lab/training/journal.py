@@ -11,8 +11,6 @@ from pathlib import Path
 from app.lab.errors import TrainingError
 from app.lab.training.config import TrainConfig
 
-FIRST_COLUMNS = ["epoch", "minutes", "learning_rate", "train_loss"]
-
 
 class Journal:
     """One line of log.csv per epoch; the columns are those of the first line."""

@@ -152,7 +152,7 @@ def test_a_loop_that_fails() -> None:
             take = batcher._queue.take
 
             def failing(*_: object) -> Any:
-                batcher._queue.take = take
+                batcher._queue.take = take  # type: ignore[method-assign]
                 raise RuntimeError("not foreseen")
 
             batcher._queue.take = failing  # type: ignore[assignment]

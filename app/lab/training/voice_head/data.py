@@ -59,9 +59,6 @@ class Songs:
     def with_readings(self, readings: Mapping[str, FloatArray]) -> Songs:
         return replace(self, readings=readings)
 
-    def without_readings(self) -> Songs:
-        return self.with_readings({})
-
 
 def planned(n_windows: int, positions: Sequence[float]) -> Ints:
     """Windows of a song in the order in which they are listened to: those nearest to `positions`, shares of its length.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from app.lab.training.voice_head.joint import Listened, listen, readings_of
 from app.lab.training.voice_head.settings import HeadSettings
 
 BOUNDS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99)  # of the stopping rule, in the curve
-LONGEST_PART = 8  # windows of each song in a synthetic song in two languages
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,33 +139,3 @@ def figures(answers: Sequence[Answer], labels: Ints, codes: Sequence[str]) -> Fi
 def curve(held: Sequence[HeldOutSong], labels: Ints, codes: Sequence[str]) -> dict[float, Figures]:
     """Figures of sung songs by the bound at which listening stops."""
     return {bound: figures([song.by_bound[place] for song in held], labels, codes) for place, bound in enumerate(BOUNDS)}
-
-
-def grouped(answers: Sequence[Answer], member: FloatArray) -> list[Answer]:
-    """The same answers over fewer classes; `member`: (n_classes, n_fewer) of 0 and 1. Decisions stay as they are."""
-    return [replace(one, probabilities=np.asarray(one.probabilities @ member, np.float32)) for one in answers]
-
-
-def two_languages(songs: Songs, n: int, seed: int) -> list[FloatArray]:
-    """Synthetic songs in two languages: windows from the middle of two songs of different classes, half and half."""
-    random = np.random.default_rng(seed)
-    long = np.flatnonzero(songs.known & (songs.counts >= 2 * LONGEST_PART))
-    found: list[FloatArray] = []
-    while len(found) < n:
-        one, other = random.choice(long, 2, replace=False)
-        if songs.labels[one] != songs.labels[other]:
-            found.append(np.concatenate([_middle(songs, int(one)), _middle(songs, int(other))]))
-    return found
-
-
-def _middle(songs: Songs, song: int) -> FloatArray:
-    windows = song_windows(songs, song)
-    start = (len(windows) - LONGEST_PART) // 2
-    return windows[start : start + LONGEST_PART]
-
-
-def share_of(decision: str, head: VoiceHead, recordings: Sequence[FloatArray]) -> float:
-    """Share of recordings, (n_windows, n_hidden) each, that are answered so when listened to from end to end."""
-    return float(
-        np.mean([answer(head, head.combine(one, {}), {AUDIO}, len(one)).decision == decision for one in recordings])
-    )

@@ -95,7 +95,7 @@ def test_windows_are_listened_to_until_the_release_is_sure(tmp_path: Path) -> No
     assert model.audio is not None
     rows = read_catalogue(write_corpus(tmp_path, train=7, valid=0), CODES)[18:21]
     real = model.combine
-    model.combine = lambda features, mode: replace(real(features, mode), enough=True)
+    model.combine = lambda features, mode: replace(real(features, mode), enough=True)  # type: ignore[method-assign]
     model.audio = replace(model.audio, first_windows=1)
     inputs = read_inputs(model, rows, FeatureExtractor(model.audio), Progress())
     assert [len(row.features["audio"]) for row in inputs] == [2, 2, 2]  # 1.3 s

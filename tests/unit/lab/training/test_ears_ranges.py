@@ -28,6 +28,7 @@ def test_a_layer_with_far_outliers_is_left_out() -> None:
     """One value at one position, as Whisper has them."""
     ears = small_ears()
     fc1 = ears.whisper.get_submodule("encoder.layers.0.mlp.fc1")
+    assert isinstance(fc1, torch.nn.Linear)
     with torch.no_grad():
         ears.whisper.encoder.positions[7, 3] = 1e3  # normalised: the square root of 256
         fc1.weight[5] = 0.0

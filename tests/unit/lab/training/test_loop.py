@@ -79,7 +79,7 @@ def log(output: Path) -> list[dict[str, str]]:
 
 
 def weights(path: Path) -> dict[str, Tensor]:
-    return checkpoint.load(path)["network"]  # type: ignore[no-any-return]
+    return checkpoint.load(path)["network"]
 
 
 def same(a: Path, b: Path) -> bool:

@@ -71,7 +71,7 @@ def test_a_handful_of_rows_is_learnt_by_heart(config: LridNetConfig) -> None:
     for step in range(40):
         loss = recipe.loss(network, batch, np.random.default_rng(step))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.1 < losses[0]
@@ -217,7 +217,7 @@ def test_odd_rows_are_told_and_trained_on(config: LridNetConfig, tmp_path: Path)
     corpus.write_text("\n".join([*kept, kept[1]]) + "\n", encoding="utf-8")
     said: list[str] = []
     progress = Progress()
-    progress.say = said.append  # type: ignore[method-assign]
+    progress.say = said.append  # type: ignore[method-assign,assignment]
     changed(config, catalogue=corpus, cache=None).prepare(progress)
     assert f"manifest.tsv, line {len(kept) + 1}: the same track as line 2. Drop one of the rows" in said[0]
     assert "line 4: the only row to train class 'ja'. Add rows of it, or map it to others" in said[1]

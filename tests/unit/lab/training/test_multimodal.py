@@ -26,7 +26,7 @@ from app.lab.training import checkpoint
 from app.lab.training.loop import State, _wait
 from app.lab.training.publish import verify
 from app.lab.training.recipes import draft_of
-from app.lab.training.recipes.multimodal import Batch, MultimodalConfig, MultimodalRecipe
+from app.lab.training.recipes.multimodal import Batch, Drop, MultimodalConfig, MultimodalRecipe
 from app.lab.training.recipes.multimodal_data import consumption_of
 from app.lab.training.recipes.multimodal_tables import tables_of
 from tests.multimodal_release import CODES, make_small, small_recipe, small_settings
@@ -144,7 +144,7 @@ def test_it_learns_a_handful_by_heart(prepared: MultimodalRecipe, settings: dict
     for _ in range(60):
         loss = recipe.loss(network, batch, np.random.default_rng(0))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert loss.item() < 0.1 < math.log(len(CODES))
 
@@ -176,7 +176,8 @@ def test_the_release_answers_as_the_training_did(release: Path, best: Path, sett
     assert model.audio is not None
     given = answer(model, read_inputs(model, rows, FeatureExtractor(model.audio), Progress()))
     assert set(given) == {BOTH, "audio_only", "consumption_only"}
-    for case, drop in ((BOTH, "nothing"), ("audio_only", "consumption"), ("consumption_only", "audio")):
+    drops: dict[str, Drop] = {BOTH: "nothing", "audio_only": "consumption", "consumption_only": "audio"}
+    for case, drop in drops.items():
         _, expected = recipe.answers(network.eval(), "valid", drop)
         assert given[case].probabilities == pytest.approx(expected, abs=0.02), case  # stored ears are rounded
 

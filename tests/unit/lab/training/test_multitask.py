@@ -49,7 +49,7 @@ def edited(catalogue: Path, line: int, **cells: str) -> Path:
 def test_segments_come_from_two_pieces(tmp_path: Path) -> None:
     """The level tells where in a song of 36 s a segment was: pieces of 6 s around 12 s and 24 s."""
     seconds = np.repeat(np.arange(36), RATE_HZ).astype(np.float32)
-    write_wav(tmp_path / "levels.wav", 0.1 + seconds / 100, RATE_HZ)
+    write_wav(tmp_path / "levels.wav", np.asarray(0.1 + seconds / 100, np.float32), RATE_HZ)
     pieces = Pieces(SegmentConfig(piece_seconds=6.0))
     cut = pieces.cut(pieces.decode(tmp_path / "levels.wav"))
     starts = [round(100 * (float(segment[RATE_HZ // 2]) - 0.1)) for segment in cut]
@@ -81,7 +81,7 @@ def test_a_handful_is_learnt_by_heart(songs: Path, tmp_path: Path) -> None:
     for _ in range(16):
         optimiser.zero_grad()
         last = both.loss(network, handful, rng)
-        last.backward()
+        last.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert last.item() < first / 3
 

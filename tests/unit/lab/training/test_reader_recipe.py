@@ -200,12 +200,16 @@ def test_a_trained_reader_answers_in_serving_as_in_training(
 
 def test_a_training_goes_on_to_the_same_weights(settings: dict[str, Any], tmp_path: Path) -> None:
     short = settings | {"steps_per_epoch": 4, "patience_epochs": 5}
-    train(recipe_of("reader", short | {"output": tmp_path / "whole"}))
-    half = recipe_of("reader", short | {"output": tmp_path / "halves"})
+    train(_recipe(short | {"output": tmp_path / "whole"}))
+    half = _recipe(short | {"output": tmp_path / "halves"})
     _stop_after_an_epoch(half)
-    train(recipe_of("reader", short | {"output": tmp_path / "halves", "resume": True}))
+    train(_recipe(short | {"output": tmp_path / "halves", "resume": True}))
     whole, halves = (checkpoint.load(tmp_path / name / "last.pt")["network"] for name in ("whole", "halves"))
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def _recipe(settings: dict[str, Any]) -> ReaderRecipe:
+    return ReaderRecipe(ReaderConfig.model_validate(settings))
 
 
 def _stop_after_an_epoch(recipe: Any) -> None:

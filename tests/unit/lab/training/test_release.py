@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from app.errors import ReleaseError
 from app.families.golden import load_golden
 from app.families.golden import replay as replay_golden
+from app.families.lrid_net.config import LridNetManifest
 from app.families.prior import under_prior
 from app.families.store import list_releases, load_model
 from app.lab.errors import CheckpointError, CorpusError
@@ -27,7 +28,7 @@ from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.loop import train
 from app.lab.training.publish import verify
-from app.lab.training.recipe import Draft
+from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes import draft_of, recipe_of
 from app.lab.training.release import ReleaseConfig, make_release
 from tests.corpora import tiny_training, write_corpus
@@ -37,7 +38,9 @@ from tests.corpora import tiny_training, write_corpus
 def best(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("release")
     settings = tiny_training(write_corpus(folder, train=4, valid=8), folder / "run")
-    return train(recipe_of("lrid_net", settings | {"epochs": 3, "steps_per_epoch": 4}))
+    recipe = recipe_of("lrid_net", settings | {"epochs": 3, "steps_per_epoch": 4})
+    assert isinstance(recipe, Recipe)
+    return train(recipe)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,7 @@ def test_a_release_verifies_loads_and_replays(made: Path) -> None:
     assert verified.reference == "lrid_net/1"
     assert verified.worst_difference < 1e-5
     model = load_model(made)
+    assert model.audio is not None
     golden = load_golden(made / "golden.json")
     assert len(golden.cases) >= 4
     assert replay_golden(model, golden, FeatureExtractor(model.audio).windows, "fp32") < 1e-5
@@ -134,6 +138,7 @@ def test_rows_of_another_class_mix_are_measured_as_they_would_be_served(
     rows = replace(release_config.figures[0], catalog_prior=str(mix))
     found = evaluate(made, rows, tmp_path / "measured")["audio_only"]
     plain = load_model(made)
+    assert plain.audio is not None
     inputs = read_inputs(plain, rows.rows(["en", "fr", "ja"]), FeatureExtractor(plain.audio), Progress())
     served = answer(under_prior(plain, str(mix)), inputs)["audio_only"]
     assert found.ece == pytest.approx(expected_calibration_error(served.labels, served.probabilities), abs=1e-4)
@@ -162,10 +167,13 @@ def test_a_failed_making_leaves_nothing_behind(draft: Draft, release_config: Rel
 
 
 def test_a_recipe_may_calibrate_itself(draft: Draft, release_config: ReleaseConfig, tmp_path: Path) -> None:
+    assert isinstance(draft.manifest, LridNetManifest)
     thresholds = draft.manifest.thresholds.model_copy(update={"both": 0.25})
     own = replace(draft, calibrated=True, manifest=draft.manifest.model_copy(update={"thresholds": thresholds}))
     folder = make_release(replace(own, notes={"How it stops": "Never."}), replace(release_config, store=tmp_path / "store"))
-    assert load_model(folder).manifest.thresholds == thresholds
+    made = load_model(folder).manifest
+    assert isinstance(made, LridNetManifest)
+    assert made.thresholds == thresholds
     text = (folder / "CARD.md").read_text(encoding="utf-8")
     assert "## How it stops\n\nNever." in text
     assert "## When it answers" not in text

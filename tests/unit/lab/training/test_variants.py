@@ -10,6 +10,7 @@ import pytest
 
 from app.lab.errors import TrainingError
 from app.lab.progress import Progress
+from app.lab.training import loop
 from app.lab.training import variants as module
 from app.lab.training.recipe import Recipe
 from app.lab.training.recipes.lrid_net import VARIANTS, LridNetConfig
@@ -59,7 +60,7 @@ def test_scores_of_other_settings_or_rows_are_refused(config: LridNetConfig, mon
 
 def test_what_was_stopped_goes_on(config: LridNetConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     (config.output / "ao-0" / "scores.json").unlink()
-    resumed, real = [], module.train
+    resumed, real = [], loop.train
 
     def noted(recipe: Recipe[Any, Any], progress: Progress) -> Path:
         resumed.append((recipe.config.variant, recipe.config.resume))
