@@ -42,7 +42,7 @@ class FileAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FileRequest:
-    """What to do with every file."""
+    """The same request for every file."""
 
     metadata: Metadata  # given by hand; if it is empty, the files' own tags are read
     options: Options

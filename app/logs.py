@@ -41,7 +41,7 @@ class TerminalFormatter(logging.Formatter):
 
 
 def log_config(level: str, *, terminal: bool = False) -> dict[str, Any]:
-    """For `logging.config.dictConfig`: every line, uvicorn's included, as JSON, or for people on a `terminal`."""
+    """Configure logging by `dictConfig`: every line as JSON, uvicorn's included, or in plain words on a `terminal`."""
     formatter = TerminalFormatter if terminal else JsonFormatter
     return {
         "version": 1,

@@ -194,7 +194,7 @@ def _batcher(settings: Settings, loaded: Loaded, metrics: Metrics) -> Batcher | 
 
 
 def _further_fields(service: Service) -> Mapping[str, InputField]:
-    """What the release that is served reads beside audio and metadata."""
+    """Fields that the served release reads beside audio and metadata."""
     return further_fields(service.loaded.model) if service.loaded is not None else {}
 
 

@@ -1,7 +1,7 @@
 """Encoded bytes → `Recording`: mono windows at a release's rate. Pure and in-process; `DecodePool` runs it safely.
 
 Order of work: sniff → read all packets, which gives the length → decode. A short track, and one whose decoder must
-begin at the beginning, is decoded once, from end to end. Of a longer one only the windows asked for are decoded, and,
+begin at the beginning, is decoded once, from end to end. Of a longer one only the requested windows are decoded, and,
 where they are planned over the sounding part, its edges.
 """
 
@@ -28,7 +28,7 @@ _RESAMPLER_QUALITY = "HQ"  # 2.5 ms for 30 s, as MQ
 _LARGEST_SAMPLE = 2.0**31  # 32-bit integers kept as float are read; beyond, the spectrogram would overflow
 _EDGE_STEP_SECONDS = 5.0
 _MARGIN_SECONDS = 0.05  # read beyond both ends of a window, so that the resampler's own edges lie outside
-_SHORT_WINDOWS = 3  # a track of so many windows is decoded whole, even if few are asked for
+_SHORT_WINDOWS = 3  # a track of so many windows is decoded whole, even if fewer are requested
 _FORMATS = {"vorbis": "Vorbis", "opus": "Opus", "flac": "FLAC"}  # names of what is inside Ogg
 
 Cut = Callable[[Span], FloatArray]
@@ -98,7 +98,7 @@ class _Loading:
         return self._recording(seconds, span, cut)
 
     def _all_blocks(self, stop_seconds: float) -> Iterator[tuple[int, FloatArray]]:
-        """From end to end; links of a chain that FFmpeg does not go on to are opened one by one."""
+        """Decode from end to end; links of a chain that FFmpeg does not continue with are opened one by one."""
         yield from self.stream.blocks(0.0, stop_seconds)
         start, at = self.stream.next_start, self.stream.seconds
         for _ in range(self.limits.max_streams):
@@ -109,7 +109,7 @@ class _Loading:
                 start, at = link.next_start, at + link.seconds
 
     def _parts(self) -> Recording:
-        """Decode the windows asked for, and what the plan depends on."""
+        """Decode the requested windows, and the edges that the plan depends on."""
         seconds, rate = self.stream.seconds, self.request.spec.sample_rate_hz
         span = Span(0.0, seconds)
         if self.request.take != 0 and not self.request.spec.positions:
@@ -121,7 +121,7 @@ class _Loading:
         return self._recording(seconds, span, cut)
 
     def _recording(self, seconds: float, span: Span, cut: Cut) -> Recording:
-        """The windows asked for that are not silent; `next_index` is that of the first that was not looked at."""
+        """Cut the requested windows that are not silent; `next_index` is that of the first one not examined."""
         spec, plan = self.request.spec, plan_windows(span, self.request)
         wanted = len(plan) if self.request.take is None else self.request.take
         windows: list[Window] = []
@@ -148,7 +148,7 @@ class _Loading:
         return read_lyrics(self.data, self.stream.metadata, most) if most else None
 
     def _leading_edge(self) -> float:
-        """Where sound begins, or where the search for it was given up."""
+        """The second at which sound begins, or at which the search ended."""
         at, bound = 0.0, min(self.limits.edge_search_seconds, self.stream.seconds / 2)
         for rate, block in self.stream.blocks(0.0, bound):
             found = first_sound(block, self.limits.silence_peak)
@@ -158,7 +158,7 @@ class _Loading:
         return bound
 
     def _trailing_edge(self) -> float:
-        """Where sound ends, or where the search for it was given up; steps back from the end."""
+        """The second at which sound ends, or at which the search ended; it steps back from the end."""
         stop = self.stream.seconds
         bound = stop - min(self.limits.edge_search_seconds, stop / 2)
         while stop > bound:

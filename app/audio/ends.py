@@ -1,4 +1,4 @@
-"""Where containers end: whether that is behind the last byte, and where a joined one begins."""
+"""The ends of containers: finds those that are cut off, and where the next one of a chain begins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SEGMENT_ID = b"\x18\x53\x80\x67"
 
 
 def missing_bytes(data: bytes, found: Found) -> str:
-    """What was expected and what came, for a container that is cut off; else empty."""
+    """A sentence on a container that is cut off: expected and actual bytes; else empty."""
     if found.format == "Ogg" and (end := _ogg_end(data)) > len(data):
         return f"Expected the last Ogg page to end at byte {end}; {len(data)} bytes came."
     if found.format == "WebM" and (end := _segment_end(data, found.start)) > len(data):

@@ -1,4 +1,4 @@
-"""What is wrong with a file that can be heard: cut off, or damaged. Headers count as hints here, and only here."""
+"""Warnings on files that can be heard: truncated or damaged. Only this module uses the lengths in headers, as hints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _XING_SEARCH_BYTES = 200  # header, checksum and side information come before th
 
 
 def find_faults(stream: Stream, data: bytes, found: Found, seconds: float) -> tuple[AudioWarning, ...]:
-    """What the packets show, and what was met in those that have been decoded until now. `seconds`: length of the track."""
+    """Faults of the packets, including those found while decoding so far. `seconds`: length of the track."""
     last = len(stream.packets) - 1
     broken = sorted(index for index in stream.bad if index < last)
     if broken:
@@ -36,7 +36,7 @@ def find_faults(stream: Stream, data: bytes, found: Found, seconds: float) -> tu
 
 
 def _missing(stream: Stream, data: bytes, found: Found) -> str:
-    """What was expected and what came, when the file ends too early; else empty."""
+    """A sentence on a file that ends too early: what was expected and what came; else empty."""
     if found.format in ("MP3", "AAC"):
         return _missing_frames(stream, data, found)
     if found.format in _CHUNKS and _is_open_ended(data, found):

@@ -1,4 +1,4 @@
-"""What a decoding process is asked and what it answers, as the JSON headers of `app.audio.wire`."""
+"""Questions to a decoding process and its answers, as the JSON headers of `app.audio.wire`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_WARNINGS = 8
 
 
 def question(size: int, request: WindowRequest, limits: DecodeLimits) -> Header:
-    """For a file of `size` bytes, which follow."""
+    """The header for a file of `size` bytes, which follow."""
     return {"bytes": size, "request": asdict(request), "limits": asdict(limits)}
 
 
@@ -39,7 +39,7 @@ def answer(recording: Recording) -> Header:
 
 
 def count_windows(header: Header, request: WindowRequest) -> int:
-    """How many windows of samples follow. Raises PeerGoneError for more than were asked for."""
+    """Number of windows of samples that follow. Raises PeerGoneError for more than were requested."""
     count = len(header["windows"]) if isinstance(header.get("windows"), list) else -1
     if not 0 <= count <= request.max_windows:
         raise PeerGoneError

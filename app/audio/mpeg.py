@@ -19,12 +19,12 @@ _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 1200
 _ADTS_RATES = 13  # indices of sample rates that mean something
 _ADTS_HEADER_BYTES = 7
 _TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")  # may follow a frame
-_CHAIN_FRAMES = 3  # frames of one kind in a row that are no coincidence
+_CHAIN_FRAMES = 3  # so many frames of one kind in a row are no coincidence
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What one frame header says."""
+    """Size and kind of a frame, from its header."""
 
     bytes: int
     kind: tuple[int, int]  # equal for all frames of one stream

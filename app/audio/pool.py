@@ -104,7 +104,7 @@ class DecodePool:
             raise
 
     def _look_after(self, slot: int) -> None:
-        """The life of one thread. No defect of ours may end it: there would be a decoder less, and nobody to notice."""
+        """The loop of one thread. No defect may end it: the pool would have one decoder less, unnoticed."""
         while not self._closed.is_set():
             try:
                 self._serve(slot)
@@ -193,7 +193,7 @@ class DecodePool:
             log.error("a decoder hung while it had nothing to do, and was replaced")
             return InternalError()
         except AbandonedError:
-            return NotReady("The audio decoders have been stopped.")  # seen after `close` only: else nobody listens
+            return NotReady("The audio decoders have been stopped.")  # after `close` only: otherwise no caller is left
 
     def _fail_waiting(self, error: LridError) -> None:
         while True:

@@ -24,7 +24,7 @@ from app.errors import AudioError, DecoderCrashed, DecoderTimeout
 _START_SECONDS = 30.0
 _TAKE_SECONDS = 5.0  # for a process that has nothing to do to take a file: it does at once, unless it hangs or is stopped
 _POLL_SECONDS = 0.25  # how often a waiting thread looks whether its caller is gone; only while a file is decoded
-_GRACE_SECONDS = 0.2  # for a file that nobody waits for any more: most are done by then, and a new process costs as much
+_GRACE_SECONDS = 0.2  # after the client has left: most files finish within it, and a new process takes as long to start
 _SOCKET_BUFFER_BYTES = 1 << 20
 # All that a decoder gets to see of the environment: no keys, no settings.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")

@@ -1,4 +1,4 @@
-"""Which container the bytes are and where it begins, told from the bytes alone: never from a file name or content type.
+"""Detects the container and its first byte from the bytes alone, never from a file name or content type.
 
 As players do, a bounded number of bytes is searched for the beginning: behind tags whose length is wrong, padding, or
 half a frame. What follows the audio does not matter.

@@ -1,4 +1,4 @@
-"""What to cut out of a recording, and how much of it a decoder may be asked for."""
+"""Windows to cut out of a recording, and the bounds of a decoder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WindowSpec:
 
 @dataclass(frozen=True, slots=True)
 class WindowRequest:
-    """Which windows of the plan one call decodes. Further ones: the same bytes again, `skip=recording.next_index`."""
+    """The windows of the plan that one call decodes. Further ones: the same bytes with `skip=recording.next_index`."""
 
     spec: WindowSpec
     max_windows: int  # how many the plan may hold

@@ -41,7 +41,7 @@ _OFF_COURSE_SECONDS = 0.3
 class Stream:
     """Packets and decoder.
 
-    `bad`: indices of the packets that are incomplete, and, as they are met, of those that cannot be decoded.
+    `bad`: indices of incomplete packets, and of those that failed to decode so far.
     """
 
     def __init__(self, data: bytes, found: Found, limits: DecodeLimits) -> None:
@@ -116,20 +116,20 @@ class Stream:
 
     @property
     def promised_seconds(self) -> float | None:
-        """What the container's headers say, or FFmpeg's estimate; at most a hint."""
+        """Length by the container's headers, or FFmpeg's estimate; at most a hint."""
         if self._stream.duration is not None:
             return float(self._stream.duration * self._stream.time_base)
         return None if self._container.duration is None else self._container.duration / 1e6
 
     @property
     def clock_seconds(self) -> float | None:
-        """Where the last packet ends by its time stamp."""
+        """End of the last packet by its time stamp."""
         last = self.packets[-1]
         return None if last.pts is None else float((last.pts + (last.duration or 0)) * self._stream.time_base)
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What FFmpeg reads of the container's own tags, names in lower case."""
+        """The container's own tags as FFmpeg reads them, names in lower case."""
         both = (*self._stream.metadata.items(), *self._container.metadata.items())
         return {name.lower(): value for name, value in both}
 
@@ -175,7 +175,7 @@ class Stream:
                 began = None
 
     def _decode(self, index: int | None) -> list[av.AudioFrame]:
-        """The frames of a packet; those that are left in the decoder for None. A packet that fails has none."""
+        """Frames of a packet; for None, those left in the decoder. A packet that fails has none."""
         packet = None if index is None else self.packets[index]
         try:
             frames: list[av.AudioFrame] = self._codec.decode(packet)

@@ -51,7 +51,7 @@ def _sources(data: bytes, container: Mapping[str, str]) -> list[Mapping[str, Any
 
 
 def _read(reader: Callable[[io.BytesIO], Any], data: bytes) -> Mapping[str, Any]:
-    """By mutagen; empty for damaged tags, on which its readers fail in many ways."""
+    """Read tags by mutagen; empty for damaged ones, on which its readers fail in many ways."""
     try:
         return {str(name).lower(): value for name, value in reader(io.BytesIO(data)).items()}
     except Exception:

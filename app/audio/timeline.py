@@ -1,4 +1,4 @@
-"""Where each packet of a stream begins in the track: in the samples that come out, not by the clock of its time stamps."""
+"""Start of each packet of a stream within the track: counted in decoded samples, not by the clock of its time stamps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which windows of a track are listened to, and in which order.
+"""Plans the windows of a track that are listened to, and their order.
 
 The plan. Leading and trailing silence are skipped where they are known; what lies between is the *span*.
 - A span shorter than a window gives one window, filled up by repetition or with silence (`fit_window`).

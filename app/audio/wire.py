@@ -22,7 +22,7 @@ class PeerGoneError(Exception):
 
 
 def no_check() -> None:
-    """For a side that may wait for ever."""
+    """The check of a side that may wait for ever: none."""
 
 
 def send(connection: socket.socket, header: Header, *, check: Check = no_check) -> None:
@@ -87,7 +87,7 @@ def receive_bytes(connection: socket.socket, size: int) -> bytes:
 
 
 def discard(connection: socket.socket, size: int) -> None:
-    """Read a body that there is no room for."""
+    """Read a body without keeping it, where memory does not suffice."""
     scratch = memoryview(bytearray(1 << 16))
     while size > 0:
         part = scratch[: min(size, len(scratch))]

@@ -1,4 +1,4 @@
-"""What can be wrong with one song of many, or with the lists they stand in. No HTTP client sees these."""
+"""Errors of single songs, and of the lists that name them. No HTTP client sees these."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def read_file(path: Path, most_bytes: int) -> bytes:
 
 
 def printable(text: str | Path) -> str:
-    """As UTF-8 that moves no cursor: bytes that are no UTF-8 and control characters are escaped."""
+    """The text as UTF-8 that is safe to print: invalid bytes and control characters are escaped."""
     whole = str(text).encode("utf-8", "surrogateescape" if isinstance(text, Path) else "backslashreplace")
     decoded = whole.decode("utf-8", "backslashreplace")
     if decoded.isprintable():

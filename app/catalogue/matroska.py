@@ -41,7 +41,7 @@ class MatroskaTag:
 
 
 def _run(program: str, *arguments: str | Path) -> bytes:
-    """What it prints."""
+    """Run a program of MKVToolNix; returns its output. Raises TagRefused."""
     try:
         done = subprocess.run([program, *arguments], capture_output=True, check=False, timeout=PATIENCE_SECONDS)
     except FileNotFoundError:

@@ -27,7 +27,7 @@ def load_names(settings: Settings) -> Answer:
 
 
 def answer_names(model: Model, max_characters: int, songs: Sequence[Metadata]) -> list[Scored]:
-    """What POST /identify would answer to each, up to rounding, in short."""
+    """The short form of the answers of POST /identify, equal up to rounding."""
     refused = [_refused(model, max_characters, names) for names in songs]
     tracks = [Track(None, Metadata() if error else names) for names, error in zip(songs, refused, strict=True)]
     read = [_read_many(branch, tracks) for branch in model.inputs.values()]

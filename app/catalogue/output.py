@@ -84,7 +84,7 @@ class Output:
             raise OutputFailed(f"{printable(self._path)}: {error.strerror}") from error
 
     def _recover(self) -> int:
-        """Cut off what is no whole row; returns the length."""
+        """Cut off an incomplete last row; returns the length."""
         length = _whole_rows(self._text, quotes=self._kind == ".csv")
         self._file.truncate(length)
         if self._kind in NDJSON_SUFFIXES:
@@ -124,7 +124,7 @@ class Output:
             rest = rest[self._file.write(rest) :]
 
     def _cut_off(self) -> None:
-        """After a failed write; what cannot be cut off now is when the file is opened again."""
+        """Cut off the rest of a failed write; if that fails too, the next run does it."""
         with contextlib.suppress(OSError):
             self._file.truncate(self._end)
 

@@ -35,7 +35,7 @@ class NamesProcesses:
             self._free.put_nowait(here)
 
     async def names(self, rows: Sequence[Row]) -> list[Scored]:
-        """In the order of `rows`. Raises ReleaseError, or InternalError when a process died."""
+        """Answers in the order of `rows`. Raises ReleaseError, or InternalError when a process died."""
         connection = await self._free.get()
         try:
             return await asyncio.to_thread(_exchange, connection, [row.metadata for row in rows])

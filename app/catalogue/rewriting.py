@@ -66,7 +66,7 @@ def undo_all(undo: Path) -> Iterator[tuple[Path, LridError | None]]:
 
 
 def audio_digest(path: Path) -> str:
-    """Of the encoded audio, whatever stands around it. Raises TagRefused."""
+    """SHA-256 of the encoded audio alone. Raises TagRefused."""
     import av
 
     found = hashlib.sha256()

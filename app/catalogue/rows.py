@@ -43,7 +43,7 @@ class Scored(NamedTuple):
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
-        """From the body of an answer."""
+        """Shorten the body of an answer."""
         found, uses = headline_of(answer), answer["modalities"]
         other = found.runner_up
         return cls(
@@ -72,7 +72,7 @@ NUMBER_COLUMNS = frozenset({"probability", "runner_up_probability", "seconds", "
 
 
 def columns_of(given: list[str]) -> list[str]:
-    """Of the output: the id, the input's other columns, the answer's."""
+    """Columns of the output: the id, the input's other columns, those of the answer."""
     return [ID, *(kept_name(name) for name in given if name != ID), *ANSWER_COLUMNS]
 
 

@@ -70,7 +70,7 @@ class Scoring:
             await asyncio.gather(*left, return_exceptions=True)
 
     def forget(self) -> None:
-        """What was seen in one pass over a folder is no duplicate in the next."""
+        """Forget the ids of a pass over a folder: they are no duplicates in the next one."""
         self._seen.clear()
 
     def has(self, row: Row) -> bool:

@@ -1,4 +1,4 @@
-"""Where songs come from: a folder, a list of files, a table, NDJSON. Read as it is needed, never as a whole."""
+"""Reads songs from a folder, a list of files, a table or NDJSON, row by row."""
 
 from __future__ import annotations
 

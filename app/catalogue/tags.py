@@ -28,7 +28,7 @@ _ID3_WRITTEN = (2, 3)  # the oldest version that mutagen writes
 
 
 def code_of(answer: Mapping[str, Any]) -> str | None:
-    """What a tag says for an answer; None where it is not sure, or no single language."""
+    """The code that a tag gets for an answer; None where the answer is not sure, or no single language."""
     language = answer["language"]
     if language in {NOTHING_SUNG, MULTIPLE}:
         return str(language)
@@ -40,7 +40,7 @@ class LanguageTag(Protocol):
 
     @property
     def language(self) -> str:
-        """What it says now, "" where it says nothing."""
+        """The code that the tag holds now, or ""."""
 
     def set(self, code: str) -> None: ...
 
@@ -54,7 +54,7 @@ def open_tag(path: Path) -> LanguageTag:
 
 
 class MutagenTag:
-    """Of every kind but Matroska."""
+    """The language tag of every kind of file but Matroska."""
 
     def __init__(self, path: Path) -> None:
         """Raises TagRefused."""
@@ -106,7 +106,7 @@ def _bare_aac(path: Path) -> Any:
 
 
 def _opened(path: Path) -> Any:
-    """With tags, if only empty ones."""
+    """The file with tags, if only empty ones."""
     try:
         file = _bare_aac(path) if path.suffix.lower() == ".aac" else mutagen.File(path)
         if isinstance(file, AAC):

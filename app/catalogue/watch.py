@@ -16,7 +16,7 @@ State = tuple[int, int]  # size in bytes, time of change in ns
 async def watch(scoring: Scoring, folder: Path, between_seconds: float) -> None:
     """Until cancelled. A file is whole when it keeps size and time from one look to the next.
 
-    One that was answered is not asked again, though it be replaced: tagging replaces files too. Raises as Scoring.run.
+    A file is answered once, even if it is replaced later: tagging replaces files too. Raises as Scoring.run.
     """
     before: dict[str, State | None] = {}
     while True:

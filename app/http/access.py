@@ -51,7 +51,7 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """Which keys give access to what."""
+    """The keys that open each part of the server."""
 
     api_keys: tuple[bytes, ...]  # digests; empty: open to everyone
     admin_keys: tuple[bytes, ...]  # digests; empty: /admin is closed to everyone

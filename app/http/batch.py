@@ -1,7 +1,7 @@
 """POST /identify/batch: many names, one JSON object a line, answered in their order while they come.
 
 Nothing is collected: lines are read from the socket only as answers are written to it, a group at a time, so memory does not
-grow with the number of lines. A line fails alone. What ends the stream as a whole is its last line, with `"id": null`.
+grow with the number of lines. A line fails alone. An error that ends the whole stream is its last line, with `"id": null`.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _in_groups(lines: list[bytes | None]) -> list[list[bytes | None]]:
 
 
 def _id_of(line: bytes | None) -> str | int | None:
-    """The name of a line that is not answered; None where it cannot be told."""
+    """The name of a line that is not answered; None where the line has none or cannot be read."""
     try:
         return _taken_id(json_object(line or b""))
     except LridError:

@@ -72,7 +72,7 @@ class BodyReader:
 
     @property
     def max_json_bytes(self) -> int:
-        """Of a JSON object with every field as long as it may be."""
+        """Size of the longest JSON object that is accepted: every field at its bound."""
         return self._max_json_bytes + sum(map(most_bytes, self._further().values()))
 
     @property

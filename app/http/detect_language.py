@@ -30,7 +30,7 @@ _WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 
 
 class DetectedLanguage(BaseModel):
-    """As whisper-asr-webservice answers."""
+    """The answer of whisper-asr-webservice."""
 
     detected_language: str = Field(description="In English, lower case.")
     language_code: str
@@ -70,7 +70,7 @@ def wav(pcm: bytes) -> bytes:
 
 
 def best_language(answer: Json) -> DetectedLanguage:
-    """Of the classes that are one language."""
+    """The most probable class that is a single language."""
     found = next((one for one in answer["languages"] if one["iso639_3"] not in {None, "mis"}), answer["languages"][0])
     return DetectedLanguage(
         detected_language=found["name"].lower(), language_code=found["code"], confidence=found["probability"]

@@ -1,6 +1,6 @@
 """POST /feedback: "that answer was wrong". Off unless the operator names a file, to which each correction adds a JSON line.
 
-Never audio; names only where the operator has said so. The file has a bound, and so has each line.
+Audio is never stored, names only where the operator allows it. The file and each line are bounded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Feedback(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FeedbackFile:
-    """Where corrections go."""
+    """The file that corrections are appended to."""
 
     path: Path
     max_bytes: int

@@ -1,6 +1,6 @@
 """The Open Inference Protocol v2 (KServe, Triton), so that its clients can speak to this server: `/v2/…`.
 
-The model is named as the family that is served, or `lrid`, whatever is served; its version is the release. Options are the
+The model is named `lrid`, or as the family that is served; its version is the release. Options are the
 request's `parameters`. The same limits, queue and deadlines hold as for POST /identify.
 """
 
@@ -36,7 +36,7 @@ _OWN_PARAMETERS = frozenset({"binary_data_output"})
 
 
 class InferenceProtocol:
-    """What the routes do."""
+    """Answers the routes below."""
 
     def __init__(self, answering: Answering, body: BodyReader) -> None:
         self._answering = answering

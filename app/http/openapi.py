@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what FastAPI finds out: bodies, options, keys, examples and errors."""
+"""Completes the OpenAPI document: bodies, options, keys, examples and errors, which FastAPI cannot infer."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def deadline() -> Json:
 
 
 def identify() -> Json:
-    """Of POST /identify: both forms of the body, and the options in the query."""
+    """Describe POST /identify: both forms of the body, and the options in the query."""
     audio = {"audio": binary("An audio file; its bytes decide what it is, not its name or type.")}
     form = media(audio | text_fields() | OPTIONS, song_with_title=EXAMPLE | {"timeline": True})
     names = media(text_fields() | OPTIONS, names=EXAMPLE, candidates=EXAMPLE | {"languages": ["en", "fr"], "top_k": 2})
@@ -86,7 +86,7 @@ def identify() -> Json:
 
 
 def batch() -> Json:
-    """Of POST /identify/batch: lines of JSON, and the options of all of them in the query."""
+    """Describe POST /identify/batch: lines of JSON, and their common options in the query."""
     lines = '{"id": 1, "title": "La vie en rose", "artist": "Édith Piaf"}\n{"id": 2, "title": "Für immer jung"}\n'
     media = {
         "schema": {"type": "string", "description": "A JSON object a line."},
@@ -105,7 +105,7 @@ def ndjson() -> dict[int | str, dict[str, Any]]:
 
 
 def detect_language() -> Json:
-    """Of POST /detect-language."""
+    """Describe POST /detect-language."""
     form = media(
         {"audio_file": binary("An audio file, or raw PCM with encode=false.")}, ("audio_file",), file={"audio_file": "…"}
     )
@@ -113,7 +113,7 @@ def detect_language() -> Json:
 
 
 def infer() -> Json:
-    """Of POST /v2/models/{name}/infer."""
+    """Describe POST /v2/models/{name}/infer."""
     title = {"name": "title", "datatype": "BYTES", "shape": [2], "data": ["La vie en rose", "Für immer jung"]}
     example = {"id": "1", "inputs": [title], "parameters": {"top_k": 1}, "outputs": [{"name": "language"}]}
     return {

@@ -1,4 +1,4 @@
-"""Which paths are answered on which port, where the operator has set an admin port. Pure ASGI, inside RequestContext."""
+"""Assigns paths to ports, where the operator has set an admin port. Pure ASGI, inside RequestContext."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def build_router(
 
     @router.get("/models/{family}/{release}/card", response_class=MarkdownResponse, responses=openapi.problems(NotFound))
     async def card(family: str, release: str) -> Response:
-        """What a release of the store knows and does not, in Markdown."""
+        """The card of a release in the store, in Markdown: what it knows and does not."""
         return MarkdownResponse(await asyncio.to_thread(_card, store, f"{family}/{release}"))
 
     @router.get("/metrics", response_class=PlainTextResponse)

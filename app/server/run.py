@@ -95,7 +95,7 @@ def serve(settings: Settings) -> None:
 
 
 def greet(settings: Settings) -> str:
-    """Where it listens and what it serves, for a terminal."""
+    """A greeting for a terminal: address and release."""
     return (
         f"Serving {settings.model} on {{address}}: a page at /, its documentation at /docs.\n"
         "It answers once `release loaded` is logged. Ctrl-C ends it."

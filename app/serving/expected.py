@@ -1,4 +1,4 @@
-"""What a release's answers look like on rows like those it was made for, to compare today's with."""
+"""The answers expected of a release on data like its own: an operator compares the current answers with them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from app.families.prior import prior_ratio
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Of the answers of one release."""
+    """Statistics of the answers of one release."""
 
     shares: Mapping[str, float]  # by language, und among them; they sum to 1
     confidence: float  # mean probability of the best language: the accuracy, since the release is calibrated
 
 
 def expected_answers(manifest: Manifest, catalogue: str) -> Expected | None:
-    """From the manifest's largest evaluation and its class mix, or that of `catalogue` (LRID_CATALOG_PRIOR).
+    """Compute them from the manifest's largest evaluation and its class mix, or that of `catalogue` (LRID_CATALOG_PRIOR).
 
     None if the manifest has no such figures. Abstaining counts as equally likely in every language, which it is not quite.
     """

@@ -103,7 +103,7 @@ class Metrics:
         self.confidence.observe(probability)
 
     def expect(self, expected: Expected | None) -> None:
-        """What the answers of the release that is served from now on should look like; None if unknown."""
+        """Set the answers expected of the release that is served from now on; None if unknown."""
         self.release_share.clear()
         self.release_confidence.set(math.nan if expected is None else expected.confidence)
         for language, share in ({} if expected is None else expected.shares).items():
@@ -124,7 +124,7 @@ class Metrics:
         self.model_info.labels(*labels).set(1)
 
     def set_queue_load(self, n_items: int, audio_seconds: float) -> None:
-        """What waits for the device now."""
+        """Set the number and the length of the windows that wait for the device."""
         self.queue_items.set(n_items)
         self.queue_audio_seconds.set(audio_seconds)
 

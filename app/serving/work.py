@@ -1,4 +1,4 @@
-"""One request while it is being answered: what is known of its track so far, and what is said of that in the end."""
+"""The state of one request: what is known of its track so far, and the identification made of it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Work:
 
     @property
     def features(self) -> dict[str, FloatArray]:
-        """By modality, as `Model.combine` wants them."""
+        """Features by modality, as `Model.combine` takes them."""
         found = {modality: reading.vector for modality, reading in self.readings.items()}
         if self.rows:
             found[AUDIO] = self.rows[0] if len(self.rows) == 1 else np.concatenate(self.rows)

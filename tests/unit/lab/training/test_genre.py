@@ -65,7 +65,7 @@ def test_a_handful_is_learnt_by_heart(songs: Path, tmp_path: Path, kind: str) ->
     for _ in range(25):
         optimiser.zero_grad()
         last = chosen.loss(network, handful, rng)
-        last.backward()
+        last.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert last.item() < first / 3
 
