@@ -149,7 +149,7 @@ def test_cleaning_and_ngrams(reference: Reference, profiles: Profiles) -> None:
         known = profiles.excerpt(cleaned(text))
         words = detector._extract_ngrams()
         assert [word for word in profiles.ngrams(cleaned(text)) if word in known] == words, text
-        assert all(known[word] == detector.word_lang_prob_map[word] for word in known)
+        assert all(known[word].tolist() == detector.word_lang_prob_map[word] for word in known)
 
 
 def test_no_character_outside_of_the_table_is_normalised() -> None:

@@ -12,6 +12,22 @@ from app.domain import Metadata, Reading
 from app.errors import ReleaseError
 from app.families.parts.profiles import Float64Array, Profiles, cleaned, langdetect_languages
 
+MOST_CHARACTERS = 300  # of artist, album and title: reading runs on the event loop, and takes longer for longer texts
+
+
+class _Detector(Detector):  # type: ignore[misc]
+    """langdetect's, with vectors in place of its loops over languages: the same sums and products in half the time."""
+
+    def _init_probability(self) -> Float64Array:
+        return np.full(len(self.langlist), 1.0 / len(self.langlist))
+
+    def _update_lang_prob(self, prob: Float64Array, word: str, alpha: float) -> None:
+        prob *= alpha / self.BASE_FREQ + self.word_lang_prob_map[word]
+
+    def _normalize_prob(self, prob: Float64Array) -> float:
+        prob /= sum(prob.tolist())  # one after the other, as langdetect adds
+        return float(prob.max())
+
 
 class LangdetectReader:
     """Metadata in, vector out: what `langdetect.detect_langs` answers with a fixed seed, one dimension per language.
@@ -33,7 +49,7 @@ class LangdetectReader:
         return len(self._profiles.languages) + 1
 
     def __call__(self, metadata: Metadata) -> Reading:
-        vector = self.vector_of(metadata.joined)
+        vector = self.vector_of(metadata.joined[:MOST_CHARACTERS])
         return Reading(vector=vector.astype(np.float32), informative=not vector[-1])
 
     def vector_of(self, text: str) -> Float64Array:
@@ -48,9 +64,9 @@ class LangdetectReader:
             vector[-1] = 1.0
         return vector
 
-    def _detect(self, text: str, known: dict[str, list[float]]) -> dict[str, float]:
+    def _detect(self, text: str, known: dict[str, Float64Array]) -> dict[str, float]:
         """Probabilities over 0.1 by langdetect's own Detector, given the n-grams of this text alone."""
         factory = SimpleNamespace(word_lang_prob_map=known, langlist=list(self._profiles.languages), seed=self._seed)
-        detector = Detector(factory)
+        detector = _Detector(factory)
         detector.text = text
         return {language.lang: language.prob for language in detector.get_probabilities()}

@@ -93,10 +93,10 @@ class Profiles:
         """All n-grams, by row."""
         return self._row
 
-    def excerpt(self, text: str) -> dict[str, list[float]]:
+    def excerpt(self, text: str) -> dict[str, Float64Array]:
         """langdetect's own `word_lang_prob_map`, for the n-grams of `text`, which is cleaned, alone."""
         known = {ngram: self._row[ngram] for ngram in self.ngrams(text) if ngram in self._row}
-        return {ngram: self.probabilities[row].tolist() for ngram, row in known.items()}
+        return {ngram: self.probabilities[row] for ngram, row in known.items()}
 
 
 class _Normal(dict[int, str]):

@@ -16,7 +16,7 @@ import pytest
 
 from app.domain import Metadata
 from app.errors import ReleaseError
-from app.families.lrid_net.read import LangdetectReader
+from app.families.lrid_net.read import MOST_CHARACTERS, LangdetectReader
 from app.families.parts.profiles import langdetect_languages
 
 REPOSITORY = Path(__file__).parents[4]
@@ -92,6 +92,12 @@ def test_the_fields_are_joined_in_the_papers_order(reader: LangdetectReader) -> 
     np.testing.assert_array_equal(reader(metadata).vector, expected)
 
 
+def test_of_long_names_the_beginning_is_read(reader: LangdetectReader) -> None:
+    title = "La vie en rose " * 100
+    expected = reader.vector_of(title[:MOST_CHARACTERS]).astype(np.float32)
+    np.testing.assert_array_equal(reader(Metadata(title=title)).vector, expected)
+
+
 def test_the_answer_does_not_depend_on_calls_before(reader: LangdetectReader) -> None:
     expected = [reader.vector_of(text) for text in TEXTS]
     order = list(range(len(TEXTS))) * 5
@@ -121,7 +127,7 @@ def test_every_process_gets_the_same_answer(reader: LangdetectReader) -> None:
     script = (
         "import json, sys\n"
         "from app.families.parts.profiles import langdetect_languages\n"
-        "from app.families.lrid_net.read import LangdetectReader\n"
+        "from app.families.lrid_net.read import MOST_CHARACTERS, LangdetectReader\n"
         "reader = LangdetectReader(langdetect_languages(), seed=0)\n"
         "vectors = [reader.vector_of(text).tobytes().hex() for text in json.load(sys.stdin)]\n"
         "json.dump({'vectors': vectors, 'torch': 'torch' in sys.modules}, sys.stdout)\n"
