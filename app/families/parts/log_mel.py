@@ -12,7 +12,7 @@ POWER_FLOOR = 1e-10  # -100 dB
 
 
 class LogMel(nn.Module):
-    """|STFT|² in mel bands, in units of 40 dB, so that music lies between about -1 and 1. Nothing is learnt or stored."""
+    """|STFT|² in mel bands: decibels over -40, in units of 40, so that music lies about 0. Nothing is learnt or stored."""
 
     hann: Tensor
     mel: Tensor
@@ -37,4 +37,4 @@ class LogMel(nn.Module):
         fft_size, hop_size = self.config.fft_size, self.config.hop_size
         spectrum = torch.stft(samples, fft_size, hop_size, window=self.hann, return_complex=True)  # (n, 1025, t), centred
         power = spectrum.real.square() + spectrum.imag.square()
-        return (self.mel @ power).clamp_min(POWER_FLOOR).log10() / 4
+        return (self.mel @ power).clamp_min(POWER_FLOOR).log10() / 4 + 1

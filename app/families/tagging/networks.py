@@ -95,6 +95,22 @@ class Lstm(nn.Module):
         self.convolutions = nn.Sequential(*(nn.Sequential(nn.Conv1d(n, n_tags, KERNEL), nn.ReLU()) for n in channels[:-1]))
         self.tags = _dense(n_tags * (self.frames - config.convolutions * (KERNEL - 1)), n_tags)  # 50 * 221 = 11,050 → 50
 
+        self._begin_as_keras()
+
+    def _begin_as_keras(self) -> None:
+        """Keras's first weights, whose way of counting the tables have; torch's own learnt nothing in as many epochs."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        for name, weight in self.lstms.named_parameters():
+            for number, gate in enumerate(weight.data.chunk(4)):  # input, forget, cell, output
+                if "_hh_" in name:
+                    nn.init.orthogonal_(gate)
+                else:
+                    nn.init.xavier_uniform_(gate[:, :-1])
+                    gate[:, -1] = float(number == 1)  # the bias: 1 so that nothing is forgotten at first
+
     def forward(self, samples: Tensor) -> Tensor:
         """(n, window_samples) → (n, 4, n_tags): of each segment."""
         mel = self.log_mel(samples)[:, :, : self.segments * self.frames]  # (n, 128, 908)
