@@ -7,7 +7,9 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,8 +56,8 @@ class Replicas:
         (application,) = config["applications"]
         application["args"] = {"model": "lrid_net/1"}
         (deployment,) = application["deployments"]
-        del deployment["autoscaling_config"]
-        deployment |= {"num_replicas": 2, "user_config": {"model": model}, "health_check_period_s": 1}
+        deployment["autoscaling_config"] |= {"min_replicas": 2, "max_replicas": 2}
+        deployment |= {"user_config": {"model": model}, "health_check_period_s": 1}
         deployment["ray_actor_options"] = {"num_cpus": 1}
         self._yaml.write_text(yaml.safe_dump(config), encoding="utf-8")
         assert self.process.stdin is not None
@@ -70,6 +72,23 @@ class Replicas:
         """That answers now."""
         found: str = self.client.post("/identify", json=GOOD).json()["model"]["release"]
         return found
+
+    @contextmanager
+    def asked(self) -> Iterator[list[int]]:
+        """Requests one after the other while the block runs; the list gets their statuses."""
+        statuses: list[int] = []
+        ended = threading.Event()
+
+        def ask() -> None:
+            with httpx.Client(base_url=self.client.base_url, timeout=PATIENCE_SECONDS) as client:
+                while not ended.wait(0.02):
+                    statuses.append(client.post("/identify", json=GOOD).status_code)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        yield statuses
+        ended.set()
+        thread.join()
 
     def close(self) -> None:
         self.client.close()
@@ -123,7 +142,9 @@ def test_metrics_of_all_replicas_are_among_rays(replicas: Replicas) -> None:
 def test_one_release_for_another(replicas: Replicas) -> None:
     assert replicas.release() == "1"
     before = worker_ids(replicas)
-    assert replicas.deploy("lrid_net/2")["status"] == "RUNNING"
+    with replicas.asked() as statuses:
+        assert replicas.deploy("lrid_net/2")["status"] == "RUNNING"
+    assert {*statuses} == {200}
     assert {replicas.release() for _ in range(12)} == {"2"}
     assert worker_ids(replicas) == before  # none was restarted
 
@@ -140,7 +161,9 @@ def test_a_killed_replica_is_replaced_while_the_other_answers(replicas: Replicas
 
 @needs_ray
 def test_a_release_that_is_not_there(replicas: Replicas) -> None:
-    found = replicas.deploy("lrid_net/9")
+    with replicas.asked() as statuses:
+        found = replicas.deploy("lrid_net/9")
+    assert {*statuses} == {200}
     assert found["status"] != "RUNNING"
     assert re.search(r"no release \W*lrid_net/9", found["message"])
     assert {replicas.release() for _ in range(12)} == {"2"}  # the last that was good
