@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.domain import METADATA_FIELDS
 from app.errors import InvalidTensor, NotFound, NotReady, UploadTooLarge
-from app.families.contract import Manifest
+from app.families.contract import Manifest, TextField, further_fields
 from app.families.tasks import Json
 from app.http import openapi
 from app.http.answering import Answering
@@ -58,7 +58,10 @@ class InferenceProtocol:
 
     def metadata(self, name: str, release: str | None) -> Json:
         manifest = self.served(name, release)
-        inputs = [{"name": one, "datatype": "BYTES", "shape": [-1]} for one in (AUDIO_INPUT, *METADATA_FIELDS)]
+        loaded = self._answering.service.loaded
+        further = further_fields(loaded.model) if loaded is not None else {}
+        texts = [one for one, field in further.items() if isinstance(field, TextField)]
+        inputs = [{"name": one, "datatype": "BYTES", "shape": [-1]} for one in (AUDIO_INPUT, *METADATA_FIELDS, *texts)]
         shapes = {one: [-1, -1] if one in {"languages", "probabilities"} else [-1] for one in OUTPUTS}
         return {
             "name": name,

@@ -124,6 +124,15 @@ def test_the_document_has_the_field(voice: LiveServer) -> None:
         assert "lyrics" in body[kind]["schema"]["properties"]
 
 
+def test_the_open_inference_protocol(voice: LiveServer) -> None:
+    inputs = voice.client.get("/v2/models/lrid").json()["inputs"]
+    assert [one["name"] for one in inputs] == ["audio", "artist", "album", "title", "lyrics"]
+    tensor = {"name": "lyrics", "datatype": "BYTES", "shape": [1], "data": [LYRICS]}
+    answer = voice.client.post("/v2/models/lrid/infer", json={"inputs": [tensor], "outputs": [{"name": "answer"}]}).json()
+    found = json.loads(answer["outputs"][0]["data"][0])
+    assert used(found) == {"lyrics"}
+
+
 def test_lyrics_count_as_text(voice: LiveServer) -> None:
     before = voice.metric("lrid_requests_total", modalities="text", outcome="ok")
     voice.identify(json={"lyrics": LYRICS})
