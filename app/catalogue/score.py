@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.catalogue.errors import OutputFailed, RowDuplicate
 from app.catalogue.output import Output
@@ -56,13 +56,15 @@ class Scoring:
     async def run(self, rows: Iterable[Row | None]) -> None:
         """Answer what is not answered yet. Raises OutputFailed, ReleaseError, ServerUnreachable."""
         iterator = iter(rows)
+        taking = asyncio.create_task(asyncio.to_thread(_take, iterator))
         try:
-            while taken := await asyncio.to_thread(_take, iterator):
-                await self._begin([row for row in self._unanswered(taken) if row is not None])
+            while taken := await self._taken(taking):
+                taking = asyncio.create_task(asyncio.to_thread(_take, iterator))
+                await self._begin(list(self._unanswered(taken)))
             while self._files or self._groups:
                 await self._collect()
         finally:
-            left = self._files | self._groups
+            left = self._files | self._groups | {taking}
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
@@ -111,12 +113,21 @@ class Scoring:
     async def _names(self, rows: list[Row]) -> Answered:
         return list(zip(rows, await self._answerer.names(rows), strict=True))
 
-    async def _collect(self) -> None:
-        """Wait for answers and write them."""
-        done, _ = await asyncio.wait(self._files | self._groups, return_when=asyncio.FIRST_COMPLETED)
+    async def _taken(self, taking: asyncio.Task[list[Row | None]]) -> list[Row | None]:
+        """The next rows; while they are waited for, answers that come are written."""
+        while not taking.done():
+            await self._collect(taking)
+        return taking.result()
+
+    async def _collect(self, *other: asyncio.Task[Any]) -> None:
+        """Wait for answers, or something else, and write those that there are."""
+        own = self._files | self._groups
+        done, _ = await asyncio.wait({*own, *other}, return_when=asyncio.FIRST_COMPLETED)
+        done &= own
         self._files -= done
         self._groups -= done
-        await self._write([pair for task in done for pair in task.result()])
+        if done:
+            await self._write([pair for task in done for pair in task.result()])
 
     async def _write(self, answered: Answered) -> None:
         """A full disk is waited for. Raises OutputFailed."""

@@ -31,7 +31,8 @@ class Servers:
     def __init__(self, urls: Sequence[str], key: str | None = None) -> None:
         self.files_at_once = 4 * len(urls)
         self.groups_at_once = 2 * len(urls)
-        self._clients = [AsyncLridClient(url, key=key, timeout_seconds=CALL_SECONDS) for url in urls]
+        # retries are made here, where another server may be free
+        self._clients = [AsyncLridClient(url, key=key, timeout_seconds=CALL_SECONDS, retries=False) for url in urls]
         self._back_at = [0.0] * len(urls)  # time.monotonic()
         self._turn = 0
         self._answered_at = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ NDJSON_SUFFIXES = frozenset({".ndjson", ".jsonl"})
 STDIN = "-"
 MOST_LINE_BYTES = 1_000_000
 _READ_BYTES = 1 << 16  # a pipe's
+_SILENCE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Source:
 def open_source(given: str) -> Source:
     """Raises InputUnreadable."""
     if given == STDIN:
-        return _ndjson(iter(lambda: os.read(0, _READ_BYTES), b""), Path(), None)
+        return _ndjson(_piped(), Path(), None)
     path = Path(given)
     try:
         return _open(path)
@@ -104,6 +106,17 @@ def _json_rows(blocks: Iterator[bytes], folder: Path) -> Iterator[Row | None]:
         yield None
     if rest.strip():
         yield _json_row(rest, position + 1, folder)
+
+
+def _piped() -> Iterator[bytes]:
+    """Standard input, as it comes; none where nothing has come for a while, so that nobody waits for it in vain."""
+    while True:
+        if not select.select([0], [], [], _SILENCE_SECONDS)[0]:
+            yield b""
+        elif block := os.read(0, _READ_BYTES):
+            yield block
+        else:
+            return
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

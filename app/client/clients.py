@@ -28,6 +28,7 @@ class _Server:
     url: str
     key: str | None
     timeout_seconds: float
+    retries: bool = True
 
     @property
     def headers(self) -> dict[str, str]:
@@ -38,6 +39,9 @@ class _Server:
         headers = body.pop("headers", {}) | deadline.headers()
         remaining = max(deadline.remaining_seconds, 0.001) + 1.0  # the server's own 504 says more than a broken connection
         return client.build_request(call.method, call.path, params=call.query, headers=headers, timeout=remaining, **body)
+
+    def wait_seconds(self, outcome: httpx.Response | httpx.TransportError, attempt: int, deadline: Deadline) -> float | None:
+        return wait_seconds(outcome, attempt, deadline) if self.retries else None
 
     def unreachable(self, error: httpx.TransportError) -> ServerUnreachable:
         return ServerUnreachable(f"{self.url} does not answer: {str(error) or type(error).__name__}")
@@ -98,7 +102,7 @@ class LridClient:
                 outcome = self._http.send(self._server.request(self._http, call, deadline))
             except httpx.TransportError as error:
                 outcome = error
-            if (wait := wait_seconds(outcome, attempt, deadline)) is None:
+            if (wait := self._server.wait_seconds(outcome, attempt, deadline)) is None:
                 break
             time.sleep(wait)
             attempt += 1
@@ -108,10 +112,12 @@ class LridClient:
 
 
 class AsyncLridClient:
-    """LridClient for asyncio. Use `async with`, or call close()."""
+    """LridClient for asyncio. Use `async with`, or call close(). Without `retries` each call is made once."""
 
-    def __init__(self, url: str, *, key: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._server = _Server(url, key, timeout_seconds)
+    def __init__(
+        self, url: str, *, key: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS, retries: bool = True
+    ) -> None:
+        self._server = _Server(url, key, timeout_seconds, retries)
         self._http = httpx.AsyncClient(base_url=url, headers=self._server.headers)
 
     async def __aenter__(self) -> Self:
@@ -161,7 +167,7 @@ class AsyncLridClient:
                 outcome = await self._http.send(self._server.request(self._http, call, deadline))
             except httpx.TransportError as error:
                 outcome = error
-            if (wait := wait_seconds(outcome, attempt, deadline)) is None:
+            if (wait := self._server.wait_seconds(outcome, attempt, deadline)) is None:
                 break
             await asyncio.sleep(wait)
             attempt += 1

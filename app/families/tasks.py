@@ -189,7 +189,7 @@ class ClassTask:
         ]
 
 
-LISTED = {"language": "languages", "genre": "genres"}  # what an answer lists, by its main member
+LISTED = {"language": "languages", "genre": "genres", "artist": "artists"}  # what an answer lists, by its main member
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,5 +64,5 @@ def _run(module: str, environment: dict[str, str], log: Path) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(log.parent)
-    sys.argv = [module, "serve", "--port", "0"]
+    sys.argv = [module, "serve", "--port", environment.get("LRID_PORT", "0")]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

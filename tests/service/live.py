@@ -148,7 +148,7 @@ class ColdServer(LiveServer):
     """`lrid serve` itself, which takes some seconds more to start."""
 
     def _start(self, module: str, environment: Mapping[str, str]) -> Process:
-        command = [sys.executable, "-m", module, "serve", "--port", "0"]
+        command = [sys.executable, "-m", module, "serve", "--port", environment.get("LRID_PORT", "0")]
         folder = self.log_path.parent
         with self.log_path.open("wb") as log:
             return subprocess.Popen(
