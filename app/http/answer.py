@@ -1,7 +1,7 @@
 """Identification → the public JSON.
 
 An answer is made of plain dicts: pydantic models cost ten times as much. Its form is that of `IdentifyResponse`,
-`GenreResponse` or `TagsResponse` all the same: tests validate answers of every kind against them.
+`GenreResponse`, `ArtistResponse` or `TagsResponse` all the same: tests validate answers of every kind against them.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from app.http import openapi
 from app.http.answer import release_name
 from app.http.identify import IdentifyEndpoint
 from app.http.schemas import (
+    ArtistResponse,
     GenreResponse,
     HealthResponse,
     IdentifyResponse,
@@ -47,7 +48,7 @@ def build_router(
     @router.post(f"{IDENTIFY_PATH}/", include_in_schema=False)
     @router.post(
         IDENTIFY_PATH,
-        response_model=IdentifyResponse | GenreResponse | TagsResponse,
+        response_model=IdentifyResponse | GenreResponse | ArtistResponse | TagsResponse,
         responses=openapi.problems(),
         openapi_extra=openapi.identify(),
     )

@@ -166,6 +166,26 @@ class GenreResponse(Answered):
     explanation: OtherExplanation | None
 
 
+class ArtistMoment(BaseModel):
+    """One window of the timeline, by a release that knows artists alone."""
+
+    start_seconds: float
+    seconds: float
+    artist: str
+    probability: float
+    artists: list[ClassProbability]
+
+
+class ArtistResponse(Answered):
+    """The answer about one track, by a release that knows artists alone."""
+
+    artist: str
+    probability: float
+    artists: list[ClassProbability] = Field(description="Best first.")
+    timeline: list[ArtistMoment] | None
+    explanation: OtherExplanation | None
+
+
 class TagsMoment(BaseModel):
     """One window of the timeline, by a release that knows tags."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.families.tasks import headline_of
-from app.http.schemas import IdentifyResponse
+from app.http.schemas import ArtistResponse, IdentifyResponse
 from app.lab.corpus.made.multitask import make
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import Options
@@ -89,6 +89,7 @@ def test_a_baseline_is_served_as_well(server: LiveServer, song: bytes) -> None:
     key = {"Authorization": "Bearer admin"}
     assert server.client.post("/admin/releases", json={"model": "multitask/artist"}, headers=key).status_code == 200
     answer = server.identify(files={"audio": song}, data={"timeline": "true"}).json()
+    ArtistResponse.model_validate(answer, strict=True)
     assert answer["artist"] == answer["artists"][0]["code"] == headline_of(answer).label
     assert answer["timeline"][0]["artist"] == answer["artist"]
     assert "language" not in answer
