@@ -28,6 +28,7 @@ function headline(answer) {
 }
 
 function apart(answer) {
+  if (answer.language === "zxx") return [el("h2", {}, "Why"), el("p", {id: "why"}, why(answer))];
   const sides = Object.entries({"The sound alone": "audio_only", "The names alone": "text_only"})
     .map(([title, member]) => [title, (answer.explanation || {})[member]]);
   if (!sides.every(([, list]) => list)) return [];

@@ -26,8 +26,13 @@ export function used({audio, text}) {
   return parts.join(" ");
 }
 
-// What sound and names say apart, in one sentence; nothing where only one of them was used.
+// What sound and names say apart, in one sentence; nothing where only one of them was used. Without singing they say nothing.
 export function why(answer) {
+  if (answer.language === "zxx") {
+    const {windows, sung_windows: sung} = answer.modalities.audio;
+    const where = sung === null ? "" : `: there seems to be singing in ${sung || "none"} of the ${windows} windows that were listened to`;
+    return `Nothing seems to be sung (${percent(answer.probability)} sure)${where}.`;
+  }
   const {audio_only: ears, text_only: names} = answer.explanation || {};
   if (!ears || !names) return "";
   const [heard, read] = [ears[0], names[0]];
@@ -42,7 +47,7 @@ export function meaning(answer) {
   const best = answer.languages[0], applying = (answer.tags || []).filter(tag => tag.applies).map(tag => tag.name);
   if (answer.tags) return applying.length ? `What applies: ${listing(applying)}.` : "No tag reaches its threshold.";
   if (answer.language === "und") return `${best.name} leads with ${percent(best.probability)}: too little for this release to say so.`;
-  if (answer.language === "zxx") return `An instrumental, or no voice that could be heard (${percent(answer.probability)} sure).`;
+  if (answer.language === "zxx") return "An instrumental, or no voice that could be heard.";
   if (answer.language === "mul") return "Of what is sung: " + listing((answer.sung || []).map(s => `${nameOf(s.code, answer.languages)} ${percent(s.share)}`)) + ".";
   return "";
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,6 +227,24 @@ def test_it_fits_a_phone(browser: Browser, server: LiveServer, tagged: Path, sch
     paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(251, 250, 248)" if scheme == "light" else "rgb(22, 22, 21)")
     visitor.context.close()
+
+
+def test_where_nothing_is_sung_the_page_says_so_and_names_no_language(
+    visit: Visit, server: LiveServer, tagged: Path
+) -> None:
+    """By an answer of the server, changed to what a release says that can tell what is not sung."""
+    asked = {"explain": "true", "timeline": "true"}
+    answer = server.identify(files={"audio": tagged.read_bytes()}, data=asked).json()
+    answer |= {"language": "zxx", "probability": 0.97}
+    answer["modalities"]["audio"]["sung_windows"] = 1
+    visit.page.route(re.compile("/identify"), lambda route: route.fulfill(json=answer))
+    page = visit.open()
+    page.locator("#file").set_input_files(tagged)
+    page.get_by_role("button", name="Identify", exact=True).click()
+    page.wait_for_selector("#answer")
+    said = page.locator("#why").inner_text().replace("\xa0", " ")
+    assert said.startswith("Nothing seems to be sung (97 % sure): there seems to be singing in 1 of the 3 windows")
+    assert page.get_by_text("Sound and names apart").count() == 0
 
 
 def test_the_docs_need_nothing_from_elsewhere(visit: Visit) -> None:
