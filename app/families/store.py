@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -23,59 +24,25 @@ MANIFEST, WEIGHTS, GOLDEN, CARD = "manifest.json", "weights.safetensors", "golde
 REFERENCE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}(/[a-z0-9][a-z0-9_.-]{0,63})?")
 
 
+Load = Callable[[Manifest, "dict[str, Tensor]"], Model]
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """How a family reads its manifest and becomes a model."""
 
     manifest: type[Manifest]
-    load: Callable[[Manifest, dict[str, Tensor]], Model]
+    load: Load
 
 
-def _load_lrid_net(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
-    from app.families.lrid_net.model import LridNetModel
+def _model(family: str, name: str) -> Load:
+    """A class of the family's `model.py`, which is imported, and torch with it, when a release is loaded."""
 
-    assert isinstance(manifest, LridNetManifest)
-    return LridNetModel(manifest, weights)
+    def load(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
+        made: Load = getattr(importlib.import_module(f"app.families.{family}.model"), name)
+        return made(manifest, weights)
 
-
-def _load_lrid_voice(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
-    from app.families.lrid_voice.manifest import VoiceManifest
-    from app.families.lrid_voice.model import VoiceModel
-
-    assert isinstance(manifest, VoiceManifest)
-    return VoiceModel(manifest, weights)
-
-
-def _load_multimodal(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
-    from app.families.multimodal.manifest import MultimodalManifest
-    from app.families.multimodal.model import MultimodalModel
-
-    assert isinstance(manifest, MultimodalManifest)
-    return MultimodalModel(manifest, weights)
-
-
-def _load_multitask(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
-    from app.families.multitask.manifest import MultitaskManifest
-    from app.families.multitask.model import MultitaskModel
-
-    assert isinstance(manifest, MultitaskManifest)
-    return MultitaskModel(manifest, weights)
-
-
-def _load_tagging(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
-    from app.families.tagging.manifest import TaggingManifest
-    from app.families.tagging.model import TaggingModel
-
-    assert isinstance(manifest, TaggingManifest)
-    return TaggingModel(manifest, weights)
-
-
-def _load_genre(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
-    from app.families.genre.manifest import GenreManifest
-    from app.families.genre.model import GenreModel
-
-    assert isinstance(manifest, GenreManifest)
-    return GenreModel(manifest, weights)
+    return load
 
 
 Families = Mapping[str, Family]
@@ -90,12 +57,12 @@ def families() -> dict[str, Family]:
     from app.families.tagging.manifest import TaggingManifest
 
     return {
-        "lrid_net": Family(LridNetManifest, _load_lrid_net),
-        "lrid_voice": Family(VoiceManifest, _load_lrid_voice),
-        "genre": Family(GenreManifest, _load_genre),
-        "multimodal": Family(MultimodalManifest, _load_multimodal),
-        "multitask": Family(MultitaskManifest, _load_multitask),
-        "tagging": Family(TaggingManifest, _load_tagging),
+        "lrid_net": Family(LridNetManifest, _model("lrid_net", "LridNetModel")),
+        "lrid_voice": Family(VoiceManifest, _model("lrid_voice", "VoiceModel")),
+        "genre": Family(GenreManifest, _model("genre", "GenreModel")),
+        "multimodal": Family(MultimodalManifest, _model("multimodal", "MultimodalModel")),
+        "multitask": Family(MultitaskManifest, _model("multitask", "MultitaskModel")),
+        "tagging": Family(TaggingManifest, _model("tagging", "TaggingModel")),
     }
 
 

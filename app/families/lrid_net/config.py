@@ -99,10 +99,11 @@ class Thresholds(Strict):
         return Bounds({mode: getattr(self, name) for name, mode in MODES.items()}, self.by_language)
 
 
-class NetworkManifest(Manifest):
-    """What `manifest.json` says of every LRID-Net, however it reads."""
+class LridNetManifest(Manifest):
+    """`manifest.json` of the family `lrid_net`."""
 
     listen: ListenConfig
+    read: ReadConfig
     network: NetworkConfig
     temperature: Temperatures
     thresholds: Thresholds
@@ -111,14 +112,4 @@ class NetworkManifest(Manifest):
     @property
     def n_text_features(self) -> int:
         """Length of x_lang."""
-        raise NotImplementedError
-
-
-class LridNetManifest(NetworkManifest):
-    """`manifest.json` of the family `lrid_net`."""
-
-    read: ReadConfig
-
-    @property
-    def n_text_features(self) -> int:
         return self.read.n_features

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from app.domain import AUDIO, TEXT, FloatArray, Metadata, Mode, Reading, Scores, Track
-from app.families.compiled import compiled
 from app.families.contract import AudioBranch, InputBranch, InputField
-from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkManifest
+from app.families.lrid_net.config import ListenConfig, LridNetManifest
 from app.families.lrid_net.head import Head
 from app.families.lrid_net.listen import Listener, LogMel
 from app.families.lrid_net.network import LridNet
@@ -21,7 +19,6 @@ from app.families.parts.weights import load_weights
 from app.families.tasks import LanguageTask
 
 MOST_WINDOWS = 8  # of 30 s: 4 min, spread over a longer track
-M = TypeVar("M", bound=NetworkManifest)
 
 
 class NamesBranch:
@@ -36,13 +33,13 @@ class NamesBranch:
         return self._reader(track.metadata) if track.metadata.fields else None
 
 
-class NetworkModel(Generic[M]):
-    """Implements `contract.Model`: what all that have an LRID-Net do, however they read."""
+class LridNetModel:
+    """A release of the family `lrid_net`; implements `contract.Model`."""
 
-    def __init__(self, manifest: M, reader: Callable[[Metadata], Reading], weights: dict[str, Tensor]) -> None:
+    def __init__(self, manifest: LridNetManifest, weights: dict[str, Tensor]) -> None:
         """Raises ReleaseError if weights and manifest do not fit each other."""
         self.manifest = manifest
-        self.reader = reader
+        self.reader = LangdetectReader(manifest.read.languages, seed=manifest.read.seed)
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
             network = build_network(manifest)
         load_weights(network, weights)
@@ -52,7 +49,7 @@ class NetworkModel(Generic[M]):
         if manifest.training.get("listens", True):
             listener = Listener(LogMel(manifest.listen), network.f)
             self.audio = AudioBranch(manifest.listen.window, listener, most_windows=MOST_WINDOWS)
-        self.inputs: Mapping[str, InputBranch] = {TEXT: NamesBranch(reader)}
+        self.inputs: Mapping[str, InputBranch] = {TEXT: NamesBranch(self.reader)}
         self.task = LanguageTask(manifest.languages, manifest.thresholds.bounds)
         self._temperatures = manifest.temperature.by_mode
         self._head = Head(network, listen_to_zeros(network, manifest.listen))
@@ -63,14 +60,6 @@ class NetworkModel(Generic[M]):
         rows = softmax(logits / np.float32(self._temperatures[mode or frozenset({TEXT})]))
         mean = rows[0] if len(rows) == 1 else rows.mean(axis=0)
         return Scores(mean, rows if AUDIO in features else rows[:0])
-
-
-class LridNetModel(NetworkModel[LridNetManifest]):
-    """A release of the family `lrid_net`."""
-
-    def __init__(self, manifest: LridNetManifest, weights: dict[str, Tensor]) -> None:
-        """Raises ReleaseError if weights and manifest do not fit each other."""
-        super().__init__(manifest, LangdetectReader(manifest.read.languages, seed=manifest.read.seed), weights)
 
 
 def listen_to_zeros(network: LridNet, listen: ListenConfig) -> FloatArray:
@@ -85,16 +74,12 @@ def listen_to_zeros(network: LridNet, listen: ListenConfig) -> FloatArray:
     return features[0].numpy()  # type: ignore[no-any-return]
 
 
-@compiled
 def softmax(logits: FloatArray) -> FloatArray:
     """(n, classes) → the same, rows sum to 1."""
-    probabilities = np.empty_like(logits)
-    for row in range(len(logits)):
-        powers = np.exp(logits[row] - logits[row].max())
-        probabilities[row] = powers / powers.sum()
-    return probabilities
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def build_network(manifest: NetworkManifest) -> LridNet:
+def build_network(manifest: LridNetManifest) -> LridNet:
     """The network a manifest describes, without its weights and without dropout."""
     return LridNet(manifest.network, n_text=manifest.n_text_features, n_classes=len(manifest.labels))
