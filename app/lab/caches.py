@@ -36,7 +36,7 @@ class ArrayCache:
         """Makes what is missing; what was made stays if a later row fails. Raises CorpusError naming the row."""
         for row in rows:
             assert row.path is not None
-            place = self._folder / f"{_stamp(row)}.npy"
+            place = self._folder / f"{stamp(row)}.npy"
             if not place.is_file():
                 self._write(place, self.stored(made(row, make)))
             self._places[row.path] = place
@@ -107,7 +107,7 @@ class Decoder:
         return samples
 
 
-def _stamp(row: Row) -> str:
+def stamp(row: Row) -> str:
     """A name for the file as it is now: another size or time gives another name."""
     assert row.path is not None
     try:

@@ -12,13 +12,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from app.domain import FloatArray
-from app.families.contract import Label, Target
-from app.families.multimodal.manifest import MultimodalManifest, ResNetConfig, SegmentConfig, TimbralConfig
+from app.families.contract import Target
+from app.families.multimodal.manifest import MultimodalManifest, TimbralConfig
 from app.families.multimodal.model import HEAD, TIMBRAL
 from app.families.multimodal.timbral import TimbralHistogram
 from app.families.parts.whisper_weights import stored_ears
@@ -27,50 +26,19 @@ from app.lab.errors import CheckpointError, CorpusError
 from app.lab.evaluation.acceptance import acceptance, tuned_thresholds
 from app.lab.evaluation.answers import REST, EvaluationSet
 from app.lab.evaluation.evaluate import Options
-from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
+from app.lab.training.recipes.multimodal_config import MultimodalConfig
 from app.lab.training.recipes.multimodal_data import Songs, heard_songs, songs_of
-from app.lab.training.recipes.multimodal_listen import Listening, learn_codebook
+from app.lab.training.recipes.multimodal_listen import Listening, kept_codebook
 from app.lab.training.recipes.multimodal_measures import evaluate, measure
 from app.lab.training.recipes.multimodal_network import MultimodalNetwork
 from app.lab.training.voice_parts import FirstEars, ears_to_begin_with
 from app.lab.training.voice_release import UNNAMED
-from app.settings import Settings
 
-CODES = ("de", "en", "es", "fr", "hi", "it", "ja", "pa", "ta", "te", REST)  # the paper's, §4.1
-Modality = Literal["vocals", "timbral", "consumption"]
 Drop = Literal["nothing", "consumption", "audio"]
 Batch = list[tuple[int, Drop]]  # segments, and what their replica lacks
-
-
-class MultimodalConfig(TrainConfig):
-    """Ears are those of a release (`start`) or of a Whisper checkpoint."""
-
-    labels: tuple[Label, ...] = tuple(label for code in CODES for label in WORLD_LABELS if label.code == code)
-    start: str = "lrid_voice"  # without a number, the newest
-    store: Path = Field(default_factory=lambda: Settings().model_store)  # where `start` is
-    checkpoint: Path | None = None  # a Whisper's model.safetensors, instead of `start`
-    n_positions: int = Field(500, ge=1)  # of 20 ms, in a window; with `checkpoint`
-    features: Path | None = None  # a folder with index.csv and windows.npz, instead of the catalogue's audio: no timbre
-    made_sessions: bool = False  # with `features`: consumption data made from the labels
-    inputs: tuple[Modality, ...] = ("vocals", "timbral", "consumption")
-    replica: Literal["none", "Z", "Z+G", "A", "A+G"] = "A"  # of each song without consumption: zeros or average, with noise
-    noise: float = Field(0.1, ge=0)  # of +G, in standard deviations of each number
-    audio_replica: bool = False  # another of each song that has consumption data, without audio
-    segments: SegmentConfig = SegmentConfig()
-    network: ResNetConfig = ResNetConfig()
-    n_mels: int = Field(40, gt=0)
-    n_codewords: int = Field(64, gt=0)
-    variance: float = Field(0.95, gt=0, lt=1)  # that the principal components keep
-    most_windows: int = Field(8, ge=1)  # of a song
-
-    epochs: int = Field(50, ge=1)
-    patience_epochs: int = Field(50, ge=1)  # the paper stops after its epochs
-    batch_size: int = Field(64, ge=2)
-    weight_decay: float = Field(1e-3, ge=0)
-    schedule: Literal["constant", "cosine", "plateau"] = "plateau"
 
 
 class MultimodalRecipe(Recipe[MultimodalConfig, Batch]):
@@ -122,7 +90,8 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Batch]):
         if "timbral" in config.inputs:
             wanted = TimbralConfig(n_mels=config.n_mels, n_components=1, n_codewords=config.n_codewords)
             learnt_from = [row for row in rows if row.split == "train"]
-            self.timbral = learn_codebook(learnt_from, listening.window, wanted, config.variance, progress)
+            cache = config.cache_folder
+            self.timbral = kept_codebook(learnt_from, listening.window, wanted, config.variance, cache, progress)
         listening = replace(listening, timbral=self.timbral)
         heard = listening.features(rows, self._target(), config.cache_folder, progress)
         self.songs = songs_of(rows, heard, listening.ears.config.n_state, config.segments)

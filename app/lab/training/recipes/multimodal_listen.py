@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load, save
 from torch import nn
 
 from app.audio.decode import load_recording
@@ -19,7 +20,7 @@ from app.families.multimodal.listen import SegmentListener
 from app.families.multimodal.manifest import SegmentConfig, TimbralConfig
 from app.families.multimodal.timbral import MelFrames, TimbralHistogram, with_derivatives
 from app.families.parts.whisper import Ears
-from app.lab.caches import LIMITS, made
+from app.lab.caches import LIMITS, made, stamp
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CorpusError, LabError
 from app.lab.features import FeatureExtractor, cache_folder, served_windows
@@ -50,6 +51,30 @@ class Listening:
         told = f"{_digest(self.ears)} {_digest(self.timbral)} {self.segments}"
         folder = cache_folder(cache, served_windows(branch), told)
         return FeatureExtractor(branch, target, cache=folder).rows(rows, progress)
+
+
+def kept_codebook(
+    rows: Sequence[Row], window: WindowSpec, wanted: TimbralConfig, variance: float, cache: Path, progress: Progress
+) -> TimbralHistogram:
+    """The codebook of these files as they are now, learnt once: another machine's last digits may be others.
+
+    Raises CorpusError naming the row that cannot be decoded.
+    """
+    told = f"{window} {wanted} {variance} {FRAMES_PER_SONG} {EM_STEPS} {[stamp(row) for row in rows]}"
+    place = cache / f"codebook-{hashlib.sha256(told.encode()).hexdigest()[:12]}.safetensors"
+    if not place.is_file():
+        learnt = learn_codebook(rows, window, wanted, variance, progress)
+        part = place.with_suffix(".part")
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(save(learnt.state_dict()))
+            part.replace(place)
+        except OSError as error:
+            raise CorpusError(f"{place} cannot be written ({error}); free some disk and run the same again") from error
+    tensors = load(place.read_bytes())
+    histogram = TimbralHistogram(wanted.model_copy(update={"n_components": len(tensors["components"])}))
+    histogram.load_state_dict(tensors)
+    return histogram
 
 
 def learn_codebook(
