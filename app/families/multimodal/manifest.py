@@ -41,7 +41,7 @@ class ResNetConfig(Strict):
     """Three residual blocks of three convolutions. Kernels are those of Wang et al. 2017 (the paper's [28]); its channels
     (64, 128, 128) give four times the work, and the paper does not print its own."""
 
-    step: Size = 32  # numbers of the feature vector that make one position of the sequence
+    step: Size = 256  # numbers of the feature vector that make one position of the sequence
     channels: tuple[Size, Size, Size] = (32, 64, 64)
     kernels: tuple[Size, Size, Size] = (8, 5, 3)
 

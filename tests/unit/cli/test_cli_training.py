@@ -60,3 +60,9 @@ def test_settings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         settings_of(tmp_path / "gone.json", None)
     refused = RUNNER.invoke(app, ["train", "songs.tsv", "--set", "epoks=3"])
     assert "setting epoks: Extra inputs are not permitted; settings of lrid_net: catalogue" in str(refused.exception)
+
+
+def test_a_recipe_without_variants_is_refused(tmp_path: Path) -> None:
+    refused = RUNNER.invoke(app, ["variants", str(write_corpus(tmp_path, 1, 1)), "--recipe", "reader"])
+    assert refused.exit_code == 2
+    assert "lrid_net and multimodal have" in " ".join(refused.output.replace("│", " ").split())
