@@ -1,6 +1,6 @@
-"""Loops over single numbers, compiled by numba: the two readers are made of them.
+"""Loops over single numbers, compiled by numba: the n-gram readers are made of them.
 
-Where numba is not installed they are run as they stand: right, and a hundred times slower.
+Without numba they run as plain Python: correct, but about 100 times slower.
 """
 
 from __future__ import annotations

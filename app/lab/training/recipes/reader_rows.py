@@ -1,8 +1,7 @@
 """Rows of metadata as the n-gram reader is trained on them: which are drawn, and what is done to each.
 
-A row's source must not be what tells its language. Charts of French rap have no albums here, anime themes no artists. So
-whether a field is given is drawn at random: missing albums are invented from titles, missing artists borrowed within the
-language, and given ones left out. Requests are like that, too.
+A row's source must not reveal its language: charts of French rap have no albums here, anime themes no artists. So missing
+albums are invented from titles, missing artists borrowed within the language, and given ones dropped, at random.
 """
 
 from __future__ import annotations
