@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,7 +121,9 @@ async def listener(settings: Settings) -> AsyncIterator[Listen]:
         yield lambda path, names: identifier.file(path, FileRequest(names, options))
 
 
-async def identify_files(settings: Settings, files: Iterable[Found], request: FileRequest) -> AsyncIterator[FileAnswer]:
+async def identify_files(
+    settings: Settings, files: Iterable[Found], request: FileRequest
+) -> AsyncGenerator[FileAnswer, None]:
     """Answers in the order of `files`, each as soon as those before it are there. Raises ReleaseError."""
     async with local_identifier(settings, listen=True) as identifier:
         waiting: deque[asyncio.Task[FileAnswer]] = deque()

@@ -90,9 +90,14 @@ def row_of_cells(cells: Mapping[str, str], position: int, folder: Path) -> Row:
         metadata.joined.encode()
     except UnicodeEncodeError:
         error = RowMalformed("artist, album or title is not UTF-8")
-    name = printable(cells.get(ID, "").strip()) or str(position)
+    name = printable(cells[ID].strip()) or _unnamed(position) if ID in cells else str(position)
     return Row(name, metadata, folder / given if given else None, cells, error)
 
 
+def _unnamed(position: int) -> str:
+    """The id of a row in whose place a number could be that of another."""
+    return f"row {position}"
+
+
 def malformed(position: int, detail: str) -> Row:
-    return Row(str(position), Metadata(), error=RowMalformed(detail))
+    return Row(_unnamed(position), Metadata(), error=RowMalformed(detail))

@@ -44,7 +44,7 @@ class Scoring:
         self._answerer = answerer
         self._output = output
         self._on_rows = on_rows
-        self._done: set[int] = set()  # hashes of ids: a million take 60 MB
+        self._done: set[int] = set()  # hashes of ids: a million take 75 MB
         self._times: dict[int, int] = {}  # of ids that occur more than once in the input
         self._seen: set[int] = set()
         self._files: set[asyncio.Task[Answered]] = set()
@@ -70,7 +70,8 @@ class Scoring:
             await asyncio.gather(*left, return_exceptions=True)
 
     def forget(self) -> None:
-        """Forget the ids of a pass over a folder: they are no duplicates in the next one."""
+        """After a run: forget the ids of this pass over a folder; they are answered, and no duplicates in the next one."""
+        self._done |= self._seen
         self._seen.clear()
 
     def has(self, row: Row) -> bool:
@@ -140,8 +141,7 @@ class Scoring:
                 if time.monotonic() > until:
                     raise
             await asyncio.sleep(_DISK_POLL_SECONDS)
-        for row, scored in answered:
-            self._done.add(hash(row.id))
+        for _, scored in answered:
             self.summary.count(scored)
         self._on_rows(len(answered), sum(bool(scored.error) for _, scored in answered))
 

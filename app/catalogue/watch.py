@@ -22,8 +22,8 @@ async def watch(scoring: Scoring, folder: Path, between_seconds: float) -> None:
     while True:
         looked = await asyncio.to_thread(lambda: list(_look(folder)))
         whole = [row for row, state in looked if (row.error or before.get(row.id) == state) and not scoring.has(row)]
-        scoring.forget()
         await scoring.run(whole)
+        scoring.forget()
         before = {row.id: state for row, state in looked}
         await asyncio.sleep(between_seconds)
 

@@ -6,7 +6,7 @@ Sets `language` (where the answer is sure) and `lrid_probability`. Asks a runnin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from optparse import Values
@@ -124,17 +124,23 @@ class LridPlugin(BeetsPlugin):
         files = [Found(_path(item)) for item in items]
         answers = identify_files(Settings(), files, FileRequest(Metadata(), Options()))  # names: the files' own tags
         with asyncio.Runner() as runner:
-            for item in items:
-                try:
+            try:
+                for item in items:
                     found = runner.run(_next(answers))
-                except LridError as error:
-                    raise UserError(f"lrid: {error}. {error.remedy}") from None
-                answer = IdentifyResponse.model_validate(found.answer) if found.answer else None
-                yield item, answer, str(found.error)
+                    answer = IdentifyResponse.model_validate(found.answer) if found.answer else None
+                    yield item, answer, str(found.error)
+            except LridError as error:
+                raise UserError(f"lrid: {error}. {error.remedy}") from None
+            finally:
+                runner.run(_close(answers))
 
 
 async def _next(answers: AsyncIterator[FileAnswer]) -> FileAnswer:
     return await anext(answers)
+
+
+async def _close(answers: AsyncGenerator[FileAnswer, None]) -> None:
+    await answers.aclose()
 
 
 def _path(item: Item) -> Path:

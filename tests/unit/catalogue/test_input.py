@@ -32,6 +32,12 @@ def test_a_quote_that_never_closes_costs_its_own_line(tmp_path: Path) -> None:
     assert rows[-1].id == "200"
 
 
+def test_a_row_that_lost_its_id_takes_that_of_no_other(tmp_path: Path) -> None:
+    (tmp_path / "songs.csv").write_text('id,title\n1,a\n3,"open\n2,b\n,c\n')
+    rows = rows_of(tmp_path / "songs.csv")
+    assert [(row.id, row.error is None) for row in rows] == [("1", True), ("row 2", False), ("2", True), ("row 4", True)]
+
+
 def test_rows_of_another_form(tmp_path: Path) -> None:
     (tmp_path / "songs.csv").write_bytes(b'\xef\xbb\xbftitle,artist\na,b,c\ncaf\xe9,x\n5" disc,y\n"a"b,z\nlast\n')
     assert told(rows_of(tmp_path / "songs.csv")) == ["row_malformed", "row_malformed", '5" disc', "row_malformed", "last"]

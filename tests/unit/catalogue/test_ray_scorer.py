@@ -34,7 +34,7 @@ ERRORS = {
     "digits": "nothing_usable",
     "empty": "nothing_given",
     "named#2": "row_duplicate",
-    "8": "row_malformed",
+    "row 8": "row_malformed",
 }
 
 
