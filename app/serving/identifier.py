@@ -31,6 +31,7 @@ from app.serving.work import IdentifyOptions, Work
 # Times as many windows are decoded in each further go as in the one before: reading a song's packets anew costs as much as
 # decoding four windows, and a song that leaves doubt mostly leaves more.
 _MORE = 3
+_BUSY = 8  # tracks in progress, which keep decoders and device busy: so many are accepted, however slow they are
 
 
 class Identifier:
@@ -65,7 +66,8 @@ class Identifier:
 
     def check_room(self, deadline: float) -> None:
         """Called before the audio of a request is received, and again after it. Raises QueueFull."""
-        if (wait_seconds := self._in_progress * self._throughput.seconds) > self._max_wait_seconds:
+        wait_seconds = self._in_progress * self._throughput.seconds
+        if self._in_progress >= _BUSY and wait_seconds > self._max_wait_seconds:
             raise QueueFull(
                 f"{self._in_progress} tracks are in progress, which take {wait_seconds:.1f} s more",
                 retry_after_seconds=max(1.0, self.retry_after_seconds()),

@@ -97,7 +97,7 @@ def retry_after(load: Load) -> list[Row]:
             await asyncio.gather(*(obedient(connections) for _ in range(n)))
 
     n = 4 * QUEUE_ITEMS
-    with server(LRID_QUEUE_MAX_ITEMS=str(QUEUE_ITEMS)) as running:
+    with server(LRID_QUEUE_MAX_ITEMS=str(QUEUE_ITEMS), LRID_MAX_WINDOWS=str(QUEUE_ITEMS)) as running:
         asyncio.run(closed_loop(running.port, [load.clip], at_once=AT_ONCE, seconds=5))
         asyncio.run(burst(running.port, n))
     rejected = [count for count in tries if count > 1]

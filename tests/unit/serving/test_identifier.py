@@ -215,17 +215,20 @@ def test_deadline_while_decoding(model: LridNetModel) -> None:
 
 def test_a_track_that_would_wait_too_long_is_rejected_until_others_are_done(model: LridNetModel) -> None:
     async def scenario() -> None:
-        async with serving(model, max_wait_seconds=1e-9) as parts:
+        async with serving(model, max_files=20, max_wait_seconds=1e-9) as parts:
             deadline = asyncio.get_running_loop().time() + 60
             await parts.identify(b"1", TITLE)  # now the rate is known
-            slow = asyncio.create_task(parts.identify(b"slow", TITLE))
+            slow = [asyncio.create_task(parts.identify(b"slow", TITLE)) for _ in range(8)]
             await asyncio.sleep(0.05)
-            with pytest.raises(QueueFull, match="1 tracks are in progress") as refused:
+            with pytest.raises(QueueFull, match="8 tracks are in progress") as refused:
                 parts.identifier.check_room(deadline)
             assert (refused.value.retry_after_seconds or 0) >= 1
-            slow.cancel()
-            await asyncio.gather(slow, return_exceptions=True)
-            parts.identifier.check_room(deadline)
+            slow[0].cancel()
+            await asyncio.wait(slow[:1])
+            parts.identifier.check_room(deadline)  # seven are few
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
 
     asyncio.run(scenario())
 
