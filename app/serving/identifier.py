@@ -24,13 +24,14 @@ from app.errors import ModalityNotUsed, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import AudioBranch, Model, TextField
 from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
-from app.serving.retry_after import Throughput
+from app.serving.retry_after import RetryAfter, Throughput
 from app.serving.scheduling import yield_to_others
 from app.serving.work import IdentifyOptions, Work
 
 # Times as many windows are decoded in each further go as in the one before: reading a song's packets anew costs as much as
 # decoding four windows, and a song that leaves doubt mostly leaves more.
 _MORE = 3
+_MOST_WAITING = 256  # rejected tracks that are expected back
 _BUSY = 8  # tracks in progress, which keep decoders and device busy: so many are accepted, however slow they are
 
 
@@ -53,6 +54,7 @@ class Identifier:
         self._max_wait_seconds = max_wait_seconds
         self._in_progress = 0  # tracks with audio, from their first decoding to their last window
         self._throughput = Throughput()  # of those
+        self._retry_after = RetryAfter(_MOST_WAITING)
 
     @property
     def healthy(self) -> bool:
@@ -77,8 +79,9 @@ class Identifier:
             self.batcher.check_room(1, 0.0, deadline, promised=self._decoding.files * self._windows_per_track)
 
     def retry_after_seconds(self) -> float:
-        """When to retry a track that is rejected now, by the slower of decoders and device."""
-        turn = self._decoding.turn_seconds()
+        """When to retry a track that is rejected now, by the slowest of decoders, device and both together."""
+        now = asyncio.get_running_loop().time()
+        turn = max(self._decoding.turn_seconds(), self._retry_after.take(1, self._throughput.seconds, now))
         return turn if self.batcher is None else max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
 
     async def identify(self, track: Track, options: IdentifyOptions) -> Identification:
