@@ -7,7 +7,7 @@ all the same: a test validates answers of every kind against it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,10 +55,10 @@ class Bounds:
     """When the best class is the answer; all in probability or share."""
 
     least: Mapping[Mode, float]  # or the answer is `und`; a mode that is not named has 0
-    least_by_language: Mapping[str, float]  # instead, where the modalities of `language_needs` were used
+    least_by_language: Mapping[str, float]  # instead, where text was read
     most_unsung: float = 1.0  # above, nothing is sung
     least_share: float = 1.0  # of each of two or more languages, for `mul`; 1: never
-    language_needs: Mode = frozenset({TEXT})
+    least_by_mode: Mapping[Mode, Mapping[str, float]] = field(default_factory=dict)  # by language, instead of both
 
 
 class LanguageTask:
@@ -136,8 +136,9 @@ class LanguageTask:
             return NOTHING_SUNG, round(unsung, 6)
         code, probability = ranked[0]["code"], ranked[0]["probability"]
         least = self._bounds.least.get(mode, 0.0)
-        if self._bounds.language_needs <= mode:
+        if TEXT in mode:
             least = self._bounds.least_by_language.get(code, least)
+        least = self._bounds.least_by_mode.get(mode, {}).get(code, least)
         return (code if probability >= least else UNDETERMINED), probability
 
     def _several(self, scores: Scores, view: View) -> list[Json]:

@@ -59,11 +59,12 @@ class MultimodalManifest(Manifest):
     timbral: TimbralConfig | None  # None: no codebook was learnt
     consumption: int = Field(ge=0)  # length of the vector; 0: the release takes none
     network: ResNetConfig
-    thresholds: dict[str, Probability]  # by class; under it the answer is `und`
+    thresholds: dict[str, dict[str, Probability]]  # by mode ("audio+consumption") and class; under it the answer is `und`
 
     @model_validator(mode="after")
     def _thresholds_are_of_classes(self) -> MultimodalManifest:
-        if unknown := sorted(set(self.thresholds) - {label.code for label in self.labels}):
+        named = {code for by_class in self.thresholds.values() for code in by_class}
+        if unknown := sorted(named - {label.code for label in self.labels}):
             raise ValueError(f"thresholds: {unknown[0]!r} is no class")
         return self
 

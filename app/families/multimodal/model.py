@@ -49,7 +49,8 @@ class MultimodalModel:
         )
         head = {name.removeprefix(HEAD): tensor.float().numpy() for name, tensor in weights.items() if name.startswith(HEAD)}
         self.head = MultimodalHead(manifest.network, manifest.sizes, len(manifest.labels), head)
-        self.task = LanguageTask(manifest.languages, Bounds({}, manifest.thresholds, language_needs=frozenset()))
+        least = {frozenset(mode.split("+")): by_class for mode, by_class in manifest.thresholds.items()}
+        self.task = LanguageTask(manifest.languages, Bounds({}, {}, least_by_mode=least))
 
     @cached_property
     def audio(self) -> AudioBranch:

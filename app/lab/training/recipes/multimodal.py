@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from app.domain import FloatArray
+from app.domain import AUDIO, FloatArray
 from app.families.contract import Target
 from app.families.multimodal.manifest import MultimodalManifest, TimbralConfig
-from app.families.multimodal.model import HEAD, TIMBRAL
+from app.families.multimodal.model import CONSUMPTION, HEAD, TIMBRAL
 from app.families.multimodal.timbral import TimbralHistogram
 from app.families.parts.whisper_weights import stored_ears
 from app.lab.corpus.catalogue import read_catalogue
@@ -169,9 +169,19 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Batch]):
         labels, probabilities = self.answers(network, "valid")
         thresholds = tuned_thresholds(labels, probabilities)
         found = acceptance(labels, probabilities, thresholds)
-        self.figures = {"thresholds": thresholds.tolist()}
+        self.figures = {"thresholds": {mode: self._tuned(network, drop) for mode, drop in self._modes().items()}}
         mean_precision, right = found.means()[-1], float((probabilities.argmax(axis=1) == labels).mean())
         return {"loss": float(torch.stack(losses).sum()) / len(examples), "mAP": mean_precision, "accuracy": right}
+
+    def _modes(self) -> dict[str, Drop]:
+        """What a release is asked with, everything first."""
+        if not self.sizes[CONSUMPTION]:
+            return {AUDIO: "nothing"}
+        return {f"{AUDIO}+{CONSUMPTION}": "nothing", AUDIO: "consumption", CONSUMPTION: "audio"}
+
+    def _tuned(self, network: nn.Module, drop: Drop) -> list[float]:
+        """(n_classes,) thresholds on the validation songs."""
+        return tuned_thresholds(*self.answers(network, "valid", drop)).tolist()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def answers(
@@ -243,7 +253,7 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Batch]):
             timbral=codebook,
             consumption=sizes["consumption"],
             network=config.network,
-            thresholds=dict(zip(config.codes, facts["thresholds"], strict=True)),
+            thresholds={mode: dict(zip(config.codes, own, strict=True)) for mode, own in facts["thresholds"].items()},
         )
         about = f"A 1-D ResNet of {', '.join(config.inputs)} (Lee & Coviello), replicas {config.replica}"
         return Draft(manifest, tensors, about, calibrated=True, measure=measure)

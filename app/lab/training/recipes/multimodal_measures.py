@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.families.contract import Model
+from app.families.contract import Model, mode_name
 from app.families.multimodal.manifest import MultimodalManifest
 from app.families.store import load_model
 from app.lab.errors import CorpusError
@@ -21,7 +21,7 @@ from app.lab.training.recipe import Figures
 
 NOTE = (
     "mAP: area under the precision-recall curve of each language. P, R and F1 where a language is accepted from its own "
-    "threshold on, which gave the best F1 on split `valid`. Cases: everything, and each input alone."
+    "threshold in that case on, which gave the best F1 on split `valid`. Cases: everything, and each input alone."
 )
 
 
@@ -38,9 +38,10 @@ def measured(
     if model.audio is not None:
         cache = options.cache and cache_folder(options.cache, served_windows(model.audio), manifest.sha256)
         extractor = FeatureExtractor(model.audio, options.target, cache=cache)
-    thresholds = np.array([manifest.thresholds.get(code, 0.5) for code in codes])
+    least = {mode_name(frozenset(mode.split("+"))): by_class for mode, by_class in manifest.thresholds.items()}
+    thresholds = {case: np.array([by_class.get(code, 0.5) for code in codes]) for case, by_class in least.items()}
     given = answer(model, read_inputs(model, rows, extractor, progress))
-    found = {case: acceptance(one.labels, one.probabilities, thresholds) for case, one in given.items()}
+    found = {case: acceptance(one.labels, one.probabilities, thresholds[case]) for case, one in given.items()}
     return found, describe(chosen, rows)
 
 

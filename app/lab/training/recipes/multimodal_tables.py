@@ -77,7 +77,7 @@ def _trained(
     stored = checkpoint.load(train(recipe, progress), recipe.name)
     network = recipe.build().to(recipe.config.torch_device)
     network.load_state_dict(stored["network"])
-    return recipe, network.eval(), np.array(stored["facts"]["thresholds"])
+    return recipe, network.eval(), np.array(next(iter(stored["facts"]["thresholds"].values())))
 
 
 def _measured(own: tuple[Any, Any, Any], split: str, missing: str | None = None) -> Acceptance:

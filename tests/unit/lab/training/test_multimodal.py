@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from app.domain import AUDIO, Metadata, Track
+from app.domain import AUDIO, Metadata, Scores, Track
 from app.families.multimodal.model import CONSUMPTION, MultimodalModel
-from app.families.store import load_model
+from app.families.store import load_model, read_weights
+from app.families.tasks import View
 from app.lab.corpus.catalogue import read_catalogue
 from app.lab.corpus.made.sessions import session_embeddings
 from app.lab.errors import CheckpointError, CorpusError, TrainingError
@@ -184,7 +185,9 @@ def test_the_release_answers_as_the_training_did(release: Path, best: Path, sett
     model = load_model(release)
     assert isinstance(model, MultimodalModel)
     stored = checkpoint.load(best)
-    assert list(model.manifest.thresholds.values()) == stored["facts"]["thresholds"]
+    kept = {mode: list(by_class.values()) for mode, by_class in model.manifest.thresholds.items()}
+    assert kept == stored["facts"]["thresholds"]
+    assert set(kept) == {BOTH, AUDIO, CONSUMPTION}
     recipe = small_recipe(settings)
     recipe.prepare(Progress())  # from the cache
     network = recipe.build()
@@ -238,6 +241,17 @@ def test_missing_consumption_is_the_average(release: Path) -> None:
     silent = model.combine({AUDIO: np.zeros_like(heard)}, frozenset({AUDIO}))  # no segment of voice
     assert silent.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert len(silent.windows) == 1
+
+
+def test_each_mode_has_thresholds_of_its_own(release: Path) -> None:
+    loaded = load_model(release)
+    assert isinstance(loaded, MultimodalModel)
+    surely, gladly = dict.fromkeys(CODES, 1.0), dict.fromkeys(CODES, 0.0)
+    changed = loaded.manifest.model_copy(update={"thresholds": {AUDIO: surely, CONSUMPTION: gladly}})
+    task = MultimodalModel(changed, read_weights(release, loaded.manifest)).task
+    scores = Scores(np.array([0.9, 0.1, 0.0], np.float32), np.zeros((0, 3), np.float32))
+    said = [task.answer(scores, frozenset({mode}), View())["language"] for mode in (AUDIO, CONSUMPTION)]
+    assert said == ["und", "en"]
 
 
 def test_tables_are_those_of_the_paper(prepared: MultimodalRecipe, settings: dict[str, Any], tmp_path: Path) -> None:
