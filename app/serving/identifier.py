@@ -20,7 +20,7 @@ from app.domain import (
     Track,
     Window,
 )
-from app.errors import ModalityNotUsed, NothingGiven, NothingUsable, QueueFull
+from app.errors import ModalityNotUsed, NothingGiven, NothingUsable, NotReady, QueueFull
 from app.families.contract import AudioBranch, Model, TextField
 from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
@@ -116,11 +116,15 @@ class Identifier:
         if not self._in_progress:
             self._throughput.begin(loop.time())
         self._in_progress += 1
+        note = self._throughput.done
         try:
             yield
+        except NotReady:  # the device was lost: that time tells nothing of the tracks to come
+            note = self._throughput.begin
+            raise
         finally:
             self._in_progress -= 1
-            self._throughput.done(loop.time())
+            note(loop.time())
 
     def _read(self, work: Work) -> None:
         """Read every modality that needs no device."""
