@@ -12,7 +12,7 @@ ENV PATH=/opt/lrid/bin:$PATH
 WORKDIR /src
 
 ARG TORCH_INDEX=
-RUN if [ -n "$TORCH_INDEX" ]; then python -m pip install --index-url "$TORCH_INDEX" 'torch==2.11.*' 'torchaudio==2.11.*'; fi
+RUN if [ -n "$TORCH_INDEX" ]; then python -m pip install --index-url "$TORCH_INDEX" 'torch==2.11.*' 'torchaudio==2.11.0'; fi
 
 # The dependencies alone first: this layer is the large one, and stays as long as pyproject.toml does.
 COPY pyproject.toml README.md LICENSE ./
