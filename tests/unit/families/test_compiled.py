@@ -26,7 +26,7 @@ from app.families.parts.ngrams.dense import mean_logits
 assert has_compiler() == (sys.argv[1] != "hidden")
 random = np.random.default_rng(0)
 sums, counted = random.standard_normal((3, 2, 4), np.float32), random.standard_normal(5, np.float32)
-weights = tuple(random.standard_normal(shape, np.float32) for shape in ((2, 17, 6), (2, 6, 3)))
+weights = tuple(random.standard_normal(shape).astype(np.float16).view(np.uint16) for shape in ((2, 17, 6), (2, 6, 3)))
 read = mean_logits(sums, counted, weights, tuple(np.ones((2, w.shape[2]), np.float32) for w in weights))
 print(json.dumps({"ngrams": read.tolist()}))
 """

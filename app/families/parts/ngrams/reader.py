@@ -36,7 +36,9 @@ class NgramReader:
         else:
             self._table = (found[TABLE], np.ones(config.n_buckets, np.float32))
         n_layers = len(config.hidden_units) + 1
-        self._weights = tuple(found[f"layer{i}.weight"] for i in range(n_layers))
+        halves = [found[f"layer{i}.weight"].astype(np.float16) for i in range(n_layers)]  # as a release has them
+        self._weights = tuple(half.astype(np.float32) for half in halves)
+        self._halves = tuple(half.view(np.uint16) for half in halves)
         self._biases = tuple(found[f"layer{i}.bias"] for i in range(n_layers))
         self._mix = np.array(list(config.class_mix.values()), np.float32)
 
@@ -61,7 +63,7 @@ class NgramReader:
         x = np.zeros(N_FIELDS * width + self.config.n_counted, np.float32)
         read_fields(spelled, 0, np.array(given), self.fields.tables, self._table, evidence, x)
         sums = x[: N_FIELDS * width].reshape(N_FIELDS, self.config.networks, self.config.embedding_size)
-        logits = mean_logits(sums, x[N_FIELDS * width :], self._weights, self._biases)
+        logits = mean_logits(sums, x[N_FIELDS * width :], self._halves, self._biases)
         shares = np.exp(logits - logits.max())
         return Reading(shares / shares.sum(), informative=True)
 

@@ -24,7 +24,7 @@ def config() -> NgramConfig:
 @pytest.fixture(scope="session")
 def tensors(config: NgramConfig) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {name: torch.randn(shape, generator=generator) for name, shape in shapes(config).items()}
+    return {name: torch.randn(shape, generator=generator).half().float() for name, shape in shapes(config).items()}
 
 
 @pytest.fixture(scope="session")
