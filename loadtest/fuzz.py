@@ -195,7 +195,8 @@ def schemathesis(port: int, cases: int, seed: int) -> int:
     """By the OpenAPI document, without the batch, whose NDJSON it cannot write; a status that is not listed is a failure."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json", "--checks", checks,
-               "--exclude-path", "/identify/batch", "--max-examples", str(cases), "--seed", str(seed), "--workers", "2",
+               "--exclude-path", "/identify/batch", "--max-examples", str(cases), "--seed", str(seed),
+               "--workers", "1",  # in two threads CPython 3.11's ast.parse fails now and then
                "--header", f"Authorization: Bearer {ADMIN_KEY}"]  # fmt: skip
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 

@@ -31,7 +31,7 @@ class Scorer:
         self._settings = settings
         self._folder = folder
         self._runner = asyncio.Runner()
-        self._started = AsyncExitStack()  # ends with the process
+        self._started = AsyncExitStack()
         self._at_once = asyncio.Semaphore(files_at_once(settings))
         self._listen: Listen | None = None
         self._answer: Answer | None = None
@@ -42,6 +42,11 @@ class Scorer:
         rows = [row_of_cells(_cells(record), 0, self._folder) for record in records]
         codes = [record.get(CODE) or "" for record in records]
         return _with_answers(songs, self._runner.run(self._scored(rows, codes)))
+
+    def close(self) -> None:
+        """End ears and decoders. A worker of Ray ends with its process instead."""
+        self._runner.run(self._started.aclose())
+        self._runner.close()
 
     async def _scored(self, rows: Sequence[Row], codes: Sequence[str]) -> list[Scored]:
         if self._listen is None and any(row.path is not None for row in rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,7 +50,8 @@ def test_a_bad_row_is_a_row(tmp_path: Path, tiny_store: Path) -> None:
     (tmp_path / "songs.ndjson").write_text(text, encoding="utf-8")
     songs = find_songs(str(tmp_path / "songs.ndjson"), tmp_path / "out")
     (tmp_path / "out").mkdir()
-    answered = Scorer(settings(tiny_store), songs.folder)(pq.read_table(songs.files[0]))
+    with closing(Scorer(settings(tiny_store), songs.folder)) as scorer:
+        answered = scorer(pq.read_table(songs.files[0]))
     pq.write_table(answered, tmp_path / "out/0.parquet")
     rows = {row["id"]: row for row in answered.to_pylist()}
     assert {name: row["error"] for name, row in rows.items()} == ERRORS
@@ -59,8 +61,8 @@ def test_a_bad_row_is_a_row(tmp_path: Path, tiny_store: Path) -> None:
 
 
 def test_a_release_that_is_not_there(tmp_path: Path, tiny_store: Path) -> None:
-    scorer = Scorer(settings(tiny_store).model_copy(update={"model": "lrid_net/9"}), tmp_path)
-    with pytest.raises(ReleaseError, match="no release 'lrid_net/9'"):
+    absent = settings(tiny_store).model_copy(update={"model": "lrid_net/9"})
+    with closing(Scorer(absent, tmp_path)) as scorer, pytest.raises(ReleaseError, match="no release 'lrid_net/9'"):
         scorer(pa.table({"id": ["a"], "title": ["La vie en rose"]}))
 
 
