@@ -42,11 +42,12 @@ class Metadata:
     artist: str | None = None
     album: str | None = None
     title: str | None = None
+    fields: tuple[MetadataField, ...] = field(init=False, compare=False, repr=False)
+    """Names of the fields that hold more than white space, in the paper's order."""
 
-    @property
-    def fields(self) -> tuple[MetadataField, ...]:
-        """Names of the fields that hold more than white space, in the paper's order."""
-        return tuple([name for name in METADATA_FIELDS if (text := getattr(self, name)) and not text.isspace()])
+    def __post_init__(self) -> None:
+        given = [name for name in METADATA_FIELDS if (text := getattr(self, name)) and not text.isspace()]
+        object.__setattr__(self, "fields", tuple(given))
 
     @property
     def joined(self) -> str:

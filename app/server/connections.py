@@ -72,6 +72,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._idle_bytes += len(data)
         super().data_received(data if self._in_body else _without_upgrade(data))
+        if self._in_headers and self._timer is None:  # most requests come whole, and need no timer
+            self._close_after(HEADER_SECONDS)
         if self._idle_bytes > MAX_HEADER_BYTES:  # headers, trailers or chunk extensions without end
             self._reject(HeadersTooLarge(f"more than {MAX_HEADER_BYTES} bytes came"))
         if self._is_idle and self._timer is None and self.timeout_keep_alive_task is None:
@@ -80,7 +82,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._in_headers = True
         self._header_bytes = 0
-        self._close_after(HEADER_SECONDS)
+        self._cancel_timer()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:

@@ -111,8 +111,8 @@ class VoiceHead:
 
         Without ears the expert with the largest exponent stands in their place, unbounded: of lyrics and names, the lyrics.
         """
-        if unknown := sorted(set(readings) - set(self.config.experts)):
-            raise ValueError(f"{unknown[0]!r} is no expert of the release; it has {sorted(self.config.experts)}")
+        if unknown := readings.keys() - self.config.experts.keys():
+            raise ValueError(f"{min(unknown)!r} is no expert of the release; it has {sorted(self.config.experts)}")
         if ears is not None and not readings:
             return ears
         if ears is None and not readings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -40,4 +39,4 @@ def baselines(rows: Sequence[Row], codes: Sequence[str]) -> dict[str, LabelRepor
 
 
 def _only(metadata: Metadata, names: Sequence[str]) -> Metadata:
-    return replace(metadata, **{name: None for name in METADATA_FIELDS if name not in names})
+    return Metadata(**{name: getattr(metadata, name) for name in METADATA_FIELDS if name in names})

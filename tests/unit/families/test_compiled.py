@@ -21,7 +21,7 @@ if sys.argv[1] == "hidden":
     sys.modules["numba"] = None
 import numpy as np
 from app.families.compiled import has_compiler
-from app.families.parts.ngrams.dense import mean_logits
+from app.families.parts.ngrams.loops import mean_logits
 
 assert has_compiler() == (sys.argv[1] != "hidden")
 random = np.random.default_rng(0)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from app.domain import FloatArray
-from app.families.compiled import compiled
+from app.families.compiled import compiled, has_compiler
 
 IndexArray = npt.NDArray[np.int64]
 SlotRows = npt.NDArray[np.int32]
+Halves = npt.NDArray[np.uint16]  # the bits of floats of 16 bits: fetching the weights takes longer than multiplying them
+Weights = tuple[Halves, ...]  # by layer: (networks, n_in, n_out)
+Biases = tuple[FloatArray, ...]  # by layer: (networks, n_out)
 Owners = npt.NDArray[np.uint8]  # the script of each code point
 Spelled = tuple[IndexArray, IndexArray, IndexArray, IndexArray]  # see FieldReader.spelled
 Table = tuple[npt.NDArray[np.int8] | FloatArray, FloatArray]  # rows in units of their steps, and these
@@ -206,3 +213,84 @@ def weigh_rows(evidence: FloatArray, n_known: FloatArray, views: FloatArray) -> 
     """`weigh_fields` for n rows: (n, 3, n_languages), (n, 3) → (n, 2 * 4 * n_languages)."""
     for row in range(len(evidence)):
         weigh_fields(evidence[row], n_known[row], views[row])
+
+
+# --- the networks -----------------------------------------------------------------------------------------------------
+
+
+def _half_reader() -> Callable[[np.uint16], np.float32]:
+    """Builds what reads a float of 16 bits, given as its bits: compiled, one instruction of the processor."""
+    if not has_compiler():
+        return lambda bits: np.float32(bits.view(np.float16))
+    types: Any = importlib.import_module("numba.core.types")
+    extending: Any = importlib.import_module("numba.extending")
+    ir: Any = importlib.import_module("llvmlite.ir")
+
+    def read(_: Any, bits: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+        return types.float32(types.uint16), generate
+
+    made: Callable[[np.uint16], np.float32] = extending.intrinsic(read)
+    return made
+
+
+read_half = _half_reader()
+
+
+@compiled
+def read_song(
+    spelled: Spelled,
+    places: IndexArray,
+    tables: Tables,
+    table: Table,
+    weights: Weights,
+    biases: Biases,
+) -> FloatArray:
+    """The posterior over the classes, (n_classes,). Text i of `spelled` is field `places[i]`: see `read_fields`."""
+    n_fields, n_networks, width = 3, weights[0].shape[0], table[0].shape[1]
+    n_counted = weights[0].shape[1] - n_fields * (width // n_networks)
+    x = np.zeros(n_fields * width + n_counted, np.float32)
+    read_fields(spelled, 0, places, tables, table, np.zeros((n_fields, tables[2].shape[1]), np.float32), x)
+    sums = x[: n_fields * width].reshape(n_fields, n_networks, width // n_networks)
+    logits = mean_logits(sums, x[n_fields * width :], weights, biases)
+    shares = np.exp(logits - logits.max())
+    return shares / shares.sum()  # type: ignore[no-any-return]
+
+
+@compiled
+def mean_logits(sums: FloatArray, counted: FloatArray, weights: Weights, biases: Biases) -> FloatArray:
+    """(n_fields, networks, embedding_size), (n_counted,) → the networks' mean logits, (n_classes,)."""
+    n_fields, n_networks, size = sums.shape
+    total = np.zeros(weights[-1].shape[2], np.float32)
+    for network in range(n_networks):
+        h = np.empty(n_fields * size + len(counted), np.float32)
+        for field in range(n_fields):
+            h[field * size : (field + 1) * size] = sums[field, network]
+        h[n_fields * size :] = counted
+        for layer in range(len(weights)):
+            out = biases[layer][network].copy()
+            add_product(h, weights[layer][network], out)
+            h = np.maximum(out, np.float32(0.0))
+        total += out
+    return total / np.float32(n_networks)
+
+
+@compiled
+def add_product(x: FloatArray, weight: Halves, out: FloatArray) -> None:
+    """out += x @ weight, always in the same order: four rows at a time, those with an input of 0 left out."""
+    rows = np.zeros(len(x) + 3, np.int64)
+    n = 0
+    for row in range(len(x)):
+        rows[n] = row
+        n += x[row] != 0.0
+    for i in range(0, n, 4):
+        a, b, c, d = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+        xa = x[a]
+        xb = x[b] if i + 1 < n else np.float32(0.0)
+        xc = x[c] if i + 2 < n else np.float32(0.0)
+        xd = x[d] if i + 3 < n else np.float32(0.0)
+        wa, wb, wc, wd = weight[a], weight[b], weight[c], weight[d]
+        for j in range(len(out)):
+            out[j] += xa * read_half(wa[j]) + xb * read_half(wb[j]) + xc * read_half(wc[j]) + xd * read_half(wd[j])

@@ -12,9 +12,9 @@ from torch import Tensor
 from app.domain import METADATA_FIELDS, FloatArray, Metadata, Reading
 from app.errors import ReleaseError
 from app.families.parts.ngrams.config import N_FIELDS, NgramConfig
-from app.families.parts.ngrams.dense import mean_logits, mean_logits_of_rows
+from app.families.parts.ngrams.dense import mean_logits_of_rows
 from app.families.parts.ngrams.fields import FieldReader, has_letters
-from app.families.parts.ngrams.loops import Table, read_fields, read_rows
+from app.families.parts.ngrams.loops import Table, read_rows, read_song
 
 TABLE, SCALE = "table", "table.scale"  # tensors of a reader, beside `layer0.weight`, `layer0.bias`, `layer1.weight`, ...
 
@@ -58,14 +58,8 @@ class NgramReader:
             return Reading(self.class_mix, informative=False)
         given = [place for place, text in enumerate(plain) if text]
         spelled = self.fields.spelled([plain[place] for place in given])
-        width = self._table[0].shape[1]
-        evidence = np.zeros((N_FIELDS, len(self.config.languages)), np.float32)
-        x = np.zeros(N_FIELDS * width + self.config.n_counted, np.float32)
-        read_fields(spelled, 0, np.array(given), self.fields.tables, self._table, evidence, x)
-        sums = x[: N_FIELDS * width].reshape(N_FIELDS, self.config.networks, self.config.embedding_size)
-        logits = mean_logits(sums, x[N_FIELDS * width :], self._halves, self._biases)
-        shares = np.exp(logits - logits.max())
-        return Reading(shares / shares.sum(), informative=True)
+        posterior = read_song(spelled, np.array(given), self.fields.tables, self._table, self._halves, self._biases)
+        return Reading(posterior, informative=True)
 
     def read_many(self, songs: Sequence[Metadata]) -> list[Reading]:
         """Each as by itself, up to rounding, in half the time."""
