@@ -27,6 +27,7 @@ from loadtest.sounds import TRACKS, encoded
 
 BASELINES = ("-m", "uvicorn", "--factory", "loadtest.baselines:create_app", "--log-level", "warning", "--no-access-log")
 NAME_CONNECTIONS = 8
+SETTLE_SECONDS = 3.0  # after a load, until what its clients left is done
 SHARE_OF_EMPTY, TIMES_LANGDETECT, IDLE_CPU_PERCENT, MEMORY_MB = 0.5, 8.0, 1.0, 2500.0  # required of the service
 
 
@@ -68,6 +69,7 @@ def measure(ours: Server, baselines: Server, options: argparse.Namespace) -> Res
     ends = ((ours, "/identify"), (baselines, "/identify"), (baselines, "/langdetect"))
     rates: list[list[float]] = [[], [], []]
     clip_rates = []
+    memory_mb = 0.0
     for number in range(options.rounds + 1):
         for found, (end, path) in zip(rates, ends, strict=True):
             rate = names_per_second(end.port, names[path], options.seconds if number else 1.0)
@@ -77,8 +79,8 @@ def measure(ours: Server, baselines: Server, options: argparse.Namespace) -> Res
             clip_rates.append(
                 asyncio.run(closed_loop(ours.port, clips, at_once=options.clients, seconds=3 * options.seconds))
             )
-    memory_mb = ours.tree_pss_mb
-    time.sleep(3)
+            memory_mb = ours.tree_pss_mb
+            time.sleep(SETTLE_SECONDS)
     before = ours.cpu_seconds
     time.sleep(10)
     idle = 100 * (ours.cpu_seconds - before) / 10
