@@ -10,6 +10,7 @@ import soundfile as sf
 
 from app.families.contract import Label
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
+from app.lab.corpus.tables import read_table, write_table
 
 LABELS = (
     Label(code="en", iso639_3="eng", name="English"),
@@ -65,3 +66,12 @@ def tiny_training(corpus: Path, output: Path) -> dict[str, Any]:
         "network": NETWORK,
         "learning_rate": 3e-3,
     }
+
+
+def edited(catalogue: Path, line: int, **cells: str) -> Path:
+    """A copy beside it with other cells in one record."""
+    read = read_table(catalogue)
+    records = [record for _, record in read.records]
+    records[line] |= cells
+    write_table(path := catalogue.with_name("edited.csv"), read.columns, records)
+    return path

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -144,8 +143,3 @@ def n_segments(config: NetworkConfig) -> int:
 def n_numbers(network: nn.Module) -> int:
     """Parameters as the tables count them."""
     return sum(tensor.numel() for name, tensor in network.state_dict().items() if COUNTER not in name)
-
-
-def mean_probabilities(logits: Tensor) -> Tensor:
-    """(n, segments, n_tags) → (n, n_tags): sigmoid, averaged over the segments."""
-    return torch.sigmoid(logits).mean(dim=1)

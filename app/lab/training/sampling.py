@@ -1,8 +1,8 @@
-"""How often rows are drawn."""
+"""How often rows are drawn, and in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,3 +29,13 @@ def row_probabilities(
     weights = np.array([weight(row) for row in rows], np.float64)
     totals = np.bincount(labels, weights, minlength=len(mix))
     return mix[labels] * weights / totals[labels]  # type: ignore[no-any-return]
+
+
+def shuffled(n_rows: int, batch_size: int, n_batches: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """Batches of row numbers: every row once before any comes again."""
+    order = np.zeros(0, np.int64)
+    for _ in range(n_batches):
+        if len(order) < batch_size:
+            order = np.concatenate([order, rng.permutation(n_rows)])
+        yield order[:batch_size]
+        order = order[batch_size:]

@@ -33,6 +33,7 @@ from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.genre_data import IntArray, Songs, genres_of, lyrics_of, rows_by_split, songs_of
+from app.lab.training.sampling import shuffled
 
 SONGS_AT_ONCE = 64
 
@@ -86,12 +87,7 @@ class GenreRecipe(Recipe[GenreConfig, IntArray]):
 
     def batches(self, epoch: int) -> Iterator[IntArray]:
         rng = np.random.default_rng([self.config.seed, epoch])
-        order = np.zeros(0, np.int64)
-        for _ in range(self.steps_per_epoch):
-            if len(order) < self.config.batch_size:
-                order = np.concatenate([order, rng.permutation(len(self.songs.rows))])
-            yield order[: self.config.batch_size]
-            order = order[self.config.batch_size :]
+        return shuffled(len(self.songs.rows), self.config.batch_size, self.steps_per_epoch, rng)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Cross-entropy."""

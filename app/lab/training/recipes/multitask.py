@@ -31,6 +31,7 @@ from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.multitask_data import IntArray, Songs, artists_among, languages_among, songs_of
 from app.lab.training.recipes.multitask_table import measure_release, write_table
+from app.lab.training.sampling import shuffled
 
 SEGMENTS_AT_ONCE = 64
 
@@ -91,12 +92,7 @@ class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
 
     def batches(self, epoch: int) -> Iterator[IntArray]:
         rng = np.random.default_rng([self.config.seed, epoch])
-        order = np.zeros(0, np.int64)
-        for _ in range(self.steps_per_epoch):
-            if len(order) < self.config.batch_size:
-                order = np.concatenate([order, rng.permutation(len(self.songs.places))])
-            yield order[: self.config.batch_size]
-            order = order[self.config.batch_size :]
+        return shuffled(len(self.songs.places), self.config.batch_size, self.steps_per_epoch, rng)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """L_artist + alpha L_lang, or the loss of the only task."""

@@ -15,6 +15,7 @@ from app.lab.corpus.tables import read_table, write_table
 from app.lab.errors import CorpusError
 from app.lab.progress import Progress
 from app.lab.training.recipes.genre import GenreConfig, GenreRecipe
+from tests.corpora import edited
 
 SMALL = {
     "see": {"channels": [8, 16], "window_seconds": 1.0, "mel_bands": 32},
@@ -33,15 +34,6 @@ def recipe(catalogue: Path, output: Path, **changes: Any) -> GenreRecipe:
     prepared = GenreRecipe(GenreConfig.model_validate(places | SMALL | changes))
     prepared.prepare(Progress())
     return prepared
-
-
-def edited(catalogue: Path, line: int, **cells: str) -> Path:
-    """A copy beside it with other cells in one record."""
-    read = read_table(catalogue)
-    records = [record for _, record in read.records]
-    records[line] |= cells
-    write_table(path := catalogue.with_name("edited.csv"), read.columns, records)
-    return path
 
 
 def test_made_songs_lack_what_they_should(songs: Path, tmp_path: Path) -> None:

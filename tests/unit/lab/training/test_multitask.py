@@ -14,12 +14,13 @@ from app.audio.spec import WindowRequest
 from app.families.multitask.manifest import SegmentConfig
 from app.lab.corpus.made.multitask import make
 from app.lab.corpus.made.sounds import write_wav
-from app.lab.corpus.tables import read_table, write_table
+from app.lab.corpus.tables import write_table
 from app.lab.errors import CorpusError
 from app.lab.progress import Progress
 from app.lab.training.recipes.multitask import MultitaskConfig, MultitaskRecipe
 from app.lab.training.recipes.multitask_data import Pieces
 from app.lab.training.recipes.multitask_table import Areas, TaskFigures, areas, table
+from tests.corpora import edited
 
 RATE_HZ = 16_000
 
@@ -35,15 +36,6 @@ def recipe(catalogue: Path, output: Path, **changes: Any) -> MultitaskRecipe:
     prepared = MultitaskRecipe(config)
     prepared.prepare(Progress())
     return prepared
-
-
-def edited(catalogue: Path, line: int, **cells: str) -> Path:
-    """A copy beside it with other cells in one record."""
-    read = read_table(catalogue)
-    records = [record for _, record in read.records]
-    records[line] |= cells
-    write_table(path := catalogue.with_name("edited.csv"), read.columns, records)
-    return path
 
 
 def test_segments_come_from_two_pieces(tmp_path: Path) -> None:
