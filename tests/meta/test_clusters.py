@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,19 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 OPS = ROOT / "app/ops"
 KUBERNETES = OPS / "kubernetes"
 SETTINGS = {f"LRID_{name.upper()}" for name in Settings.model_fields}
+KUSTOMIZE = next((words for words in (["kustomize", "build"], ["kubectl", "kustomize"]) if shutil.which(words[0])), None)
+
+
+def compose() -> str | None:
+    """`docker-compose` of version 2, alone or as Debian's plugin of docker."""
+    found = shutil.which("docker-compose", path=f"{os.environ['PATH']}:/usr/libexec/docker/cli-plugins")
+    if found is None:
+        return None
+    version = subprocess.run([found, "version", "--short"], capture_output=True, text=True, check=False).stdout
+    return found if version and not version.startswith("1.") else None
+
+
+COMPOSE = compose()
 
 
 def documents() -> list[dict[str, Any]]:
@@ -35,24 +50,46 @@ def container() -> dict[str, Any]:
     return found
 
 
+def accepted(command: list[str], text: str = "") -> str:
+    """What a tool prints, given `text`, if it finds nothing wrong."""
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("name", ["serve.yaml", "around.yaml"])
 def test_kubernetes_takes_it(name: str) -> None:
-    command = [sys.executable, "-m", "kubernetes_validate", "--strict", str(KUBERNETES / name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    accepted([sys.executable, "-m", "kubernetes_validate", "--strict", str(KUBERNETES / "base" / name)])
 
 
-def test_compose_takes_it() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "check_jsonschema",
-        "--builtin-schema",
-        "vendor.compose-spec",
-        str(OPS / "compose.yaml"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.skipif(KUSTOMIZE is None, reason="no kustomize and no kubectl here")
+@pytest.mark.parametrize(("folder", "replicas", "scaled"), [("base", 2, False), ("autoscaled", None, True)])
+def test_kustomize_builds_it_and_kubernetes_takes_that(folder: str, replicas: int | None, scaled: bool) -> None:
+    assert KUSTOMIZE is not None
+    built = accepted([*KUSTOMIZE, str(KUBERNETES / folder)])
+    accepted([sys.executable, "-m", "kubernetes_validate", "--strict", "-"], built)
+    found = {document["kind"]: document for document in yaml.safe_load_all(built)}
+    assert ("ScaledObject" in found) == scaled
+    assert found.keys() >= {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
+    assert found["Deployment"]["spec"].get("replicas") == replicas  # the autoscaler's, where there is one
+
+
+def test_compose_files_schema_takes_it() -> None:
+    accepted(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(OPS / "compose.yaml")]
+    )
+
+
+@pytest.mark.skipif(COMPOSE is None, reason="no docker-compose here: Debian 13 has version 2")
+def test_compose_reads_it() -> None:
+    assert COMPOSE is not None
+    read = yaml.safe_load(accepted([COMPOSE, "-f", str(OPS / "compose.yaml"), "--profile", "watch", "config"]))
+    assert read["services"].keys() == {"lrid", "prometheus", "grafana"}
+    named = {config["source"] for service in read["services"].values() for config in service.get("configs", [])}
+    assert named == read["configs"].keys()
+    mounted = [Path(volume["source"]) for service in read["services"].values() for volume in service.get("volumes", [])]
+    assert mounted
+    assert all(path.is_file() for path in mounted)
 
 
 def test_kustomize_finds_its_files() -> None:
@@ -62,7 +99,7 @@ def test_kustomize_finds_its_files() -> None:
         assert set(kustomization) <= {"apiVersion", "kind", "resources", "patches"}
         named |= {(file.parent / resource).resolve() for resource in kustomization["resources"]}
     files = {file.resolve() for file in KUBERNETES.rglob("*.yaml") if file.name != "kustomization.yaml"}
-    assert named == files | {KUBERNETES}
+    assert named == files | {KUBERNETES / "base"}
 
 
 def test_everything_selects_the_pods() -> None:

@@ -166,7 +166,7 @@ def test_licence_is_what_the_package_says() -> None:
 def test_the_version_has_its_changes() -> None:
     version = PROJECT["project"]["version"]
     assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
-    for name in ("kubernetes/serve.yaml", "compose.yaml"):
+    for name in ("kubernetes/base/serve.yaml", "compose.yaml"):
         assert f"lrid-serve:{version}" in (OPS / name).read_text()
 
 
