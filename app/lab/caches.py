@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,21 +38,9 @@ class ArrayCache:
             assert row.path is not None
             place = self._folder / f"{stamp(row)}.npy"
             if not place.is_file():
-                self._write(place, self.stored(made(row, make)))
+                _write(place, self.stored(made(row, make)))
             self._places[row.path] = place
             progress(1)
-
-    def _write(self, place: Path, array: npt.NDArray[np.generic]) -> None:
-        part = place.with_suffix(".part")
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                np.save(file, array)
-            part.replace(place)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            raise CorpusError(f"{place} cannot be written ({error}); free some disk and run the same again") from error
 
     def stored(self, array: FloatArray) -> npt.NDArray[np.generic]:
         """As it is kept on disk."""
@@ -132,42 +120,40 @@ def made(row: Row, make: Make) -> FloatArray:
         ) from error
 
 
-class TextVectors:
-    """x_lang of metadata, kept by text: langdetect takes milliseconds per text, and a catalogue has many."""
+def text_vectors(
+    folder: Path,
+    texts: Sequence[Metadata],
+    reader: Callable[[Metadata], Reading],
+    identity: str,
+    progress: Advance = lambda n: None,
+) -> FloatArray:
+    """(n, n_features) float32, one row per text; zeros (missing) for metadata without any field. Raises CorpusError.
 
-    def __init__(self, path: Path, reader: Callable[[Metadata], Reading], fingerprint: str) -> None:
-        """`fingerprint` names everything the vectors depend on (languages, seed); another one starts afresh."""
-        self._path = path.with_name(f"{path.name}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:12]}.npz")
-        self._reader = reader
-        self._vectors: dict[str, FloatArray] = {}
-        if self._path.is_file():
-            with np.load(self._path) as stored:
-                self._vectors = dict(zip(stored["keys"].tolist(), stored["vectors"], strict=True))
+    Kept in `folder`: langdetect takes milliseconds per text. `identity` names everything the vectors depend on.
+    """
+    told = "\0".join([identity, *(metadata.joined for metadata in texts)])
+    place = folder / f"x_lang-{hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.npy"
+    if place.is_file():
+        progress(len(texts))
+        return np.load(place)  # type: ignore[no-any-return]
+    nothing = np.zeros_like(reader(Metadata()).vector)
+    rows = []
+    for metadata in texts:
+        rows.append(reader(metadata).vector if metadata.fields else nothing)
+        progress(1)
+    found = np.stack(rows) if rows else nothing[None][:0]
+    _write(place, found)
+    return found
 
-    def __call__(self, texts: Iterable[Metadata], progress: Advance = lambda n: None) -> FloatArray:
-        """(n, 56) float32, one row per text; zeros (missing) for metadata without any field. Raises CorpusError."""
-        rows, before = [], len(self._vectors)
-        nothing = np.zeros_like(self._reader(Metadata()).vector)
-        for metadata in texts:
-            rows.append(self._vector(metadata) if metadata.fields else nothing)
-            progress(1)
-        if len(self._vectors) > before:
-            self._save()
-        return np.stack(rows) if rows else nothing[None][:0]
 
-    def _vector(self, metadata: Metadata) -> FloatArray:
-        key = hashlib.sha256(metadata.joined.encode("utf-8", "surrogatepass")).hexdigest()
-        if key not in self._vectors:
-            self._vectors[key] = self._reader(metadata).vector
-        return self._vectors[key]
-
-    def _save(self) -> None:
-        part = self._path.with_suffix(".part.npz")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(part, keys=np.array(list(self._vectors)), vectors=np.stack(list(self._vectors.values())))
-            part.replace(self._path)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            raise CorpusError(f"{self._path} cannot be written ({error}); free some disk and run the same again") from error
+def _write(place: Path, array: npt.NDArray[np.generic]) -> None:
+    part = place.with_suffix(".part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.save(file, array)
+        part.replace(place)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise CorpusError(f"{place} cannot be written ({error}); free some disk and run the same again") from error

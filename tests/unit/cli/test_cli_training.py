@@ -43,12 +43,12 @@ def test_train_makes_a_release_that_verifies(tmp_path: Path, monkeypatch: pytest
 def test_settings_come_from_a_file_and_from_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"epochs": 5, "network": {"base_channels": 8, "text_units": 3}}), encoding="utf-8")
-    given = ["epochs=7", "network.base_channels=16", "variant=tdr", "augment=true", "init_from=runs/best.pt"]
+    given = ["epochs=7", "network.base_channels=16", "variant=tdr", "resume=true", "init_from=runs/best.pt"]
     assert settings_of(file, given) == {
         "epochs": 7,
         "network": {"base_channels": 16, "text_units": 3},
         "variant": "tdr",
-        "augment": True,
+        "resume": True,
         "init_from": "runs/best.pt",
     }
 

@@ -11,7 +11,7 @@ import torch
 from app.audio.spec import WindowRequest
 from app.domain import Metadata, Reading
 from app.families.contract import Target
-from app.lab.caches import Decoder, TextVectors, Waveforms
+from app.lab.caches import Decoder, Waveforms, text_vectors
 from app.lab.corpus.catalogue import Row, read_catalogue
 from app.lab.errors import CorpusError
 from app.lab.features import FeatureExtractor, cache_folder, served_windows
@@ -70,11 +70,10 @@ def test_texts_are_read_once(tmp_path: Path) -> None:
 
     texts = [Metadata(title="one"), Metadata(), Metadata(title="three"), Metadata(title="one")]
     for _ in range(2):
-        vectors = TextVectors(tmp_path / "x", reader, "as it is")(texts)
-        assert vectors[:, 0].tolist() == [3, 0, 5, 3]
-    assert calls == ["", "one", "three", ""]
-    TextVectors(tmp_path / "x", reader, "another seed")(texts)
-    assert calls[4:] == ["", "one", "three"]
+        assert text_vectors(tmp_path / "x", texts, reader, "as it is")[:, 0].tolist() == [3, 0, 5, 3]
+    assert calls == ["", "one", "three", "one"]
+    text_vectors(tmp_path / "x", texts, reader, "another seed")
+    assert len(calls) == 8
 
 
 def test_features_are_the_listeners_and_are_kept(rows: list[Row], tmp_path: Path) -> None:

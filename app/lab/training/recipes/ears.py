@@ -31,12 +31,12 @@ from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
-from app.lab.training.sampling import class_mix, count, row_probabilities
 from app.lab.training.voice_head.heard import song_rows
 from app.lab.training.voice_head.settings import class_label
 from app.lab.training.voice_parts import FirstEars, ears_to_begin_with
 from app.settings import Settings
 
+MIX_POWER = 0.5  # 1 leaves the mix of languages as it is, 0 makes it even
 LEAST = 1e-12  # the share of each language in a class that none counts for: such a class has a finite loss
 
 
@@ -49,7 +49,6 @@ class EarsConfig(TrainConfig):
     checkpoint: Path | None = None  # a Whisper's model.safetensors, instead of `start`
     n_positions: int = Field(500, ge=1)  # of 20 ms, in a window; with `checkpoint`
     windows: int = Field(8, ge=1)  # of each song, spread over it
-    mix_power: float = Field(0.5, ge=0)  # 1 leaves the mix of languages as it is, 0 makes it even
 
     epochs: int = Field(10, ge=1)
     patience_epochs: int = Field(3, ge=1)
@@ -96,8 +95,9 @@ class EarsRecipe(Recipe[EarsConfig, npt.NDArray[np.int64]]):
         self.rows, self.valid = ([row for row in sung if row.split == split] for split in ("train", "valid"))
         if not self.rows or not self.valid:
             raise CorpusError(f"{config.catalogue}: ears need sung songs with audio in the splits train and valid")
-        mix = class_mix(count(self.rows, len(config.codes)), config.mix_power)
-        self._probabilities = row_probabilities(self.rows, mix)
+        labels = np.array([row.label for row in self.rows])
+        weights = np.bincount(labels)[labels] ** (MIX_POWER - 1)
+        self._probabilities = weights / weights.sum()
         of_class = [config.codes.index(class_label(language, config.codes)) for language in self.first.languages]
         member = torch.eye(len(config.codes))[of_class]  # (n_languages, n_classes)
         member[:, member.sum(dim=0) == 0] = LEAST

@@ -1,8 +1,8 @@
 """LRID-Net as Choi & Wang 2021 train it (§3.4, §4.2), in its six variants. Read `loss` first.
 
-A batch is `batch_size` rows with audio and, if asked for, `text_rows_per_batch` rows with metadata only. A missing audio,
-dropped or never there, is a zero spectrogram. All of them have the same features, so f listens to one zero item for the
-whole batch, and BatchNorm counts it once.
+A batch is `batch_size` rows with audio; where no row has any, or the variant is for text alone, with metadata. A dropped
+audio is a zero spectrogram. All of them have the same features, so f listens to one zero item for the whole batch, and
+BatchNorm counts it once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import date
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -25,10 +26,10 @@ from app.families.lrid_net.network import LridNet
 from app.families.parts.profiles import langdetect_languages
 from app.lab.errors import CheckpointError
 from app.lab.progress import Progress
-from app.lab.training import augment
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
-from app.lab.training.recipes.lrid_net_data import Data, DataConfig, prepare
+from app.lab.training.recipes.lrid_net_data import LANGDETECT_SEED, Data, DataConfig, prepare
+from app.lab.training.sampling import shuffled
 
 VariantName = Literal["main", "adr", "tdr", "atdr", "to", "ao"]
 ModeName = Literal["both", "audio_only", "text_only"]
@@ -70,14 +71,11 @@ class LridNetConfig(DataConfig):
 
     variant: VariantName = "atdr"
     dropout_rate: float = Field(0.2, ge=0, lt=1)  # of whole items (paper §3.4)
-    augment: bool = False  # random speed, level, channel and hidden bands of the training audio
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of f
     network: NetworkConfig = Field(default_factory=NetworkConfig)
 
     @model_validator(mode="after")
     def _settings_fit(self) -> LridNetConfig:
-        if self.text_rows_per_batch and not self.kind.drop_audio:
-            raise ValueError("text_rows_per_batch: rows without audio are a kind of audio dropout; use variant adr or atdr")
         if self.network.base_channels < LEAST_CHANNELS:
             raise ValueError(f"network.base_channels: at least {LEAST_CHANNELS}; gradients of narrower ones crash on a CPU")
         return self
@@ -87,10 +85,7 @@ class LridNetConfig(DataConfig):
         return VARIANTS[self.variant]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    audio: np.ndarray[Any, np.dtype[np.int64]]  # rows of `Data.train` with audio
-    text: np.ndarray[Any, np.dtype[np.int64]]  # rows of `Data.train` with metadata only
+Batch = npt.NDArray[np.int64]  # rows of `Data.train`
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,57 +124,36 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
 
     @property
     def steps_per_epoch(self) -> int:
-        n = self.data.train.n_audio or self.data.train.n_text
-        return self.config.steps_per_epoch or max(1, n // self.config.batch_size)
+        return self.config.steps_per_epoch or max(1, self.data.train.n_trained // self.config.batch_size)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """Rows with audio come in turn; text rows are drawn (see `Data.text_probabilities`)."""
-        config, train = self.config, self.data.train
-        rng = np.random.default_rng([config.seed, epoch])
-        n_audio = config.batch_size if train.n_audio else 0
-        n_text = config.text_rows_per_batch if train.n_audio else config.batch_size
-        drawn = self.data.text_probabilities
-        order = np.zeros(0, np.int64)
-        for _ in range(self.steps_per_epoch):
-            while len(order) < n_audio:
-                order = np.concatenate([order, rng.permutation(train.n_audio)])
-            text = rng.choice(len(drawn), n_text, p=drawn) if len(drawn) and n_text else order[:0]
-            yield Batch(order[:n_audio], text)
-            order = order[n_audio:]
+        rng = np.random.default_rng([self.config.seed, epoch])
+        return shuffled(self.data.train.n_trained, self.config.batch_size, self.steps_per_epoch, rng)
 
     def loss(self, network: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
         """Cross-entropy of a batch, a scalar."""
         assert isinstance(network, LridNet)
-        train, device, n_audio = self.data.train, self.config.torch_device, len(batch.audio)
-        heard, silent = self._listen(network, batch, rng)
-        table = torch.cat([heard, silent])  # (A + 1, 2048); without the last row where no audio is ever missing
-        kept = network.drop_audio(torch.ones(n_audio, 1))[:, 0] > 0  # (A,) ModalityDropout on whole items
-        row_of = torch.where(kept, torch.arange(n_audio), len(heard))  # (A,) the last row of the table is silence
-        row_of = torch.cat([row_of, torch.full((len(batch.text),), len(heard))]).to(device)  # (A + T,)
-        s_audio = table[row_of]  # (A + T, 2048)
+        train, device = self.data.train, self.config.torch_device
+        s_audio = self._listen(network, batch, rng)  # (n, 2048)
+        x_lang = torch.from_numpy(train.x_lang[batch]).to(device)
+        x_lang = network.drop_text(x_lang * self.config.kind.text)  # (n, 56)
+        logits = network.h(torch.cat([s_audio, network.g(x_lang)], dim=1))  # (n, n_classes)
+        return cross_entropy(logits, torch.from_numpy(train.labels[batch]).to(device))
 
-        x_lang = torch.from_numpy(np.concatenate([train.x_lang[batch.audio], train.text_x_lang[batch.text]])).to(device)
-        x_lang = network.drop_text(x_lang * self.config.kind.text)  # (A + T, 56)
-        logits = network.h(torch.cat([s_audio, network.g(x_lang)], dim=1))  # (A + T, n_classes)
-        labels = np.concatenate([train.labels[batch.audio], train.text_labels[batch.text]])
-        return cross_entropy(logits, torch.from_numpy(labels).to(device))
-
-    def _listen(self, network: LridNet, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Features of the rows, (A, 2048), and of silence, (1, 2048), or (0, 2048) where it is not needed.
+    def _listen(self, network: LridNet, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """Features of the rows, (n, 2048); of silence for those whose audio is dropped or missing.
 
         Dropped rows are listened to as well: the shapes stay the same, and each new one means compiling kernels on a CPU.
         """
-        if not len(batch.audio):
-            return self._of_silence(network).expand(0, -1), self._of_silence(network)
-        rows = [self.data.train.rows[i] for i in batch.audio]
-        crops = self.data.crops(rows, self.config, augment.SPEED * self.config.augment, rng)  # (A, crop_samples)
-        x_audio = self._log_mel(torch.from_numpy(crops).to(self.config.torch_device))  # (A, 128, t)
-        if self.config.augment:
-            x_audio = augment.colour(x_audio, rng)
-        if self.config.kind.drop_audio:
-            x_audio = torch.cat([x_audio, x_audio.new_zeros(1, *x_audio.shape[1:])])
-        features = self._f(network, x_audio)  # (A or A + 1, 2048)
-        return features[: len(rows)], features[len(rows) :]
+        if not self.data.train.n_audio:
+            return self._of_silence(network).expand(len(batch), -1)
+        rows, device = [self.data.train.rows[i] for i in batch], self.config.torch_device
+        x_audio = self._log_mel(torch.from_numpy(self.data.crops(rows, self.config, rng)).to(device))  # (n, 128, t)
+        if not self.config.kind.drop_audio:
+            return self._f(network, x_audio)
+        table = self._f(network, torch.cat([x_audio, x_audio.new_zeros(1, *x_audio.shape[1:])]))  # (n + 1, 2048)
+        kept = network.drop_audio(torch.ones(len(rows), 1))[:, 0] > 0  # (n,) ModalityDropout on whole items
+        return table[torch.where(kept, torch.arange(len(rows)), len(rows)).to(device)]
 
     def _f(self, network: LridNet, x_audio: Tensor) -> Tensor:
         with self._autocast():
@@ -213,16 +187,16 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
     @torch.no_grad()
     def cases(self, network: LridNet) -> dict[ModeName, Case]:
         """Whole windows as served, with `network` in evaluation mode; a case without rows is left out."""
-        kind, valid, device = self.config.kind, self.data.valid, self.config.torch_device
-        none = torch.zeros(0, self.config.network.n_audio_features, device=device)
+        valid, device = self.data.valid, self.config.torch_device
+        none, n = torch.zeros(0, self.config.network.n_audio_features, device=device), valid.n_audio
         s_audio = torch.cat([*self._heard_valid(network), none])  # (n, 2048)
-        x_lang, text_x_lang = (torch.from_numpy(x).to(device) for x in (valid.x_lang, valid.text_x_lang))
-        labels, text_labels = (torch.from_numpy(x).to(device) for x in (valid.labels, valid.text_labels))
-        every_x, every_label = torch.cat([x_lang, text_x_lang]), torch.cat([labels, text_labels])
-        silence = self._of_silence(network).expand(len(every_label), -1)
-        inputs: dict[ModeName, tuple[Tensor, Tensor, Tensor]] = {"audio_only": (s_audio, torch.zeros_like(x_lang), labels)}
-        if kind.text:
-            inputs |= {"both": (s_audio, x_lang, labels), "text_only": (silence, every_x, every_label)}
+        x_lang, labels = torch.from_numpy(valid.x_lang).to(device), torch.from_numpy(valid.labels).to(device)
+        silence = self._of_silence(network).expand(len(labels), -1)
+        inputs: dict[ModeName, tuple[Tensor, Tensor, Tensor]] = {
+            "audio_only": (s_audio, torch.zeros_like(x_lang[:n]), labels[:n])
+        }
+        if self.config.kind.text:
+            inputs |= {"both": (s_audio, x_lang[:n], labels[:n]), "text_only": (silence, x_lang, labels)}
         return {
             mode: Case(network.h(torch.cat([audio, network.g(text)], dim=1)), truth)
             for mode, (audio, text, truth) in inputs.items()
@@ -230,7 +204,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         }
 
     def _heard_valid(self, network: LridNet) -> Iterator[Tensor]:
-        rows, listen = self.data.valid.rows, self.config.listen
+        rows, listen = self.data.valid.rows[: self.data.valid.n_audio], self.config.listen
         for i in range(0, len(rows), WINDOWS_AT_ONCE):
             samples = np.stack([self.data.window(row, listen) for row in rows[i : i + WINDOWS_AT_ONCE]])
             x_audio = self._log_mel(torch.from_numpy(samples).to(self.config.torch_device))  # (n, 128, 2580)
@@ -240,8 +214,10 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         return self.data.fingerprint()
 
     def facts(self) -> dict[str, Any]:
-        prior = dict(zip(self.config.codes, self.data.class_prior.round(5).tolist(), strict=True))
-        return {"rows": {"audio": self.data.train.n_audio, "text": self.data.train.n_text}, "class_prior": prior}
+        train = self.data.train
+        prior = np.bincount(train.labels[: train.n_trained], minlength=len(self.config.labels)) / train.n_trained
+        rows = {"audio": train.n_audio, "text": train.n_trained - train.n_audio}
+        return {"rows": rows, "class_prior": dict(zip(self.config.codes, prior.round(5).tolist(), strict=True))}
 
     def export(self, stored: dict[str, Any]) -> Draft:
         """Convolutions and matrices in fp16, BatchNorm and biases in fp32, no batch counters."""
@@ -263,7 +239,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
             temperature={},
             thresholds={},
             listen=config.listen,
-            read=ReadConfig(languages=list(langdetect_languages()), seed=config.text_seed),
+            read=ReadConfig(languages=list(langdetect_languages()), seed=LANGDETECT_SEED),
             network=config.network,
         )
         return Draft(manifest, tensors, f"LRID-Net (Choi & Wang 2021), variant `{config.variant}`")

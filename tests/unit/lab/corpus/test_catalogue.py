@@ -2,14 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from app.domain import Metadata
 from app.lab.corpus.catalogue import Row, classes_of, read_catalogue
 from app.lab.corpus.check import refuse_leaks
 from app.lab.errors import CorpusError
-from app.lab.training.sampling import class_mix, count, row_probabilities
 
 CODES = ["en", "fr", "ja"]
 
@@ -87,21 +85,6 @@ def test_languages_that_are_no_class_may_count_as_the_rest(tmp_path: Path) -> No
         read_catalogue(path, [*CODES, "others"], rest="others")
     path = write(tmp_path / "m.csv", "title,label\na,en\nb,zh\n")
     assert [row.label for row in read_catalogue(path, [*CODES, "others"], rest="others")] == [0, 3]
-
-
-def test_class_mix_goes_from_natural_to_uniform() -> None:
-    counts = np.array([90, 10, 0])
-    np.testing.assert_allclose(class_mix(counts, 1.0), [0.9, 0.1, 0.0])
-    np.testing.assert_allclose(class_mix(counts, 0.5), [0.75, 0.25, 0.0])
-    np.testing.assert_allclose(class_mix(counts, 0.0), [0.5, 0.5, 0.0])
-
-
-def test_rows_are_drawn_by_class_then_by_weight(tmp_path: Path) -> None:
-    text = "title,label,strength\na,en,strong\nb,en,weak-x\nc,fr,strong\n"
-    rows = read_catalogue(write(tmp_path / "m.csv", text), CODES)
-    mix = class_mix(count(rows, 3), 0.0)
-    drawn = row_probabilities(rows, mix, lambda row: 0.5 if row.strength.startswith("weak") else 1.0)
-    np.testing.assert_allclose(drawn, [1 / 3, 1 / 6, 1 / 2])
 
 
 @pytest.mark.parametrize(
