@@ -210,6 +210,7 @@ def processes(config: TrainConfig) -> Iterator[tuple[int, int]]:
     distributed.init_process_group("nccl" if config.torch_device.type == "cuda" else "gloo")
     try:
         yield distributed.get_rank(), size
+        distributed.barrier()  # gloo's threads let go of the last tensors a little late: Python must not end before them
     finally:
         distributed.destroy_process_group()
 
