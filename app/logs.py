@@ -7,6 +7,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "fields", "color_message"}
 
 
@@ -19,25 +21,31 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **{name: value for name, value in record.__dict__.items() if name not in _STANDARD},
-            **getattr(record, "fields", {}),
+            **_fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        try:
+            return orjson.dumps(line, default=str).decode()  # a tenth of json's time
+        except TypeError:  # lone surrogates, such as those of file names
+            return json.dumps(line, ensure_ascii=False, default=str)
 
 
 class TerminalFormatter(logging.Formatter):
     """The same for people: time, message, and the fields behind it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
-        fields |= getattr(record, "fields", {})
         words = [datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")]
         words += [record.levelname.lower() + ":"] if record.levelno >= logging.WARNING else []
-        words += [record.getMessage(), *(f"{name}={value}" for name, value in fields.items() if value is not None)]
+        words += [record.getMessage(), *(f"{name}={value}" for name, value in _fields(record).items() if value is not None)]
         line = " ".join(words)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What was logged beside the message."""
+    further = {name: record.__dict__[name] for name in record.__dict__.keys() - _STANDARD}
+    return {**further, **getattr(record, "fields", {})}
 
 
 def log_config(level: str, *, terminal: bool = False) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class LanguageTask:
         rows = self._candidates(view)
         raw = probabilities[rows].astype(np.float64)
         total = raw.sum()
-        order = np.argsort(-raw, kind="stable")[: view.top_k]  # ties in the release's order
+        order = (-raw).argsort(kind="stable")[: view.top_k]  # ties in the release's order
         best = raw[order]
         shares = best / total if total > 0 else np.full(len(best), 1 / len(rows))
         places = rows[order].tolist()

@@ -100,4 +100,5 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
     }
     if trace_id := scope.get("lrid.trace_id"):
         fields["trace_id"] = trace_id
-    log.info("request", extra={"fields": fields})
+    # info() would look for its caller first, which no line shows
+    log.handle(log.makeRecord(log.name, logging.INFO, "", 0, "request", (), None, extra={"fields": fields}))

@@ -59,6 +59,11 @@ def test_line_breaks_and_odd_values_stay_on_one_line(logger: Any) -> None:
     assert line["name"] == "한"
 
 
+def test_a_name_that_is_no_unicode_is_logged_too(logger: Any) -> None:
+    logger[0].info("read", extra={"fields": {"file": "caf\udce9.mp3"}})
+    assert lines(logger[1])[0]["file"] == "caf\udce9.mp3"
+
+
 def test_exceptions_come_with_their_traceback(logger: Any) -> None:
     try:
         raise ValueError("no")

@@ -45,6 +45,7 @@ _BRACKETS = re.compile(rf"\s*{_OPEN}([^()\[\]{{}}（）【】「」]*){_CLOSE}")
 _VIDEO_ID = re.compile(r"(?=.*(?:[\d_-]|[a-z][A-Z]))[\w-]{11}", re.ASCII)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[\da-f]{1,6}|[a-z]{2,31}\d{0,2});", re.IGNORECASE)
 _SUSPECT = re.compile("[\u00c2-\u00f4][^\x00-\x7f]")  # the first bytes of a letter in UTF-8, read as another encoding
+_FEATURING = re.compile("feat|ft", re.IGNORECASE)  # in all that _FEATURED finds, and seven times as fast
 _FEATURED = re.compile(
     rf"(?<=\S)(?<!\d)\s*[(\[（]?\s*\b(?:feat\b\.?|ft\b\.?|featuring\b)(?=[\s\w])(?:(?!\s[-–—]\s)[^()\[\]（）])*{_CLOSE}?",
     re.IGNORECASE,
@@ -101,7 +102,8 @@ def _repaired(text: str) -> str:
 
 
 def _without_additions(text: str) -> str:
-    text = _FEATURED.sub("", text)
+    if _FEATURING.search(text):
+        text = _FEATURED.sub("", text)
     text = _BRACKETS.sub(lambda found: "" if _is_added(found[1]) or _VIDEO_ID.fullmatch(found[1]) else found[0], text)
     ending = _ENDING.search(text)
     if ending and _is_added(ending[1]) and re.search(_REMASTERED, ending[1], re.IGNORECASE):
