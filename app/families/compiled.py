@@ -17,6 +17,17 @@ def has_compiler() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def converts_halves() -> bool:
+    """Whether compiled code may use the processor's own conversion of 16-bit floats; LLVM's other one cannot be linked."""
+    if not has_compiler():
+        return False
+    config: Any = importlib.import_module("numba").config
+    if config.CPU_NAME or config.CPU_FEATURES is not None:  # compiled for other machines than this one
+        return False
+    codegen: Any = importlib.import_module("numba.core.codegen")
+    return "+f16c" in codegen.get_host_cpu_features()
+
+
 def compiled(function: F) -> F:
     """Decorates a function of numbers and arrays that calls only others of its kind and of its own file.
 

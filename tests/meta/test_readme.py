@@ -25,7 +25,7 @@ CATALOGUE = (ROOT / "app/catalogue/README.md").read_text(encoding="utf-8")
 STORE = (ROOT / "model_store/README.md").read_text(encoding="utf-8")
 OPS = (ROOT / "app/ops/README.md").read_text(encoding="utf-8")
 COMMANDS = ("python -m pip install -e . && lrid serve", "python -m pip install -e '.[test]' && pytest")
-OTHER_VARIABLES = {"LRID_DATA", "LRID_TEST_IMAGE"}  # read by training and by tests, no settings of the server
+OTHER_VARIABLES = {"LRID_DATA"}  # read by training, no setting of the server
 
 
 def section(title: str, page: str = README) -> str:

@@ -1,7 +1,6 @@
 """The Dockerfile's own commands without an engine, in folders of a test, then the image's start and health check.
 
-Builds with pip and converts a network, a minute or two: only with LRID_TEST_IMAGE=1, which takes dependencies from the
-environment of the tests. LRID_TEST_IMAGE=full installs them too, some 5 GB with CUDA's libraries.
+Dependencies are those of the tests' environment, as some 5 GB would be too much to install; no package index is asked.
 """
 
 from __future__ import annotations
@@ -24,11 +23,8 @@ from tests.meta.test_packaging import image_environment, instructions, last_stag
 from tests.service.live import PATIENCE_SECONDS, ROOT, wait_until
 from tests.service.test_hard_confined import CONFINE, can_confine
 
-HOW = os.environ.get("LRID_TEST_IMAGE", "")
 BOUGHT = ("useradd", "TORCH_INDEX")  # steps that change the machine, or that another index is needed for
 RELEASE: str = Settings.model_fields["model"].default
-
-pytestmark = pytest.mark.skipif(not HOW, reason="slow: set LRID_TEST_IMAGE=1, or full to install all dependencies")
 
 
 class Image:
@@ -39,12 +35,8 @@ class Image:
         self.source, self.temporary = root / "src", root / "tmp"
         for folder in (self.source, self.temporary, root / "opt", root / "srv"):
             folder.mkdir(parents=True)
-        kept = {
-            name: os.environ[name] for name in ("PIP_INDEX_URL", "PIP_CONFIG_FILE", "SSL_CERT_FILE") if name in os.environ
-        }
-        own = {name: self.moved(value) for name, value in image_environment().items() if name != "PATH"}
-        own |= {"PATH": f"{root}/opt/lrid/bin:{os.environ['PATH']}", "LRID_DEVICE": "cpu"}
-        self.environment = kept | own
+        self.environment = {name: self.moved(value) for name, value in image_environment().items() if name != "PATH"}
+        self.environment |= {"PATH": f"{root}/opt/lrid/bin:{os.environ['PATH']}", "LRID_DEVICE": "cpu", "PIP_NO_INDEX": "1"}
 
     def moved(self, text: str) -> str:
         """The image's folders → those of the test."""
@@ -82,15 +74,16 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
         if word == "COPY":
             made.copy(arguments)
         if word == "RUN" and not any(name in arguments for name in BOUGHT):
-            made.run(arguments.replace("python -m venv", f"{sys.executable} -m venv"))
-            if "-m venv" in arguments and HOW != "full":
+            command = arguments.replace("python -m venv", f"{sys.executable} -m venv --without-pip")
+            made.run(command.replace("pip install", "pip install --no-build-isolation"))
+            if command != arguments:
                 borrow(made.root / "opt/lrid")
     yield made
     shutil.rmtree(made.root)
 
 
 def borrow(prefix: Path) -> None:
-    """Packages of this environment, but for ours, which is installed there as a link."""
+    """Packages of this environment, pip among them, but for ours, which is installed there as a link."""
     (site,) = prefix.glob("lib/python3*/site-packages")
     (site / "borrowed.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
 

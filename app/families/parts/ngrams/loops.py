@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain import FloatArray
-from app.families.compiled import compiled, has_compiler
+from app.families.compiled import compiled, converts_halves
 
 IndexArray = npt.NDArray[np.int64]
 SlotRows = npt.NDArray[np.int32]
 Halves = npt.NDArray[np.uint16]  # the bits of floats of 16 bits: fetching the weights takes longer than multiplying them
-Weights = tuple[Halves, ...]  # by layer: (networks, n_in, n_out)
+Weights = tuple[Halves | FloatArray, ...]  # by layer: (networks, n_in, n_out); see `as_read`
 Biases = tuple[FloatArray, ...]  # by layer: (networks, n_out)
 Owners = npt.NDArray[np.uint8]  # the script of each code point
 Spelled = tuple[IndexArray, IndexArray, IndexArray, IndexArray]  # see FieldReader.spelled
@@ -220,8 +220,6 @@ def weigh_rows(evidence: FloatArray, n_known: FloatArray, views: FloatArray) -> 
 
 def _half_reader() -> Callable[[np.uint16], np.float32]:
     """Builds what reads a float of 16 bits, given as its bits: compiled, one instruction of the processor."""
-    if not has_compiler():
-        return lambda bits: np.float32(bits.view(np.float16))
     types: Any = importlib.import_module("numba.core.types")
     extending: Any = importlib.import_module("numba.extending")
     ir: Any = importlib.import_module("llvmlite.ir")
@@ -236,7 +234,13 @@ def _half_reader() -> Callable[[np.uint16], np.float32]:
     return made
 
 
-read_half = _half_reader()
+CONVERTS_HALVES = converts_halves()
+read_weight: Callable[[Any], np.float32] = _half_reader() if CONVERTS_HALVES else np.float32
+
+
+def as_read(weights: npt.NDArray[np.float16]) -> Halves | FloatArray:
+    """Weights of 16 bits, in the form in which `read_weight` takes them here."""
+    return weights.view(np.uint16) if CONVERTS_HALVES else weights.astype(np.float32)
 
 
 @compiled
@@ -278,7 +282,7 @@ def mean_logits(sums: FloatArray, counted: FloatArray, weights: Weights, biases:
 
 
 @compiled
-def add_product(x: FloatArray, weight: Halves, out: FloatArray) -> None:
+def add_product(x: FloatArray, weight: Halves | FloatArray, out: FloatArray) -> None:
     """out += x @ weight, always in the same order: four rows at a time, those with an input of 0 left out."""
     rows = np.zeros(len(x) + 3, np.int64)
     n = 0
@@ -293,4 +297,4 @@ def add_product(x: FloatArray, weight: Halves, out: FloatArray) -> None:
         xd = x[d] if i + 3 < n else np.float32(0.0)
         wa, wb, wc, wd = weight[a], weight[b], weight[c], weight[d]
         for j in range(len(out)):
-            out[j] += xa * read_half(wa[j]) + xb * read_half(wb[j]) + xc * read_half(wc[j]) + xd * read_half(wd[j])
+            out[j] += xa * read_weight(wa[j]) + xb * read_weight(wb[j]) + xc * read_weight(wc[j]) + xd * read_weight(wd[j])

@@ -14,7 +14,7 @@ from app.errors import ReleaseError
 from app.families.parts.ngrams.config import N_FIELDS, NgramConfig
 from app.families.parts.ngrams.dense import mean_logits_of_rows
 from app.families.parts.ngrams.fields import FieldReader, has_letters
-from app.families.parts.ngrams.loops import Table, read_rows, read_song
+from app.families.parts.ngrams.loops import Table, as_read, read_rows, read_song
 
 TABLE, SCALE = "table", "table.scale"  # tensors of a reader, beside `layer0.weight`, `layer0.bias`, `layer1.weight`, ...
 
@@ -38,7 +38,7 @@ class NgramReader:
         n_layers = len(config.hidden_units) + 1
         halves = [found[f"layer{i}.weight"].astype(np.float16) for i in range(n_layers)]  # as a release has them
         self._weights = tuple(half.astype(np.float32) for half in halves)
-        self._halves = tuple(half.view(np.uint16) for half in halves)
+        self._as_read = tuple(as_read(half) for half in halves)
         self._biases = tuple(found[f"layer{i}.bias"] for i in range(n_layers))
         self._mix = np.array(list(config.class_mix.values()), np.float32)
 
@@ -58,7 +58,7 @@ class NgramReader:
             return Reading(self.class_mix, informative=False)
         given = [place for place, text in enumerate(plain) if text]
         spelled = self.fields.spelled([plain[place] for place in given])
-        posterior = read_song(spelled, np.array(given), self.fields.tables, self._table, self._halves, self._biases)
+        posterior = read_song(spelled, np.array(given), self.fields.tables, self._table, self._as_read, self._biases)
         return Reading(posterior, informative=True)
 
     def read_many(self, songs: Sequence[Metadata]) -> list[Reading]:
