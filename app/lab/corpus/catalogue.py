@@ -52,14 +52,7 @@ class Finding:
         return f"{self.where}: {self.what}. {self.remedy}"
 
 
-def read_catalogue(
-    path: Path,
-    codes: Sequence[str] | None,
-    *,
-    exclude_strength: Collection[str] = (),
-    rest: str | None = None,
-    column: str = LANGUAGE,
-) -> list[Row]:
+def read_catalogue(path: Path, codes: Sequence[str] | None, *, rest: str | None = None, column: str = LANGUAGE) -> list[Row]:
     """Rows in file order; language codes that are not in `codes` count as `rest`, if given.
 
     `column` holds the labels where they are no languages; `codes` None: no labels are read. Raises CorpusError naming the
@@ -69,8 +62,7 @@ def read_catalogue(
     for row in parse(path, read_table(path), codes, rest, column):
         if isinstance(row, Finding):
             raise CorpusError(f"{path.name}, {row}")
-        if row.strength not in exclude_strength:
-            rows.append(row)
+        rows.append(row)
     if not rows:
         raise CorpusError(f"{path} holds no rows; a catalogue needs a header and one row a track")
     return rows

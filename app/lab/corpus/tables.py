@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,15 +21,17 @@ class Table:
     """Column names, and records with where they stand. Cells that are missing are ""."""
 
     columns: list[str]
-    records: Iterable[tuple[int, Record]]  # may be gone through once; raises CorpusError on the way
+    records: list[tuple[int, Record]]
     unit: Literal["line", "row"]  # what the number of a record counts: lines of the file, or rows from 1
 
 
 def read_table(path: Path) -> Table:
     """Raises CorpusError if it is no table."""
-    if path.suffix not in SUFFIXES:
-        raise CorpusError(f"{path}: unknown kind of table; expected one of {', '.join(sorted(SUFFIXES))}")
-    return _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
+    _check_suffix(path)
+    try:
+        return _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
+    except (OSError, ValueError, csv.Error) as error:  # ArrowInvalid is a ValueError
+        raise CorpusError(f"{path} cannot be read: {error}; expected UTF-8 CSV or TSV with a header, or Parquet") from error
 
 
 def read_tab_separated(path: Path, columns: Sequence[str], owner: str) -> list[Record]:
@@ -47,8 +49,7 @@ def read_tab_separated(path: Path, columns: Sequence[str], owner: str) -> list[R
 
 def write_table(path: Path, columns: Sequence[str], records: Iterable[Record]) -> None:
     """Replaces `path`; of a failed try nothing stays. Raises CorpusError."""
-    if path.suffix not in SUFFIXES:
-        raise CorpusError(f"{path}: unknown kind of table; expected one of {', '.join(sorted(SUFFIXES))}")
+    _check_suffix(path)
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,42 +66,27 @@ def write_table(path: Path, columns: Sequence[str], records: Iterable[Record]) -
         part.unlink(missing_ok=True)
 
 
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise CorpusError(f"{path}: unknown kind of table; expected one of {', '.join(sorted(SUFFIXES))}")
+
+
 def _read_text(path: Path) -> Table:
-    """UTF-8 with a header."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            columns: list[str] = next(_reader(path, file), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _unreadable(path, error) from error
-    return Table(columns, _text_records(path, columns), "line")
-
-
-def _text_records(path: Path, columns: list[str]) -> Iterator[tuple[int, Record]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = _reader(path, file)
-            next(reader, None)
-            for cells in reader:
-                if not cells:
-                    continue  # an empty line
-                if len(cells) > len(columns):
-                    raise CorpusError(
-                        f"{path.name}, line {reader.line_num}: {len(cells)} cells, but the header has {len(columns)}. "
-                        "A cell with the separator in it needs quotes (CSV) or has to lose it (TSV)"
-                    )
-                yield reader.line_num, dict(zip(columns, cells, strict=False))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _unreadable(path, error) from error
-
-
-def _reader(path: Path, lines: Iterable[str]) -> Any:
-    if path.suffix in TSV_SUFFIXES:
-        return csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    return csv.reader(lines)
-
-
-def _unreadable(path: Path, error: Exception) -> CorpusError:
-    return CorpusError(f"{path} cannot be read: {error}; expected UTF-8 CSV or TSV with a header, or Parquet")
+    """UTF-8 with a header. In a TSV quotes have no special meaning."""
+    tabs: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix in TSV_SUFFIXES else {}
+    records = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, **tabs)
+        columns: list[str] = next(reader, [])
+        for cells in reader:
+            if len(cells) > len(columns):
+                raise CorpusError(
+                    f"{path.name}, line {reader.line_num}: {len(cells)} cells, but the header has {len(columns)}. "
+                    "A cell with the separator in it needs quotes (CSV) or has to lose it (TSV)"
+                )
+            if cells:  # no empty line
+                records.append((reader.line_num, dict(zip(columns, cells, strict=False))))
+    return Table(columns, records, "line")
 
 
 def _write_text(path: Path, tabs: bool, columns: Sequence[str], records: Iterable[Record]) -> None:
@@ -116,13 +102,9 @@ def _write_text(path: Path, tabs: bool, columns: Sequence[str], records: Iterabl
 
 
 def _read_parquet(path: Path) -> Table:
-    arrow = _pyarrow()
-    try:
-        table = arrow.parquet.read_table(path)
-    except (OSError, arrow.ArrowException) as error:
-        raise _unreadable(path, error) from error
+    table = _pyarrow().parquet.read_table(path)
     rows = ({k: "" if v is None else str(v) for k, v in row.items()} for row in table.to_pylist())
-    return Table(list(table.column_names), enumerate(rows, start=1), "row")
+    return Table(list(table.column_names), list(enumerate(rows, start=1)), "row")
 
 
 def _pyarrow() -> ModuleType:

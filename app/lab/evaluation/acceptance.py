@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.lab import markdown as md
 from app.lab.evaluation.metrics import Float64, Floats, Ints, validate_probabilities
 
 MEASURES = ("P", "R", "F", "mAP")
@@ -55,19 +56,14 @@ def tuned_thresholds(labels: Ints, probabilities: Floats) -> Float64:
 
 def acceptance(labels: Ints, probabilities: Floats, thresholds: Floats) -> Acceptance:
     """Precision, recall, F1 at the thresholds, and average precision."""
-    from sklearn.metrics import average_precision_score
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
     validate_probabilities(labels, probabilities)
     truth = labels[:, None] == np.arange(probabilities.shape[1])  # (n, n_classes)
-    accepted = probabilities >= thresholds
-    right, n_true = (truth & accepted).sum(axis=0), truth.sum(axis=0)
-    known = np.where(n_true > 0, 1.0, np.nan)
-    precision = known * right / np.maximum(accepted.sum(axis=0), 1)
-    recall = known * right / np.maximum(n_true, 1)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    area = [
-        average_precision_score(truth[:, i], probabilities[:, i]) if n_true[i] else np.nan for i in range(truth.shape[1])
-    ]
+    *scores, support = precision_recall_fscore_support(truth, probabilities >= thresholds, zero_division=0)
+    pairs = zip(truth.T, probabilities.T, strict=True)
+    area = [average_precision_score(*pair) if pair[0].any() else np.nan for pair in pairs]
+    precision, recall, f1 = (np.where(support > 0, score, np.nan) for score in scores)
     return Acceptance(precision, recall, f1, np.array(area))
 
 
@@ -82,7 +78,4 @@ def acceptance_table(found: Mapping[str, Acceptance], codes: Sequence[str]) -> s
 
 def markdown_table(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[float]]) -> str:
     """Three digits a cell; nothing for NaN."""
-    lines = [f"| {first} | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name, row in rows.items():
-        lines.append(f"| {name} | {' | '.join('' if np.isnan(value) else f'{value:.3f}' for value in row)} |")
-    return "\n".join(lines) + "\n"
+    return md.table([first, *heads], [(name, *row) for name, row in rows.items()]) + "\n"

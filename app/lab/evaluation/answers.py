@@ -35,7 +35,6 @@ class EvaluationSet:
     note: str  # what the rows are, for people: real or synthetic, which split
     catalogue: Path
     splits: Collection[str] = ("test",)
-    exclude_strength: Collection[str] = ()
     catalog_prior: str = "training"  # class mix that answers are corrected to, as LRID_CATALOG_PRIOR has it
     all_windows: bool = False  # listen to every window, as for a timeline, where the release would stop when sure
 
@@ -46,8 +45,7 @@ class EvaluationSet:
         """
         rest = REST if codes and REST in codes else None
         known = [*codes, NOTHING_SUNG] if codes and column == LANGUAGE else codes
-        left_out = self.exclude_strength
-        rows = read_catalogue(self.catalogue, known, exclude_strength=left_out, rest=rest, column=column)
+        rows = read_catalogue(self.catalogue, known, rest=rest, column=column)
         rows = [row for row in rows if row.split in self.splits]
         if not rows:
             raise CorpusError(f"set {self.name!r}: {self.catalogue} has no rows of split {', '.join(self.splits)}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from app.lab.evaluation.metrics import coverage_at_precision, negative_log_likelihood
 
@@ -23,18 +24,12 @@ class Calibration:
     coverage: float
 
 
-def softmax(logits: npt.NDArray[np.floating], temperature: float) -> npt.NDArray[np.float64]:
-    """(n, n_classes) → the same."""
-    scaled = logits.astype(np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
-
-
 def calibrate(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Calibration:
     """The temperature with the least negative log-likelihood, then the least threshold with the wanted precision."""
-    losses = [negative_log_likelihood(labels, softmax(logits, float(t))) for t in TEMPERATURES]
+    logits = logits.astype(np.float64)
+    losses = [negative_log_likelihood(labels, softmax(logits / t, axis=1)) for t in TEMPERATURES]
     temperature = round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
-    probabilities = softmax(logits, temperature)
+    probabilities = softmax(logits / temperature, axis=1)
     point = coverage_at_precision(labels, probabilities, WANTED_PRECISION)
     if point is None or point.coverage * len(labels) < LEAST_ANSWERED:
         return Calibration(temperature, UNREACHABLE, 0.0, 0.0)

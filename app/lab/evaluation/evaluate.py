@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from app.families.contract import Manifest, Target
+from app.families.contract import Manifest, Model, Target
 from app.families.prior import under_prior
 from app.families.store import load_model
 from app.lab.corpus.catalogue import Row
@@ -31,6 +31,13 @@ class Options:
     view: ClassView = "all"  # eleven: the paper's classes, all others summed, to compare with older figures
     cache: Path | None = None  # folder for features of audio, to measure again without listening
 
+    def extractor(self, model: Model) -> FeatureExtractor | None:
+        """Listens as a request to the server; None where the release does not listen."""
+        if model.audio is None:
+            return None
+        cache = self.cache and cache_folder(self.cache, served_windows(model.audio), model.manifest.sha256)
+        return FeatureExtractor(model.audio, self.target, cache=cache)
+
 
 def evaluate(
     folder: Path, chosen: EvaluationSet, output: Path, options: Options | None = None, progress: Progress | None = None
@@ -44,20 +51,24 @@ def evaluate(
         "release": measured.release,
         "catalogue": str(chosen.catalogue),
         "splits": list(chosen.splits),
-        "exclude_strength": list(chosen.exclude_strength),
         "data": measured.data,
         "catalog_prior": chosen.catalog_prior,
         "labels": measured.codes,
-        "cases": {name: case.as_dict() for name, case in measured.cases.items()},
+        "cases": {name: asdict(case) for name, case in measured.cases.items()},
     }
+    write_report(output, said, as_page(measured, chosen.note))
+    figures.draw(measured, output)
+    return measured.cases
+
+
+def write_report(output: Path, said: object, page: str) -> None:
+    """Writes evaluation.json and evaluation.md. Raises CorpusError."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / "evaluation.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
-        (output / "evaluation.md").write_text(as_page(measured, chosen.note), encoding="utf-8")
-        figures.draw(measured, output)
+        (output / "evaluation.md").write_text(page, encoding="utf-8")
     except OSError as error:
         raise CorpusError(f"{output} cannot be written ({error}); free some disk or choose another --output") from error
-    return measured.cases
 
 
 def measure(
@@ -68,11 +79,7 @@ def measure(
     model = under_prior(load_model(folder), chosen.catalog_prior)
     codes = [label.code for label in model.manifest.labels]
     rows = chosen.rows(codes, model.task.column)
-    extractor = None
-    if model.audio is not None:
-        cache = options.cache and cache_folder(options.cache, served_windows(model.audio), model.manifest.sha256)
-        extractor = FeatureExtractor(model.audio, options.target, cache=cache)
-    answers = answer(model, read_inputs(model, rows, extractor, progress), all_windows=chosen.all_windows)
+    answers = answer(model, read_inputs(model, rows, options.extractor(model), progress), all_windows=chosen.all_windows)
     if options.view == "eleven":
         answers = {name: viewed(given, codes) for name, given in answers.items()}
         codes = list(PAPER_CODES)
@@ -87,11 +94,10 @@ def measure(
 
 def describe(chosen: EvaluationSet, rows: Sequence[Row]) -> str:
     """Data and split, in a sentence, and whether the songs are made."""
-    left_out = f", without strength {', '.join(chosen.exclude_strength)}" if chosen.exclude_strength else ""
     listened = ", listening to all windows" if chosen.all_windows else ""
     made = " The songs are made: figures on them say nothing about music." if any(r.strength == MADE for r in rows) else ""
     return (
-        f"{chosen.catalogue.name}, split {', '.join(chosen.splits)}{left_out}: {len(rows):,} rows, "
+        f"{chosen.catalogue.name}, split {', '.join(chosen.splits)}: {len(rows):,} rows, "
         f"{sum(row.path is not None for row in rows):,} with audio, "
         f"{sum(bool(row.metadata.fields) for row in rows):,} with metadata{listened}.{made}"
     )

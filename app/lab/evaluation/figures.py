@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import numpy as np
 
-from app.lab.evaluation.report import LabelReport, Measured, title
+from app.lab.evaluation.report import Measured, title
 
 COLOURS: dict[str, str] = {"both": "#1f6f78", "audio_only": "#d9822b", "text_only": "#6c5b9e"}
 GREY, INK = "#9aa5ab", "#26323a"
 WANTED_PRECISION = 0.95
 LEAST_ANSWERED = 20  # rows; precision on fewer is noise and is not drawn
 SIGNS_PER_INCH = 17  # of the small print
-SCORES = ("precision", "recall", "f1")
-SHADES = (0.35, 0.6, 1.0)  # opacity of precision, recall, F1
 STYLE: dict[Any, Any] = {
     "font.size": 10.5, "axes.titlesize": 11.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": INK,
@@ -27,12 +24,8 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def _colour(case: str) -> str:
-    return COLOURS.get(case, INK)
-
-
 def draw(measured: Measured, folder: Path) -> list[Path]:
-    """Writes averages, classes, reliability, coverage and one confusion a case; none where matplotlib is missing."""
+    """Writes reliability, coverage and one confusion per case; none where matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
         return []
     import matplotlib
@@ -40,10 +33,9 @@ def draw(measured: Measured, folder: Path) -> list[Path]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    pictures = {"averages": _averages, "classes": _classes, "reliability": _reliability, "coverage": _coverage}
     written = []
     with pyplot.rc_context(STYLE):
-        figures = {name: make(pyplot, measured) for name, make in pictures.items()}
+        figures = {"reliability": _reliability(pyplot, measured), "coverage": _coverage(pyplot, measured)}
         figures |= {f"confusion_{mode}": _confusion(pyplot, measured, mode) for mode in measured.cases}
         for name, figure in figures.items():
             source = fill(f"{measured.release} on {measured.data}", round(SIGNS_PER_INCH * figure.get_figwidth()))
@@ -52,54 +44,6 @@ def draw(measured: Measured, folder: Path) -> list[Path]:
             pyplot.close(figure)
             written.append(folder / f"{name}.png")
     return written
-
-
-def _averages(pyplot: Any, measured: Measured) -> Any:
-    """Macro and weighted precision, recall and F1 of each case."""
-    bars: list[tuple[str, LabelReport, str]] = [(title(mode), case, _colour(mode)) for mode, case in measured.cases.items()]
-    figure, axes = pyplot.subplots(1, 2, figsize=(max(8.0, 1.9 * len(bars)), 3.6), sharey=True, layout="constrained")
-    for axis, average in zip(axes, ("macro", "weighted"), strict=True):
-        for i, (_, report, colour) in enumerate(bars):
-            values = [getattr(getattr(report, average), score) for score in SCORES]
-            _grouped(axis, i, values, colour)
-        axis.set_xticks(range(len(bars)), [title for title, *_ in bars], fontsize=9)
-        axis.set_title(f"{average} average")
-        axis.set_ylim(0, 1)
-    _score_legend(figure)
-    return figure
-
-
-def _grouped(axis: Any, place: float, values: Sequence[float], colour: str, labels: bool = True) -> None:
-    """Three bars side by side: precision, recall, F1."""
-    for k, (value, shade) in enumerate(zip(values, SHADES, strict=True)):
-        x = place + (k - 1) * 0.27
-        axis.bar(x, value, 0.25, color=colour, alpha=shade)
-        if labels:
-            axis.text(x, value + 0.012, f"{value:.2f}".removeprefix("0"), ha="center", fontsize=7.5)
-
-
-def _score_legend(figure: Any) -> None:
-    from matplotlib.patches import Patch
-
-    named = zip(("precision", "recall", "F1"), SHADES, strict=True)
-    patches = [Patch(color=INK, alpha=shade, label=name) for name, shade in named]
-    figure.legend(handles=patches, loc="outside upper right", ncols=3, fontsize=9)
-
-
-def _classes(pyplot: Any, measured: Measured) -> Any:
-    """Precision, recall and F1 of each class, the most frequent first: a row a case (the paper's figures 3 and 4)."""
-    n, widest = len(measured.cases), max(len(case.support) for case in measured.cases.values())
-    figure, axes = pyplot.subplots(
-        n, 1, figsize=(max(10, 0.45 * widest), 2.5 * n + 0.4), squeeze=False, layout="constrained"
-    )
-    for axis, (mode, case) in zip(axes[:, 0], measured.cases.items(), strict=True):
-        for i, code in enumerate(case.by_support):
-            _grouped(axis, i, [getattr(case, score)[code] for score in SCORES], _colour(mode), labels=False)
-        axis.set_xticks(range(len(case.support)), [f"{code}\n{case.support[code]:,}" for code in case.by_support])
-        axis.set_ylim(0, 1)
-        axis.set_title(f"{title(mode)}: by support")
-    _score_legend(figure)
-    return figure
 
 
 def _confusion(pyplot: Any, measured: Measured, mode: str) -> Any:
@@ -136,11 +80,11 @@ def _reliability(pyplot: Any, measured: Measured) -> Any:
     for (above, below), (mode, case) in zip(axes.T, measured.cases.items(), strict=True):
         confidence, accuracy, rows = (np.array([b[k] for b in case.reliability]) for k in ("confidence", "accuracy", "rows"))
         above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-        above.vlines(confidence, confidence, accuracy, color=_colour(mode), alpha=0.35, linewidth=2)
-        above.plot(confidence, accuracy, color=_colour(mode), marker="o", markersize=4.5, linewidth=1.6)
+        above.vlines(confidence, confidence, accuracy, color=COLOURS.get(mode, INK), alpha=0.35, linewidth=2)
+        above.plot(confidence, accuracy, color=COLOURS.get(mode, INK), marker="o", markersize=4.5, linewidth=1.6)
         above.set_title(f"{title(mode)}: ECE {case.ece:.3f}")
         above.set_ylim(0, 1)
-        below.bar(confidence, rows / rows.sum(), 0.05, color=_colour(mode))
+        below.bar(confidence, rows / rows.sum(), 0.05, color=COLOURS.get(mode, INK))
         below.set_xlim(0, 1.02)
         below.set_xlabel("confidence")
     axes[0, 0].set_ylabel("share that is right")
@@ -154,16 +98,10 @@ def _coverage(pyplot: Any, measured: Measured) -> Any:
     for mode, case in measured.cases.items():
         points = [p for p in case.curve if p["coverage"] * case.rows >= LEAST_ANSWERED] or case.curve[-1:]
         coverage, precision = [p["coverage"] for p in points], [p["precision"] for p in points]
-        axis.plot(coverage, precision, color=_colour(mode), linewidth=1.8, label=title(mode))
+        axis.plot(coverage, precision, color=COLOURS.get(mode, INK), linewidth=1.8, label=title(mode))
         if case.coverage:
-            axis.plot(
-                case.coverage,
-                case.answered_precision,
-                "o",
-                color=_colour(mode),
-                markersize=8,
-                markeredgecolor="white",
-            )
+            style = {"color": COLOURS.get(mode, INK), "markersize": 8, "markeredgecolor": "white"}
+            axis.plot(case.coverage, case.answered_precision, "o", **style)
     axis.axhline(WANTED_PRECISION, color=GREY, linewidth=1, linestyle="--")
     axis.text(1.0, WANTED_PRECISION + 0.01, "95 % wanted", ha="right", fontsize=8.5, color=GREY)
     axis.set_xlim(0, 1.02)

@@ -3,12 +3,11 @@
 Conventions
 -----------
 - `labels`: (n,) integers, the true classes. `predictions`: (n,) integers. Classes are 0 .. n_classes - 1, in label order.
-- `probabilities`: (n, n_classes), rows sum to 1.
+- `probabilities`: (n, n_classes), rows sum to 1; functions that take them raise ValueError where they do not.
 - Precision, recall, F1 and their averages are scikit-learn's, with 0 where nothing can be divided by: the precision of a
   class that is never predicted, the recall of one without tracks. `macro` is over the classes in truth or predictions.
 - *Coverage* is the share of tracks that are answered when the answer is withheld under a threshold; precision is then the
   share of right ones among the answers.
-- Every function validates its arguments and raises ValueError.
 
 Sources: precision, recall, F1 as in Choi & Wang 2021, §5; calibration error and reliability diagrams: Guo et al., On
 Calibration of Modern Neural Networks, ICML 2017; coverage against precision: El-Yaniv & Wiener, On the Foundations of
@@ -26,7 +25,7 @@ import numpy.typing as npt
 from app.lab.errors import LabError
 
 try:
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import precision_recall_fscore_support
 except ImportError as error:
     raise LabError("Measuring needs scikit-learn: python -m pip install -e '.[train]'") from error
 
@@ -36,22 +35,16 @@ Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Precision, recall and F1 of each class, (n_classes,) each, and their support."""
-
-    precision: Float64
-    recall: Float64
-    f1: Float64
-    support: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
 class Average:
     """Precision, recall and F1 averaged over classes."""
 
     precision: float
     recall: float
     f1: float
+
+    def __str__(self) -> str:
+        """As the paper prints them."""
+        return f"{self.precision:.3f} / {self.recall:.3f} / {self.f1:.3f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +74,18 @@ class CoverageCurve:
     coverage: Float64
 
 
-def validate(labels: Ints, predictions: Ints, n_classes: int) -> None:
-    """Raises ValueError unless both are non-empty vectors of the same length with classes in range."""
-    if labels.ndim != 1 or labels.shape != predictions.shape:
-        raise ValueError(f"labels and predictions must be vectors of one length, are {labels.shape}, {predictions.shape}")
+def validate_probabilities(labels: Ints, probabilities: Floats) -> None:
+    """Raises ValueError unless rows are distributions that fit the labels, and there are any."""
     if not len(labels):
         raise ValueError("there is nothing to measure: no labels")
-    for name, values in (("labels", labels), ("predictions", predictions)):
-        if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() >= n_classes:
-            raise ValueError(f"{name} must be integers from 0 to {n_classes - 1}")
-
-
-def validate_probabilities(labels: Ints, probabilities: Floats) -> None:
-    """Raises ValueError unless rows are distributions that fit the labels."""
     if probabilities.ndim != 2 or len(probabilities) != len(labels):
         raise ValueError(f"probabilities must be ({len(labels)}, n_classes), are {probabilities.shape}")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+        raise ValueError(f"labels must be integers from 0 to {probabilities.shape[1] - 1}")
     if not np.isfinite(probabilities).all() or probabilities.min() < 0:
         raise ValueError("probabilities must be finite and not negative")
     if np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
         raise ValueError("each row of probabilities must sum to 1")
-    validate(labels, probabilities.argmax(axis=1), probabilities.shape[1])
-
-
-def confusion(labels: Ints, predictions: Ints, n_classes: int) -> npt.NDArray[np.int64]:
-    """(n_classes, n_classes) counts: truth in rows, prediction in columns."""
-    validate(labels, predictions, n_classes)
-    return confusion_matrix(labels, predictions, labels=range(n_classes))  # type: ignore[no-any-return]
-
-
-def per_class(labels: Ints, predictions: Ints, n_classes: int) -> Scores:
-    """Scores of each class."""
-    validate(labels, predictions, n_classes)
-    return Scores(*precision_recall_fscore_support(labels, predictions, labels=range(n_classes), zero_division=0))
 
 
 def average(labels: Ints, predictions: Ints, kind: Literal["macro", "weighted"]) -> Average:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from app.lab import markdown as md
 from app.lab.evaluation import metrics
 from app.lab.evaluation.answers import UNDECIDED, UNSUNG, Answers
 
@@ -29,10 +31,6 @@ class LabelReport:
     f1: dict[str, float]
     support: dict[str, int]
     confusion: list[list[int]]  # truth in rows
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as plain objects, for JSON."""
-        return asdict(self)
 
     @property
     def held_macro_f1(self) -> float:
@@ -70,17 +68,17 @@ class CaseReport(LabelReport):
 
     def summary(self) -> dict[str, Any]:
         """The part that goes into a manifest."""
-        return {
-            "rows": self.rows,
-            "accuracy": round(self.accuracy, 4),
-            "balanced_accuracy": round(self.balanced_accuracy, 4),
-            "macro_f1": round(self.macro.f1, 4),
-            "held_macro_f1": round(self.held_macro_f1, 4),
-            "weighted_f1": round(self.weighted.f1, 4),
-            "ece": round(self.ece, 4),
-            "precision_answered": round(self.answered_precision, 4),
-            "coverage": round(self.coverage, 4),
+        figures = {
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro.f1,
+            "held_macro_f1": self.held_macro_f1,
+            "weighted_f1": self.weighted.f1,
+            "ece": self.ece,
+            "precision_answered": self.answered_precision,
+            "coverage": self.coverage,
         }
+        return {"rows": self.rows} | {name: round(value, 4) for name, value in figures.items()}
 
 
 Evaluation = dict[str, CaseReport]  # by the name of the case
@@ -103,21 +101,23 @@ def title(case: str) -> str:
 
 
 def label_report(labels: npt.NDArray[np.int64], predictions: npt.NDArray[np.int64], codes: Sequence[str]) -> LabelReport:
-    """(n,) true and predicted classes → their figures. Raises ValueError if there is nothing to measure."""
-    matrix = metrics.confusion(labels, predictions, len(codes))
-    scores = metrics.per_class(labels, predictions, len(codes))
-    occurring = [i for i in range(len(codes)) if scores.support[i]]
+    """(n,) true and predicted classes → their figures."""
+    classes = range(len(codes))
+    *scores, support = precision_recall_fscore_support(labels, predictions, labels=classes, zero_division=0)
+    precision, recall, f1 = (
+        {code: float(x) for code, x, n in zip(codes, score, support, strict=True) if n} for score in scores
+    )
     return LabelReport(
         rows=len(labels),
         accuracy=float((labels == predictions).mean()),
-        balanced_accuracy=float(scores.recall[occurring].mean()),
+        balanced_accuracy=float(np.mean(list(recall.values()))),
         macro=metrics.average(labels, predictions, "macro"),
         weighted=metrics.average(labels, predictions, "weighted"),
-        precision={codes[i]: float(scores.precision[i]) for i in occurring},
-        recall={codes[i]: float(scores.recall[i]) for i in occurring},
-        f1={codes[i]: float(scores.f1[i]) for i in occurring},
-        support={codes[i]: int(scores.support[i]) for i in occurring},
-        confusion=matrix.tolist(),
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        support={code: int(n) for code, n in zip(codes, support, strict=True) if n},
+        confusion=confusion_matrix(labels, predictions, labels=classes).tolist(),
     )
 
 
@@ -125,8 +125,8 @@ def case_report(answers: Answers, codes: Sequence[str]) -> CaseReport:
     """The figures of the rows that are sung, and of those that are not whether they are told. Raises ValueError."""
     sung = answers.labels != UNSUNG
     labels, probabilities, decisions = answers.labels[sung], answers.probabilities[sung], answers.decisions[sung]
-    plain = label_report(labels, probabilities.argmax(axis=1), codes)
     bins, curve = metrics.reliability(labels, probabilities), metrics.coverage_curve(labels, probabilities)
+    plain = label_report(labels, probabilities.argmax(axis=1), codes)
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
     answered = decisions != UNDECIDED
     return CaseReport(
@@ -154,52 +154,45 @@ def _points(**columns: npt.NDArray[Any]) -> list[dict[str, float]]:
     return [dict(zip(columns, (round(float(value), 5) for value in row), strict=True)) for row in rows]
 
 
+HEADS = (
+    "case", "rows", "macro P / R / F1", "held F1", "weighted P / R / F1", "accuracy", "balanced", "ECE", "precision",
+    "coverage", "windows",
+)  # fmt: skip
+
+
 def markdown(evaluation: Evaluation) -> str:
     """The averages of each case, whether unsung rows are told, and F1 by class, most frequent first."""
-    lines = [
-        "| case | rows | macro P / R / F1 | held F1 | weighted P / R / F1 | accuracy | balanced | ECE | precision "
-        "| coverage | windows |",
-        "|---" * 11 + "|",
+    rows = [
+        (title(name), c.rows, c.macro, c.held_macro_f1, c.weighted, c.accuracy, c.balanced_accuracy, c.ece,
+         c.answered_precision, c.coverage, f"{c.windows:.1f}")
+        for name, c in evaluation.items()
+    ]  # fmt: skip
+    unsung = [
+        f"Nothing sung, {title(name)}: {case.unsung.found:.3f} of {case.unsung.rows} rows are answered `zxx`, and "
+        f"{case.unsung.false_alarms:.3f} of the sung ones."
+        for name, case in evaluation.items()
+        if case.unsung
     ]
-    for name, case in evaluation.items():
-        lines.append(
-            f"| {title(name)} | {case.rows} | {triple(case.macro)} | {case.held_macro_f1:.3f} | {triple(case.weighted)} | "
-            f"{case.accuracy:.3f} | {case.balanced_accuracy:.3f} | {case.ece:.3f} | {case.answered_precision:.3f} | "
-            f"{case.coverage:.3f} | {case.windows:.1f} |"
-        )
-    for name, case in evaluation.items():
-        if case.unsung:
-            lines += ["", f"Nothing sung, {title(name)}: {case.unsung.found:.3f} of {case.unsung.rows} rows are answered "
-                      f"`zxx`, and {case.unsung.false_alarms:.3f} of the sung ones."]  # fmt: skip
-    return "\n".join([*lines, "", *_by_class(evaluation)]) + "\n"
+    return "\n\n".join([md.table(HEADS, rows), *unsung, _by_class(evaluation)]) + "\n"
 
 
-def _by_class(evaluation: Evaluation) -> list[str]:
+def _by_class(evaluation: Evaluation) -> str:
     support: dict[str, int] = {}
     for case in evaluation.values():
         support |= {code: max(n, support.get(code, 0)) for code, n in case.support.items()}
     codes = sorted(support, key=lambda code: -support[code])
-    lines = [f"| F1 | {' | '.join(map(title, evaluation))} |", "|---" * (len(evaluation) + 1) + "|"]
-    for code in codes:
-        cells = [f"{c.f1[code]:.2f} ({c.support[code]})" if code in c.f1 else "" for c in evaluation.values()]
-        lines.append(f"| {code} | {' | '.join(cells)} |")
-    return lines
-
-
-def triple(average: metrics.Average) -> str:
-    """Precision, recall and F1 as the paper prints them."""
-    return f"{average.precision:.3f} / {average.recall:.3f} / {average.f1:.3f}"
+    cases = evaluation.values()
+    rows = [(code, *(f"{c.f1[code]:.2f} ({c.support[code]})" if code in c.f1 else "" for c in cases)) for code in codes]
+    return md.table(["F1", *map(title, evaluation)], rows)
 
 
 def class_table(report: LabelReport) -> str:
     """Precision, recall and F1 of each class, by support (the paper's table 3)."""
-    lines = ["| language | precision | recall | F1 | support |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {code} | {report.precision[code]:.3f} | {report.recall[code]:.3f} | {report.f1[code]:.3f} | "
-        f"{report.support[code]:,} |"
+    rows = [
+        (code, report.precision[code], report.recall[code], report.f1[code], f"{report.support[code]:,}")
         for code in report.by_support
     ]
-    return "\n".join(lines) + "\n"
+    return md.table(["language", "precision", "recall", "F1", "support"], rows) + "\n"
 
 
 def as_page(measured: Measured, note: str) -> str:
@@ -213,7 +206,7 @@ def as_page(measured: Measured, note: str) -> str:
         markdown(measured.cases),
         *(f"## {title(name).capitalize()}, by support\n\n{class_table(case)}" for name, case in measured.cases.items()),
     ]
-    pictures = {"Averages": "averages", "By class": "classes", "Reliability": "reliability", "Coverage": "coverage"}
+    pictures = {"Reliability": "reliability", "Coverage": "coverage"}
     pictures |= {f"Confusion, {title(name)}": f"confusion_{name}" for name in measured.cases}
     parts.append("\n".join(f"![{what}]({name}.png)" for what, name in pictures.items()))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.lab import markdown as md
 from app.lab.evaluation.baselines import JOINED, SEED
 from app.lab.evaluation.metrics import Average
-from app.lab.evaluation.report import LabelReport, Measured, class_table, title, triple
+from app.lab.evaluation.report import LabelReport, Measured, class_table, title
 
 NEEDS_RELEASE = (4, 5)
 PRINTED: Mapping[str, Mapping[str, Average]] = {  # of tables 1 and 2: macro, weighted
@@ -40,17 +41,12 @@ def baseline_page(number: int, baselines: Mapping[str, LabelReport], data: str) 
     head = f"## Table {number} of Choi & Wang 2021\n\nData: {data} langdetect with seed {SEED}.\n"
     if number == 3:
         report = baselines[JOINED]
-        lines = ["| language | P / R / F1 | paper | support |", "|---|---|---|---|"]
-        for code in report.by_support:
-            ours = Average(report.precision[code], report.recall[code], report.f1[code])
-            printed = triple(PRINTED_JOINED[code]) if code in PRINTED_JOINED else ""
-            lines.append(f"| {code} | {triple(ours)} | {printed} | {report.support[code]:,} |")
-        return "\n".join([head, *lines]) + "\n"
+        ours = {code: Average(report.precision[code], report.recall[code], report.f1[code]) for code in report.by_support}
+        rows = [(code, own, PRINTED_JOINED.get(code), f"{report.support[code]:,}") for code, own in ours.items()]
+        return f"{head}\n{md.table(['language', 'P / R / F1', 'paper', 'support'], rows)}\n"
     average = "macro" if number == 1 else "weighted"
-    lines = [f"| langdetect on | rows | {average} P / R / F1 | paper |", "|---|---|---|---|"]
-    for name, report in baselines.items():
-        lines.append(f"| {name} | {report.rows} | {triple(getattr(report, average))} | {triple(PRINTED[name][average])} |")
-    return "\n".join([head, *lines]) + "\n"
+    lines = [(name, one.rows, getattr(one, average), PRINTED[name][average]) for name, one in baselines.items()]
+    return f"{head}\n{md.table(['langdetect on', 'rows', f'{average} P / R / F1', 'paper'], lines)}\n"
 
 
 def release_page(number: int, measured: Sequence[Measured]) -> str:
@@ -62,10 +58,8 @@ def release_page(number: int, measured: Sequence[Measured]) -> str:
         return "\n".join([head, *cases])
     parts = [head]
     for name in dict.fromkeys(name for m in measured for name in m.cases):
-        lines = ["| release | rows | macro P / R / F1 | weighted P / R / F1 |", "|---|---|---|---|"]
-        for m in measured:
-            if case := m.cases.get(name):
-                release = m.release.split(", training")[0]  # family/release (variant
-                lines.append(f"| {release}) | {case.rows} | {triple(case.macro)} | {triple(case.weighted)} |")
-        parts += [f"### {title(name).capitalize()}\n", *lines, ""]
+        own = [(m.release.split(", training")[0] + ")", m.cases[name]) for m in measured if name in m.cases]
+        rows = [(release, case.rows, case.macro, case.weighted) for release, case in own]  # family/release (variant)
+        heads = ["release", "rows", "macro P / R / F1", "weighted P / R / F1"]
+        parts += [f"### {title(name).capitalize()}\n", md.table(heads, rows), ""]
     return "\n".join(parts)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from app.domain import FloatArray
+from app.lab import markdown as md
 from app.lab.errors import CorpusError
 
 
@@ -97,15 +98,17 @@ def table_4(kind: str, means: dict[str, float]) -> str:
     """The release's row beside those that the paper printed."""
     own = TableRow(f"{PAPER_TABLE_4[kind].name}, this release", means["auc"], means["tpr"], means["fpr"])
     printed = [row._replace(name=f"{row.name}, the paper on MagnaTagATune") for row in PAPER_TABLE_4.values()]
-    lines = [f"| {name} | {auc:.3f} | {tpr:.3f} | {fpr:.3f} |" for name, auc, tpr, fpr in (own, *printed)]
-    return "\n".join(["| model | AUC | TPR | FPR |", "|---|---|---|---|", *lines])
+    return md.table(["model", "AUC", "TPR", "FPR"], [own, *printed])
 
 
 def by_tag(found: Sequence[TagFigures]) -> str:
     """A row for each tag; `-` where the rows do not tell."""
-    lines = ["| tag | rows with it | AUC | threshold | TPR | FPR |", "|---|---|---|---|---|---|"]
-    for tag in found:
-        rates = " | ".join("-" if rate is None else f"{rate:.3f}" for rate in (tag.tpr, tag.fpr))
-        auc = "-" if tag.auc is None else f"{tag.auc:.3f}"
-        lines.append(f"| {tag.code} | {tag.positives} of {tag.rows} | {auc} | {tag.threshold:.3f} | {rates} |")
-    return "\n".join(lines)
+    rows = [
+        (
+            tag.code,
+            f"{tag.positives} of {tag.rows}",
+            *("-" if x is None else x for x in (tag.auc, tag.threshold, tag.tpr, tag.fpr)),
+        )
+        for tag in found
+    ]
+    return md.table(["tag", "rows with it", "AUC", "threshold", "TPR", "FPR"], rows)

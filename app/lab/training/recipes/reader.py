@@ -23,7 +23,7 @@ from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.fields import FieldReader
 from app.families.parts.profiles import langdetect_languages
 from app.lab.errors import CheckpointError, CorpusError
-from app.lab.labels import WORLD_ALIASES, WORLD_LABELS
+from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
@@ -34,10 +34,10 @@ from app.lab.training.recipes.reader_rows import (
     FieldTable,
     Indices,
     RowSampler,
-    Weights,
     draw_probabilities,
     read_phrases,
     read_rows,
+    texts_of,
 )
 
 VALIDATED_AT_ONCE = 1024  # rows
@@ -47,12 +47,9 @@ class ReaderConfig(TrainConfig):
     """Defaults are those of the reader that ships."""
 
     labels: tuple[Label, ...] = WORLD_LABELS
-    rest: str | None = "others"  # the class of languages that are no class
     splits: tuple[Literal["train", "valid"], ...] = ("train",)  # to learn from; those of `valid` are always validated on
     phrases: bool = True  # learn `phrases.json` too
     class_mix: dict[str, float] | None = None  # of the answers; None: see `reader_mixes`
-    latin_shares: dict[str, float] = LATIN_SHARES  # how much of a class's share is left where all letters are Latin
-    weights: Weights = Weights()
     augment: AugmentConfig = AugmentConfig()
 
     networks: int = Field(3, ge=1)
@@ -84,12 +81,6 @@ class ReaderConfig(TrainConfig):
             languages=list(langdetect_languages()),
         )
 
-    def class_of(self, language: str) -> int | None:
-        """ISO 639-1 code → class; None: no class of the training."""
-        codes = self.codes
-        known = (code for code in (language, WORLD_ALIASES.get(language), self.rest) if code in codes)
-        return next((codes.index(code) for code in known if code), None)
-
 
 class ReaderRecipe(Recipe[ReaderConfig, int]):
     """The part of a release that reads. A batch is its number: each network draws rows of its own."""
@@ -103,24 +94,24 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
 
     def prepare(self, progress: Progress) -> None:
         config = self.config
-        rows = read_rows(config.catalogue, config.class_of)
+        rows = read_rows(config.catalogue, config.codes)
         own = [row for row in rows if row.split in config.splits]
-        held_out = [row.texts[-1] for row in rows if row.split not in config.splits]
-        own += read_phrases(config.class_of, held_out) if config.phrases else []
+        held_out = [row.metadata.title or "" for row in rows if row.split not in config.splits]
+        own += read_phrases(config.codes, held_out) if config.phrases else []
         if not own:
             raise CorpusError(f"{config.catalogue}: no row has the split {' or '.join(config.splits)}")
         self.mix = batch_mix(config.codes, [row.label for row in own], config.read.class_mix)
         progress.say(f"{len(own)} rows to learn from; taking them apart takes half a minute per 100,000")
-        probabilities = draw_probabilities(own, self.mix, config.weights)
+        probabilities = draw_probabilities(own, self.mix)
         reader = FieldReader(config.read)
         self.sampler = RowSampler(own, reader, probabilities, config.augment)
         scored = [row for row in rows if row.split == "valid" and row.strength != "script"]
-        texts = list(dict.fromkeys(["", *(text for row in scored for text in row.texts)]))
+        texts = list(dict.fromkeys(["", *(text for row in scored for text in texts_of(row))]))
         numbers = {text: i for i, text in enumerate(texts)}
         self.valid = FieldTable.of(reader, texts)
-        self._valid_places = np.array([[numbers[text] for text in row.texts] for row in scored], np.int64).reshape(-1, 3)
+        self._valid_places = np.array([[numbers[text] for text in texts_of(row)] for row in scored], np.int64).reshape(-1, 3)
         self._valid_labels = np.array([row.label for row in scored], np.int64)
-        self._surplus = -np.log([config.latin_shares.get(code, 1.0) for code in config.codes])
+        self._surplus = -np.log([LATIN_SHARES.get(code, 1.0) for code in config.codes])
 
     def build(self) -> ReaderNets:
         return ReaderNets(ReaderNet(self.config.read, self.config.unit_dropout) for _ in range(self.config.networks))

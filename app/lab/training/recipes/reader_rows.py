@@ -10,47 +10,40 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from app.domain import FloatArray
+from app.domain import FloatArray, Metadata
 from app.families.contract import Strict
-from app.families.parts.names import clean_name
+from app.families.parts.names import clean
 from app.families.parts.ngrams.config import N_FIELDS
 from app.families.parts.ngrams.fields import FieldReader, has_letters
 from app.families.parts.ngrams.loops import weigh_rows
-from app.lab.corpus.catalogue import SPLITS, artist_key
-from app.lab.corpus.tables import read_table
+from app.lab.corpus.catalogue import Row, artist_key, read_catalogue
 from app.lab.errors import CorpusError
+from app.lab.evaluation.answers import REST
+from app.lab.training.voice_head.settings import class_label
 
 ARTIST, ALBUM, TITLE = range(N_FIELDS)  # METADATA_FIELDS
 Texts = tuple[str, str, str]  # "": not given
 Indices = npt.NDArray[np.int64]
-ClassOf = Callable[[str], int | None]  # ISO 639-1 code → class
 Flags = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
-LATIN_WEIGHTS = {"ja": 0.1, "ko": 0.1}
+# How much a row counts beside others of its class; 1 where nothing is said.
+LATIN_WEIGHTS = {"ja": 0.1, "ko": 0.1}  # of rows in Latin letters alone, by class
+SOURCES = dict.fromkeys(("dali_v1", "eurovision", "junior_esc"), 3.0)  # those with the surest labels
+ARTIST_POWER = 0.5  # an artist of n rows counts as n ** power
+# By the first prefix of the label's strength that fits.
 STRENGTHS = {"strong-": 1.0, "strong": 4.0, "lyrics-langdetect": 2.0, "weak": 0.5, "script": 0.5, "phrase": 3.0}
 LATIN_END = "\u0250"  # of Latin with its extensions A and B
 LATIN_MORE = ("\u1e00", "\u1eff")  # Latin extended additional
 KANA, HAN = re.compile("[\u3040-\u30ff]"), re.compile("[\u3400-\u9fff]")
 HAN_SYLLABLE = re.compile(r"(?<=[a-z])(?=[A-Z])")  # anyascii writes each Han character as a capitalised syllable
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderRow:
-    """One song, or one phrase, with its class."""
-
-    texts: Texts
-    label: int
-    split: str
-    strength: str  # how the label came about
-    source: str
 
 
 class AugmentConfig(Strict):
@@ -68,39 +61,32 @@ class AugmentConfig(Strict):
     drop_ngram: float = 0.35  # each of them; the rest counts for more
 
 
-def read_rows(path: Path, class_of: ClassOf) -> list[ReaderRow]:
-    """Rows with text, cleaned as requests are, in file order; the column `language` counts before `label`.
-
-    Raises CorpusError naming the first row that cannot be used.
-    """
-    rows = []
-    for number, record in read_table(path).records:
-        language, split = record.get("language") or record.get("label", ""), record.get("split") or "train"
-        label = class_of(language)
-        if label is None or split not in SPLITS:
-            what = f"needs the language of a class, and a split of {', '.join(SPLITS)}"
-            raise CorpusError(f"{path.name}, {number}: {what}; has {language!r} and {split!r}")
-        texts = clean_name(record.get("artist")), clean_name(record.get("album")), clean_name(record.get("title"))
-        artist, album, title = (text or "" for text in texts)
-        if artist or album or title:
-            origin = record.get("strength", ""), record.get("source", "")
-            rows.append(ReaderRow((artist, album, title), label, split, *origin))
-    if not rows:
+def read_rows(path: Path, codes: Sequence[str]) -> list[Row]:
+    """Rows with text, cleaned as requests are, in file order. Raises CorpusError naming the first that cannot be used."""
+    rows = read_catalogue(path, codes, rest=REST if REST in codes else None)
+    cleaned = [replace(row, metadata=clean(row.metadata)) for row in rows]
+    if not (found := [row for row in cleaned if row.metadata.fields]):
         raise CorpusError(f"{path} holds no rows with an artist, an album or a title")
-    return rows
+    return found
 
 
-def read_phrases(class_of: ClassOf, held_out: Collection[str] = ()) -> list[ReaderRow]:
+def texts_of(row: Row) -> Texts:
+    metadata = row.metadata
+    return metadata.artist or "", metadata.album or "", metadata.title or ""
+
+
+def read_phrases(codes: Sequence[str], held_out: Collection[str] = ()) -> list[Row]:
     """`phrases.json` as training rows with a title alone and the strength "phrase"; languages without a class left out.
 
     Words come alone, in pairs and in threes, shuffled once for all. Titles in `held_out` are left out.
     """
     text = resources.files("app.lab.training").joinpath("phrases.json").read_text(encoding="utf-8")
     kept_apart = {title.casefold() for title in held_out}
+    labels = {language: class_label(language, codes) for language in json.loads(text)["languages"]}
     return [
-        ReaderRow(("", "", title), label, "train", "phrase", "phrases")
+        Row(0, None, Metadata(title=title), codes.index(labels[language]), "train", "phrase")
         for language, entry in json.loads(text)["languages"].items()
-        if (label := class_of(language)) is not None
+        if labels[language] in codes
         for title in dict.fromkeys([*entry["phrases"], *_strewn(entry.get("words", "").split())])
         if title.casefold() not in kept_apart
     ]
@@ -195,13 +181,11 @@ class FieldTable:
 class RowSampler:
     """Draws training rows and augments them. Texts are numbers of rows of `table`."""
 
-    def __init__(
-        self, rows: Sequence[ReaderRow], reader: FieldReader, probabilities: Float64, config: AugmentConfig
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], reader: FieldReader, probabilities: Float64, config: AugmentConfig) -> None:
         self._config = config
         self._up_to = probabilities.cumsum() / probabilities.sum()
         numbers = _Numbers()
-        self._texts = np.array([[numbers[text] for text in row.texts] for row in rows])  # (n_rows, 3)
+        self._texts = np.array([[numbers[text] for text in texts_of(row)] for row in rows])  # (n_rows, 3)
         texts = list(numbers)
         self._plain = np.array([numbers[without_accents(text)] for text in texts])  # of each text
         self._roman = np.array([numbers[romanised(text)] for text in texts])
@@ -209,7 +193,7 @@ class RowSampler:
         self.labels = np.array([row.label for row in rows])
         self._classes = _Groups(self.labels)
         artists: dict[tuple[str, int], int] = {}
-        keys = [(artist_key(row.texts[ARTIST]) or f"\0{i}", row.label) for i, row in enumerate(rows)]
+        keys = [(artist_key(row.metadata.artist) or f"\0{i}", row.label) for i, row in enumerate(rows)]
         self._artist = np.array([artists.setdefault(key, len(artists)) for key in keys])
         self._artists = _Groups(self._artist)
 
@@ -273,27 +257,18 @@ class _Groups:
         return np.asarray(self._members[self._starts[groups] + (chance * self.sizes[groups]).astype(np.int64)])
 
 
-class Weights(Strict):
-    """How much a row counts beside others of its class."""
-
-    strengths: dict[str, float] = STRENGTHS  # by the first prefix that fits, else 1
-    sources: dict[str, float] = dict.fromkeys(("dali_v1", "eurovision", "junior_esc"), 3.0)  # else 1; the surest labels
-    latin: dict[str, float] = LATIN_WEIGHTS  # of rows in Latin letters alone, by class, else 1
-    artist_power: float = 0.5  # an artist of n rows counts as n ** power
-
-
-def draw_probabilities(rows: Sequence[ReaderRow], mix: Mapping[str, float], weights: Weights) -> Float64:
-    """(n_rows,): classes as `mix` says, in their order; inside a class by `weights`."""
-    of_artist = Counter((artist_key(row.texts[ARTIST]), row.label) for row in rows)
+def draw_probabilities(rows: Sequence[Row], mix: Mapping[str, float]) -> Float64:
+    """(n_rows,): classes as `mix` says, in their order; inside a class, sure labels and rare artists count for more."""
+    of_artist = Counter((artist_key(row.metadata.artist), row.label) for row in rows)
     codes, shares = list(mix), np.array(list(mix.values()))
 
-    def weight(row: ReaderRow) -> float:
-        found = next((w for start, w in weights.strengths.items() if row.strength.startswith(start)), 1.0)
-        found *= weights.sources.get(row.source, 1.0)
-        artist = artist_key(row.texts[ARTIST])
-        found *= float(of_artist[artist, row.label] ** (weights.artist_power - 1.0)) if artist else 1.0
-        rare = weights.latin.get(codes[row.label], 1.0)
-        return found * rare if rare != 1.0 and is_latin(" ".join(row.texts)) else found
+    def weight(row: Row) -> float:
+        found = next((w for start, w in STRENGTHS.items() if row.strength.startswith(start)), 1.0)
+        found *= SOURCES.get(row.cells.get("source", ""), 1.0)
+        artist = artist_key(row.metadata.artist)
+        found *= float(of_artist[artist, row.label] ** (ARTIST_POWER - 1.0)) if artist else 1.0
+        rare = LATIN_WEIGHTS.get(codes[row.label], 1.0)
+        return found * rare if rare != 1.0 and is_latin(row.metadata.joined) else found
 
     labels, found = np.array([row.label for row in rows]), np.array([weight(row) for row in rows])
     probabilities: Float64 = shares[labels] * found / np.bincount(labels, found)[labels]

@@ -35,9 +35,8 @@ from app.lab.training.recipes.ears import EarsConfig, EarsRecipe
 from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs, read_heard
 from app.lab.training.voice_head.fit import ReaderFacts, fit_head
 from app.lab.training.voice_head.heard import Clip, clip_rows, clips_of, names_of, readings, song_rows, songs_of, with_speech
-from app.lab.training.voice_head.report import cross_validate
+from app.lab.training.voice_head.report import cross_validate, tables
 from app.lab.training.voice_head.settings import HeadSettings
-from app.lab.training.voice_head.tables import tables
 from app.lab.training.voice_parts import VoiceParts, parts_of_release, parts_of_training, reader_of
 from app.lab.training.voice_release import draft_voice
 from app.settings import Settings

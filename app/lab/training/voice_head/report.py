@@ -1,4 +1,4 @@
-"""How well a head does on songs of groups that it was not fitted to: every group is held out once."""
+"""How well a head does on songs of groups that it was not fitted to: every group is held out once. Markdown for a card."""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ import numpy as np
 from app.domain import AUDIO, MULTIPLE, NOTHING_SUNG, FloatArray, Language, Scores
 from app.families.lrid_voice.identify import VoiceHead, language_task
 from app.families.tasks import View
+from app.lab import markdown as md
 from app.lab.evaluation.metrics import expected_calibration_error
 from app.lab.progress import Advance
-from app.lab.training.voice_head.data import Bools, Ints, Songs, group_folds, planned
+from app.lab.training.voice_head.data import SPEECH, Ints, Songs, group_folds, planned
 from app.lab.training.voice_head.fit import Listener, ReaderFacts, fit_head
-from app.lab.training.voice_head.joint import Listened, listen, readings_of
+from app.lab.training.voice_head.joint import listen, readings_of
 from app.lab.training.voice_head.settings import HeadSettings
 
-BOUNDS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99)  # of the stopping rule, in the curve
+UNTIL_SURE = "audio, until sure"
+CASES = (
+    UNTIL_SURE,
+    "audio, whole songs",
+    "audio, of the songs that have names",
+    "names",
+    "both",
+    "audio with the names of a song in another language",
+)
+HEADS = ("", "songs", "accuracy", "balanced", "windows", "ECE", "answered", "right of these", "zxx", "mul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +39,7 @@ class Answer:
     windows: int  # listened to
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOutSong:
-    """One song through a head that was fitted to other groups; None where there are no names."""
-
-    ears: Answer  # until listening stops
-    by_bound: tuple[Answer, ...]  # the same with each of BOUNDS
-    whole: Answer  # by ears, all windows
-    both: Answer | None  # with its own names, until listening stops
-    foreign: Answer | None  # with names of a song in another language
-    names: Answer | None
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Answers of n sung songs; `answered`, `right_answered`, `nothing` and `several` are shares by decision."""
-
-    accuracy: float
-    balanced: float  # mean over classes
-    windows: float  # mean number
-    calibration_error: float
-    answered: float
-    right_answered: float  # of the answered
-    nothing: float
-    several: float
+HeldOutSong = dict[str, Answer]  # by case, through a head that was fitted to other groups; some cases need names
 
 
 def cross_validate(
@@ -63,7 +50,7 @@ def cross_validate(
     n_folds: int = 6,
     advance: Advance = lambda n: None,
 ) -> list[HeldOutSong]:
-    """Every song by a head fitted to other groups, its bound and thresholds included."""
+    """Every song by a head fitted to other groups, its thresholds included."""
     folds = group_folds(songs, n_folds, settings.seed + 1)
     random = np.random.default_rng(settings.seed)
     found: dict[int, HeldOutSong] = {}
@@ -87,14 +74,12 @@ def held_out_song(head: VoiceHead, songs: Songs, song: int, foreign: int, settin
         heard = listen(head, scores, order, readings)
         return answer(head, heard.answer, {AUDIO, *readings}, heard.windows)
 
-    return HeldOutSong(
-        ears=until_sure({}),
-        by_bound=tuple(_with_bound(head, listen(head, scores, order, {}), bound) for bound in BOUNDS),
-        whole=answer(head, head.join(scores, {}), {AUDIO}, len(scores.weights)),
-        both=until_sure(own) if own else None,
-        foreign=until_sure(strange) if strange else None,
-        names=answer(head, head.join(None, own), set(own), 0) if own else None,
-    )
+    ears, whole = until_sure({}), answer(head, head.join(scores, {}), {AUDIO}, len(scores.weights))
+    found: list[Answer | None] = [ears, whole, None, None, None, None]
+    if own:
+        found[2:5] = [ears, answer(head, head.join(None, own), set(own), 0), until_sure(own)]
+        found[5] = until_sure(strange) if strange else None
+    return {case: one for case, one in zip(CASES, found, strict=True) if one is not None}
 
 
 def answer(head: VoiceHead, scores: Scores, modalities: set[str], windows: int) -> Answer:
@@ -104,38 +89,56 @@ def answer(head: VoiceHead, scores: Scores, modalities: set[str], windows: int) 
     return Answer(scores.probabilities, decision, windows)
 
 
-def _with_bound(head: VoiceHead, heard: Listened, bound: float) -> Answer:
-    """Ears alone, stopped at another bound than the head's."""
-    least = head.config.sung.least_nothing
-    sure = [one.probabilities.max() >= bound and one.unsung < least for one in heard.answers]
-    place = sure.index(True) if True in sure else len(sure) - 1
-    return answer(head, heard.answers[place], {AUDIO}, place + 1)
-
-
 def song_windows(songs: Songs, song: int) -> FloatArray:
     """(n, n_hidden) of one song."""
     first = int(songs.first[song])
     return songs.hidden[first : first + int(songs.counts[song])]
 
 
-def figures(answers: Sequence[Answer], labels: Ints, codes: Sequence[str]) -> Figures:
-    """Labels are classes. Accuracy is that of the best class, whatever was decided."""
+def tables(held: Sequence[HeldOutSong], songs: Songs, codes: Sequence[str]) -> str:
+    """By case, the songs in which nothing is sung, and by language."""
+    rows = []
+    for case in CASES:
+        answered = [song for song in np.flatnonzero(songs.known).tolist() if case in held[song]]
+        if answered:
+            rows.append((case, *figures([held[song][case] for song in answered], songs.labels[answered], codes)))
+    parts = [md.table(HEADS, rows), _nothing_sung(held, songs), _languages(held, songs, codes)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def figures(answers: Sequence[Answer], labels: Ints, codes: Sequence[str]) -> list[object]:
+    """The cells after the first of HEADS. Labels are classes; accuracy is that of the best class, whatever was decided."""
     probabilities = np.stack([one.probabilities for one in answers])
     right = probabilities.argmax(axis=1) == labels
     decisions = np.array([one.decision for one in answers])
-    answered: Bools = np.isin(decisions, codes)
-    return Figures(
-        accuracy=float(right.mean()),
-        balanced=float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
-        windows=float(np.mean([one.windows for one in answers])),
-        calibration_error=expected_calibration_error(labels, probabilities, bins=10),
-        answered=float(answered.mean()),
-        right_answered=float(right[answered].mean()) if answered.any() else 0.0,
-        nothing=float((decisions == NOTHING_SUNG).mean()),
-        several=float((decisions == MULTIPLE).mean()),
-    )
+    answered = np.isin(decisions, codes)
+    return [
+        len(answers),
+        float(right.mean()),
+        float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
+        f"{np.mean([one.windows for one in answers]):.2f}",
+        expected_calibration_error(labels, probabilities, bins=10),
+        float(answered.mean()),
+        float(right[answered].mean()) if answered.any() else 0.0,
+        float((decisions == NOTHING_SUNG).mean()),
+        float((decisions == MULTIPLE).mean()),
+    ]
 
 
-def curve(held: Sequence[HeldOutSong], labels: Ints, codes: Sequence[str]) -> dict[float, Figures]:
-    """Figures of sung songs by the bound at which listening stops."""
-    return {bound: figures([song.by_bound[place] for song in held], labels, codes) for place, bound in enumerate(BOUNDS)}
+def _nothing_sung(held: Sequence[HeldOutSong], songs: Songs) -> str:
+    kinds = (("Instrumentals", np.flatnonzero(~songs.sung)), ("Clips of speech", np.flatnonzero(songs.labels == SPEECH)))
+    told = []
+    for name, chosen in kinds:
+        if len(chosen):
+            share = np.mean([held[song][UNTIL_SURE].decision == NOTHING_SUNG for song in chosen.tolist()])
+            told.append(f"{name} answered `{NOTHING_SUNG}`: {share:.3f} of {len(chosen)}.")
+    return " ".join(told)
+
+
+def _languages(held: Sequence[HeldOutSong], songs: Songs, codes: Sequence[str]) -> str:
+    rows = []
+    for label in np.unique(songs.labels[songs.known]):
+        chosen = np.flatnonzero(songs.labels == label)
+        right = np.mean([held[song][UNTIL_SURE].probabilities.argmax() == label for song in chosen.tolist()])
+        rows.append((codes[label], len(chosen), f"{right:.2f}"))
+    return md.table(["language", "songs", "right by audio"], rows)

@@ -34,7 +34,7 @@ class HeadSettings(Strict):
     least_doubt: Probability = 0.02
     speech_share: Probability = 0.25  # of the weight of what is sung, for clips of speech
     instrumental_share: float = Field(0.13, gt=0, lt=1)  # of a catalogue, expected
-    stop_bound: Probability = 0.95  # chosen on `report.curve`: more windows gain nothing
+    stop_bound: Probability = 0.95  # chosen by cross-validation: more windows gain nothing
     wanted_precision: Probability = 0.96  # of what is answered, over all classes
     several: SeveralConfig = SeveralConfig(sure=0.9, least_share=0.2, least_windows=2)
     inner_folds: int = Field(5, ge=2)

@@ -33,11 +33,6 @@ def test_a_csv_may_say_language_and_quote_commas(tmp_path: Path) -> None:
     assert row.label == 2
 
 
-def test_strengths_can_be_left_out(tmp_path: Path) -> None:
-    manifest = write(tmp_path / "m.csv", "title,label,strength\na,en,strong\nb,ja,script\n")
-    assert [row.line for row in read_catalogue(manifest, CODES, exclude_strength=("script",))] == [2]
-
-
 def test_labels_may_stand_in_another_column_and_cells_are_kept(tmp_path: Path) -> None:
     catalogue = write(tmp_path / "m.csv", 'title,genre,lyrics\na,rock,"one\ntwo"\nb,folk,\n')
     assert classes_of(catalogue, "genre") == ["folk", "rock"]

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from app.lab.evaluation.calibrate import UNREACHABLE, calibrate, softmax
+from app.lab.evaluation.calibrate import UNREACHABLE, calibrate
 from app.lab.evaluation.metrics import expected_calibration_error
 
 
@@ -11,7 +12,7 @@ def made(n: int, sharpness: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels drawn from the softmax of logits, and those logits `sharpness` times too large."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2.5, (n, 4))
-    chances = softmax(logits, 1.0)
+    chances = softmax(logits, axis=1)
     labels = (chances.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
     return logits * sharpness, labels
 
@@ -21,14 +22,14 @@ def test_the_temperature_undoes_over_and_under_confidence(sharpness: float) -> N
     logits, labels = made(6_000, sharpness, 0)
     found = calibrate(logits, labels)
     assert found.temperature == pytest.approx(sharpness, rel=0.08)
-    assert expected_calibration_error(labels, softmax(logits, found.temperature)) < 0.03
+    assert expected_calibration_error(labels, softmax(logits / found.temperature, axis=1)) < 0.03
 
 
 def test_the_threshold_holds_on_other_rows() -> None:
     found = calibrate(*made(6_000, 2.0, 1))
     assert found.precision >= 0.95
     logits, labels = made(6_000, 2.0, 2)
-    probabilities = softmax(logits, found.temperature)
+    probabilities = softmax(logits / found.temperature, axis=1)
     answered = probabilities.max(axis=1) >= found.threshold
     assert (probabilities.argmax(axis=1) == labels)[answered].mean() > 0.93
     assert answered.mean() == pytest.approx(found.coverage, abs=0.05)

@@ -131,7 +131,7 @@ def write_reader(folder: Path) -> Path:
     given = {
         "catalogue": folder / "names.tsv", "output": folder / "reader", "labels": labels, "phrases": False, "epochs": 1,
         "class_mix": dict(zip(CODES, (0.5, 0.3, 0.2), strict=True)), "networks": 1, "buckets_log2": 8, "embedding_size": 4,
-        "hidden_units": [8], "steps_per_epoch": 1, "batch_size": 4, "threads": 1, "latin_shares": {},
+        "hidden_units": [8], "steps_per_epoch": 1, "batch_size": 4, "threads": 1,
     }  # fmt: skip
     return recipe_of("reader", given).train(Progress())
 
