@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from app.families.contract import Manifest
+from app.lab import markdown as md
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.calibrate import WANTED_PRECISION, Calibration
 from app.lab.evaluation.report import Evaluation, markdown, title
+from app.lab.training.recipe import Draft
 
 
-@dataclass(frozen=True, slots=True)
-class CardData:
-    """All that a card says."""
-
-    manifest: Manifest
-    about: str  # what kind of network
-    notes: Mapping[str, str]  # further sections: title → Markdown
-    calibrations: Mapping[str, Calibration]  # by mode; empty where the recipe calibrates
-    limits: str  # what the release does not know
-
-
-def write(data: CardData, figures: str) -> str:
-    """The card as Markdown; `figures`: what was measured."""
-    manifest, training = data.manifest, data.manifest.training
+def write(manifest: Manifest, draft: Draft, calibrations: Mapping[str, Calibration], limits: str, figures: str) -> str:
+    """The card as Markdown. `calibrations`: by mode; empty where the recipe calibrates. `figures`: what was measured."""
+    training = manifest.training
     labels = ", ".join(f"{label.code} ({label.name})" for label in manifest.labels)
     parts = [
         f"# {manifest.family}/{manifest.release}",
-        f"{data.about}; {len(manifest.labels)} classes: {labels}.",
+        f"{draft.about}; {len(manifest.labels)} classes: {labels}.",
         "## What it was trained on",
         training["data"],
         _rows_and_prior(training.get("rows"), training.get("class_prior")),
         "## What it does not know",
-        data.limits or "Nothing was stated.",
-        *(f"## {head}\n\n{text}" for head, text in data.notes.items()),
-        _calibration_section(data.calibrations),
+        limits or "Nothing was stated.",
+        *(f"## {head}\n\n{text}" for head, text in draft.notes.items()),
+        _calibration_section(calibrations),
         "## Figures",
         figures,
     ]
@@ -65,14 +55,18 @@ def _rows_and_prior(rows: Mapping[str, int] | None, prior: Mapping[str, float] |
 def _calibration_section(calibrations: Mapping[str, Calibration]) -> str:
     if not calibrations:
         return ""
-    lines = [
-        "## When it answers\n",
-        "Temperatures and thresholds were fitted on validation rows, each case by itself: the least threshold with "
-        f"{WANTED_PRECISION:.0%} right answers among those given. Below it the answer is `und`.\n",
-        "| case | temperature | threshold | precision (validation) | coverage (validation) |",
-        "|---|---|---|---|---|",
+    rows = [
+        (
+            title(mode),
+            f"{c.temperature:g}",
+            f"{c.threshold:g}",
+            *((c.precision, c.coverage) if c.coverage else ("not reached", 0)),
+        )
+        for mode, c in calibrations.items()
     ]
-    for mode, c in calibrations.items():
-        reached = f"{c.precision:.3f} | {c.coverage:.3f}" if c.coverage else "not reached | 0"
-        lines.append(f"| {title(mode)} | {c.temperature:g} | {c.threshold:g} | {reached} |")
-    return "\n".join(lines)
+    heads = ["case", "temperature", "threshold", "precision (validation)", "coverage (validation)"]
+    return (
+        "## When it answers\n\n"
+        "Temperatures and thresholds were fitted on validation rows, each case by itself: the least threshold with "
+        f"{WANTED_PRECISION:.0%} right answers among those given. Below it the answer is `und`.\n\n{md.table(heads, rows)}"
+    )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from app.domain import AUDIO, LYRICS, TEXT
-from app.families.contract import Manifest, Model, Target, VectorField, further_fields
+from app.families.contract import Manifest, Model, VectorField, further_fields
 from app.families.golden import Golden, GoldenCase, Tone
 from app.families.golden import answer as golden_answer
 from app.families.store import families
@@ -28,7 +28,7 @@ from app.lab.progress import Progress
 from app.lab.training import card
 from app.lab.training.config import MAY_CHANGE
 from app.lab.training.publish import free_place, publish, weights_bytes
-from app.lab.training.recipe import Draft
+from app.lab.training.recipe import Draft, Figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,6 @@ class ReleaseConfig:
     data: str  # what it was trained on, in words
     limits: str = ""  # what it does not know, in words
     settings: Mapping[str, Any] | None = None  # of the training
-    target: Target | None = None  # where it listens while measuring; golden answers are fp32
 
 
 def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None = None) -> Path:
@@ -58,29 +57,35 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
             "training": {"data": config.data, "settings": settings, **draft.manifest.training},
         }
     )
+    calibrations: dict[str, Calibration] = {}
     if draft.measure is not None:
-        figures = draft.measure(_loaded(manifest, draft), [*config.calibration, *config.figures], progress)
-        manifest = manifest.model_copy(update={"metrics": figures.metrics})
-        told = card.CardData(manifest, draft.about, draft.notes, {}, config.limits)
-        return publish(
-            place, manifest, data, make_golden(_loaded(manifest, draft), draft.golden), card.write(told, figures.page)
-        )
+        found = draft.measure(_loaded(manifest, draft), [*config.calibration, *config.figures], progress)
+    else:
+        manifest, calibrations, found = _measured(manifest, draft, config, progress)
+    manifest = manifest.model_copy(update={"metrics": found.metrics})
+    golden = make_golden(_loaded(manifest, draft), draft.golden)
+    return publish(place, manifest, data, golden, card.write(manifest, draft, calibrations, config.limits, found.page))
+
+
+def _measured(
+    manifest: Manifest, draft: Draft, config: ReleaseConfig, progress: Progress
+) -> tuple[Manifest, dict[str, Calibration], Figures]:
+    """The manifest, calibrated unless the recipe has done so, and the figures of a single label."""
     inputs = _inputs(_loaded(manifest, draft), config, progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:
         rows = [row for chosen in config.calibration for row in inputs[chosen.name]]
         calibrations = {mode: _calibration(given) for mode, given in answer(_loaded(manifest, draft), rows).items()}
         manifest = _calibrated(manifest, calibrations)
-    model = _loaded(manifest, draft)
-    codes = [label.code for label in manifest.labels]
-    evaluations: dict[str, Evaluation] = {
-        name: {mode: case_report(given, codes) for mode, given in answer(model, rows).items()}
-        for name, rows in inputs.items()
-    }
-    manifest = manifest.model_copy(update={"metrics": _metrics(evaluations)})
-    told = card.CardData(manifest, draft.about, draft.notes, calibrations, config.limits)
-    figures_page = card.figures_page(evaluations, [*config.calibration, *config.figures])
-    return publish(place, manifest, data, make_golden(model, draft.golden), card.write(told, figures_page))
+    model, codes = _loaded(manifest, draft), [label.code for label in manifest.labels]
+    evaluations: dict[str, Evaluation] = {}
+    metrics: dict[str, dict[str, Any]] = {}
+    for name, own in inputs.items():
+        evaluations[name] = {mode: case_report(given, codes) for mode, given in answer(model, own).items()}
+        for mode, case in evaluations[name].items():
+            metrics.setdefault(mode, {})[name] = case.summary()
+    page = card.figures_page(evaluations, [*config.calibration, *config.figures])
+    return manifest, calibrations, Figures(metrics, page)
 
 
 def _loaded(manifest: Manifest, draft: Draft) -> Model:
@@ -90,7 +95,7 @@ def _loaded(manifest: Manifest, draft: Draft) -> Model:
 def _inputs(model: Model, config: ReleaseConfig, progress: Progress) -> dict[str, list[Inputs]]:
     """By name of the set; features and readings do not depend on the calibration."""
     codes = [label.code for label in model.manifest.labels]
-    extractor = FeatureExtractor(model.audio, config.target) if model.audio else None
+    extractor = FeatureExtractor(model.audio) if model.audio else None
     sets = [*config.calibration, *config.figures]
     column = model.task.column
     return {chosen.name: read_inputs(model, chosen.rows(codes, column), extractor, progress) for chosen in sets}
@@ -108,14 +113,6 @@ def _calibrated(manifest: Manifest, found: Mapping[str, Calibration]) -> Manifes
     temperature = before["temperature"] | {mode: c.temperature for mode, c in found.items()}
     thresholds = before["thresholds"] | {mode: c.threshold for mode, c in found.items()}
     return type(manifest).model_validate(before | {"temperature": temperature, "thresholds": thresholds})
-
-
-def _metrics(evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for name, evaluation in evaluations.items():
-        for mode, case in evaluation.items():
-            found.setdefault(mode, {})[name] = case.summary()
-    return found
 
 
 LOW, HIGH = Tone(pitch_hz=147.0), Tone(pitch_hz=392.0, vibrato=0.05)

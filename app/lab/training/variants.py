@@ -1,21 +1,19 @@
 """The paper's experiments (§5): all six variants on one catalogue, each in the three cases, with a table of what came out.
 
-A variant that has its scores.json is not trained again, one that was stopped goes on from its checkpoint. Scores that
-other settings or rows gave are refused: a table must not mix them.
+A finished variant is not trained again, a stopped one goes on from its checkpoint; checkpoints of other settings or rows
+are refused: a table must not mix them.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import mean
 
-from app.lab.errors import TrainingError
+from app.lab import markdown as md
 from app.lab.evaluation import metrics
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
-from app.lab.training.config import MAY_CHANGE
 from app.lab.training.loop import train
 from app.lab.training.recipes.lrid_net import LridNetConfig, LridNetRecipe, VariantName
 
@@ -51,28 +49,11 @@ def run_variants(config: LridNetConfig, seeds: Sequence[int], progress: Progress
             own = {"variant": variant, "seed": seed, "output": output, "cache": config.cache_folder}
             own |= {"resume": (output / "last.pt").is_file()}
             progress.say(f"{name}, seed {seed}")
-            results.append(_result(LridNetConfig.model_validate(config.model_dump() | own), progress))
+            recipe = LridNetRecipe(LridNetConfig.model_validate(config.model_dump() | own))
+            results.append(score(recipe, checkpoint.load(train(recipe, progress), recipe.name)))
     text = table(results, config)
     (config.output / "variants.md").write_text(text, encoding="utf-8")
     return text
-
-
-def _result(config: LridNetConfig, progress: Progress) -> Result:
-    """What stands in scores.json, or a training and its scores."""
-    path, recipe = config.output / "scores.json", LridNetRecipe(config)
-    recipe.prepare(progress)
-    settings = json.loads(config.model_dump_json(exclude=set(MAY_CHANGE - {"patience_epochs", "init_from"})))
-    told = {"settings": settings, "data": recipe.fingerprint()}
-    if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if differs := [name for name in told if stored[name] != told[name]]:
-            what = [n for n in settings if settings[n] != stored["settings"].get(n)] or differs
-            raise TrainingError(f"{path} is of other {', '.join(what)}; give the same, or another --output, or delete it")
-        return Result(**stored["result"])
-    best = train(recipe, progress)
-    result = score(recipe, checkpoint.load(best, recipe.name))
-    path.write_text(json.dumps(told | {"result": asdict(result)}), encoding="utf-8")
-    return result
 
 
 def score(recipe: LridNetRecipe, stored: dict[str, object]) -> Result:
@@ -93,20 +74,18 @@ def score(recipe: LridNetRecipe, stored: dict[str, object]) -> Result:
 def table(results: Sequence[Result], config: LridNetConfig) -> str:
     """Markdown: macro / weighted F1 of each variant and case, the mean over seeds and, with several, the range."""
     seeds = sorted({result.seed for result in results})
-    lines = [
-        f"Validation rows of {config.catalogue.name}: {max(r.rows for r in results)}; seeds {', '.join(map(str, seeds))}; "
-        f"{config.network.base_channels} base channels, crops of {config.crop_seconds:g} s, {config.epochs} epochs at most. "
-        "F1, macro / weighted: mean over the seeds, and the range of the macro figure.",
-        "",
-        f"| variant | case {' | case '.join(CASES.values())} | the paper's, on Music4All |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for variant, name in NAMES.items():
         own = [result for result in results if result.variant == variant]
         cells = [_cell([r.macro_f1.get(mode) for r in own], [r.weighted_f1.get(mode) for r in own]) for mode in CASES]
         paper = "{:.3f} / {:.3f}".format(*PAPER_F1[variant]) if variant in PAPER_F1 else ""
-        lines.append(f"| {name} | {' | '.join(cells)} | {paper} |")
-    return "\n".join(lines) + "\n"
+        rows.append([name, *cells, paper])
+    heads = ["variant", *(f"case {case}" for case in CASES.values()), "the paper's, on Music4All"]
+    return (
+        f"Validation rows of {config.catalogue.name}: {max(r.rows for r in results)}; seeds {', '.join(map(str, seeds))}; "
+        f"{config.network.base_channels} base channels, crops of {config.crop_seconds:g} s, {config.epochs} epochs at most. "
+        f"F1, macro / weighted: mean over the seeds, and the range of the macro figure.\n\n{md.table(heads, rows)}\n"
+    )
 
 
 def _cell(macro: Sequence[float | None], weighted: Sequence[float | None]) -> str:
