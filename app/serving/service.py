@@ -12,7 +12,7 @@ from app.audio.pool import DecodePool
 from app.errors import Draining, LridError, NotReady, ReleaseError, SwapInProgress
 from app.serving.health import Health
 from app.serving.identifier import Identifier
-from app.serving.memory import release_memory, trim
+from app.serving.memory import leave_files_to_the_page_cache, release_memory, trim
 
 log = logging.getLogger("lrid.service")
 
@@ -151,7 +151,9 @@ class Service:
     async def _load(self) -> None:
         try:
             await asyncio.to_thread(self._pool.start)
-            self._served = ServedRelease(await self._build(self._model))
+            identifier = await self._build(self._model)
+            await asyncio.to_thread(leave_files_to_the_page_cache)
+            self._served = ServedRelease(identifier)
         except LridError as error:
             log.error("the release cannot be served: %s", error.detail)
             self.health.set_failed(error.detail)
