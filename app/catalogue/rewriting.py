@@ -79,13 +79,24 @@ def audio_digest(path: Path) -> str:
     return found.hexdigest()
 
 
-@contextlib.contextmanager
-def _copy_of(path: Path) -> Iterator[Path]:
-    """A hidden file beside it, gone afterwards unless it has taken its place. Raises TagRefused."""
-    copy = path.with_name(f".lrid-{os.getpid()}{path.suffix}")
+def check_writable(path: Path) -> None:
+    """What `rewrite` needs: rights to the file, and to its folder for the copy. Raises TagRefused."""
+    path = path.resolve()
     try:
         if not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK):
             raise TagRefused("the file is read-only")
+    except OSError as error:
+        raise TagRefused(f"the file cannot be written: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise TagRefused("the folder of the file is read-only")
+
+
+@contextlib.contextmanager
+def _copy_of(path: Path) -> Iterator[Path]:
+    """A hidden file beside it, gone afterwards unless it has taken its place. Raises TagRefused."""
+    check_writable(path)
+    copy = path.with_name(f".lrid-{os.getpid()}{path.suffix}")
+    try:
         shutil.copyfile(path, copy)
     except OSError as error:
         copy.unlink(missing_ok=True)

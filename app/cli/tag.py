@@ -116,7 +116,7 @@ class _Chosen:
     def _tagged(self, found: FileAnswer | ScoredFile) -> tuple[str, str, str, str]:
         """Language, probability, what the tag said, and what was done. Raises TagRefused."""
         from app.catalogue.errors import TagRefused
-        from app.catalogue.rewriting import rewrite
+        from app.catalogue.rewriting import check_writable, rewrite
         from app.catalogue.tags import code_of, open_tag
 
         assert found.path is not None
@@ -133,6 +133,7 @@ class _Chosen:
         elif before and not self._overwrite:
             action = "kept"
         elif not self._write:
+            check_writable(found.path)
             action = f"would write {code}"
         else:
             tag.set(code)

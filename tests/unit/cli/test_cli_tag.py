@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,20 @@ def test_a_file_that_cannot_be_tagged_costs_only_itself(songs: Path, tmp_path: P
     (songs / "c.flac").write_text("no audio")
     rows = tag(songs, "--least", "0")
     assert [row[-1].split(":")[0].split(" ")[0] for row in rows] == ["would", "tag_refused", "audio_unknown_format"]
+
+
+def test_a_dry_run_names_what_could_not_be_written(songs: Path) -> None:
+    (songs / "link.flac").symlink_to(songs / "a.flac")
+    (songs / "a.flac").chmod(0o440)
+    rows = tag(songs, "--least", "0")
+    assert [row[-1] for row in rows] == ["tag_refused: the file is read-only"] * 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into every folder")
+def test_a_dry_run_names_a_folder_without_the_right_to_write(songs: Path) -> None:
+    songs.chmod(0o555)
+    assert tag(songs, "--least", "0")[0][-1] == "tag_refused: the folder of the file is read-only"
+    songs.chmod(0o755)
 
 
 def test_answers_come_from_a_table_of_score(songs: Path, tmp_path: Path) -> None:
