@@ -6,13 +6,14 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.catalogue.files import MEGABYTE, Found, read_file
 from app.catalogue.here import Listen
+from app.catalogue.rows import Row
 from app.domain import LYRICS, Metadata, Track
 from app.errors import InternalError, InvalidOption, LridError
 from app.families.contract import further_fields
@@ -114,11 +115,17 @@ async def local_identifier(settings: Settings, *, listen: bool) -> AsyncIterator
 
 
 @asynccontextmanager
-async def listener(settings: Settings) -> AsyncIterator[Listen]:
-    """Answers files in short, each by a call. Raises ReleaseError."""
-    options = Options(top_k=2)
+async def listener(settings: Settings, *, lyrics_from_tags: bool = False) -> AsyncIterator[Listen]:
+    """Answers rows with audio in short, each by a call. Raises ReleaseError."""
+    options = Options(top_k=2, lyrics_from_tags=lyrics_from_tags)
     async with local_identifier(settings, listen=True) as identifier:
-        yield lambda path, names: identifier.file(path, FileRequest(names, options))
+        reads_lyrics = LYRICS in further_fields(identifier.identifier.model)
+
+        def listen(row: Row) -> Awaitable[Json]:
+            assert row.path is not None
+            return identifier.file(row.path, FileRequest(row.metadata, options, row.lyrics if reads_lyrics else None))
+
+        yield listen
 
 
 async def identify_files(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 from app.catalogue.processes import Answer, NamesProcesses
 from app.catalogue.rows import Row, Scored
-from app.domain import Metadata
 from app.errors import LridError
 
-Listen = Callable[[Path, Metadata], Any]  # → awaitable body of an answer; raises LridError
+Listen = Callable[[Row], Awaitable[Mapping[str, Any]]]  # a row with audio → the body of its answer; raises LridError
 
 
 class Here:
@@ -42,15 +40,13 @@ class Here:
 
     async def file(self, row: Row) -> Scored:
         """Raises ReleaseError."""
-        assert row.path is not None
         async with self._loading:
             if self._listen is None:
                 self._listen = await self._stack.enter_async_context(self._load_files())
         try:
-            answer: Mapping[str, Any] = await self._listen(row.path, row.metadata)
+            return Scored.of(await self._listen(row))
         except LridError as error:
             return Scored(error=error.code)
-        return Scored.of(answer)
 
     async def close(self) -> None:
         if self._processes is not None:

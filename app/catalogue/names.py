@@ -1,4 +1,4 @@
-"""Artist, album and title → the answer, many at a time and without an event loop: as fast as the release reads."""
+"""Artist, album, title and lyrics → the answer, many at a time and without an event loop: as fast as the release reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from app.catalogue.processes import Answer
 from app.catalogue.rows import Scored
 from app.domain import AUDIO, METADATA_FIELDS, TEXT, Metadata, Reading, Track
 from app.errors import LridError, MetadataTooLong, ModalityNotUsed, NothingGiven, NothingUsable
-from app.families.contract import InputBranch, ManyBranch, Model
+from app.families.contract import InputBranch, ManyBranch, Model, further_fields
+from app.families.fields import further_values
 from app.families.tasks import Json, View
 from app.settings import Settings
 
@@ -26,23 +27,30 @@ def load_names(settings: Settings) -> Answer:
     return partial(answer_names, model, settings.max_metadata_characters)
 
 
-def answer_names(model: Model, max_characters: int, songs: Sequence[Metadata]) -> list[Scored]:
-    """The short form of the answers of POST /identify, equal up to rounding."""
-    refused = [_refused(model, max_characters, names) for names in songs]
-    tracks = [Track(None, Metadata() if error else names) for names, error in zip(songs, refused, strict=True)]
+def answer_names(model: Model, max_characters: int, songs: Sequence[Track]) -> list[Scored]:
+    """The short form of the answers of POST /identify, equal up to rounding. What the release does not read is ignored."""
+    checked = [_checked(model, max_characters, song) for song in songs]
+    tracks = [Track(None, Metadata()) if isinstance(one, LridError) else one for one in checked]
     read = [_read_many(branch, tracks) for branch in model.inputs.values()]
     return [
-        Scored(error=error.code) if error else _scored(model, dict(zip(model.inputs, readings, strict=True)))
-        for error, *readings in zip(refused, *read, strict=True)
+        Scored(error=one.code)
+        if isinstance(one, LridError)
+        else _scored(model, dict(zip(model.inputs, readings, strict=True)))
+        for one, *readings in zip(checked, *read, strict=True)
     ]
 
 
-def _refused(model: Model, max_characters: int, names: Metadata) -> type[LridError] | None:
-    if not names.fields:
-        return NothingGiven
+def _checked(model: Model, max_characters: int, song: Track) -> Track | LridError:
+    try:
+        further = further_values(song.further, further_fields(model)) if song.further else {}
+    except LridError as error:
+        return error
+    names = song.metadata
+    if not names.fields and not further:
+        return NothingGiven()
     if any(len(getattr(names, name) or "") > max_characters for name in METADATA_FIELDS):
-        return MetadataTooLong
-    return None if TEXT in model.inputs else ModalityNotUsed
+        return MetadataTooLong()
+    return Track(None, names, further) if further or TEXT in model.inputs else ModalityNotUsed()
 
 
 def _read_many(branch: InputBranch, tracks: Sequence[Track]) -> Sequence[Reading | None]:

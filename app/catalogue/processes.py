@@ -9,10 +9,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from app.catalogue.rows import Row, Scored
-from app.domain import Metadata
+from app.domain import Track
 from app.errors import InternalError, LridError, ReleaseError
 
-Answer = Callable[[Sequence[Metadata]], list[Scored]]
+Answer = Callable[[Sequence[Track]], list[Scored]]  # tracks without audio
 END_SECONDS = 5.0
 
 
@@ -38,7 +38,7 @@ class NamesProcesses:
         """Answers in the order of `rows`. Raises ReleaseError, or InternalError when a process died."""
         connection = await self._free.get()
         try:
-            return await asyncio.to_thread(_exchange, connection, [row.metadata for row in rows])
+            return await asyncio.to_thread(_exchange, connection, [row.track for row in rows])
         finally:
             self._free.put_nowait(connection)
 
@@ -52,7 +52,7 @@ class NamesProcesses:
                 process.join()
 
 
-def _exchange(connection: Connection, names: list[Metadata]) -> list[Scored]:
+def _exchange(connection: Connection, names: list[Track]) -> list[Scored]:
     try:
         connection.send(names)
         answer = connection.recv()
@@ -78,7 +78,7 @@ def _work(connection: Connection, make: Callable[[], Answer]) -> None:
         connection.send(scored_by_names(answer, names))
 
 
-def scored_by_names(answer: Answer, names: Sequence[Metadata]) -> list[Scored]:
+def scored_by_names(answer: Answer, names: Sequence[Track]) -> list[Scored]:
     """One that cannot be answered costs only itself."""
     try:
         return answer(names)

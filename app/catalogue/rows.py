@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, Self
 
 from app.catalogue.errors import RowMalformed
 from app.catalogue.files import printable
-from app.domain import METADATA_FIELDS, NOTHING_SUNG, Metadata
+from app.domain import LYRICS, METADATA_FIELDS, NOTHING_SUNG, Metadata, Track
 from app.errors import LridError
 from app.families.tasks import headline_of
 
 ID = "id"
 PATH_COLUMNS = ("path", "file")  # the first that a row fills names its audio
+READ_COLUMNS = (*PATH_COLUMNS, *METADATA_FIELDS, LYRICS)  # any of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,14 @@ class Row:
     id: str  # unlike all others, the same whenever the input is read again
     metadata: Metadata
     path: Path | None = None  # of the audio
+    lyrics: str | None = None  # read where the release does
     cells: Mapping[str, str] = field(default_factory=dict)  # columns of the input, kept in the output
     error: LridError | None = None  # why it cannot be answered
+
+    @property
+    def track(self) -> Track:
+        """What is written about it; nothing is checked yet."""
+        return Track(None, self.metadata, {} if self.lyrics is None else {LYRICS: self.lyrics})
 
 
 class Scored(NamedTuple):
@@ -85,13 +92,14 @@ def row_of_cells(cells: Mapping[str, str], position: int, folder: Path) -> Row:
     """A row of a table or a line of NDJSON. `position` is its id if it has none; paths are relative to `folder`."""
     given = next((cells[name] for name in PATH_COLUMNS if cells.get(name, "").strip()), "")
     metadata = Metadata(**{name: cells.get(name) or None for name in METADATA_FIELDS})
+    lyrics = cells.get(LYRICS) or None
     error = None
     try:
-        metadata.joined.encode()
+        f"{metadata.joined}{lyrics or ''}".encode()
     except UnicodeEncodeError:
-        error = RowMalformed("artist, album or title is not UTF-8")
+        error = RowMalformed("artist, album, title or lyrics is not UTF-8")
     name = printable(cells[ID].strip()) or _unnamed(position) if ID in cells else str(position)
-    return Row(name, metadata, folder / given if given else None, cells, error)
+    return Row(name, metadata, folder / given if given else None, lyrics, cells, error)
 
 
 def _unnamed(position: int) -> str:

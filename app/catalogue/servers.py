@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from app.catalogue.errors import ServerUnreachable
 from app.catalogue.files import MEGABYTE, read_file
 from app.catalogue.rows import Row, Scored
-from app.client import AsyncLridClient, Options, RequestRefused
+from app.client import AsyncLridClient, ClientError, NoLanguages, Options, RequestRefused
 from app.client import ServerUnreachable as NoAnswer
-from app.client.batch import BatchAnswer
-from app.domain import METADATA_FIELDS
+from app.domain import LYRICS, METADATA_FIELDS
 from app.errors import LridError
 
 PATIENCE_SECONDS = 600.0  # without any answer of any server
@@ -22,17 +21,17 @@ _MOST_BYTES = 1000 * MEGABYTE  # of a file; servers have lower limits of their o
 _BUSY = frozenset({429, 502, 503})  # the server, not the row
 _WRONG = frozenset({401, 403, 404, 405})  # no row will be answered
 
-SHORT = Options(top_k=2)
-
 
 class Servers:
     """Implements `score.Answerer`."""
 
-    def __init__(self, urls: Sequence[str], key: str | None = None) -> None:
+    def __init__(self, urls: Sequence[str], key: str | None = None, *, lyrics_from_tags: bool = False) -> None:
         self.files_at_once = 4 * len(urls)
         self.groups_at_once = 2 * len(urls)
         # retries are made here, where another server may be free
         self._clients = [AsyncLridClient(url, key=key, timeout_seconds=CALL_SECONDS, retries=False) for url in urls]
+        self._short = Options(top_k=2, lyrics_from_tags=lyrics_from_tags)
+        self._read: dict[int, frozenset[str]] = {}  # what each server's release reads, once that was asked
         self._back_at = [0.0] * len(urls)  # time.monotonic()
         self._turn = 0
         self._answered_at = time.monotonic()
@@ -45,11 +44,14 @@ class Servers:
         answers: list[Scored] = []
         while len(answers) < len(rows):
             server = await self._next()
+            left = rows[len(answers) :]
             try:
-                async for answer in self._clients[server].identify_batch(_sent(rows[len(answers) :]), SHORT):
-                    answers.append(_scored(answer))
+                sent = _sent(left, await self._columns(server, left))
+                async for answer in self._clients[server].identify_batch(sent, self._short):
+                    code = answer.body.get("code")
+                    answers.append(Scored.of(answer.body) if code is None else Scored(error=code))
                     self._answered_at = time.monotonic()
-            except (NoAnswer, RequestRefused) as error:
+            except ClientError as error:
                 self._wait_for(server, error)
         return answers
 
@@ -60,18 +62,28 @@ class Servers:
             audio = await asyncio.to_thread(read_file, row.path, _MOST_BYTES)
         except LridError as error:
             return Scored(error=error.code)
-        names = {name: getattr(row.metadata, name) for name in METADATA_FIELDS}
         while True:
             server = await self._next()
             try:
-                answer = await self._clients[server].identify(audio, **names, options=SHORT)
-            except (NoAnswer, RequestRefused) as error:
+                (names,) = _sent([row], await self._columns(server, [row]))
+                answer = await self._clients[server].identify(audio, **names, options=self._short)
+            except NoLanguages as other:
+                return Scored.of(other.body)
+            except ClientError as error:
                 if isinstance(error, RequestRefused) and error.problem.status not in _BUSY | _WRONG:
                     return Scored(error=error.code)
                 self._wait_for(server, error)
             else:
                 self._answered_at = time.monotonic()
                 return Scored.of(answer.model_dump())
+
+    async def _columns(self, server: int, rows: Sequence[Row]) -> Sequence[str]:
+        """What is sent of these rows. A release that reads no lyrics would refuse them. Raises ClientError."""
+        if not any(row.lyrics for row in rows):
+            return METADATA_FIELDS
+        if server not in self._read:
+            self._read[server] = frozenset((await self._clients[server].languages()).modalities)
+        return (*METADATA_FIELDS, LYRICS) if LYRICS in self._read[server] else METADATA_FIELDS
 
     async def _next(self) -> int:
         """The next server that may be there."""
@@ -84,22 +96,20 @@ class Servers:
                     return server
             await asyncio.sleep(min(self._back_at) - now)
 
-    def _wait_for(self, server: int, error: NoAnswer | RequestRefused) -> None:
+    def _wait_for(self, server: int, error: ClientError) -> None:
+        """Raises ServerUnreachable where waiting is of no use."""
         now = time.monotonic()
-        if isinstance(error, RequestRefused) and error.problem.status not in _BUSY:
+        refused = error if isinstance(error, RequestRefused) else None
+        if refused.problem.status not in _BUSY if refused else not isinstance(error, NoAnswer):
             raise ServerUnreachable(str(error))
         if now - self._answered_at > PATIENCE_SECONDS:
             raise ServerUnreachable(f"no answer for {PATIENCE_SECONDS:g} s; {error}")
-        asked = error.retry_after_seconds if isinstance(error, RequestRefused) else None
+        self._read.pop(server, None)  # it may come back with another release
+        asked = refused.retry_after_seconds if refused else None
         self._back_at[server] = now + (asked or AWAY_SECONDS)
 
 
-def _sent(rows: Sequence[Row]) -> Iterator[dict[str, object]]:
+def _sent(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[dict[str, str]]:
     for row in rows:
-        yield {name: value for name in METADATA_FIELDS if (value := getattr(row.metadata, name)) is not None}
-
-
-def _scored(answer: BatchAnswer) -> Scored:
-    if answer.answer is None:
-        return Scored(error=answer.problem.code if answer.problem is not None else "internal_error")
-    return Scored.of(answer.answer.model_dump())
+        given = {name: getattr(row.metadata, name) for name in METADATA_FIELDS} | {LYRICS: row.lyrics}
+        yield {name: text for name in columns if (text := given[name]) is not None}

@@ -49,7 +49,7 @@ def folder_rows(folder: Path) -> Iterator[Row]:
     """Audio files below a folder; the path is the id."""
     for found in find_files(folder):
         name = printable(found.path)
-        yield Row(name, Metadata(), found.path, {"path": name}, found.error)
+        yield Row(name, Metadata(), found.path, cells={"path": name}, error=found.error)
 
 
 def _open(path: Path) -> Source:

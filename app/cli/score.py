@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,9 +18,10 @@ from app.cli.common import Device, Model, make_settings
 if TYPE_CHECKING:
     from app.catalogue.here import Here
     from app.catalogue.output import Output
+    from app.catalogue.rows import Row
     from app.catalogue.score import Scoring
     from app.catalogue.servers import Servers
-    from app.catalogue.sources import Source
+    from app.catalogue.summary import Summary
     from app.settings import Settings
 
 METER_SECONDS = 1.0  # on a terminal
@@ -41,12 +43,15 @@ def score(
         str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster, `auto` or `local`; --output is a folder then.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on that cluster.")] = 2,
+    lyrics_from_tags: Annotated[
+        bool, typer.Option("--lyrics-from-tags", help="Read the lyrics in the tags of files.")
+    ] = False,
     model: Model = None,
     device: Device = None,
 ) -> None:
     """Score many songs: a row for each as it is answered, and at the end the shares by language.
 
-    A table has any of the columns path, artist, album, title, id; all columns are kept. A bad row is a row with a
+    A table has any of the columns path, artist, album, title, lyrics, id; all columns are kept. A bad row is a row with a
     code in the column `error`. Started again with the same output it goes on where it was.
 
         lrid score music --output languages.csv
@@ -57,81 +62,77 @@ def score(
 
         lrid score songs.parquet --output languages --ray auto --workers 40
     """
-    if ray is not None:
-        if server or watch:
-            raise typer.BadParameter("--ray goes with neither --server nor --watch")
-        _by_ray(make_settings(model=model, device=device), given, output, (ray, workers))
+    settings = make_settings(model=model, device=device)
+    if ray is None:
+        logging.basicConfig(level=logging.ERROR)
+        answerer = partial(_answerer, settings, server or [], key, lyrics_from_tags=lyrics_from_tags)
+        _score(given, output, answerer, watch=watch)
         return
+    if server or watch:
+        raise typer.BadParameter("--ray goes with neither --server nor --watch")
+    from app.catalogue.ray import score as by_ray
+
+    started = time.monotonic()
+    by_ray.score(settings, given, output, by_ray.Cluster(ray, workers), lyrics_from_tags=lyrics_from_tags)
+    _print(by_ray.summarise(output))
+    typer.echo(f"{time.monotonic() - started:,.0f} s")
+
+
+def _print(summary: Summary) -> None:
+    for line in summary.lines():
+        typer.echo(line)
+
+
+def _score(given: str, output: Path, answerer: Callable[[], Here | Servers], *, watch: bool) -> None:
     from app.catalogue.errors import InputUnreadable
     from app.catalogue.output import Output
     from app.catalogue.rows import columns_of
     from app.catalogue.sources import open_source
 
-    logging.basicConfig(level=logging.ERROR)
     source = open_source(given)
     if watch and not Path(given).is_dir():
         raise InputUnreadable("--watch needs a folder")
     target = Output(output, columns_of(source.columns))
     meter = Meter(source.total)
-    settings = make_settings(model=model, device=device)
     try:
-        scoring = asyncio.run(
-            _run(source, target, _Chosen(settings, server or [], key, Path(given) if watch else None), meter)
-        )
+        scoring = asyncio.run(_run(Path(given) if watch else source.rows, target, answerer, meter))
     finally:
         target.close()
         meter.end()
-    for line in scoring.summary.lines():
-        typer.echo(line)
+    _print(scoring.summary)
     if scoring.skipped:
         typer.echo(f"{scoring.skipped:,} rows were answered by earlier runs")
 
 
-def _by_ray(settings: Settings, given: str, output: Path, cluster: tuple[str, int]) -> None:
-    from app.catalogue.ray import score as by_ray
-
-    started = time.monotonic()
-    by_ray.score(settings, given, output, by_ray.Cluster(*cluster))
-    for line in by_ray.summarise(output).lines():
-        typer.echo(line)
-    typer.echo(f"{time.monotonic() - started:,.0f} s")
-
-
-class _Chosen:
-    """What the options say."""
-
-    def __init__(self, settings: Settings, servers: list[str], key: str | None, watched: Path | None) -> None:
-        self.settings, self.servers, self.key, self.watched = settings, servers, key, watched
-
-    def answerer(self) -> Here | Servers:
-        from app.catalogue.here import Here
-        from app.catalogue.names import load_names
-
-        if self.servers:
-            from app.catalogue.servers import Servers
-
-            return Servers(self.servers, self.key)
-        from app.local import files_at_once, listener
-
-        ears, readers = partial(listener, self.settings), partial(load_names, self.settings)
-        return Here(ears, readers, files_at_once(self.settings))
-
-
-async def _run(source: Source, target: Output, chosen: _Chosen, meter: Meter) -> Scoring:
+async def _run(
+    songs: Path | Iterable[Row | None], target: Output, make: Callable[[], Here | Servers], meter: Meter
+) -> Scoring:
+    """`songs`: a folder to keep scored, or rows."""
     from app.catalogue.score import Scoring
     from app.catalogue.watch import watch
 
-    answerer = chosen.answerer()
+    answerer = make()
     scoring = Scoring(answerer, target, meter.count)
     try:
-        if chosen.watched is not None:
-            await watch(scoring, chosen.watched, WATCH_SECONDS)
-        await scoring.run(source.rows)
+        await (watch(scoring, songs, WATCH_SECONDS) if isinstance(songs, Path) else scoring.run(songs))
     except asyncio.CancelledError:  # Ctrl-C
         print("stopped; the same command goes on from here", file=sys.stderr)
     finally:
         await answerer.close()
     return scoring
+
+
+def _answerer(settings: Settings, servers: list[str], key: str | None, *, lyrics_from_tags: bool) -> Here | Servers:
+    if servers:
+        from app.catalogue.servers import Servers
+
+        return Servers(servers, key, lyrics_from_tags=lyrics_from_tags)
+    from app.catalogue.here import Here
+    from app.catalogue.names import load_names
+    from app.local import files_at_once, listener
+
+    ears = partial(listener, settings, lyrics_from_tags=lyrics_from_tags)
+    return Here(ears, partial(load_names, settings), files_at_once(settings))
 
 
 class Meter:

@@ -7,7 +7,7 @@ if find_spec("httpx") is None:
 
 from app.client.batch import BatchAnswer
 from app.client.clients import AsyncLridClient, LridClient
-from app.client.problems import ClientError, RequestRefused, ServerUnreachable
+from app.client.problems import ClientError, NoLanguages, RequestRefused, ServerUnreachable
 from app.http.options import Options
 from app.http.schemas import IdentifyResponse
 
@@ -17,6 +17,7 @@ __all__ = [
     "ClientError",
     "IdentifyResponse",
     "LridClient",
+    "NoLanguages",
     "Options",
     "RequestRefused",
     "ServerUnreachable",

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import httpx
 from pydantic_core import from_json, to_json
 
+from app.client.calls import answer_of, not_ours, refusal
+from app.client.problems import ServerUnreachable
+from app.families.tasks import Json
 from app.http.schemas import IdentifyResponse, Problem
 
 BLOCK_BYTES = 48_000
@@ -20,13 +25,21 @@ ENDED = frozenset({"draining", "deadline_exceeded"})  # codes of a last line wit
 Row = Mapping[str, object]  # title, artist, album; options of this row; `id`: its name in your table
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BatchAnswer:
     """One row's answer or problem; exactly one of the two is there."""
 
     id: str | int | None
-    answer: IdentifyResponse | None
-    problem: Problem | None
+    body: Json  # as the server has sent it, whatever its release answers
+
+    @cached_property
+    def answer(self) -> IdentifyResponse | None:
+        """Raises NoLanguages."""
+        return None if "code" in self.body else answer_of(self.body)
+
+    @cached_property
+    def problem(self) -> Problem | None:
+        return Problem.model_validate(self.body) if "code" in self.body else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +54,13 @@ class Block:
         return b"".join(self.lines)
 
     def answered(self, content: bytes) -> list[BatchAnswer]:
-        """The answers of the first rows. Fewer than rows: the server ended the stream early."""
+        """The answers of the first rows. Fewer than rows: the server ended the stream early. Raises ValueError."""
         found = []
         for name, line in zip(self.ids, content.splitlines(), strict=False):
-            read = from_json(line)
-            if read["id"] is None and read.get("code") in ENDED:
+            body = from_json(line)
+            if body["id"] is None and body.get("code") in ENDED:
                 break
-            found.append(_answer(name, line, failed="code" in read))
+            found.append(BatchAnswer(name, body))
         return found
 
     def after(self, n: int) -> Block:
@@ -55,10 +68,17 @@ class Block:
         return Block(self.ids[n:], self.lines[n:])
 
 
-def _answer(name: str | int | None, line: bytes, *, failed: bool) -> BatchAnswer:
-    if failed:
-        return BatchAnswer(name, None, Problem.model_validate_json(line))
-    return BatchAnswer(name, IdentifyResponse.model_validate_json(line), None)
+def answers_of(block: Block, response: httpx.Response) -> list[BatchAnswer]:
+    """At least one, so that a batch gets on. Raises ClientError."""
+    if not response.is_success:
+        raise refusal(response)
+    try:
+        answers = block.answered(response.content)
+    except (ValueError, TypeError, LookupError):
+        raise not_ours(response) from None
+    if not answers:
+        raise ServerUnreachable(f"{response.url} ended the batch before the first answer")
+    return answers
 
 
 def blocks(rows: Iterable[Row]) -> Iterator[Block]:

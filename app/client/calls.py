@@ -9,10 +9,13 @@ from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
-from app.client.problems import ClientError, RequestRefused
+from app.client.problems import ClientError, NoLanguages, RequestRefused, ServerUnreachable
+from app.client.retries import AGAIN, Deadline, retry_after_seconds
+from app.families.tasks import Json, column_of
 from app.http.options import Options
-from app.http.schemas import Problem
+from app.http.schemas import IdentifyResponse, Problem
 
 Answer = TypeVar("Answer", bound=BaseModel)
 MEDIA_TYPE = "application/x-ndjson"
@@ -28,6 +31,12 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)  # httpx's arguments: json, files, data, content, headers
 
+    def request(self, client: httpx.Client | httpx.AsyncClient, deadline: Deadline) -> httpx.Request:
+        body = dict(self.body)
+        headers = body.pop("headers", {}) | deadline.headers()
+        remaining = max(deadline.remaining_seconds, 0.001) + 1.0  # the server's own 504 says more than a broken connection
+        return client.build_request(self.method, self.path, params=self.query, headers=headers, timeout=remaining, **body)
+
 
 def query_of(options: Options) -> dict[str, str]:
     """Options that differ from the defaults, as a query string has them."""
@@ -35,7 +44,7 @@ def query_of(options: Options) -> dict[str, str]:
     return {name: ",".join(value) if isinstance(value, tuple) else str(value).lower() for name, value in given.items()}
 
 
-def identify_call(audio: bytes | None, names: Mapping[str, str | None], options: Options) -> Call:
+def identify_call(audio: bytes | None, names: Mapping[str, object], options: Options) -> Call:
     """`names`: title, artist, album and lyrics; None is not given."""
     given = {name: text for name, text in names.items() if text is not None}
     body = {"json": given} if audio is None else {"files": {"audio": ("audio", audio)}, "data": given}
@@ -59,7 +68,24 @@ def parsed(response: httpx.Response, kind: type[Answer]) -> Answer:
     try:
         return kind.model_validate_json(response.content)
     except ValidationError:
-        raise ClientError(f"{response.url} tells no language as LRID Serve does; are address and release right?") from None
+        raise not_ours(response) from None
+
+
+def identified(response: httpx.Response) -> IdentifyResponse:
+    """Raises as `parsed`, and NoLanguages."""
+    if not response.is_success:
+        raise refusal(response)
+    try:
+        return answer_of(from_json(response.content))
+    except ValueError:  # no JSON, or of another form
+        raise not_ours(response) from None
+
+
+def answer_of(body: Json) -> IdentifyResponse:
+    """Raises NoLanguages, or ValueError for a body that is none of this service's."""
+    if isinstance(body, dict) and column_of(body) not in {"language", None}:
+        raise NoLanguages(body)
+    return IdentifyResponse.model_validate(body)
 
 
 def refusal(response: httpx.Response) -> ClientError:
@@ -67,13 +93,10 @@ def refusal(response: httpx.Response) -> ClientError:
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
-        return ClientError(f"{response.url} answered with status {response.status_code}, not by LRID Serve itself")
+        kind = ServerUnreachable if response.status_code in AGAIN else ClientError  # a proxy says that it found no server
+        return kind(f"{response.url} answered with status {response.status_code}, not by LRID Serve itself")
     return RequestRefused(problem, retry_after_seconds(response))
 
 
-def retry_after_seconds(response: httpx.Response) -> float | None:
-    """Only seconds: this service sends no dates."""
-    try:
-        return float(response.headers.get("Retry-After", ""))
-    except ValueError:
-        return None
+def not_ours(response: httpx.Response) -> ClientError:
+    return ClientError(f"{response.url} does not answer as LRID Serve does; is the address right?")

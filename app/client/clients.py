@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Self
+from itertools import count
+from typing import Self, TypedDict, Unpack
 
 import httpx
 
-from app.client.batch import BatchAnswer, Block, Row, blocks
-from app.client.calls import Audio, Call, batch_call, identify_call, parsed, read_audio, refusal
+from app.client.batch import BatchAnswer, Row, answers_of, blocks
+from app.client.calls import Audio, Call, batch_call, identified, identify_call, parsed, read_audio
 from app.client.problems import ServerUnreachable
-from app.client.retries import Deadline, wait_seconds
+from app.client.retries import Deadline, Outcome, wait_seconds
 from app.http.options import DEFAULT_OPTIONS, Options
 from app.http.schemas import IdentifyResponse, LanguagesResponse
 
@@ -21,41 +21,43 @@ TIMEOUT_SECONDS = 60.0
 LANGUAGES = Call("GET", "/languages")
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """Where to send to, and for how long an answer is worth waiting."""
+class Names(TypedDict, total=False):
+    """What is written about a song; None is not given."""
 
-    url: str
-    key: str | None
-    timeout_seconds: float
-    retries: bool = True
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
-
-    def request(self, client: httpx.Client | httpx.AsyncClient, call: Call, deadline: Deadline) -> httpx.Request:
-        body = dict(call.body)
-        headers = body.pop("headers", {}) | deadline.headers()
-        remaining = max(deadline.remaining_seconds, 0.001) + 1.0  # the server's own 504 says more than a broken connection
-        return client.build_request(call.method, call.path, params=call.query, headers=headers, timeout=remaining, **body)
-
-    def wait_seconds(self, outcome: httpx.Response | httpx.TransportError, attempt: int, deadline: Deadline) -> float | None:
-        return wait_seconds(outcome, attempt, deadline) if self.retries else None
-
-    def unreachable(self, error: httpx.TransportError) -> ServerUnreachable:
-        return ServerUnreachable(f"{self.url} does not answer: {str(error) or type(error).__name__}")
+    title: str | None
+    artist: str | None
+    album: str | None
+    lyrics: str | None
 
 
-class LridClient:
+class _Client:
+    """What both have: where to send, and for how long an answer is worth waiting."""
+
+    def __init__(self, url: str, timeout_seconds: float, *, retries: bool = True) -> None:
+        self._url, self._timeout_seconds, self._retries = url, timeout_seconds, retries
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self._timeout_seconds)
+
+    def _wait_seconds(self, outcome: Outcome, attempt: int, deadline: Deadline) -> float | None:
+        return wait_seconds(outcome, attempt, deadline) if self._retries else None
+
+    def _response(self, outcome: Outcome) -> httpx.Response:
+        """Raises ServerUnreachable."""
+        if isinstance(outcome, httpx.TransportError):
+            raise ServerUnreachable(f"{self._url} does not answer: {str(outcome) or type(outcome).__name__}") from outcome
+        return outcome
+
+
+class LridClient(_Client):
     """Blocking client of one server; may be shared by threads. Use `with`, or call close().
 
     `timeout_seconds` bounds each call as a whole, with the waits between its attempts; for a batch, each block.
     """
 
     def __init__(self, url: str, *, key: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._server = _Server(url, key, timeout_seconds)
-        self._http = httpx.Client(base_url=url, headers=self._server.headers)
+        super().__init__(url, timeout_seconds)
+        self._http = httpx.Client(base_url=url, headers=_headers(key))
 
     def __enter__(self) -> Self:
         return self
@@ -67,58 +69,45 @@ class LridClient:
         self._http.close()
 
     def identify(
-        self,
-        audio: Audio = None,
-        *,
-        title: str | None = None,
-        artist: str | None = None,
-        album: str | None = None,
-        lyrics: str | None = None,
-        options: Options = DEFAULT_OPTIONS,
+        self, audio: Audio = None, *, options: Options = DEFAULT_OPTIONS, **names: Unpack[Names]
     ) -> IdentifyResponse:
         """`audio`: the bytes of a file, or its path. Raises ClientError; OSError where the file cannot be read."""
-        names = {"title": title, "artist": artist, "album": album, "lyrics": lyrics}
-        return parsed(self._send(identify_call(read_audio(audio), names, options)), IdentifyResponse)
+        return identified(self._send(identify_call(read_audio(audio), names, options), self._deadline()))
 
     def identify_batch(self, rows: Iterable[Row], options: Options = DEFAULT_OPTIONS) -> Iterator[BatchAnswer]:
         """Names, many at a time: one answer for each row, in order. Takes rows as answers are taken. Raises ClientError."""
         for block in blocks(rows):
-            left, deadline = block, Deadline.after(self._server.timeout_seconds)
+            left, deadline = block, self._deadline()
             while left.ids:
-                answers = _answers(left, self._send(batch_call(left.body, options), deadline))
+                answers = answers_of(left, self._send(batch_call(left.body, options), deadline))
                 yield from answers
                 left = left.after(len(answers))
 
     def languages(self) -> LanguagesResponse:
-        """The classes of the release that is served. Raises ClientError."""
-        return parsed(self._send(LANGUAGES), LanguagesResponse)
+        """The classes of the release that is served, and what it reads. Raises ClientError."""
+        return parsed(self._send(LANGUAGES, self._deadline()), LanguagesResponse)
 
-    def _send(self, call: Call, deadline: Deadline | None = None) -> httpx.Response:
-        deadline = deadline or Deadline.after(self._server.timeout_seconds)
-        attempt = 0
-        while True:
-            outcome: httpx.Response | httpx.TransportError
+    def _send(self, call: Call, deadline: Deadline) -> httpx.Response:
+        for attempt in count():
+            outcome: Outcome
             try:
-                outcome = self._http.send(self._server.request(self._http, call, deadline))
+                outcome = self._http.send(call.request(self._http, deadline))
             except httpx.TransportError as error:
                 outcome = error
-            if (wait := self._server.wait_seconds(outcome, attempt, deadline)) is None:
+            if (wait := self._wait_seconds(outcome, attempt, deadline)) is None:
                 break
             time.sleep(wait)
-            attempt += 1
-        if isinstance(outcome, httpx.TransportError):
-            raise self._server.unreachable(outcome) from outcome
-        return outcome
+        return self._response(outcome)
 
 
-class AsyncLridClient:
+class AsyncLridClient(_Client):
     """LridClient for asyncio. Use `async with`, or call close(). Without `retries` each call is made once."""
 
     def __init__(
         self, url: str, *, key: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS, retries: bool = True
     ) -> None:
-        self._server = _Server(url, key, timeout_seconds, retries)
-        self._http = httpx.AsyncClient(base_url=url, headers=self._server.headers)
+        super().__init__(url, timeout_seconds, retries=retries)
+        self._http = httpx.AsyncClient(base_url=url, headers=_headers(key))
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,57 +119,38 @@ class AsyncLridClient:
         await self._http.aclose()
 
     async def identify(
-        self,
-        audio: Audio = None,
-        *,
-        title: str | None = None,
-        artist: str | None = None,
-        album: str | None = None,
-        lyrics: str | None = None,
-        options: Options = DEFAULT_OPTIONS,
+        self, audio: Audio = None, *, options: Options = DEFAULT_OPTIONS, **names: Unpack[Names]
     ) -> IdentifyResponse:
         """As LridClient.identify."""
-        names = {"title": title, "artist": artist, "album": album, "lyrics": lyrics}
         content = await asyncio.to_thread(read_audio, audio)
-        return parsed(await self._send(identify_call(content, names, options)), IdentifyResponse)
+        return identified(await self._send(identify_call(content, names, options), self._deadline()))
 
     async def identify_batch(self, rows: Iterable[Row], options: Options = DEFAULT_OPTIONS) -> AsyncIterator[BatchAnswer]:
         """As LridClient.identify_batch."""
         for block in blocks(rows):
-            left, deadline = block, Deadline.after(self._server.timeout_seconds)
+            left, deadline = block, self._deadline()
             while left.ids:
-                answers = _answers(left, await self._send(batch_call(left.body, options), deadline))
+                answers = answers_of(left, await self._send(batch_call(left.body, options), deadline))
                 for answer in answers:
                     yield answer
                 left = left.after(len(answers))
 
     async def languages(self) -> LanguagesResponse:
         """As LridClient.languages."""
-        return parsed(await self._send(LANGUAGES), LanguagesResponse)
+        return parsed(await self._send(LANGUAGES, self._deadline()), LanguagesResponse)
 
-    async def _send(self, call: Call, deadline: Deadline | None = None) -> httpx.Response:
-        deadline = deadline or Deadline.after(self._server.timeout_seconds)
-        attempt = 0
-        while True:
-            outcome: httpx.Response | httpx.TransportError
+    async def _send(self, call: Call, deadline: Deadline) -> httpx.Response:
+        for attempt in count():
+            outcome: Outcome
             try:
-                outcome = await self._http.send(self._server.request(self._http, call, deadline))
+                outcome = await self._http.send(call.request(self._http, deadline))
             except httpx.TransportError as error:
                 outcome = error
-            if (wait := self._server.wait_seconds(outcome, attempt, deadline)) is None:
+            if (wait := self._wait_seconds(outcome, attempt, deadline)) is None:
                 break
             await asyncio.sleep(wait)
-            attempt += 1
-        if isinstance(outcome, httpx.TransportError):
-            raise self._server.unreachable(outcome) from outcome
-        return outcome
+        return self._response(outcome)
 
 
-def _answers(block: Block, response: httpx.Response) -> list[BatchAnswer]:
-    """At least one, so that a batch gets on. Raises ClientError."""
-    if not response.is_success:
-        raise refusal(response)
-    answers = block.answered(response.content)
-    if not answers:
-        raise ServerUnreachable(f"{response.url} ended the batch before the first answer")
-    return answers
+def _headers(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Authorization": f"Bearer {key}"}

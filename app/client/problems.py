@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from app.families.tasks import Json, column_of
 from app.http.schemas import Problem
 
 
 class ClientError(Exception):
-    """Base of both."""
+    """Base of all."""
 
 
 class RequestRefused(ClientError):
@@ -21,6 +22,15 @@ class RequestRefused(ClientError):
     def code(self) -> str:
         """The stable code, as listed in the README of the project."""
         return self.problem.code
+
+
+class NoLanguages(ClientError):
+    """The release that is served answers something else; `body` is the answer, as GenreResponse or another of `schemas`."""
+
+    def __init__(self, body: Json) -> None:
+        release = "{family}/{release}".format_map(body.get("model", {"family": "?", "release": "?"}))
+        super().__init__(f"the server's release {release} answers `{column_of(body)}`, no languages: ask one that does")
+        self.body = body
 
 
 class ServerUnreachable(ClientError):

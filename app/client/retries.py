@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import httpx
 
-from app.client.calls import retry_after_seconds
-
 AGAIN = frozenset({429, 502, 503})  # full, restarting or draining; 502: a proxy found no server behind it
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 10.0
+
+Outcome = httpx.Response | httpx.TransportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Deadline:
         return {"X-Request-Timeout": f"{max(self.remaining_seconds, 0.001):.3f}"}
 
 
-def wait_seconds(outcome: httpx.Response | httpx.TransportError, attempt: int, deadline: Deadline) -> float | None:
+def wait_seconds(outcome: Outcome, attempt: int, deadline: Deadline) -> float | None:
     """How long to wait before the call is made again. None: never, the outcome stands.
 
     `attempt` counts from 0. A call may be repeated after a broken connection: identifying changes nothing.
@@ -45,3 +45,11 @@ def wait_seconds(outcome: httpx.Response | httpx.TransportError, attempt: int, d
     backoff = min(FIRST_WAIT_SECONDS * 2**attempt, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1.0)
     wait = backoff if asked is None else asked
     return wait if wait < deadline.remaining_seconds else None
+
+
+def retry_after_seconds(response: httpx.Response) -> float | None:
+    """Only seconds: this service sends no dates."""
+    try:
+        return float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
+from app.domain import AUDIO
 from app.errors import LridError, NotFound, NotReady
 from app.families.store import CARD, Families, list_releases, read_manifest, release_folder
 from app.http import openapi
@@ -58,12 +59,13 @@ def build_router(
 
     @router.get("/languages")
     async def languages() -> LanguagesResponse:
-        """The classes of the release that is served, in logit order."""
+        """The classes of the release that is served, in logit order, and what it reads."""
         if service.loaded is None:
             raise NotReady("the model is loading", retry_after_seconds=3)
-        manifest = service.loaded.model.manifest
+        model = service.loaded.model
+        manifest, modalities = model.manifest, [*([AUDIO] if model.audio else []), *model.inputs]
         entries = [LanguageEntry(code=x.code, iso639_3=x.iso639_3, name=x.name) for x in manifest.languages]
-        return LanguagesResponse(model=release_name(manifest), languages=entries)
+        return LanguagesResponse(model=release_name(manifest), modalities=modalities, languages=entries)
 
     @router.get("/models")
     async def models() -> ModelsResponse:

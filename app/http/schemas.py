@@ -232,6 +232,10 @@ class LanguageEntry(BaseModel):
 
 class LanguagesResponse(BaseModel):
     model: ReleaseName
+    modalities: list[str] = Field(
+        default=[],
+        description="What the release reads: `audio`, `text` (artist, album, title), and its own, such as `lyrics`.",
+    )
     languages: list[LanguageEntry]
 
 

@@ -37,8 +37,8 @@ class Library:
             "lrid": settings,
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        self._environment = os.environ | SETTINGS | {"BEETSDIR": str(folder), "PYTHONPATH": str(ROOT)}
-        self._environment |= {"LRID_MODEL_STORE": str(store), "HOME": str(folder)}
+        self.environment = os.environ | SETTINGS | {"BEETSDIR": str(folder), "PYTHONPATH": str(ROOT)}
+        self.environment |= {"LRID_MODEL_STORE": str(store), "HOME": str(folder)}
 
     def _song(self, number: int, title: str) -> None:
         path = self.songs / f"{number}.flac"
@@ -50,7 +50,7 @@ class Library:
     def beet(self, *arguments: str) -> str:
         """What it says on both outputs."""
         done = subprocess.run(
-            [sys.executable, "-m", "beets", *arguments], env=self._environment, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "beets", *arguments], env=self.environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr

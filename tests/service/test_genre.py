@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.catalogue.rows import Row, Scored
+from app.catalogue.servers import Servers
+from app.client import LridClient, NoLanguages
+from app.domain import Metadata
 from app.http.schemas import GenreResponse
 from app.lab.corpus.made.genre import GENRES, make
 from app.lab.evaluation.answers import EvaluationSet
@@ -79,6 +84,51 @@ def test_a_song_gets_its_genres(server: LiveServer, song: bytes, mode: set[str])
     assert sum(one["probability"] for one in answer["genres"]) == pytest.approx(1, abs=1e-4)
     assert (answer["genre"], answer["probability"]) == (answer["genres"][0]["code"], answer["genres"][0]["probability"])
     assert {name.removesuffix("_only") for name, alone in answer["explanation"].items() if alone} == mode
+
+
+def test_clients_for_languages_say_that_these_are_none(server: LiveServer, song: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    path.write_bytes(song)
+    with LridClient(str(server.client.base_url)) as client:
+        with pytest.raises(NoLanguages, match="genre/1 answers `genre`, no languages") as caught:
+            client.identify(path)
+        assert GenreResponse.model_validate(caught.value.body).genres
+        read, bad = client.identify_batch([{"lyrics": WORDS}, {"title": "Waltz"}])
+        with pytest.raises(NoLanguages):
+            _ = read.answer
+        assert GenreResponse.model_validate(read.body).genre
+        assert bad.problem is not None
+
+
+def test_a_catalogue_is_scored_by_genre(server: LiveServer, song: bytes, tmp_path: Path) -> None:
+    (tmp_path / "song.wav").write_bytes(song)
+
+    async def ask() -> list[Scored]:
+        servers = Servers([url])
+        try:
+            names = await servers.names([Row("a", Metadata(), lyrics=WORDS), Row("b", Metadata(title="Waltz"))])
+            return [*names, await servers.file(Row("c", Metadata(), tmp_path / "song.wav"))]
+        finally:
+            await servers.close()
+
+    url = str(server.client.base_url)
+    read, refused, heard = asyncio.run(ask())
+    assert {read.language, heard.language} <= set(GENRES)
+    assert (read.modalities, heard.modalities) == ("lyrics", "audio")
+    assert refused.error == "modality_not_used"
+
+
+def test_beets_names_the_release_that_tells_no_languages(server: LiveServer, store: Path, tmp_path: Path) -> None:
+    pytest.importorskip("beets", reason="needs beets (extra `beets`)")
+    from tests.service.test_beets import Library
+
+    for name, settings in {"server": {"server": str(server.client.base_url)}, "own": {}}.items():
+        library = Library(tmp_path / name, store, **settings)
+        library.environment["LRID_MODEL"] = "genre/1"
+        library.beet("import", "-qA", str(library.songs))
+        said = library.beet("lrid")
+        assert said.count("genre/1") == 2, said
+        assert "no languages" in said
 
 
 def test_candidates_and_what_cannot_be_read(server: LiveServer, song: bytes) -> None:

@@ -173,7 +173,7 @@ def test_a_server_that_is_away_or_another_one() -> None:
     with (
         Scripted([(200, None, b"<html>")]) as other,
         LridClient(other.url) as lrid,
-        pytest.raises(ClientError, match="are address and release right"),
+        pytest.raises(ClientError, match="is the address right"),
     ):
         lrid.identify(title="La vie")
     with LridClient(other.url, timeout_seconds=0.6) as lrid, pytest.raises(ServerUnreachable, match="does not answer"):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import mutagen.flac
 import pytest
 
+from app.catalogue.rows import Row, Scored
+from app.catalogue.servers import Servers
 from app.client import LridClient
+from app.domain import Metadata
 from tests import audio_samples
 from tests.service.live import LiveServer
 from tests.voices import write_reading_voice
@@ -37,6 +42,26 @@ def song() -> bytes:
     file.seek(0)
     tagged.save(file)
     return file.getvalue()
+
+
+def test_a_table_by_a_server_that_reads_lyrics_and_by_one_that_does_not(
+    voice: LiveServer, server: LiveServer, song: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "song.flac").write_bytes(song)
+    assert voice.client.get("/languages").json()["modalities"] == ["audio", "text", "lyrics"]
+    assert server.client.get("/languages").json()["modalities"] == ["audio", "text"]
+    rows = [Row("read", Metadata(title="Summer Nights"), lyrics=LYRICS), Row("words", Metadata(), lyrics=LYRICS)]
+
+    async def ask(live: LiveServer) -> list[Scored]:
+        servers = Servers([str(live.client.base_url)], lyrics_from_tags=True)
+        try:
+            heard = [Row("own", Metadata(), tmp_path / "song.flac"), Row("sent", Metadata(), tmp_path / "song.flac", LYRICS)]
+            return [*await servers.names(rows), *[await servers.file(row) for row in heard]]
+        finally:
+            await servers.close()
+
+    assert [one.modalities for one in asyncio.run(ask(voice))] == ["text+lyrics", "lyrics", "audio+lyrics", "audio+lyrics"]
+    assert [one.modalities or one.error for one in asyncio.run(ask(server))] == ["text", "nothing_given", "audio", "audio"]
 
 
 def used(answer: dict[str, Any]) -> set[str]:

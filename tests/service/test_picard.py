@@ -111,6 +111,13 @@ def test_a_full_server_is_waited_for_but_not_too_long(asking: Any, file: Path) -
         asking.identify(asking.Server(full.url, timeout_seconds=0.5), file, {})
 
 
+def test_a_release_that_tells_no_languages_is_named(asking: Any, file: Path) -> None:
+    genres = b'{"genre":"waltz","genres":[],"model":{"family":"genre","release":"1"}}'
+    for body, said in {genres: "release genre/1 tells no languages", b"[1]": "the server tells no languages"}.items():
+        with Scripted([(200, None, body)]) as other, pytest.raises(asking.NotAnswered, match=said):
+            asking.identify(asking.Server(other.url), file, {})
+
+
 @pytest.mark.parametrize(
     ("language", "tag"), [("en", "eng"), ("zxx", "zxx"), ("mul", "mul"), ("und", None), ("others", None)]
 )

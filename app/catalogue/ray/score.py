@@ -39,7 +39,7 @@ class Cluster:
     cpus_per_worker: int = 1
 
 
-def score(settings: Settings, given: str, output: Path, cluster: Cluster) -> None:
+def score(settings: Settings, given: str, output: Path, cluster: Cluster, *, lyrics_from_tags: bool = False) -> None:
     """Answer the songs of `given` that are not in the folder `output`; their ids are in the folder `output`.checkpoint.
 
     Raises InputUnreadable, ClusterUnusable, ReleaseError.
@@ -49,7 +49,9 @@ def score(settings: Settings, given: str, output: Path, cluster: Cluster) -> Non
     songs = find_songs(given, output)
     with _connected(cluster) as ray:
         try:
-            _run(ray, settings, songs, output.absolute(), cluster)
+            threads = settings.torch_threads or cluster.cpus_per_worker
+            scorer = (settings.model_copy(update={"torch_threads": threads}), songs.folder, lyrics_from_tags)
+            _run(songs, output.absolute(), cluster, scorer)
         except ray.exceptions.RayError as error:
             raise _ours(error) from error
 
@@ -64,7 +66,8 @@ def summarise(output: Path) -> Summary:
     return summary
 
 
-def _run(ray: Any, settings: Settings, songs: Songs, output: Path, cluster: Cluster) -> None:
+def _run(songs: Songs, output: Path, cluster: Cluster, scorer: tuple[Settings, Path, bool]) -> None:
+    """`scorer`: arguments of Scorer."""
     data = importlib.import_module("ray.data")
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -73,13 +76,12 @@ def _run(ray: Any, settings: Settings, songs: Songs, output: Path, cluster: Clus
         songs.id_column, f"{output}.checkpoint", delete_checkpoint_on_success=False
     )
     per_batch, per_file = (_FILES_PER_BATCH, _FILES_PER_FILE) if songs.has_audio else (_NAMES_PER_BATCH, _NAMES_PER_FILE)
-    threads = settings.torch_threads or cluster.cpus_per_worker
     asked = data.read_parquet([str(file.absolute()) for file in songs.files]).repartition(
         target_num_rows_per_block=per_batch
     )
     answered = asked.map_batches(
         Scorer,
-        fn_constructor_args=(settings.model_copy(update={"torch_threads": threads}), songs.folder),
+        fn_constructor_args=scorer,
         batch_format="pyarrow",
         batch_size=per_batch,
         compute=data.ActorPoolStrategy(size=cluster.workers),

@@ -13,21 +13,21 @@ from app.catalogue.here import Listen
 from app.catalogue.names import load_names
 from app.catalogue.processes import Answer, scored_by_names
 from app.catalogue.ray.songs import CODE
-from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, PATH_COLUMNS, Row, Scored, kept_name, row_of_cells
+from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, READ_COLUMNS, Row, Scored, kept_name, row_of_cells
 from app.catalogue.sources import as_text
-from app.domain import METADATA_FIELDS
 from app.errors import LridError
 from app.local import files_at_once, listener
 from app.settings import Settings
 
-_READ = (ID, *PATH_COLUMNS, *METADATA_FIELDS, CODE)
+_READ = (ID, *READ_COLUMNS, CODE)
 
 
 class Scorer:
     """Table of songs → the same table with columns of answers. Ears are started with the first file, the reader likewise."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, lyrics_from_tags: bool = False) -> None:
         """`folder`: to which paths are relative."""
+        self._lyrics_from_tags = lyrics_from_tags
         self._settings = settings
         self._folder = folder
         self._runner = asyncio.Runner()
@@ -50,7 +50,9 @@ class Scorer:
 
     async def _scored(self, rows: Sequence[Row], codes: Sequence[str]) -> list[Scored]:
         if self._listen is None and any(row.path is not None for row in rows):
-            self._listen = await self._started.enter_async_context(listener(self._settings))
+            self._listen = await self._started.enter_async_context(
+                listener(self._settings, lyrics_from_tags=self._lyrics_from_tags)
+            )
         if self._answer is None and any(row.path is None for row in rows):
             self._answer = load_names(self._settings)
         found = [
@@ -60,7 +62,7 @@ class Scorer:
         good = [place for place, one in enumerate(found) if not one.error]
         names = [place for place in good if rows[place].path is None]
         files = [place for place in good if rows[place].path is not None]
-        answers = scored_by_names(self._answer, [rows[place].metadata for place in names]) if self._answer and names else []
+        answers = scored_by_names(self._answer, [rows[place].track for place in names]) if self._answer and names else []
         heard = await asyncio.gather(*(self._file(rows[place]) for place in files))
         for place, one in zip([*names, *files], [*answers, *heard], strict=True):
             found[place] = one
@@ -68,10 +70,9 @@ class Scorer:
 
     async def _file(self, row: Row) -> Scored:
         assert self._listen is not None
-        assert row.path is not None
         try:
             async with self._at_once:
-                return Scored.of(await self._listen(row.path, row.metadata))
+                return Scored.of(await self._listen(row))
         except LridError as error:
             return Scored(error=error.code)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from app.catalogue.errors import FileUnreadable, InputUnreadable, RowDuplicate
 from app.catalogue.files import printable
-from app.catalogue.rows import ID, PATH_COLUMNS, Row, kept_name
+from app.catalogue.rows import ID, PATH_COLUMNS, READ_COLUMNS, Row, kept_name
 from app.catalogue.sources import NDJSON_SUFFIXES, STDIN, open_source, parquet_module
-from app.domain import METADATA_FIELDS
+from app.domain import LYRICS, METADATA_FIELDS
 
 CODE = "lrid_error"  # column of what is written here: why a row cannot be answered
 _ROWS_PER_FILE = 50_000
@@ -48,9 +48,10 @@ def _checked(files: tuple[Path, ...], folder: Path) -> Songs:
             raise InputUnreadable(f"{printable(file)} has other columns than {printable(files[0])}")
         columns = found
     ids = next((name for name in (ID, *PATH_COLUMNS) if name in columns), None)
-    known = {*PATH_COLUMNS, *METADATA_FIELDS}
-    if not known & {*columns}:
-        raise InputUnreadable(f"expected a column of {', '.join(sorted(known))}; found {', '.join(columns) or 'none'}")
+    if not {*READ_COLUMNS} & {*columns}:
+        raise InputUnreadable(
+            f"expected a column of {', '.join(sorted(READ_COLUMNS))}; found {', '.join(columns) or 'none'}"
+        )
     if ids is None:
         raise InputUnreadable("expected a column `id` that is unlike in every row: its parts are read by several machines")
     for file in files:
@@ -78,7 +79,7 @@ def _written(given: str, folder: Path) -> tuple[Path, ...]:
     """Rows of a folder, list, table or NDJSON as text, with ids that are unlike each other."""
     arrow, parquet = importlib.import_module("pyarrow"), parquet_module()
     source = open_source(given)
-    further = ("path", *METADATA_FIELDS) if given == STDIN or Path(given).suffix.lower() in NDJSON_SUFFIXES else ()
+    further = ("path", *METADATA_FIELDS, LYRICS) if given == STDIN or Path(given).suffix.lower() in NDJSON_SUFFIXES else ()
     columns = dict.fromkeys((*source.columns, *further))  # any object may have them, not only the first
     names = [ID, *(kept_name(name) for name in columns if name != ID), CODE]
     schema = arrow.schema([(name, arrow.string()) for name in names])

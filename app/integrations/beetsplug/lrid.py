@@ -121,12 +121,15 @@ class LridPlugin(BeetsPlugin):
         from app.local import FileRequest, identify_files
         from app.settings import Settings
 
-        files = [Found(_path(item)) for item in items]
-        answers = identify_files(Settings(), files, FileRequest(Metadata(), Options()))  # names: the files' own tags
+        files, settings = [Found(_path(item)) for item in items], Settings()
+        answers = identify_files(settings, files, FileRequest(Metadata(), Options()))  # names: the files' own tags
         with asyncio.Runner() as runner:
             try:
                 for item in items:
                     found = runner.run(_next(answers))
+                    if found.answer and "language" not in found.answer:
+                        yield item, None, f"{settings.model} tells no languages: name a release that does in LRID_MODEL"
+                        continue
                     answer = IdentifyResponse.model_validate(found.answer) if found.answer else None
                     yield item, answer, str(found.error)
             except LridError as error:

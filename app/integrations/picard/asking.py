@@ -44,8 +44,7 @@ def identify(server: Server, path: Path, names: Mapping[str, str]) -> dict[str, 
         try:
             request = urllib.request.Request(f"{server.url.rstrip('/')}/identify", body, headers)  # noqa: S310
             with urllib.request.urlopen(request, timeout=remaining) as response:  # noqa: S310
-                answer: dict[str, Any] = json.load(response)
-                return answer
+                return _answer(json.load(response))
         except urllib.error.HTTPError as error:
             wait = float(error.headers.get("Retry-After") or PAUSE_SECONDS)
             if error.code not in AGAIN or wait > deadline - time.monotonic():
@@ -53,6 +52,15 @@ def identify(server: Server, path: Path, names: Mapping[str, str]) -> dict[str, 
             time.sleep(wait)
         except (OSError, ValueError) as error:
             raise NotAnswered(f"{server.url} does not answer: {error}") from None
+
+
+def _answer(found: Any) -> dict[str, Any]:
+    """Raises NotAnswered where the server's release tells something else, such as genres."""
+    if not isinstance(found, dict) or "language" not in found:
+        model = found.get("model", {}) if isinstance(found, dict) else {}
+        release = f"release {model['family']}/{model['release']}" if model else "the server"
+        raise NotAnswered(f"{release} tells no languages: ask a server of a release that does")
+    return found
 
 
 def tag_of(answer: Mapping[str, Any]) -> str | None:

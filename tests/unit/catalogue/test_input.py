@@ -43,6 +43,16 @@ def test_rows_of_another_form(tmp_path: Path) -> None:
     assert told(rows_of(tmp_path / "songs.csv")) == ["row_malformed", "row_malformed", '5" disc', "row_malformed", "last"]
 
 
+def test_lyrics_are_a_column_of_many_lines(tmp_path: Path) -> None:
+    verse = "\n".join(f'line "{n}"' for n in range(200))
+    quoted = verse.replace('"', '""')
+    (tmp_path / "songs.csv").write_bytes(f'title,lyrics\na,"{quoted}"\nb,\nc,"open\nd,x\n'.encode() + b"e,caf\xe9\n")
+    rows = rows_of(tmp_path / "songs.csv")
+    assert told(rows) == ["a", "b", "row_malformed", "d", "row_malformed"]
+    assert [row.lyrics for row in rows if not row.error] == [verse, None, "x"]
+    assert "lyrics is not UTF-8" in str(rows[-1].error)
+
+
 def test_quotes_mean_nothing_in_a_tsv(tmp_path: Path) -> None:
     (tmp_path / "songs.tsv").write_text('title\tpath\n"open\tsub/a.mp3\nnext\t\n')
     first, second = rows_of(tmp_path / "songs.tsv")

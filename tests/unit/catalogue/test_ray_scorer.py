@@ -69,7 +69,7 @@ def test_a_release_that_is_not_there(tmp_path: Path, tiny_store: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"name": ["a"]}, "expected a column of album, artist, file, path, title; found name"),
+        ({"name": ["a"]}, "expected a column of album, artist, file, lyrics, path, title; found name"),
         ({"title": ["a"]}, "expected a column `id`"),
         ({"id": ["a", None], "title": ["b", "c"]}, "1 rows have no `id`"),
     ],
