@@ -136,13 +136,24 @@ async def open_loop(
         return list(await asyncio.gather(*tasks))
 
 
-async def closed_loop(port: int, requests: Sequence[bytes], *, at_once: int, seconds: float) -> float:
-    """Good answers per second to `at_once` clients that ask again as soon as they are answered."""
-    ends: list[float] = []
+async def closed_loop(
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    at_once: int,
+    seconds: float,
+    ends: list[float] | None = None,
+    until: Callable[[], bool] = lambda: False,
+) -> float:
+    """Good answers per second to `at_once` clients that ask again as soon as they are answered.
+
+    `ends` gets the time of each, by time.perf_counter(). Once `until` holds, no more is asked.
+    """
+    ends = [] if ends is None else ends
     stops_at = time.perf_counter() + seconds
 
     async def client(connections: Connections, number: int) -> None:
-        while time.perf_counter() < stops_at:
+        while time.perf_counter() < stops_at and not until():
             reply = await connections.exchange(requests[number % len(requests)])
             if reply.status == 200:
                 ends.append(time.perf_counter())

@@ -1,43 +1,50 @@
 """How fast `lrid score` is: names by themselves, and clips beside a server under load.
 
-    python -m loadtest.score                    # about 2 min
+    python -m loadtest.score                    # about 2 min on two cores
     python -m loadtest.score --json result.json
 
-Each rate is that of the rows by which a long table or folder exceeds a short one, so that starting counts for nothing. CPU
-time is that of all processes; it barely depends on what else the machine does.
+On clips, command and server take turns of some seconds, and the other one is suspended meanwhile: what else the machine does
+slows both. Neither starts or ends within a turn. CPU time is that of all processes; it barely depends on what else runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import csv
 import json
 import os
-import statistics
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from app.settings import Settings
 from loadtest.client import audio_post, closed_loop
-from loadtest.servers import REPOSITORY, Server, machine, server
+from loadtest.servers import REPOSITORY, Processes, machine, server, wait_until
 from loadtest.sounds import TRACKS, encoded
 
 LEAST_NAMES_PER_SECOND, LEAST_SHARE_OF_SERVER = 10_000.0, 0.95  # required, on two cores
 CLIENTS = 16
+WARM = 2 * CLIENTS  # rows and answers before the first turn
+END_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Of rows or answers."""
+    """Of rows or answers, in all turns together."""
 
     per_second: float
     cpu_ms: float  # of one
+    cores: float  # that were busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,42 +55,145 @@ class Result:
     machine: str
 
 
+@dataclass(slots=True)
+class Turns:
+    """What `processes` do while they may run; `done` counts rows or answers so far."""
+
+    processes: Processes
+    done: Callable[[], int]
+    n: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    def take(self, seconds: float) -> None:
+        """One turn. Raises RuntimeError if the process has ended."""
+        n, cpu_seconds, started = self.done(), self.processes.cpu_seconds, time.perf_counter()
+        time.sleep(seconds)
+        if self.processes.process.status() == psutil.STATUS_ZOMBIE:
+            raise RuntimeError("the command ended within its turn: give it more rows by --names or --clips")
+        self.n += self.done() - n
+        self.cpu_seconds += self.processes.cpu_seconds - cpu_seconds
+        self.seconds += time.perf_counter() - started
+
+    @property
+    def rate(self) -> Rate:
+        n = max(self.n, 1)
+        return Rate(self.n / self.seconds, 1000 * self.cpu_seconds / n, self.cpu_seconds / self.seconds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=Settings().model, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--names", type=int, default=100_000, help="rows of the long table (default: %(default)s)")
-    parser.add_argument("--clips", type=int, default=200, help="files of the long folder (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=6, help="of command and server each (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a turn; names get two (default: %(default)s)")
+    parser.add_argument("--names", type=int, default=1_000_000, help="rows of the table (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=10_000, help="files of the folder (default: %(default)s)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     os.environ |= {"LRID_MODEL": options.model, "LRID_DEVICE": "cpu"}
-    with tempfile.TemporaryDirectory(prefix="lrid-score-") as folder, server() as running:
-        result = measure(Path(folder), running, options)
+    with tempfile.TemporaryDirectory(prefix="lrid-score-") as folder:
+        names = measure_names(Path(folder), options)
+        clips, asked = measure_clips(Path(folder), options)
+    result = Result(names, clips, asked, machine())
     if options.json:
         options.json.write_text(json.dumps(asdict(result), indent=1) + "\n")
     print(table(result))
 
 
-def measure(folder: Path, running: Server, options: argparse.Namespace) -> Result:
-    """Medians of rounds, in which command and server take turns."""
+def measure_names(folder: Path, options: argparse.Namespace) -> Rate:
+    with scoring(write_names(folder / "names.csv", options.names)) as turns:
+        turns.take(2 * options.seconds)
+    say("names", turns)
+    return turns.rate
+
+
+def measure_clips(folder: Path, options: argparse.Namespace) -> tuple[Rate, Rate]:
+    """Of the command and of the server."""
     clips = [encoded(30.0, seed, "MP3") for seed in range(4)]
-    requests = [audio_post(clip) for clip in clips]
-    asyncio.run(closed_loop(running.port, requests, at_once=CLIENTS, seconds=2))  # warm up
-    found: list[tuple[Rate, Rate, Rate]] = []
-    for _ in range(options.rounds):
-        names = _beyond_start(folder, write_names, options.names)
-        files = _beyond_start(folder, lambda path, n: write_clips(path, n, clips), options.clips)
-        found.append((names, files, _of_server(running, requests, options.clips / max(files.per_second, 1.0))))
-    names, files, asked = map(_median, zip(*found, strict=True))
-    return Result(names, files, asked, machine())
+    songs = write_clips(folder / "clips", options.clips, clips)
+    with server() as running, asking(running.port, [audio_post(clip) for clip in clips]) as answers:
+        asked = Turns(running, lambda: len(answers))
+        wait_until(lambda: asked.done() >= WARM)
+        with suspended(running), scoring(songs) as scored:
+            for _ in range(options.turns):
+                scored.take(options.seconds)
+                say("lrid score", scored)
+                with suspended(scored.processes), suspended(running, otherwise=True):
+                    asked.take(options.seconds)
+                say("server", asked)
+    return scored.rate, asked.rate
 
 
-def _median(rates: Sequence[Rate]) -> Rate:
-    return Rate(statistics.median(r.per_second for r in rates), statistics.median(r.cpu_ms for r in rates))
+@contextlib.contextmanager
+def scoring(songs: Path) -> Iterator[Turns]:
+    """`lrid score` at work: some rows are written already."""
+    output = songs.with_suffix(".out.csv")
+    command = [sys.executable, "-m", "app.cli", "score", str(songs), "--output", str(output)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    counter = Lines(output)
+    try:
+        wait_until(lambda: process.poll() is not None or counter.count() > WARM)
+        if process.poll() is not None:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+        yield Turns(Processes(psutil.Process(process.pid)), counter.count)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def write_names(place: Path, n: int) -> Path:
-    path = place.with_suffix(".csv")
+class Lines:
+    """Counts the lines of a file that grows; the head is one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._place, self._n = path, 0, 0
+
+    def count(self) -> int:
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._place)
+                while block := file.read(1 << 20):
+                    self._place += len(block)
+                    self._n += block.count(b"\n")
+        return self._n
+
+
+@contextlib.contextmanager
+def asking(port: int, requests: list[bytes]) -> Iterator[list[float]]:
+    """Clients that ask again as soon as they are answered; when good answers came."""
+    ends: list[float] = []
+    stop = threading.Event()
+    load = closed_loop(port, requests, at_once=CLIENTS, seconds=float("inf"), ends=ends, until=stop.is_set)
+    thread = threading.Thread(target=lambda: asyncio.run(load), daemon=True)
+    thread.start()
+    try:
+        yield ends
+    finally:
+        stop.set()
+        thread.join(END_SECONDS)
+
+
+@contextlib.contextmanager
+def suspended(processes: Processes, *, otherwise: bool = False) -> Iterator[None]:
+    """Stopped by the system for a while; `otherwise`: they are, and run for a while."""
+    first, then = (signal.SIGCONT, signal.SIGSTOP) if otherwise else (signal.SIGSTOP, signal.SIGCONT)
+    _signal_all(processes, first)
+    try:
+        yield
+    finally:
+        _signal_all(processes, then)
+
+
+def _signal_all(processes: Processes, number: signal.Signals) -> None:
+    for member in processes.tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.send_signal(number)
+
+
+def write_names(path: Path, n: int) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["artist", "title"])
@@ -91,39 +201,20 @@ def write_names(place: Path, n: int) -> Path:
     return path
 
 
-def write_clips(place: Path, n: int, clips: list[bytes]) -> Path:
-    place.mkdir()
+def write_clips(folder: Path, n: int, clips: list[bytes]) -> Path:
+    """n names of as many files as there are clips."""
+    folder.mkdir()
     for i in range(n):
-        (place / f"{i}.mp3").write_bytes(clips[i % len(clips)])
-    return place
+        if i < len(clips):
+            (folder / f"{i}.mp3").write_bytes(clips[i])
+        else:
+            (folder / f"{i}.mp3").hardlink_to(folder / f"{i % len(clips)}.mp3")
+    return folder
 
 
-def _beyond_start(folder: Path, write: Callable[[Path, int], Path], n: int) -> Rate:
-    """Of n rows, less a tenth of them."""
-    with tempfile.TemporaryDirectory(dir=folder) as own:
-        (short, short_cpu), (long, long_cpu) = (
-            _score(write(Path(own) / name, rows)) for name, rows in (("short", n // 10), ("long", n))
-        )
-    return Rate((n - n // 10) / (long - short), 1000 * (long_cpu - short_cpu) / (n - n // 10))
-
-
-def _score(given: Path) -> tuple[float, float]:
-    """Seconds, and those of CPU, that the command takes. Raises RuntimeError if it fails."""
-    command = [sys.executable, "-m", "app.cli", "score", str(given), "--output", str(given.with_suffix(".out.csv"))]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime
-
-
-def _of_server(running: Server, requests: list[bytes], seconds: float) -> Rate:
-    before, started = running.cpu_seconds, time.perf_counter()
-    rate = asyncio.run(closed_loop(running.port, requests, at_once=CLIENTS, seconds=seconds))
-    answered = rate * (time.perf_counter() - started)
-    return Rate(rate, 1000 * (running.cpu_seconds - before) / answered)
+def say(what: str, turns: Turns) -> None:
+    rate = turns.rate
+    print(f"{what}: {rate.per_second:,.1f}/s, {rate.cpu_ms:.3g} ms of CPU each", file=sys.stderr, flush=True)
 
 
 def table(result: Result) -> str:
@@ -133,12 +224,17 @@ def table(result: Result) -> str:
         ("names, rows per second", f"{result.names.per_second:,.0f}", f"≥ {LEAST_NAMES_PER_SECOND:,.0f} on 2 cores"),
         ("names, CPU of a row", f"{1000 * result.names.cpu_ms:.0f} µs", ""),
         ("clips of 30 s, files per second", f"{result.clips.per_second:.2f}", ""),
-        ("as a share of the server under load", f"{share:.0%}", f"≥ {LEAST_SHARE_OF_SERVER:.0%}"),
-        ("clips, CPU of a file", f"{result.clips.cpu_ms:.0f} ms", ""),
-        ("clips, CPU of the server for one", f"{result.server_clips.cpu_ms:.0f} ms", ""),
+        ("the server under load, answers per second", f"{result.server_clips.per_second:.2f}", ""),
+        ("files as a share of these", f"{share:.1%}", f"≥ {LEAST_SHARE_OF_SERVER:.0%}"),
+        ("clips, CPU of a file; of the server for one", _both(result, "cpu_ms", "{:.0f} ms"), ""),
+        ("clips, busy cores; of the server", _both(result, "cores", "{:.2f}"), ""),
     ]
     lines = ["| figure | measured | required |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
     return "\n".join([*lines, "", result.machine])
+
+
+def _both(result: Result, name: str, form: str) -> str:
+    return "; ".join(form.format(getattr(rate, name)) for rate in (result.clips, result.server_clips))
 
 
 if __name__ == "__main__":

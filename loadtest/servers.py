@@ -29,17 +29,27 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """A running server."""
+class Processes:
+    """A process and everything it started."""
 
-    port: int
     process: psutil.Process
-    log: Path
 
     @property
     def tree(self) -> list[psutil.Process]:
-        """The server process and everything it started."""
         return [self.process, *self.process.children(recursive=True)]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Used so far by all processes."""
+        return float(sum(times.user + times.system for times in (member.cpu_times() for member in self.tree)))
+
+
+@dataclass(frozen=True, slots=True)
+class Server(Processes):
+    """A running server."""
+
+    port: int
+    log: Path
 
     @property
     def decoders(self) -> list[psutil.Process]:
@@ -54,11 +64,6 @@ class Server:
     def tree_pss_mb(self) -> float:
         """Of all processes; shared pages count once."""
         return float(sum(member.memory_full_info().pss for member in self.tree) / 1e6)
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Used so far by all processes."""
-        return float(sum(times.user + times.system for times in (member.cpu_times() for member in self.tree)))
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body."""
@@ -95,7 +100,7 @@ def server(
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environ
         with log.open("wb") as out:
             process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out)
-        running = Server(port, psutil.Process(process.pid), log)
+        running = Server(psutil.Process(process.pid), port, log)
         try:
             _wait_until_ready(running, health, process)
             yield running

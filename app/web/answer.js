@@ -2,7 +2,7 @@
 import {correct} from "./api.js";
 import {button, copy, el} from "./dom.js";
 import {timeline} from "./sound.js";
-import {SPECIAL, meaning, nameOf, percent, used, warning, why} from "./words.js";
+import {KINDS, SPECIAL, kindOf, meaning, nameOf, percent, sides, used, warning, why} from "./words.js";
 
 const FEW = 5;
 const NAMES = ["title", "artist", "album"];
@@ -29,34 +29,49 @@ function headline(answer) {
 
 function apart(answer) {
   if (answer.language === "zxx") return [el("h2", {}, "Why"), el("p", {id: "why"}, why(answer))];
-  const sides = Object.entries({"The sound alone": "audio_only", "The names alone": "text_only"})
-    .map(([title, member]) => [title, (answer.explanation || {})[member]]);
-  if (!sides.every(([, list]) => list)) return [];
+  const found = sides(answer);
+  if (found.length < 2) return [];
   return [el("h2", {}, "Why"), el("p", {id: "why"}, why(answer)),
-    el("details", {}, el("summary", {class: "soft"}, "Sound and names apart"),
-      el("div", {class: "sides"}, ...sides.map(([title, list]) => el("div", {}, el("h2", {}, title), bars(list.slice(0, FEW))))))];
+    el("details", {}, el("summary", {class: "soft"}, "Each apart"),
+      el("div", {class: "sides"}, ...found.map(({name, list}) => el("div", {}, el("h2", {}, `The ${name} alone`), bars(list.slice(0, FEW))))))];
 }
 
-function all({language, languages, genres, tags}) {
-  const title = tags ? "Tags" : genres ? "Genres" : language === "zxx" ? "Languages, if anything were sung" : "Languages";
-  const parts = [el("h2", {}, title), bars(languages.slice(0, FEW))];
-  if (languages.length > FEW)
-    parts.push(el("details", {}, el("summary", {class: "soft"}, `The other ${languages.length - FEW}`), bars(languages.slice(FEW))));
+// Artists, genres and tags.
+function plain(kind, list) {
+  const heads = [KINDS[kind], "Code", "Probability", ...(kind === "tags" ? ["Applies"] : [])];
+  return el("div", {class: "wide"}, el("table", {class: "plain"},
+    el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", {scope: "col", class: i === 2 ? "number" : ""}, head)))),
+    el("tbody", {}, ...list.map(one => el("tr", {}, el("th", {scope: "row"}, one.name), el("td", {}, el("code", {}, one.code)),
+      el("td", {class: "number"}, percent(one.probability)), ...(kind === "tags" ? [el("td", {}, one.applies ? "yes" : "no")] : []))))));
+}
+
+function listed(title, list, show) {
+  const parts = [el("h2", {}, title), show(list.slice(0, FEW))];
+  if (list.length > FEW) parts.push(el("details", {}, el("summary", {class: "soft"}, `The other ${list.length - FEW}`), show(list.slice(FEW))));
   return parts;
+}
+
+function all(answer) {
+  const title = answer.language === "zxx" ? "Languages, if anything were sung" : "Languages";
+  return [...(kindOf(answer) ? [] : listed(title, answer.languages, bars)),
+    ...Object.keys(KINDS).filter(kind => answer[kind]).flatMap(kind => listed(`${KINDS[kind]}s`, answer[kind], list => plain(kind, list)))];
 }
 
 // What was read, to be edited and asked again.
 function names(song, askAgain) {
-  const {text} = song.answer.modalities;
+  const {text, lyrics} = song.answer.modalities;
   const read = text.source === "tags" ? text.values || {} : song.names;
   const inputs = NAMES.map(name => el("input", {type: "text", name, autocomplete: "off"}));
   NAMES.forEach((name, i) => { inputs[i].value = read[name] || ""; });
+  const words = el("textarea", {name: "lyrics", rows: "4", spellcheck: "false"});
+  words.value = song.names.lyrics || "";
   const form = el("form", {id: "tags"}, el("div", {class: "fields"},
-    ...NAMES.map((name, i) => el("label", {}, name[0].toUpperCase() + name.slice(1), inputs[i]))),
+    ...NAMES.map((name, i) => el("label", {}, name[0].toUpperCase() + name.slice(1), inputs[i])),
+    lyrics && el("label", {class: "whole"}, "Lyrics", words)),
     el("div", {class: "actions"}, el("button", {class: "small"}, "Ask again with these names")));
   form.addEventListener("submit", event => {
     event.preventDefault();
-    askAgain(Object.fromEntries(NAMES.map((name, i) => [name, inputs[i].value])));
+    askAgain(Object.fromEntries([...inputs, ...(lyrics ? [words] : [])].map(input => [input.name, input.value])));
   });
   return [el("h2", {}, text.source === "tags" ? "The file's tags" : "Names"), form];
 }

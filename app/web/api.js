@@ -34,11 +34,11 @@ async function send(path, options) {
   }
 }
 
-// An answer about genres or tags gets the members that this page reads; they are no part of its JSON.
+// An answer about genres, artists or tags gets the members that this page reads; they are no part of its JSON.
 function readable(found) {
-  const ranked = found.genres || found.tags;
+  const ranked = found.genres || found.artists || found.tags;
   if (found.language || !ranked) return found;
-  const members = {language: found.genre || ranked[0].code, languages: ranked, probability: ranked[0].probability};
+  const members = {language: found.genre || found.artist || ranked[0].code, languages: ranked, probability: ranked[0].probability};
   for (const [name, value] of Object.entries(members)) Object.defineProperty(found, name, {value});
   (found.timeline || []).forEach(readable);
   return found;

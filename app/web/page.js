@@ -15,7 +15,7 @@ const EXAMPLES = [
 ];
 let chosen = [], running = null;
 
-const label = names => NAMES.map(name => names[name]).filter(Boolean).join(" · ") || "(nothing)";
+const label = names => NAMES.map(name => names[name]).filter(Boolean).join(" · ") || (names.lyrics || "").trim().split("\n")[0] || "(nothing)";
 
 const songOf = (file, names) => ({file, names, label: file ? file.name : label(names)});
 
@@ -131,7 +131,7 @@ function namesOf(line) {
 
 // --- the form ---
 
-const typed = () => Object.fromEntries(NAMES.map(name => [name, $(name).value]));
+const typed = () => Object.fromEntries([...NAMES, ...($("words").hidden ? [] : ["lyrics"])].map(name => [name, $(name).value]));
 
 function choose(files) {
   chosen = [...files];
@@ -151,7 +151,7 @@ function submit() {
 function example(names) {
   choose([]);
   $("file").value = "";
-  for (const name of NAMES) $(name).value = names[name] || "";
+  for (const name of [...NAMES, "lyrics"]) $(name).value = names[name] || "";
   return submit();
 }
 
@@ -159,8 +159,9 @@ async function describe() {
   try {
     const response = await fetch("languages", {headers: headers()});
     if (response.ok) {
-      const {model, languages} = await response.json();
+      const {model, languages, modalities} = await response.json();
       knowLanguages(languages);
+      $("words").hidden = !modalities.includes("lyrics");
       $("release").textContent = `Release ${model.family}/${model.release} is served.`;
       const [summary, list] = $("classes").children;
       summary.textContent = `It knows ${languages.length} classes`;

@@ -1,6 +1,6 @@
 // The songs of a run: a table that fills as answers come, and the same as CSV.
 import {$, button, download, el} from "./dom.js";
-import {nameOf, percent, SPECIAL} from "./words.js";
+import {KINDS, kindOf, nameOf, percent, SPECIAL} from "./words.js";
 
 const MAX_ROWS = 500; // shown; the CSV holds all
 const COLUMNS = ["song", "language", "iso639_3", "name", "probability", "next", "next_probability", "title", "artist", "album", "error"];
@@ -29,6 +29,7 @@ export function refresh(song) {
   if (song.answer) {
     const {answer} = song, [first, second] = answer.languages;
     name.replaceChildren(button(song.label, song.onOpen, {class: "row"}));
+    $("kind").textContent = KINDS[kindOf(answer)] || "Language";
     language.textContent = answer.language === "und" ? `${SPECIAL.und} (${first.name})` : nameOf(answer.language, answer.languages);
     code.replaceChildren(el("code", {}, answer.language));
     probability.textContent = percent(answer.probability);

@@ -17,29 +17,44 @@ const WARNED = {truncated: "The file ends early", damaged: "The file is damaged 
 export const warning = w => (WARNED[w.code] || w.code) + (w.at_seconds === null ? "" : ` (at ${clock(w.at_seconds)})`) + `: ${w.detail}.`;
 
 // Which evidence there was.
-export function used({audio, text}) {
+export function used({audio, text, lyrics}) {
   const parts = [];
   if (audio.used) parts.push(`Listened to ${audio.windows} window${audio.windows === 1 ? "" : "s"} of a song of ${clock(audio.seconds)}.`);
   else if (audio.reason !== "not_given") parts.push(`Sound not used: ${WHY_NOT[audio.reason]}.`);
   if (text.used) parts.push(`Read ${listing(text.fields)}${text.source === "tags" ? " from the file's tags" : ""}.`);
   else parts.push(`Names not used: ${WHY_NOT[text.reason]}.`);
+  if (lyrics && lyrics.used) parts.push(`Read the lyrics${lyrics.source === "tags" ? " in the file's tags" : ""}.`);
+  else if (lyrics && lyrics.reason !== "not_given") parts.push(`Lyrics not used: ${WHY_NOT[lyrics.reason]}.`);
   return parts.join(" ");
 }
 
-// What sound and names say apart, in one sentence; nothing where only one of them was used. Without singing they say nothing.
+// What an answer lists that is no language.
+export const KINDS = {genres: "Genre", artists: "Artist", tags: "Tag"};
+
+// The main list of an answer that tells no languages.
+export const kindOf = answer => Object.keys(answer).includes("language") ? null : Object.keys(KINDS).find(kind => answer[kind]);
+
+const SIDES = {audio_only: ["sound", "says"], text_only: ["names", "say"], lyrics_only: ["lyrics", "say"]};
+
+// What each modality says alone.
+export const sides = ({explanation}) => Object.entries(SIDES).filter(([member]) => (explanation || {})[member])
+  .map(([member, [name, verb]]) => ({name, verb, list: explanation[member], first: explanation[member][0]}));
+
+// What modalities say apart, in one sentence; nothing where only one of them was used. Without singing they say nothing.
 export function why(answer) {
   if (answer.language === "zxx") {
     const {windows, sung_windows: sung} = answer.modalities.audio;
     const where = sung === null ? "" : `: there seems to be singing in ${sung || "none"} of the ${windows} windows that were listened to`;
     return `Nothing seems to be sung (${percent(answer.probability)} sure)${where}.`;
   }
-  const {audio_only: ears, text_only: names} = answer.explanation || {};
-  if (!ears || !names) return "";
-  const [heard, read] = [ears[0], names[0]];
+  const found = sides(answer);
+  if (found.length < 2) return "";
   const joined = answer.language in SPECIAL ? "" : `; together: ${nameOf(answer.language, answer.languages)} (${percent(answer.probability)})`;
-  if (heard.code === read.code)
-    return `Sound and names agree on ${heard.name}: the sound alone says ${percent(heard.probability)}, the names alone ${percent(read.probability)}${joined}.`;
-  return `The sound alone says ${heard.name} (${percent(heard.probability)}), the names alone say ${read.name} (${percent(read.probability)})${joined}.`;
+  const agreed = found.every(({first}) => first.code === found[0].first.code);
+  const said = found.map(({name, verb, first}) => `the ${name} alone ${verb} ${agreed ? percent(first.probability) : `${first.name} (${percent(first.probability)})`}`);
+  const start = agreed ? `${listing(found.map(({name}) => name))} agree on ${found[0].first.name}: ` : "";
+  const sentence = `${start}${said.join(", ")}${joined}.`;
+  return sentence[0].toUpperCase() + sentence.slice(1);
 }
 
 // The sentence under the headline.

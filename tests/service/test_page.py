@@ -14,6 +14,7 @@ import pytest
 from mutagen import id3
 
 from tests.service.live import PATIENCE_SECONDS, LiveServer
+from tests.voices import write_reading_voice
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request
@@ -244,7 +245,61 @@ def test_where_nothing_is_sung_the_page_says_so_and_names_no_language(
     page.wait_for_selector("#answer")
     said = page.locator("#why").inner_text().replace("\xa0", " ")
     assert said.startswith("Nothing seems to be sung (97 % sure): there seems to be singing in 1 of the 3 windows")
-    assert page.get_by_text("Sound and names apart").count() == 0
+    assert page.get_by_text("Each apart").count() == 0
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Of a release that reads lyrics."""
+    folder = tmp_path_factory.mktemp("voice")
+    write_reading_voice(folder / "store")
+    with LiveServer(folder / "server", model_store=folder / "store", model="lrid_voice/1", decode_workers=1) as live:
+        yield live.wait_until_ready()
+
+
+def test_lyrics_are_asked_for_where_the_release_reads_them(browser: Browser, voice: LiveServer, clip: bytes) -> None:
+    visitor = Visit(browser, voice, viewport=PHONE)
+    page = visitor.open()
+    page.get_by_label("Lyrics").fill("Je suis resté devant la porte\navec mes fleurs")
+    page.get_by_role("button", name="Identify", exact=True).click()
+    page.wait_for_selector("#used:has-text('Read the lyrics.')")
+    page.locator("#file").set_input_files({"name": "clip.wav", "mimeType": "audio/wav", "buffer": clip})
+    page.get_by_role("button", name="Identify", exact=True).click()
+    page.wait_for_selector("#used:has-text('Listened'):has-text('Read the lyrics.')")
+    assert "the lyrics alone" in page.locator("#why").inner_text()
+    assert page.locator("#tags").get_by_label("Lyrics").input_value().startswith("Je suis")
+    page.locator("#tags").get_by_label("Lyrics").fill("")
+    page.locator("#tags").get_by_role("button").click()
+    page.wait_for_selector("#used:has-text('Listened'):not(:has-text('lyrics'))")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE["width"]
+    visitor.context.close()
+    assert visitor.errors == []
+
+
+@pytest.mark.parametrize(("kind", "head"), [("genres", "Genre"), ("artists", "Artist"), ("tags", "Tag")])
+def test_answers_that_are_no_languages_are_a_table(visit: Visit, server: LiveServer, kind: str, head: str) -> None:
+    """By an answer of the server, changed to what a release of another task says."""
+    answer = server.identify(json={"title": "La vie en rose"}).json()
+    found = [{"code": f"c{n}", "name": f"Name {n}", "probability": 0.5 / 2**n} for n in range(7)]
+    if kind == "tags":
+        found = [one | {"applies": one["probability"] > 0.2} for one in found]
+        answer = {name: answer[name] for name in answer if name not in {"language", "probability", "languages", "sung"}}
+    else:
+        answer = {name: answer[name] for name in answer if name not in {"language", "languages", "sung"}}
+        answer |= {head.lower(): "c0", "probability": 0.5}
+    visit.page.route(re.compile("/identify$"), lambda route: route.fulfill(json=answer | {kind: found}))
+    page = visit.open()
+    assert not page.get_by_label("Lyrics").is_visible()
+    page.get_by_label("Title", exact=True).fill("Anything")
+    page.get_by_role("button", name="Identify", exact=True).click()
+    page.wait_for_selector("#answer")
+    assert page.locator("#answer").inner_text().startswith("Name 0")
+    table = page.locator("#result table.plain").first
+    assert table.locator("thead th").first.inner_text() == head
+    assert table.locator("tbody tr").count() == 5
+    cells = table.locator("tbody tr").nth(1).inner_text().replace("\xa0", " ").split("\t")
+    assert cells == ["Name 1", "c1", "25 %", *(["yes"] if kind == "tags" else [])]
+    assert page.locator(".bars").count() == 0
 
 
 def test_the_docs_need_nothing_from_elsewhere(visit: Visit) -> None:
