@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import httpx
 from pydantic_core import from_json, to_json
 
 from app.client.calls import answer_of, not_ours, refusal
 from app.client.problems import ServerUnreachable
-from app.families.tasks import Json
 from app.http.schemas import IdentifyResponse, Problem
 
 BLOCK_BYTES = 48_000
@@ -30,7 +30,7 @@ class BatchAnswer:
     """One row's answer or problem; exactly one of the two is there."""
 
     id: str | int | None
-    body: Json  # as the server has sent it, whatever its release answers
+    body: Mapping[str, Any]  # as the server has sent it, whatever its release answers
 
     @cached_property
     def answer(self) -> IdentifyResponse | None:

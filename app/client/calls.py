@@ -13,9 +13,8 @@ from pydantic_core import from_json
 
 from app.client.problems import ClientError, NoLanguages, RequestRefused, ServerUnreachable
 from app.client.retries import AGAIN, Deadline, retry_after_seconds
-from app.families.tasks import Json, column_of
 from app.http.options import Options
-from app.http.schemas import IdentifyResponse, Problem
+from app.http.schemas import OTHER_ANSWERS, IdentifyResponse, Problem
 
 Answer = TypeVar("Answer", bound=BaseModel)
 MEDIA_TYPE = "application/x-ndjson"
@@ -81,9 +80,9 @@ def identified(response: httpx.Response) -> IdentifyResponse:
         raise not_ours(response) from None
 
 
-def answer_of(body: Json) -> IdentifyResponse:
+def answer_of(body: Any) -> IdentifyResponse:
     """Raises NoLanguages, or ValueError for a body that is none of this service's."""
-    if isinstance(body, dict) and column_of(body) not in {"language", None}:
+    if isinstance(body, dict) and "language" not in body and body.keys() & OTHER_ANSWERS.keys():
         raise NoLanguages(body)
     return IdentifyResponse.model_validate(body)
 

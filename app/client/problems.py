@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from app.families.tasks import Json, column_of
-from app.http.schemas import Problem
+from typing import Any
+
+from app.http.schemas import OTHER_ANSWERS, Problem
 
 
 class ClientError(Exception):
@@ -25,11 +26,12 @@ class RequestRefused(ClientError):
 
 
 class NoLanguages(ClientError):
-    """The release that is served answers something else; `body` is the answer, as GenreResponse or another of `schemas`."""
+    """The release that is served answers something else; `body` is the answer, as one of `schemas.OTHER_ANSWERS`."""
 
-    def __init__(self, body: Json) -> None:
+    def __init__(self, body: dict[str, Any]) -> None:
+        found = next(name for name in OTHER_ANSWERS if name in body)
         release = "{family}/{release}".format_map(body.get("model", {"family": "?", "release": "?"}))
-        super().__init__(f"the server's release {release} answers `{column_of(body)}`, no languages: ask one that does")
+        super().__init__(f"the server's release {release} answers `{found}`, no languages: ask one that does")
         self.body = body
 
 

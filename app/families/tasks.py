@@ -207,11 +207,6 @@ class Headline:
         return next((one for one in self.ranked if one["code"] != self.label), None)
 
 
-def column_of(answer: Mapping[str, Any]) -> str | None:
-    """The main member of an answer's JSON; None of what is no answer."""
-    return next((column for column in (*LISTED, "tags") if column in answer), None)
-
-
 def headline_of(answer: Mapping[str, Any]) -> Headline:
     """From the JSON of an answer, as clients have it: its main label; of tags the most probable."""
     for column, listed in LISTED.items():

@@ -202,6 +202,13 @@ class TagsResponse(Answered):
     explanation: TagsExplanation | None
 
 
+OTHER_ANSWERS = {
+    "genre": GenreResponse,
+    "artist": ArtistResponse,
+    "tags": TagsResponse,
+}  # than languages, by their main member
+
+
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 
