@@ -16,7 +16,7 @@ from app.errors import InvalidMetadata, InvalidOption, MetadataTooLong
 from app.families.contract import InputField, TextField
 
 MAX_COMBINING_RUN = 30  # Unicode's Stream-Safe Text Format (UAX #15) allows 30 non-starters in a row
-BYTES_PER_CHARACTER = 12  # of JSON: a surrogate pair, \uXXXX\uXXXX
+JSON_BYTES_PER_CHARACTER = 12  # of JSON: a surrogate pair, \uXXXX\uXXXX
 BYTES_PER_NUMBER = 32  # of JSON: sign, 17 digits, exponent, comma and white space
 NO_FIELDS: Mapping[str, InputField] = MappingProxyType({})
 
@@ -24,7 +24,7 @@ NO_FIELDS: Mapping[str, InputField] = MappingProxyType({})
 def most_bytes(field: InputField) -> int:
     """The longest JSON form of a value."""
     if isinstance(field, TextField):
-        return field.max_characters * BYTES_PER_CHARACTER
+        return field.max_characters * JSON_BYTES_PER_CHARACTER
     return field.length * BYTES_PER_NUMBER
 
 

@@ -82,7 +82,7 @@ class LanguageTask:
 
     def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
         """`language`, `probability`, `languages`, and `sung`: shares of the languages where windows tell several."""
-        ranked = self._ranked(scores.probabilities, view)
+        ranked = self.ranked(scores.probabilities, view)
         language, probability = self._decide(ranked, scores.unsung, mode)
         sung = self._several(scores, view)
         if sung and language != NOTHING_SUNG:  # two languages in halves leave neither of them sure
@@ -99,17 +99,13 @@ class LanguageTask:
         unsung = np.zeros(len(scores.windows)) if scores.windows_unsung is None else scores.windows_unsung
         moments = []
         for row, not_sung in zip(scores.windows, unsung.tolist(), strict=True):
-            ranked = self._ranked(row, view)
+            ranked = self.ranked(row, view)
             language, probability = self._decide(ranked, not_sung, mode)
             moments.append({"language": language, "probability": probability, "languages": ranked})
         return moments
 
     def ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
-        """(n_classes,) → the classes listed, best first, as LanguageProbability."""
-        return self._ranked(probabilities, view)
-
-    def _ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
-        """Candidates best first, `top_k` of them, renormalised over the candidates."""
+        """(n_classes,) → `top_k` of the candidates, best first, renormalised over them, as LanguageProbability."""
         rows = self._candidates(view)
         raw = probabilities[rows].astype(np.float64)
         total = raw.sum()
@@ -126,10 +122,9 @@ class LanguageTask:
 
     def _candidates(self, view: View) -> npt.NDArray[np.intp]:
         """Rows of the classes that are possible."""
-        wanted = view.candidates
-        return (
-            self._all if wanted is None else np.array([row for code, row in self._rows.items() if code in wanted], np.intp)
-        )
+        if view.candidates is None:
+            return self._all
+        return np.array([row for code, row in self._rows.items() if code in view.candidates], np.intp)
 
     def _decide(self, ranked: list[Json], unsung: float, mode: Mode) -> tuple[str, float]:
         if unsung > self._bounds.most_unsung:

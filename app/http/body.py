@@ -19,12 +19,11 @@ from app.errors import (
     UploadTooLarge,
 )
 from app.families.contract import InputField, TextField
-from app.families.fields import most_bytes
+from app.families.fields import JSON_BYTES_PER_CHARACTER, most_bytes
 from app.http.encoding import body_chunks
 from app.http.multipart import BYTES_PER_CHARACTER, NOT_GIVEN, FormLimits, Gate, read_form
 from app.http.options import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
 
-ESCAPED_BYTES_PER_CHARACTER = 12  # a JSON surrogate pair, \uXXXX\uXXXX
 JSON_OVERHEAD_BYTES = 65_536  # names, options and white space
 Fields = Mapping[str, InputField]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8; some Windows programs write it
@@ -38,7 +37,7 @@ class BodyReader:
         self._further = further
         self.max_upload_bytes = max_upload_bytes
         self._max_characters = max_metadata_characters
-        self._max_json_bytes = JSON_OVERHEAD_BYTES + 3 * max_metadata_characters * ESCAPED_BYTES_PER_CHARACTER
+        self._max_json_bytes = JSON_OVERHEAD_BYTES + 3 * max_metadata_characters * JSON_BYTES_PER_CHARACTER
         self._form_limits = FormLimits(
             max_body=max_upload_bytes, max_field=max(1024, max_metadata_characters * BYTES_PER_CHARACTER)
         )
@@ -116,9 +115,8 @@ def json_object(body: bytes) -> dict[str, Any]:
         raise MalformedJson(f"the body is not valid JSON: {error}") from None
     if not isinstance(fields, dict):
         raise MalformedJson(f"expected a JSON object, got {type(fields).__name__}")
-    if body.count(b":") != len(
-        fields
-    ):  # from_json keeps the last of several members; as many colons as members: all distinct
+    # from_json keeps the last of several members; as many colons as members: all distinct
+    if body.count(b":") != len(fields):
         json.loads(body, object_pairs_hook=_check_names)
     return fields
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Draining, InternalError
+from app.errors import Draining, InternalError, LridError
 from app.http.problem import problem_response
 from app.http.traces import STAGES, Traces
 
@@ -43,14 +43,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else f"{self._random.getrandbits(128):032x}"
-        scope["lrid.request_id"] = request_id
-        if match := _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"")):
-            scope["lrid.trace_id"] = match[1].decode()
-        if self._traces is not None:
-            scope[STAGES] = []
+        request_id = scope["lrid.request_id"] = self._begin(scope)
         started = time.perf_counter()
         status = 0
 
@@ -66,23 +59,33 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, send_with_headers)
-        except (
-            asyncio.CancelledError
-        ):  # the server stops before this request is answered; a disconnect cancels only the work
-            scope["lrid.code"] = Draining.code
+        except (Exception, asyncio.CancelledError) as error:
+            problem = _problem_of(error, request_id)
+            scope["lrid.code"] = problem.code
             if not status:
-                error = Draining("the server stopped before this request was answered", retry_after_seconds=1.0)
-                await problem_response(error, request_id)(scope, receive, send_with_headers)
-        except Exception:
-            scope["lrid.code"] = InternalError.code
-            log.exception("unexpected error", extra={"fields": {"request_id": request_id}})
-            if not status:
-                response = problem_response(InternalError(f"request id {request_id}"), request_id)
-                await response(scope, receive, send_with_headers)
+                await problem_response(problem, request_id)(scope, receive, send_with_headers)
         finally:
             _log_access(scope, status, time.perf_counter() - started)
             if self._traces is not None:
                 self._traces.record(scope, status, started)
+
+    def _begin(self, scope: Scope) -> str:
+        """The request's id; notes its trace in the scope."""
+        headers = dict(scope["headers"])
+        if match := _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"")):
+            scope["lrid.trace_id"] = match[1].decode()
+        if self._traces is not None:
+            scope[STAGES] = []
+        given: bytes = headers.get(b"x-request-id", b"")
+        return given.decode() if _REQUEST_ID.fullmatch(given) else f"{self._random.getrandbits(128):032x}"
+
+
+def _problem_of(error: BaseException, request_id: str) -> LridError:
+    """The server stops before the request is answered (a disconnect cancels only the work), or there is a defect."""
+    if isinstance(error, asyncio.CancelledError):
+        return Draining("the server stopped before this request was answered", retry_after_seconds=1.0)
+    log.error("unexpected error", exc_info=error, extra={"fields": {"request_id": request_id}})
+    return InternalError(f"request id {request_id}")
 
 
 def _log_access(scope: Scope, status: int, seconds: float) -> None:

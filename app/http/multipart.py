@@ -6,6 +6,7 @@ the disk, and a refusal can come before the audio part has been read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,9 +15,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import DuplicatePart, InvalidOption, MalformedMultipart, MetadataTooLong, UploadTooLarge
-from app.http.delimiters import Delimiters
 
 MAX_PARTS = 32  # there are fewer names than that
+MAX_PADDING = 256  # spaces behind the first delimiter
 BYTES_PER_CHARACTER = 4  # the longest UTF-8 encoding of one character
 NOT_GIVEN = frozenset({b"", b"null", b"undefined"})  # what browsers and scripts send for a field that was left empty
 
@@ -119,6 +120,28 @@ class _FormReader:
         self.complete = True
 
 
+class _Preamble:
+    """Takes away what stands before the first delimiter line, and that line's padding (RFC 2046 §5.1.1)."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._line = re.compile(rb"\r\n(--%b)(--|[ \t]{0,%d}\r\n)" % (re.escape(boundary), MAX_PADDING))
+        self._longest = len(boundary) + MAX_PADDING + 6  # of such a line
+        self._held = b"\r\n"  # may be the beginning of it; the first line has no line end before it
+        self._passed = False
+
+    def without(self, chunk: bytes) -> bytes:
+        """The next bytes of the body → the next bytes for the parser."""
+        if self._passed:
+            return chunk
+        self._held += chunk
+        found = self._line.search(self._held)
+        if found is None:
+            self._held = self._held[-self._longest :]
+            return b""
+        self._passed = True
+        return found[1] + (b"--" if found[2] == b"--" else b"\r\n") + self._held[found.end() :]
+
+
 async def read_form(
     chunks: AsyncIterator[bytes],
     content_type: str,
@@ -138,13 +161,13 @@ async def read_form(
     names = [name for name in dir(reader) if name.startswith("on_")]
     try:
         parser = MultipartParser(boundary, {name: getattr(reader, name) for name in names})  # type: ignore[arg-type]
-        delimiters = Delimiters(boundary)
+        preamble = _Preamble(boundary)
         received = 0
         async for chunk in chunks:
             received += len(chunk)
             if received > limits.max_body:
                 raise UploadTooLarge(f"the body is larger than {limits.max_body} bytes")
-            parser.write(delimiters.feed(chunk))
+            parser.write(preamble.without(chunk))
         parser.finalize()
     except FormParserError as error:
         raise MalformedMultipart(f"the body is not valid multipart/form-data: {error}") from error

@@ -57,6 +57,21 @@ def build_router(
         """The probability of each language a track may be sung in, from its audio, its metadata, or both."""
         return await endpoint(request)
 
+    _add_releases(router, service, store, known)
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def prometheus(request: Request) -> Response:
+        """Prometheus text format, or OpenMetrics with exemplars where `Accept` asks for it."""
+        metrics.ready.set(service.health.status().ready)
+        content, media_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": media_type})
+
+    _add_pages(router)
+    _add_health(router, service)
+    return router
+
+
+def _add_releases(router: APIRouter, service: Service, store: Path, known: Families | None) -> None:
     @router.get("/languages")
     async def languages() -> LanguagesResponse:
         """The classes of the release that is served, in logit order, and what it reads."""
@@ -78,13 +93,13 @@ def build_router(
         """The card of a release in the store, in Markdown: what it knows and does not."""
         return MarkdownResponse(await asyncio.to_thread(_card, store, f"{family}/{release}"))
 
-    @router.get("/metrics", response_class=PlainTextResponse)
-    async def prometheus(request: Request) -> Response:
-        """Prometheus text format, or OpenMetrics with exemplars where `Accept` asks for it."""
-        metrics.ready.set(service.health.status().ready)
-        content, media_type = metrics.exposition(request.headers.get("accept", ""))
-        return Response(content, headers={"Content-Type": media_type})
+    @router.post("/admin/releases", responses=openapi.problems())
+    async def swap(release: SwapRequest) -> ReleaseName:
+        """Load another release, prove it, and serve it. Needs an admin key. Requests in flight end with the old one."""
+        return release_name((await service.swap(release.model)).model.manifest)
 
+
+def _add_pages(router: APIRouter) -> None:
     @router.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(WEB / "index.html", media_type="text/html")
@@ -98,14 +113,6 @@ def build_router(
     @router.get("/docs", include_in_schema=False)
     async def docs() -> FileResponse:
         return FileResponse(WEB / "docs.html", media_type="text/html")
-
-    @router.post("/admin/releases", responses=openapi.problems())
-    async def swap(release: SwapRequest) -> ReleaseName:
-        """Load another release, prove it, and serve it. Needs an admin key. Requests in flight end with the old one."""
-        return release_name((await service.swap(release.model)).model.manifest)
-
-    _add_health(router, service)
-    return router
 
 
 def _add_health(router: APIRouter, service: Service) -> None:

@@ -68,11 +68,16 @@ class Modalities(BaseModel):
     text: TextUse
 
 
-class Moment(BaseModel):
-    """One window of the timeline."""
+class Timed(BaseModel):
+    """When a window is heard."""
 
     start_seconds: float
     seconds: float
+
+
+class Moment(Timed):
+    """One window of the timeline."""
+
     language: str
     probability: float
     languages: list[LanguageProbability]
@@ -146,11 +151,9 @@ class IdentifyResponse(Answered):
     explanation: Explanation | None
 
 
-class GenreMoment(BaseModel):
+class GenreMoment(Timed):
     """One window of the timeline, by a release that knows genres."""
 
-    start_seconds: float
-    seconds: float
     genre: str
     probability: float
     genres: list[ClassProbability]
@@ -166,11 +169,9 @@ class GenreResponse(Answered):
     explanation: OtherExplanation | None
 
 
-class ArtistMoment(BaseModel):
+class ArtistMoment(Timed):
     """One window of the timeline, by a release that knows artists alone."""
 
-    start_seconds: float
-    seconds: float
     artist: str
     probability: float
     artists: list[ClassProbability]
@@ -186,11 +187,9 @@ class ArtistResponse(Answered):
     explanation: OtherExplanation | None
 
 
-class TagsMoment(BaseModel):
+class TagsMoment(Timed):
     """One window of the timeline, by a release that knows tags."""
 
-    start_seconds: float
-    seconds: float
     tags: list[TagProbability]
 
 

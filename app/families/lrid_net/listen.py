@@ -11,10 +11,10 @@ import copy
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchaudio.functional import melscale_fbanks
 
 from app.families.contract import Backend, Listen, Precision, Target
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
+from app.families.parts.log_mel import mel_bands
 from app.families.parts.openvino_backend import Convertible
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,17 +31,10 @@ class LogMel(nn.Module):
     def __init__(self, config: ListenConfig) -> None:
         super().__init__()
         self.config = config
-        bands = melscale_fbanks(
-            n_freqs=config.fft_size // 2 + 1,
-            f_min=config.low_hz,
-            f_max=config.high_hz,
-            n_mels=config.mel_bands,
-            sample_rate=config.sample_rate_hz,
-            norm="slaney",
-            mel_scale="slaney",
-        )  # (513, 128)
+        c = config
+        mel = mel_bands(c.mel_bands, c.fft_size, c.sample_rate_hz, c.low_hz, c.high_hz)  # (128, 513)
         self.register_buffer("hann", torch.hann_window(config.fft_size), persistent=False)  # (1024,) periodic
-        self.register_buffer("mel", bands.T.contiguous(), persistent=False)  # (128, 513)
+        self.register_buffer("mel", mel, persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
         """(n, s) float32 in [-1, 1] → (n, 128, t) dB, t = (s - 1024) // 256 + 1; 2,580 for 30 s."""

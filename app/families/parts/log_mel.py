@@ -11,6 +11,13 @@ from app.families.parts.mel_config import MelConfig
 POWER_FLOOR = 1e-10  # -100 dB
 
 
+def mel_bands(n_bands: int, fft_size: int, sample_rate_hz: int, low_hz: float = 0.0, high_hz: float | None = None) -> Tensor:
+    """(n_bands, fft_size // 2 + 1) triangles of Slaney's scale and norm; `high_hz` None: half the sample rate."""
+    high_hz = sample_rate_hz / 2 if high_hz is None else high_hz
+    bands = melscale_fbanks(fft_size // 2 + 1, low_hz, high_hz, n_bands, sample_rate_hz, norm="slaney", mel_scale="slaney")
+    return bands.T.contiguous()  # type: ignore[no-any-return]
+
+
 class LogMel(nn.Module):
     """|STFT|² in mel bands: decibels over -40, in units of 40, so that music lies about 0. Nothing is learnt or stored."""
 
@@ -20,17 +27,9 @@ class LogMel(nn.Module):
     def __init__(self, config: MelConfig, sample_rate_hz: int) -> None:
         super().__init__()
         self.config = config
-        bands = melscale_fbanks(
-            n_freqs=config.fft_size // 2 + 1,
-            f_min=0.0,
-            f_max=sample_rate_hz / 2,
-            n_mels=config.mel_bands,
-            sample_rate=sample_rate_hz,
-            norm="slaney",
-            mel_scale="slaney",
-        )  # (1025, 128)
+        mel = mel_bands(config.mel_bands, config.fft_size, sample_rate_hz)  # (128, 1025)
         self.register_buffer("hann", torch.hann_window(config.fft_size), persistent=False)
-        self.register_buffer("mel", bands.T.contiguous(), persistent=False)  # (128, 1025)
+        self.register_buffer("mel", mel, persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
         """(n, s) float32 in [-1, 1] → (n, bands, s // hop + 1)."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import melscale_fbanks
 
+from app.families.parts.log_mel import mel_bands
 from app.families.parts.whisper_config import HOP_SIZE, SAMPLE_RATE_HZ
 
 FFT_SIZE = 400  # samples, 25 ms; periodic Hann
-HIGH_HZ = SAMPLE_RATE_HZ / 2  # 8,000 Hz
 POWER_FLOOR = 1e-10
 DYNAMIC_RANGE = 8.0  # decades of power kept under the window's own maximum: 80 dB
 
@@ -22,17 +21,8 @@ class LogMel16kHz(nn.Module):
 
     def __init__(self, n_mels: int) -> None:
         super().__init__()
-        bands = melscale_fbanks(
-            n_freqs=FFT_SIZE // 2 + 1,
-            f_min=0.0,
-            f_max=HIGH_HZ,
-            n_mels=n_mels,
-            sample_rate=SAMPLE_RATE_HZ,
-            norm="slaney",
-            mel_scale="slaney",
-        )  # (201, n_mels)
         self.register_buffer("hann", torch.hann_window(FFT_SIZE), persistent=False)  # (400,) periodic
-        self.register_buffer("mel", bands.T.contiguous(), persistent=False)  # (n_mels, 201)
+        self.register_buffer("mel", mel_bands(n_mels, FFT_SIZE, SAMPLE_RATE_HZ), persistent=False)  # (n_mels, 201)
 
     def forward(self, samples: Tensor) -> Tensor:
         """(n, s) float32 in [-1, 1] → (n, n_mels, s // 160) float32; 1,000 frames for 10 s."""

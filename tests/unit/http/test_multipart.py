@@ -18,7 +18,7 @@ from app.errors import (
     QueueFull,
     UploadTooLarge,
 )
-from app.http.multipart import Form, FormLimits, read_form
+from app.http.multipart import Form, FormLimits, _Preamble, read_form
 
 KNOWN = frozenset({"title", "artist", "top_k"})
 LIMITS = FormLimits(max_body=2000, max_field=50)
@@ -150,13 +150,19 @@ def test_an_empty_file_input_needs_no_room() -> None:
     assert door.opened == 0
 
 
-def test_preamble_and_padding() -> None:
-    body = (
-        b"For old mailers.\r\n"
-        + part("title", b"a")
-        + part("audio", AUDIO, b"; filename=a").replace(b"--B\r\n", b"--B  \r\n", 1)
-    )
-    assert read(body + END + b"The rest.") == Form(audio=AUDIO, fields={"title": b"a"})
+@given(cuts=st.lists(st.integers(0, 700), max_size=20))
+@example(cuts=list(range(700)))  # byte by byte
+@pytest.mark.parametrize("preamble", [b"", b"\r\n", b"For old mailers.\r\n--A\r\n-- B\r\n--Bee\r\n", b"x" * 500 + b"\r\n"])
+def test_preamble_padding_and_epilogue(preamble: bytes, cuts: list[int]) -> None:
+    body = (part("title", b"a") + part("audio", AUDIO, b"; filename=a")).replace(b"--B\r\n", b"--B \t \r\n")
+    form = read(preamble + body + END + b"The rest\r\n--B\r\nis not read", cuts)
+    assert form == Form(audio=AUDIO.replace(b"--B\r\n", b"--B \t \r\n"), fields={"title": b"a"})
+
+
+def test_nothing_is_kept_of_a_preamble() -> None:
+    preamble = _Preamble(b"B")
+    assert b"".join(preamble.without(b"--B" + b" " * 997) for _ in range(100)) == b""
+    assert len(preamble._held) < 1000
 
 
 def test_text_needs_no_gate() -> None:

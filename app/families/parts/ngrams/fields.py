@@ -5,18 +5,28 @@ The same code reads in training and in serving.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.domain import FloatArray
 from app.errors import ReleaseError
-from app.families.parts.ngrams.config import NgramConfig
-from app.families.parts.ngrams.explanations import Explanations, owners
-from app.families.parts.ngrams.loops import IndexArray, Spelled, Tables, explain, take_apart
+from app.families.parts.ngrams.config import NgramConfig, Script
+from app.families.parts.ngrams.loops import (
+    CODE_BITS,
+    NOT_KNOWN,
+    SLOT_BITS,
+    IndexArray,
+    Owners,
+    Spelled,
+    Tables,
+    explain,
+    fill_slots,
+    take_apart,
+)
 from app.families.parts.ngrams.spelling import bounded, code_points, normalised, word_hashes
-from app.families.parts.profiles import langdetect_languages
+from app.families.parts.profiles import Profiles, cleaned, langdetect_languages
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +88,47 @@ class FieldReader:
 
 def has_letters(text: str) -> bool:
     return any(map(str.isalpha, text))
+
+
+class Explanations:
+    """langdetect's profiles, every n-gram of a text counted: nothing is drawn at random, nothing is left out.
+
+    Nothing but its arrays is needed to explain a text; see `explain`.
+    """
+
+    def __init__(self, languages: Sequence[str], smoothing: float) -> None:
+        profiles = Profiles(languages)
+        self.logarithms = np.log(profiles.probabilities + smoothing).astype(np.float32)
+        self.keys = np.full(1 << SLOT_BITS, NOT_KNOWN, np.int64)  # of n-grams, by their hash
+        self.rows = np.zeros(1 << SLOT_BITS, np.int32)  # of `logarithms`
+        fill_slots(self.keys, self.rows, ngram_keys(profiles.known))
+        self._normal = profiles.normal
+
+    def spelled(self, text: str) -> str:
+        """A normalised text as langdetect's profiles see it, with the spaces that go before.
+
+        It has no capitals, so langdetect's rules for them do not matter. (Circled ones have no small form, but no
+        profile knows them.)
+        """
+        return "  " + cleaned(text).translate(self._normal)
+
+
+def ngram_keys(ngrams: Iterable[str]) -> IndexArray:
+    """(n,), a number for each of these n-grams of up to three characters, as `explain` makes it."""
+    keys = []
+    for ngram in ngrams:
+        key = 0
+        for char in ngram:
+            key = key << CODE_BITS | ord(char) + 1
+        keys.append(key)
+    return np.array(keys, np.int64)
+
+
+def owners(scripts: Sequence[Script]) -> Owners:
+    """The script of each code point, as far as the last that has one; what is of none has `len(scripts)`."""
+    last = max(high for script in scripts for _, high in script.ranges)
+    owner = np.full(last + 1, len(scripts), np.uint8)
+    for i, script in enumerate(scripts):
+        for low, high in script.ranges:
+            owner[low : high + 1] = i
+    return owner

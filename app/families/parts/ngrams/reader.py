@@ -12,7 +12,6 @@ from torch import Tensor
 from app.domain import METADATA_FIELDS, FloatArray, Metadata, Reading
 from app.errors import ReleaseError
 from app.families.parts.ngrams.config import N_FIELDS, NgramConfig
-from app.families.parts.ngrams.dense import mean_logits_of_rows
 from app.families.parts.ngrams.fields import FieldReader, has_letters
 from app.families.parts.ngrams.loops import Table, as_read, read_rows, read_song
 
@@ -79,7 +78,7 @@ class NgramReader:
         x = np.zeros((len(plain), N_FIELDS * width + self.config.n_counted), np.float32)
         read_rows(spelled, starts, np.array(list(chain(*given)), np.int64), self.fields.tables, self._table, x)
         sums = x[:, : N_FIELDS * width].reshape(len(x), N_FIELDS, self.config.networks, self.config.embedding_size)
-        logits = mean_logits_of_rows(sums, x[:, N_FIELDS * width :], self._weights, self._biases)
+        logits = _mean_logits_of_rows(sums, x[:, N_FIELDS * width :], self._weights, self._biases)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         return shares / shares.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
@@ -111,3 +110,20 @@ def _floats(name: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...]) ->
     if not np.isfinite(values).all():
         raise ReleaseError(f"the reader's tensor '{name}' holds NaN or infinite values")
     return values
+
+
+def _mean_logits_of_rows(
+    sums: FloatArray, counted: FloatArray, weights: tuple[FloatArray, ...], biases: tuple[FloatArray, ...]
+) -> FloatArray:
+    """`mean_logits` for n rows at twice the speed: (n, n_fields, networks, size), (n, n_counted) → (n, n_classes).
+
+    Not to the bit: BLAS adds up in another order.
+    """
+    n, n_fields, n_networks, size = sums.shape
+    total = np.zeros((n, weights[-1].shape[2]), np.float32)
+    for network in range(n_networks):
+        h = np.concatenate([sums[:, :, network].reshape(n, n_fields * size), counted], axis=1)
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            h = np.maximum(h @ weight[network] + bias[network], np.float32(0.0))
+        total += h @ weights[-1][network] + biases[-1][network]
+    return total / np.float32(n_networks)

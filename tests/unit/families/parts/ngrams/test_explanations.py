@@ -9,7 +9,7 @@ from langdetect.detector_factory import DetectorFactory
 
 from app.domain import FloatArray
 from app.families.parts.ngrams.config import default_scripts
-from app.families.parts.ngrams.explanations import Explanations, ngram_keys, owners
+from app.families.parts.ngrams.fields import Explanations, ngram_keys, owners
 from app.families.parts.ngrams.loops import explain, share_scripts, weigh
 from app.families.parts.ngrams.spelling import code_points, normalised
 from app.families.parts.profiles import PROFILES, Profiles, langdetect_languages
