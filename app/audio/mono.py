@@ -34,24 +34,23 @@ def to_mono(frame: av.AudioFrame, silence_peak: float) -> FloatArray:
     """
     channels = frame.layout.nb_channels
     dtype, zero, scale = _SAMPLE_FORMATS[frame.format.name.removesuffix("p")]
-    planes: Any  # (channels, n) float32, not scaled yet
     if frame.format.is_planar:
         planes = [_floats(plane, dtype, frame.samples) for plane in frame.planes[:channels]]
         mono: FloatArray = sum(planes[1:], start=planes[0]) * np.float32(1 / (channels * scale))
+        step = 1
     else:
-        interleaved = _floats(frame.planes[0], dtype, frame.samples * channels).reshape(-1, channels)
-        planes = interleaved.T
-        mono = interleaved @ np.full(channels, 1 / (channels * scale), np.float32)
+        values, step = _floats(frame.planes[0], dtype, frame.samples * channels), channels
+        planes = [values[channel:] for channel in range(channels)]
+        mono = values.reshape(-1, channels) @ np.full(channels, 1 / (channels * scale), np.float32)
     if zero:
         mono -= np.float32(zero / scale)
     if channels == 1:
         return mono
     level = _level(mono)
     for plane in planes:
-        own = plane - np.float32(zero) if zero else plane
-        own_level = _level(own) / scale
+        own_level = _level(plane, step, zero) / scale
         if own_level >= silence_peak:
-            return mono if level > _CANCELLED * own_level else own * np.float32(1 / scale)
+            return mono if level > _CANCELLED * own_level else (plane[::step] - np.float32(zero)) * np.float32(1 / scale)
     return mono
 
 
@@ -60,9 +59,13 @@ def _floats(plane: Any, dtype: np.dtype[Any], count: int) -> FloatArray:
     return np.frombuffer(plane, dtype, count).astype(np.float32, copy=False)
 
 
-def _level(samples: FloatArray) -> float:
-    """Root mean square of what is left under some kHz: coders leave noise above it where channels cancel each other."""
+def _level(samples: FloatArray, step: int = 1, zero: float = 0.0) -> float:
+    """Root mean square of what is left under some kHz: coders leave noise above it where channels cancel each other.
+
+    `samples`: only each `step`th is looked at, beginning with the first. `zero`: the value of silence.
+    """
+    mean = np.zeros(_COARSE * step, np.float32)
+    mean[::step] = 1 / _COARSE
     with np.errstate(all="ignore"):  # samples that are not finite are refused later
-        groups = samples[: samples.size - samples.size % _COARSE].reshape(-1, _COARSE)
-        coarse = groups @ np.full(_COARSE, 1 / _COARSE, np.float32)
+        coarse = samples[: samples.size - samples.size % mean.size].reshape(-1, mean.size) @ mean - np.float32(zero)
         return math.sqrt(coarse @ coarse / coarse.size) if coarse.size else 0.0
