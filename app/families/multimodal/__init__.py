@@ -7,6 +7,6 @@ How the paper's features meet the contract of a family:
   a window gives up to `most_segments` of them with their seconds, and the codebook histogram of its sound (`timbral.py`):
   maximum, mean, and the frames they are of.
 - `combine` pools the histograms over the windows, which is the same as pooling over the song's frames, joins them and the
-  consumption vector to each segment, and adds up the segments' answers by their seconds (`head.py`).
+  consumption vector to each segment, and adds up the segments' answers by their seconds (`network.py`).
 - A song without consumption data gets the training songs' average (the paper's fallback A). So does what else is missing.
 """

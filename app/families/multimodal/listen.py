@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,8 +17,6 @@ from app.families.multimodal.manifest import SegmentConfig
 from app.families.multimodal.segments import separator_of, voiced
 from app.families.multimodal.timbral import TimbralHistogram
 from app.families.parts.whisper import Ears
-
-Histogram = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +44,14 @@ def taken_apart(features: FloatArray, n_state: int, config: SegmentConfig) -> Wi
 class SegmentListener:
     """Implements `contract.Listener`; the numbers of a window are as `taken_apart` reads them."""
 
-    def __init__(self, ears: Ears, timbral: TimbralHistogram | None, config: SegmentConfig, n_codewords: int) -> None:
+    def __init__(self, ears: Ears, timbral: TimbralHistogram | None, config: SegmentConfig) -> None:
         """Raises ReleaseError if the separator is not installed."""
         self._ears = ears
         self._timbral = timbral
         self._config = config
         self._separator = separator_of(config.separation)
         self._n_state = ears.config.n_state
-        self.n_features = config.most_segments * (self._n_state + 1) + 2 * n_codewords + 1
+        self.n_features = config.most_segments * (self._n_state + 1) + (2 * len(timbral.weights) if timbral else 0) + 1
 
     def precisions(self, backend: Backend) -> tuple[Precision, ...]:
         """Those of the ears; the rest runs in fp32."""
@@ -62,28 +59,23 @@ class SegmentListener:
 
     def prepare(self, target: Target) -> Listen:
         """Raises ReleaseError where the ears cannot run."""
-        histogram = copy.deepcopy(self._timbral).to(target.device) if self._timbral else _no_histogram
+        histogram = copy.deepcopy(self._timbral).to(target.device) if self._timbral else None
         return partial(self._listen, self._ears.prepare(target), histogram)
 
     def forget(self) -> None:
         self._ears.forget()
 
-    def _listen(self, ears: Listen, histogram: Histogram, samples: Tensor) -> Tensor:
+    def _listen(self, ears: Listen, histogram: TimbralHistogram | None, samples: Tensor) -> Tensor:
         """(n, window_samples) → (n, n_features)."""
         vocals = self._separator(samples) if self._separator else samples
         n, size, rate_hz = len(samples), samples.shape[1], self._ears.config.sample_rate_hz
-        segments = torch.zeros(n, self._config.most_segments, self._n_state + 1, device=samples.device)
-        found = voiced(vocals, rate_hz, self._config)
-        cut = [pad(vocals[row, part], (0, size - (part.stop - part.start))) for row, own in enumerate(found) for part in own]
-        if cut:
-            rows = [row for row, own in enumerate(found) for _ in own]
-            places = [place for own in found for place in range(len(own))]
-            lengths = [(part.stop - part.start) / rate_hz for own in found for part in own]
-            segments[rows, places, : self._n_state] = ears(torch.stack(cut))[:, : self._n_state]
-            segments[rows, places, self._n_state] = torch.tensor(lengths, device=samples.device)
-        return torch.cat([segments.flatten(1), histogram(samples)], dim=1)
-
-
-def _no_histogram(samples: Tensor) -> Tensor:
-    """(n, s) → (n, 1): no codeword, no frame."""
-    return torch.zeros(len(samples), 1, device=samples.device)
+        heard = torch.zeros(n, self._config.most_segments, self._n_state + 1, device=samples.device)
+        found = enumerate(voiced(vocals, rate_hz, self._config))
+        if segments := [(row, place, part) for row, own in found for place, part in enumerate(own)]:
+            rows, places, parts = zip(*segments, strict=True)
+            cut = [pad(vocals[row, part], (0, size - (part.stop - part.start))) for row, _, part in segments]
+            lengths = [(part.stop - part.start) / rate_hz for part in parts]
+            heard[rows, places, : self._n_state] = ears(torch.stack(cut))[:, : self._n_state]
+            heard[rows, places, self._n_state] = torch.tensor(lengths, device=samples.device)
+        sound = histogram(samples) if histogram else torch.zeros(n, 1, device=samples.device)  # no codeword, no frame
+        return torch.cat([heard.flatten(1), sound], dim=1)

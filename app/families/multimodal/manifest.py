@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from app.audio.spec import WindowSpec
 from app.families.contract import Manifest, Name, Probability, Strict
@@ -32,10 +32,6 @@ class TimbralConfig(Strict):
     n_components: Size  # P: principal components of the spectrum, which keep 95 % of its variance
     n_codewords: Size  # components of the Gaussian mixture
 
-    @property
-    def n_features(self) -> int:
-        return 2 * self.n_codewords  # maximum and mean
-
 
 class ResNetConfig(Strict):
     """Three residual blocks of three convolutions. Kernels are those of Wang et al. 2017 (the paper's [28]); its channels
@@ -44,10 +40,6 @@ class ResNetConfig(Strict):
     step: Size = 256  # numbers of the feature vector that make one position of the sequence
     channels: tuple[Size, Size, Size] = (32, 64, 64)
     kernels: tuple[Size, Size, Size] = (8, 5, 3)
-
-    def length(self, sizes: dict[str, int]) -> int:
-        """Positions of the sequence. No position holds numbers of two modalities."""
-        return sum(-(-size // self.step) for size in sizes.values())
 
 
 class MultimodalManifest(Manifest):
@@ -61,27 +53,12 @@ class MultimodalManifest(Manifest):
     network: ResNetConfig
     thresholds: dict[str, dict[str, Probability]]  # by mode ("audio+consumption") and class; under it the answer is `und`
 
-    @model_validator(mode="after")
-    def _thresholds_are_of_classes(self) -> MultimodalManifest:
-        named = {code for by_class in self.thresholds.values() for code in by_class}
-        if unknown := sorted(named - {label.code for label in self.labels}):
-            raise ValueError(f"thresholds: {unknown[0]!r} is no class")
-        return self
-
     @property
     def sizes(self) -> dict[str, int]:
         """Numbers of each modality, in the order of the feature vector."""
-        return sizes_of(self.listen, self.timbral, self.consumption)
+        timbral = 0 if self.timbral is None else 2 * self.timbral.n_codewords  # maximum and mean
+        return {"vocals": self.listen.n_state, "timbral": timbral, "consumption": self.consumption}
 
     @property
     def window(self) -> WindowSpec:
         return WindowSpec(self.listen.sample_rate_hz, self.listen.window_samples, padding="silence")
-
-
-def sizes_of(listen: WhisperConfig, timbral: TimbralConfig | None, consumption: int) -> dict[str, int]:
-    """Numbers of each modality, in the order of the feature vector."""
-    return {
-        "vocals": listen.n_state,
-        "timbral": timbral.n_features if timbral else 0,
-        "consumption": consumption,
-    }

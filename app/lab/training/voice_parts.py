@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.domain import TEXT
 from app.families.contract import Label
@@ -56,10 +56,7 @@ class VoiceParts:
     @property
     def identity(self) -> str:
         """Of the ears' weights: releases that share them share features."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.ears.state_dict().items()):
-            digest.update(name.encode() + tensor.numpy().tobytes())
-        return digest.hexdigest()
+        return identity_of(self.ears)
 
     def read(self) -> NgramReader:
         return NgramReader(self.reader.config, self.reader.tensors)
@@ -72,6 +69,14 @@ class VoiceParts:
         """For int8."""
         ears = self.ears
         return replace(self, ears=Ears(ears.config, ears.whisper, ears.no_speech, ranges).eval())
+
+
+def identity_of(module: nn.Module) -> str:
+    """Of a module's tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _listener(first: FirstEars, codes: Sequence[str]) -> Listener:

@@ -1,53 +1,107 @@
-"""Vocals, timbre and consumption → language (Lee & Coviello), with replicas for what is missing."""
+"""Vocals, timbre and consumption → language (Lee & Coviello), with replicas for what is missing. Read `inputs` first.
+
+Songs are fanned out to their segments. A batch is examples: a segment, and what its replica lacks.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from app.audio.spec import WindowSpec
 from app.domain import AUDIO, FloatArray
-from app.families.contract import Target
-from app.families.multimodal.manifest import MultimodalManifest, TimbralConfig
-from app.families.multimodal.model import CONSUMPTION, HEAD, TIMBRAL
+from app.families.contract import AudioBranch, Label, Target
+from app.families.multimodal.listen import SegmentListener
+from app.families.multimodal.manifest import MultimodalManifest, ResNetConfig, SegmentConfig, TimbralConfig
+from app.families.multimodal.model import CONSUMPTION
+from app.families.multimodal.network import MultimodalNetwork
 from app.families.multimodal.timbral import TimbralHistogram
+from app.families.parts.weights import COUNTER
+from app.families.parts.whisper import Ears
 from app.families.parts.whisper_weights import stored_ears
 from app.lab.corpus.catalogue import read_catalogue
 from app.lab.errors import CheckpointError, CorpusError
 from app.lab.evaluation.acceptance import acceptance, tuned_thresholds
 from app.lab.evaluation.answers import REST, EvaluationSet
 from app.lab.evaluation.evaluate import Options
+from app.lab.features import FeatureExtractor, cache_folder, served_windows
+from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
-from app.lab.training.recipes.multimodal_config import MultimodalConfig
-from app.lab.training.recipes.multimodal_data import Songs, heard_songs, songs_of
-from app.lab.training.recipes.multimodal_listen import Listening, kept_codebook
+from app.lab.training.recipes.multimodal_data import (
+    NO_AUDIO,
+    NO_CONSUMPTION,
+    WHOLE,
+    Songs,
+    heard_songs,
+    kept_codebook,
+    songs_of,
+)
 from app.lab.training.recipes.multimodal_measures import evaluate, measure
-from app.lab.training.recipes.multimodal_network import MultimodalNetwork
-from app.lab.training.voice_parts import FirstEars, ears_to_begin_with
-from app.lab.training.voice_release import UNNAMED
+from app.lab.training.sampling import shuffled
+from app.lab.training.voice_parts import ears_to_begin_with, identity_of
+from app.settings import Settings
 
-Drop = Literal["nothing", "consumption", "audio"]
-Batch = list[tuple[int, Drop]]  # segments, and what their replica lacks
+CODES = ("de", "en", "es", "fr", "hi", "it", "ja", "pa", "ta", "te", REST)  # the paper's, §4.1
+Modality = Literal["vocals", "timbral", "consumption"]
+Examples = npt.NDArray[np.int64]  # (n, 2): a segment, and what it lacks
+SEGMENTS_AT_ONCE = 512
 
 
-class MultimodalRecipe(Recipe[MultimodalConfig, Batch]):
-    """Songs are fanned out to their segments; a song's answer is the sum of its segments' by their seconds."""
+class MultimodalConfig(TrainConfig):
+    """Defaults are the paper's where it prints one. Ears are those of a release (`start`) or of a Whisper checkpoint."""
+
+    labels: tuple[Label, ...] = tuple(label for code in CODES for label in WORLD_LABELS if label.code == code)
+    start: str = "lrid_voice"  # without a number, the newest
+    store: Path = Field(default_factory=lambda: Settings().model_store)  # where `start` is
+    checkpoint: Path | None = None  # a Whisper's model.safetensors, instead of `start`
+    n_positions: int = Field(500, ge=1)  # of 20 ms, in a window; with `checkpoint`
+    features: Path | None = None  # a folder with index.csv and windows.npz, instead of the catalogue's audio: no timbre
+    made_sessions: bool = False  # with `features`: consumption data made from the labels
+    inputs: tuple[Modality, ...] = ("vocals", "timbral", "consumption")
+    replica: Literal["none", "Z", "Z+G", "A", "A+G"] = "A"  # of each song without consumption: zeros or average, with noise
+    noise: float = Field(0.1, ge=0)  # of +G, in standard deviations of each number
+    audio_replica: bool = False  # another of each song that has consumption data, without audio
+    segments: SegmentConfig = SegmentConfig()
+    network: ResNetConfig = ResNetConfig()
+    n_mels: int = Field(40, gt=0)
+    n_codewords: int = Field(64, gt=0)
+    variance: float = Field(0.95, gt=0, lt=1)  # that the principal components keep
+    most_windows: int = Field(8, ge=1)  # of a song
+
+    epochs: int = Field(50, ge=1)
+    patience_epochs: int = Field(50, ge=1)  # the paper stops after its epochs
+    batch_size: int = Field(64, ge=2)
+    weight_decay: float = Field(1e-3, ge=0)
+    schedule: Literal["constant", "cosine", "plateau"] = "plateau"
+
+    def codebook(self, n_components: int) -> TimbralConfig:
+        return TimbralConfig(n_mels=self.n_mels, n_components=n_components, n_codewords=self.n_codewords)
+
+    @property
+    def ears(self) -> Ears:
+        """Raises ReleaseError, TrainingError."""
+        return ears_to_begin_with(self.store, self.start, self.checkpoint, self.n_positions).ears
+
+
+class MultimodalRecipe(Recipe[MultimodalConfig, Examples]):
+    """A song's answer is the sum of its segments' by their seconds."""
 
     name: ClassVar[str] = "multimodal"
     family: ClassVar[str] = "multimodal"
     config_type: ClassVar[type[TrainConfig]] = MultimodalConfig
-    songs: Songs | None = None  # variants share them
+    songs: Songs | None = None  # variants share them, and the codebook
     timbral: TimbralHistogram | None = None
 
     @property
@@ -56,67 +110,61 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Batch]):
         return None if self.config.features else self.config.catalogue
 
     def prepare(self, progress: Progress) -> None:
-        if self.songs is None:
-            self._listen(progress)
-        songs = self.songs
-        assert songs is not None
-        self.sizes = dict.fromkeys(("vocals", "timbral", "consumption"), 0)
-        self.sizes |= {name: getattr(songs, name).shape[1] for name in self.config.inputs}
+        config = self.config
+        self.songs = songs = self.songs or self._heard(progress)
+        widths = {name: part.shape[1] for name, part in songs.parts.items() if name in config.inputs}
+        self.sizes = {name: widths.get(name, 0) for name in get_args(Modality)}
         if not any(self.sizes.values()):
-            raise CorpusError(f"no song has any of the inputs {', '.join(self.config.inputs)}")
-        raw = np.concatenate([songs.part(name)[:, :size] for name, size in self.sizes.items()], axis=1)
-        own = songs.splits[songs.owner]
-        if {"train", "valid"} - set(own):
-            raise CorpusError(f"{self.config.catalogue}: songs that sound are needed in both splits, train and valid")
-        self._mean, self._scale = _moments(raw[own == "train"])
-        self.fallback = self.fallback_of(self.config.replica[0])
-        self._x = torch.from_numpy((raw - self._mean) / self._scale)  # (n_segments, d), NaN where missing
+            raise CorpusError(f"no song has any of the inputs {', '.join(config.inputs)}")
+        own = songs.segments("train")
+        if not len(own) or not len(songs.segments("valid")):
+            raise CorpusError(f"{config.catalogue}: songs that sound are needed in both splits, train and valid")
+        x = np.concatenate([songs.parts[name] for name, size in self.sizes.items() if size], axis=1)
+        known = np.ma.masked_invalid(x[own])
+        self._mean = known.mean(axis=0, dtype=np.float64).filled(0).astype(np.float32)
+        spread = known.std(axis=0, dtype=np.float64).filled(0).astype(np.float32)
+        self._scale = np.where(spread > 1e-6, spread, np.float32(1))  # a number that never varies stays
+        self._x = torch.from_numpy(x)  # (n_segments, d), NaN where missing
+        self._taken = np.repeat([NO_AUDIO, NO_AUDIO, NO_CONSUMPTION], list(self.sizes.values()))  # (d,) by which replica
         self._y = torch.from_numpy(songs.labels[songs.owner])
-        self.figures: dict[str, Any] = {}
+        self.thresholds: dict[str, list[float]] = {}
 
-    def _listen(self, progress: Progress) -> None:
+    def _heard(self, progress: Progress) -> Songs:
         """Features of all songs, and the codebook that they are made with."""
         config = self.config
         if config.features is not None:
-            self.songs = heard_songs(
-                config.features, config.codes, config.most_windows, config.seed, with_sessions=config.made_sessions
-            )
-            return
+            codes, made = config.codes, config.made_sessions
+            return heard_songs(config.features, codes, config.most_windows, config.seed, with_sessions=made)
         rows = read_catalogue(config.catalogue, config.codes, rest=REST if REST in config.codes else None)
         rows = [row for row in rows if row.path is not None]
         if not rows:
             raise CorpusError(f"{config.catalogue}: no row has audio")
-        listening = Listening(self._first_ears().ears, None, config.segments, config.most_windows)
+        ears, cache = config.ears, config.cache_folder
+        window = WindowSpec(ears.config.sample_rate_hz, ears.config.window_samples, padding="silence")
         if "timbral" in config.inputs:
-            wanted = TimbralConfig(n_mels=config.n_mels, n_components=1, n_codewords=config.n_codewords)
             learnt_from = [row for row in rows if row.split == "train"]
-            cache = config.cache_folder
-            self.timbral = kept_codebook(learnt_from, listening.window, wanted, config.variance, cache, progress)
-        listening = replace(listening, timbral=self.timbral)
-        heard = listening.features(rows, self._target(), config.cache_folder, progress)
-        self.songs = songs_of(rows, heard, listening.ears.config.n_state, config.segments)
+            self.timbral = kept_codebook(learnt_from, window, config.codebook(1), config.variance, cache, progress)
+        branch = AudioBranch(window, SegmentListener(ears, self.timbral, config.segments), None, config.most_windows)
+        cuda = config.torch_device.type == "cuda"
+        target = Target("cuda", "bf16") if cuda else Target("cpu", "fp32", threads=torch.get_num_threads())
+        told = f"{identity_of(ears)} {identity_of(self.timbral) if self.timbral else ''} {config.segments}"
+        kept = cache_folder(cache, served_windows(branch), told)
+        heard = FeatureExtractor(branch, target, cache=kept).rows(rows, progress)
+        return songs_of(rows, heard, ears.config.n_state, config.segments)
 
-    def _first_ears(self) -> FirstEars:
-        config = self.config
-        return ears_to_begin_with(config.store, config.start, config.checkpoint, config.n_positions)
-
-    def _target(self) -> Target:
-        cuda = self.config.torch_device.type == "cuda"
-        return Target("cuda", "bf16") if cuda else Target("cpu", "fp32", threads=torch.get_num_threads())
-
-    def fallback_of(self, kind: str) -> FloatArray:
-        """(c,) standardised: of zeros for Z, else of the average, which is 0."""
-        own = slice(len(self._mean) - self.sizes["consumption"], None)
-        return -self._mean[own] / self._scale[own] if kind == "Z" else np.zeros_like(self._mean[own])
+    def missing_of(self, kind: str) -> FloatArray:
+        """(d,) standardised, what stands for missing numbers: for Z zeros of consumption, else the average, which is 0."""
+        zeros = (kind == "Z") & (self._taken == NO_CONSUMPTION)
+        return np.where(zeros, -self._mean / self._scale, np.float32(0))
 
     def build(self) -> MultimodalNetwork:
-        config = self.config
         timbral = self.timbral if self.sizes["timbral"] else None
-        codebook = None if timbral is None else self._codebook(timbral.components.shape[0])
-        network = MultimodalNetwork(config.network, self.sizes, len(config.labels), codebook)
-        network.mean.copy_(torch.from_numpy(self._mean))
-        network.scale.copy_(torch.from_numpy(self._scale))
-        network.fallback.copy_(torch.from_numpy(self.fallback))
+        codebook = None if timbral is None else self.config.codebook(len(timbral.components))
+        network = MultimodalNetwork(self.config.network, self.sizes, len(self.config.labels), codebook)
+        network.noise = self.config.noise if self.config.replica.endswith("G") else 0.0
+        missing = self.missing_of(self.config.replica[0])
+        for name, values in (("mean", self._mean), ("scale", self._scale), ("missing", missing)):
+            getattr(network, name).copy_(torch.from_numpy(values))
         if network.timbral is not None and timbral is not None:
             network.timbral.load_state_dict(timbral.state_dict())
         return network
@@ -125,82 +173,72 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Batch]):
         """Adam with the paper's L2 regularisation."""
         return torch.optim.Adam(network.parameters(), self.config.learning_rate, weight_decay=self.config.weight_decay)
 
-    def examples(self, split: str) -> Batch:
+    def examples(self, split: str) -> Examples:
         """Every segment of the split, and its replicas."""
         assert self.songs is not None
-        found: Batch = [(int(i), "nothing") for i in np.flatnonzero(self.songs.splits[self.songs.owner] == split)]
-        full = [i for i, _ in found if self.sizes["consumption"] and not self._x[i, -1].isnan()]
+        every = self.songs.segments(split)
+        found = [_lacking(every, WHOLE)]
+        full = every[~self._x[every, -1].isnan().numpy()] if self.sizes[CONSUMPTION] else every[:0]
         if self.config.replica != "none":
-            found += [(i, "consumption") for i in full]
-        return found + ([(i, "audio") for i in full] if self.config.audio_replica else [])
+            found.append(_lacking(full, NO_CONSUMPTION))
+        if self.config.audio_replica:
+            found.append(_lacking(full, NO_AUDIO))
+        return np.concatenate(found)
 
     @property
     def steps_per_epoch(self) -> int:
         return self.config.steps_per_epoch or max(1, len(self.examples("train")) // self.config.batch_size)
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """All examples in another order each epoch, the last batch left out if it is not full."""
-        examples, size = self.examples("train"), self.config.batch_size
-        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(examples))
-        for step in range(self.steps_per_epoch):
-            yield [examples[i] for i in np.resize(order, (step + 1) * size)[step * size :]]
+    def batches(self, epoch: int) -> Iterator[Examples]:
+        examples, rng = self.examples("train"), np.random.default_rng([self.config.seed, epoch])
+        for numbers in shuffled(len(examples), self.config.batch_size, self.steps_per_epoch, rng):
+            yield examples[numbers]
 
-    def loss(self, network: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
-        noise = self.config.noise if self.config.replica.endswith("G") else 0.0
-        return cross_entropy(network(self.inputs(batch, self.fallback, noise)), self._labels(batch))
+    def loss(self, network: nn.Module, batch: Examples, rng: np.random.Generator) -> Tensor:
+        """Cross-entropy."""
+        return cross_entropy(network(self.inputs(batch)), self._truth(batch))
 
-    def inputs(self, batch: Batch, fallback: FloatArray, noise: float = 0.0) -> Tensor:
-        """(n, d) standardised; what is missing has the fallback, with noise for +G, or 0, which is the average."""
-        c = self.sizes["consumption"]
-        x = self._x[[segment for segment, _ in batch]]
-        audio, consumption = x[:, : x.shape[1] - c], x[:, x.shape[1] - c :]
-        audio = torch.where(_rows(batch, "audio"), torch.nan, audio).nan_to_num(0.0)
-        instead = torch.from_numpy(fallback).expand(len(x), c)
-        instead = instead + noise * torch.randn(len(x), c) if noise else instead
-        missing = _rows(batch, "consumption") | consumption.isnan()
-        return torch.cat([audio, torch.where(missing, instead, consumption)], dim=1).to(self.config.torch_device)
+    def inputs(self, batch: Examples) -> Tensor:
+        """(n, d) with NaN for what is missing, and for what a replica lacks."""
+        lacks = torch.from_numpy(batch[:, 1:] == self._taken)
+        return torch.where(lacks, torch.nan, self._x[batch[:, 0]]).to(self.config.torch_device)
+
+    def _truth(self, batch: Examples) -> Tensor:
+        return self._y[batch[:, 0]].to(self.config.torch_device)
+
+    def _logits(self, network: nn.Module, examples: Examples) -> Tensor:
+        parts = np.array_split(examples, -(-len(examples) // SEGMENTS_AT_ONCE))
+        return torch.cat([network(self.inputs(part)) for part in parts])
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         """The loss over all examples that validation songs give; mAP and thresholds of those songs as they are."""
-        examples, n = self.examples("valid"), self.config.batch_size * 8
-        some = [examples[i : i + n] for i in range(0, len(examples), n)]
-        losses = [cross_entropy(network(self.inputs(b, self.fallback)), self._labels(b), reduction="sum") for b in some]
-        labels, probabilities = self.answers(network, "valid")
-        thresholds = tuned_thresholds(labels, probabilities)
-        found = acceptance(labels, probabilities, thresholds)
-        self.figures = {"thresholds": {mode: self._tuned(network, drop) for mode, drop in self._modes().items()}}
-        mean_precision, right = found.means()[-1], float((probabilities.argmax(axis=1) == labels).mean())
-        return {"loss": float(torch.stack(losses).sum()) / len(examples), "mAP": mean_precision, "accuracy": right}
+        examples = self.examples("valid")
+        loss = cross_entropy(self._logits(network, examples), self._truth(examples)).item()
+        found = {mode: self.answers(network, "valid", lacks) for mode, lacks in self._modes().items()}
+        self.thresholds = {mode: tuned_thresholds(*own).tolist() for mode, own in found.items()}
+        mode, (labels, probabilities) = next(iter(found.items()))
+        mean_precision = acceptance(labels, probabilities, np.array(self.thresholds[mode])).means()[-1]
+        right = float((probabilities.argmax(axis=1) == labels).mean())
+        return {"loss": loss, "mAP": mean_precision, "accuracy": right}
 
-    def _modes(self) -> dict[str, Drop]:
+    def _modes(self) -> dict[str, int]:
         """What a release is asked with, everything first."""
         if not self.sizes[CONSUMPTION]:
-            return {AUDIO: "nothing"}
-        return {f"{AUDIO}+{CONSUMPTION}": "nothing", AUDIO: "consumption", CONSUMPTION: "audio"}
-
-    def _tuned(self, network: nn.Module, drop: Drop) -> list[float]:
-        """(n_classes,) thresholds on the validation songs."""
-        return tuned_thresholds(*self.answers(network, "valid", drop)).tolist()  # type: ignore[no-any-return]
+            return {AUDIO: WHOLE}
+        return {f"{AUDIO}+{CONSUMPTION}": WHOLE, AUDIO: NO_CONSUMPTION, CONSUMPTION: NO_AUDIO}
 
     @torch.no_grad()
-    def answers(
-        self, network: nn.Module, split: str, drop: Drop = "nothing", fallback: FloatArray | None = None
-    ) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    def answers(self, network: nn.Module, split: str, lacks: int = WHOLE) -> tuple[npt.NDArray[np.int64], FloatArray]:
         """Labels (n,) of the split's songs and probabilities (n, n_classes): their segments' by duration."""
-        songs, fallback = self.songs, self.fallback if fallback is None else fallback
+        songs = self.songs
         assert songs is not None
-        mine = np.flatnonzero(songs.splits[songs.owner] == split)
-        found = [network(self.inputs([(int(i), drop) for i in part], fallback)).softmax(dim=1).cpu().numpy()
-                 for part in np.array_split(mine, 1 + len(mine) // 512)]  # fmt: skip
-        weighted = np.concatenate(found) * songs.seconds[mine, None]
-        owners, place = np.unique(songs.owner[mine], return_inverse=True)
-        summed = np.zeros((len(owners), weighted.shape[1]), np.float32)
-        np.add.at(summed, place, weighted)
+        own = songs.segments(split)
+        by_segment = self._logits(network, _lacking(own, lacks)).softmax(dim=1).cpu().numpy()
+        owners, place = np.unique(songs.owner[own], return_inverse=True)
+        summed = np.zeros((len(owners), by_segment.shape[1]), np.float32)
+        np.add.at(summed, place, by_segment * songs.seconds[own, None])
         return songs.labels[owners], summed / summed.sum(axis=1, keepdims=True)
-
-    def _labels(self, batch: Batch) -> Tensor:
-        return self._y[[segment for segment, _ in batch]].to(self.config.torch_device)
 
     def fingerprint(self) -> str:
         """Of all features, labels and splits."""
@@ -212,62 +250,41 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Batch]):
         assert self.songs is not None
         counts = np.bincount(self.songs.labels[self.songs.splits == "train"], minlength=len(self.config.labels))
         shares = dict(zip(self.config.codes, (counts / counts.sum()).tolist(), strict=True))
-        components = 0 if self.timbral is None else self.timbral.components.shape[0]
-        return self.figures | {"sizes": self.sizes, "class_prior": shares, "components": components}
+        return {"thresholds": self.thresholds, "sizes": self.sizes, "class_prior": shares}
 
     @classmethod
     def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
         """mAP, precision, recall and F1 in the cases of the release."""
         return evaluate(folder, chosen, output, options, progress)
 
-    def _codebook(self, n_components: int) -> TimbralConfig:
-        config = self.config
-        return TimbralConfig(n_mels=config.n_mels, n_components=n_components, n_codewords=config.n_codewords)
-
     def export(self, stored: dict[str, Any]) -> Draft:
         """The ears are read again from where they came from. Raises CheckpointError for a network without vocals."""
-        config, facts = self.config, stored["facts"]
+        config, facts, ears = self.config, stored["facts"], self.config.ears
         sizes: Mapping[str, int] = facts["sizes"]
-        ears = self._first_ears().ears
         if sizes["vocals"] != ears.config.n_state:
             raise CheckpointError(
                 f"a release needs vocals of these ears, {ears.config.n_state} numbers; it has {sizes['vocals']}"
             )
-        codebook = self._codebook(facts["components"]) if sizes["timbral"] else None
-        network = MultimodalNetwork(config.network, sizes, len(config.labels), codebook)
-        network.load_state_dict(stored["network"])
-        tensors = stored_ears(ears) | {HEAD + name: tensor for name, tensor in network.stored().items()}
-        if network.timbral is not None:
-            tensors |= {TIMBRAL + name: tensor.clone() for name, tensor in network.timbral.state_dict().items()}
+        own = {name: tensor.float().contiguous() for name, tensor in stored["network"].items() if COUNTER not in name}
         manifest = MultimodalManifest(
             family=self.family,
             release="draft",
             created=date.today(),
             labels=list(config.labels),
-            sha256=UNNAMED,
+            sha256="0" * 64,
             training={"class_prior": facts["class_prior"], "ears": str(config.checkpoint or config.start)},
             metrics={},
             listen=ears.config,
             segments=config.segments,
             most_windows=config.most_windows,
-            timbral=codebook,
-            consumption=sizes["consumption"],
+            timbral=config.codebook(len(own["timbral.components"])) if sizes["timbral"] else None,
+            consumption=sizes[CONSUMPTION],
             network=config.network,
             thresholds={mode: dict(zip(config.codes, own, strict=True)) for mode, own in facts["thresholds"].items()},
         )
         about = f"A 1-D ResNet of {', '.join(config.inputs)} (Lee & Coviello), replicas {config.replica}"
-        return Draft(manifest, tensors, about, calibrated=True, measure=measure)
+        return Draft(manifest, stored_ears(ears) | own, about, calibrated=True, measure=measure)
 
 
-def _moments(raw: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation of each number where it is not missing; 0 and 1 where it always is, or never varies."""
-    known = ~np.isnan(raw)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, raw, 0).sum(axis=0, dtype=np.float64) / count
-    spread = np.sqrt((np.where(known, raw - mean, 0) ** 2).sum(axis=0) / count)
-    return mean.astype(np.float32), np.where(spread > 1e-6, spread, 1).astype(np.float32)
-
-
-def _rows(batch: Batch, drop: Drop) -> Tensor:
-    """(n, 1): whether an example is a replica without this."""
-    return torch.tensor([own == drop for _, own in batch])[:, None]
+def _lacking(segments: npt.NDArray[np.int64], what: int) -> Examples:
+    return np.stack([segments, np.full_like(segments, what)], axis=1)

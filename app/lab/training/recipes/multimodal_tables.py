@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
+from app.families.multimodal.network import MultimodalNetwork
 from app.lab.evaluation.acceptance import Acceptance, acceptance, acceptance_table, markdown_table
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.loop import train
-from app.lab.training.recipes.multimodal import MultimodalRecipe
-from app.lab.training.recipes.multimodal_config import MultimodalConfig
+from app.lab.training.recipes.multimodal import MultimodalConfig, MultimodalRecipe
+from app.lab.training.recipes.multimodal_data import NO_CONSUMPTION, WHOLE
 
 SINGLE: Mapping[str, Sequence[str]] = {
     "Timbral": ["timbral"],
@@ -23,6 +25,7 @@ SINGLE: Mapping[str, Sequence[str]] = {
 }
 REPLICAS = ("Z", "Z+G", "A", "A+G")
 Measured = dict[str, Acceptance]  # by the column of a table
+Trained = tuple[MultimodalRecipe, MultimodalNetwork, npt.NDArray[np.float64]]  # with the best weights, and thresholds
 
 
 def run_tables(config: MultimodalConfig, seeds: Sequence[int], progress: Progress) -> str:
@@ -55,18 +58,15 @@ def _one_seed(first: MultimodalRecipe, split: str, seed: int, progress: Progress
     has = {name for name, size in first.sizes.items() if size}
     columns = {name: [one for one in inputs if one in has] for name, inputs in SINGLE.items()}
     networks = {name: _trained(first, seed, own, "none", progress) for name, own in columns.items() if own}
-    every = columns["Multimodal"]
-    replicas = {kind: _trained(first, seed, every, kind, progress) for kind in REPLICAS}
-    dropped = {"Audio": _measured(networks["Audio"], split)}
+    whole = {name: _measured(own, split) for name, own in networks.items()}
+    replicas = {kind: _trained(first, seed, columns["Multimodal"], kind, progress) for kind in REPLICAS}
+    dropped = {"Audio": whole["Audio"]}
     dropped |= {f"baseline {kind}": _measured(networks["Multimodal"], split, missing=kind) for kind in "ZA"}
-    dropped |= {kind: _measured(own, split, missing=kind[0]) for kind, own in replicas.items()}
-    return {name: _measured(own, split) for name, own in networks.items()}, dropped
+    return whole, dropped | {kind: _measured(own, split, missing=kind[0]) for kind, own in replicas.items()}
 
 
-def _trained(
-    first: MultimodalRecipe, seed: int, inputs: list[str], replica: str, progress: Progress
-) -> tuple[Any, Any, Any]:
-    """The recipe of a variant, its best network and its thresholds; goes on where it was stopped."""
+def _trained(first: MultimodalRecipe, seed: int, inputs: Sequence[str], replica: str, progress: Progress) -> Trained:
+    """A variant; goes on where it was stopped."""
     name = f"{'+'.join(inputs)}-{replica}-seed-{seed}"
     output = first.config.output / name
     changes = {"inputs": inputs, "replica": replica, "seed": seed, "output": output, "audio_replica": False}
@@ -80,11 +80,12 @@ def _trained(
     return recipe, network.eval(), np.array(next(iter(stored["facts"]["thresholds"].values())))
 
 
-def _measured(own: tuple[Any, Any, Any], split: str, missing: str | None = None) -> Acceptance:
+def _measured(own: Trained, split: str, missing: str = "") -> Acceptance:
     """On a split's songs, with `missing` without their consumption data: zeros (Z) or the average (A) instead."""
     recipe, network, thresholds = own
-    instead = None if missing is None else recipe.fallback_of(missing)
-    labels, probabilities = recipe.answers(network, split, "nothing" if missing is None else "consumption", instead)
+    if missing:
+        network.missing.copy_(torch.from_numpy(recipe.missing_of(missing)))
+    labels, probabilities = recipe.answers(network, split, NO_CONSUMPTION if missing else WHOLE)
     return acceptance(labels, probabilities, thresholds)
 
 

@@ -6,7 +6,6 @@ one-minute pieces of a song. *Songs* are answered as served: the mean over segme
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from app.lab.caches import made
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import EvaluationSet, read_inputs
-from app.lab.evaluation.evaluate import Options, describe
+from app.lab.evaluation.evaluate import Options, describe, write_report
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
 from app.lab.training.recipe import Figures
@@ -141,12 +140,7 @@ def write_table(folder: Path, chosen: EvaluationSet, output: Path, options: Opti
     folders = [*baselines(folder), folder]
     lines = [line for each in folders for line in figures_of(load_model(each), rows, options, progress)]
     text = table(lines)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "evaluation.json").write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
-        (output / "evaluation.md").write_text(f"{describe(chosen, rows)} {chosen.note}\n\n{text}", encoding="utf-8")
-    except OSError as error:
-        raise CorpusError(f"{output} cannot be written ({error}); free some disk or choose another --output") from error
+    write_report(output, [asdict(line) for line in lines], f"{describe(chosen, rows)} {chosen.note}\n\n{text}")
     return text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from app.lab.corpus.catalogue import Row
 from app.lab.corpus.tags import truth_of
 from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import EvaluationSet, read_inputs, score
-from app.lab.evaluation.evaluate import Options, describe, describe_release
+from app.lab.evaluation.evaluate import Options, describe, describe_release, write_report
 from app.lab.evaluation.tags import TagFigures, averages, by_tag, figures, table_4
 from app.lab.features import FeatureExtractor, cache_folder, served_windows
 from app.lab.progress import Progress
@@ -67,10 +66,5 @@ def evaluate_tags(folder: Path, chosen: EvaluationSet, output: Path, options: Op
     table = table_4(model.manifest.network.kind, averages(found))
     page = f"{release} on {data}\n\n{table}\n\n{by_tag(found)}"
     said = {"release": release, "data": data, "averages": averages(found), "tags": [asdict(tag) for tag in found]}
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "evaluation.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
-        (output / "evaluation.md").write_text(page + "\n", encoding="utf-8")
-    except OSError as error:
-        raise CorpusError(f"{output} cannot be written ({error}); free some disk or choose another --output") from error
+    write_report(output, said, page + "\n")
     return page

@@ -47,8 +47,8 @@ def test_what_is_silent_is_a_matter_of_the_level() -> None:
     assert spans(sung((1, 4)) * 0.01, CONFIG) == []  # -60 dBFS
 
 
-def listener(config: SegmentConfig, timbral: TimbralHistogram | None = None, n_codewords: int = 0) -> SegmentListener:
-    return SegmentListener(small_ears(), timbral, config, n_codewords)
+def listener(config: SegmentConfig, timbral: TimbralHistogram | None = None) -> SegmentListener:
+    return SegmentListener(small_ears(), timbral, config)
 
 
 def test_a_segment_is_what_the_ears_make_of_it_alone() -> None:
@@ -72,9 +72,9 @@ def test_a_window_is_heard_the_same_alone_and_beside_others() -> None:
     for buffer in timbral.buffers():
         buffer.uniform_(0.5, 1.5)
     samples = torch.randn(3, SMALL.window_samples) * torch.tensor([0.3, 0.0, 0.1])[:, None]
-    listen = listener(SegmentConfig(), timbral, 4).prepare(Target("cpu", "fp32"))
+    listen = listener(SegmentConfig(), timbral).prepare(Target("cpu", "fp32"))
     together = listen(samples)
-    assert together.shape == (3, listener(SegmentConfig(), timbral, 4).n_features)
+    assert together.shape == (3, listener(SegmentConfig(), timbral).n_features)
     for row, window in zip(together, samples, strict=True):
         torch.testing.assert_close(listen(window[None])[0], row, atol=1e-4, rtol=1e-4)
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from app.domain import AUDIO, Metadata, Scores, Track
 from app.families.multimodal.model import CONSUMPTION, MultimodalModel
@@ -28,9 +27,8 @@ from app.lab.training import checkpoint
 from app.lab.training.loop import State, _wait
 from app.lab.training.publish import verify
 from app.lab.training.recipes import draft_of
-from app.lab.training.recipes.multimodal import Batch, Drop, MultimodalRecipe
-from app.lab.training.recipes.multimodal_config import MultimodalConfig
-from app.lab.training.recipes.multimodal_data import consumption_of
+from app.lab.training.recipes.multimodal import MultimodalConfig, MultimodalRecipe
+from app.lab.training.recipes.multimodal_data import NO_AUDIO, NO_CONSUMPTION, WHOLE, consumption_of
 from app.lab.training.recipes.multimodal_tables import tables_of
 from tests.multimodal_release import CODES, make_small, small_recipe, small_settings
 
@@ -96,14 +94,16 @@ def test_songs_are_fanned_out_to_their_segments(prepared: MultimodalRecipe) -> N
     songs = prepared.songs
     assert songs is not None
     assert len(songs.labels) == 36
-    assert len(songs.vocals) > 36
-    assert len(songs.seconds) == len(songs.owner) == len(songs.part("timbral")) == len(songs.vocals)
+    n_segments = len(songs.owner)
+    assert n_segments > 36
+    assert {name: part.shape for name, part in songs.parts.items()} == {
+        "vocals": (n_segments, 256), "timbral": (n_segments, 16), "consumption": (n_segments, 32),
+    }  # fmt: skip
     assert (songs.seconds > 0.4).all()
-    assert songs.timbral.shape == (36, 16)
-    assert songs.timbral[:, 8:].sum(axis=1) == pytest.approx(np.ones(36), abs=1e-3)  # means of posteriors
+    assert songs.parts["timbral"][:, 8:].sum(axis=1) == pytest.approx(np.ones(n_segments), abs=1e-3)  # of posteriors
     examples = prepared.examples("train")
-    assert {drop for _, drop in examples} == {"nothing", "consumption"}
-    assert len(examples) == 2 * int((songs.splits[songs.owner] == "train").sum())
+    assert set(examples[:, 1]) == {WHOLE, NO_CONSUMPTION}
+    assert len(examples) == 2 * len(songs.segments("train"))
 
 
 def test_the_principal_components_keep_the_variance(prepared: MultimodalRecipe, settings: dict[str, Any]) -> None:
@@ -115,42 +115,41 @@ def test_the_principal_components_keep_the_variance(prepared: MultimodalRecipe, 
 
 def test_the_codebook_is_learnt_once(prepared: MultimodalRecipe, settings: dict[str, Any]) -> None:
     cache = settings["output"] / "cache"
-    (kept,) = cache.glob("codebook-*.safetensors")
-    tensors = load_file(kept)
-    save_file(tensors | {"weights": torch.full((8,), 0.125)}, kept)
+    (kept,) = cache.glob("codebook-*.pt")
+    stored = checkpoint.load(kept)
+    checkpoint.save(kept, stored | {"network": stored["network"] | {"weights": torch.full((8,), 0.125)}})
     try:
         again = small_recipe(settings, cache=cache, output=settings["output"] / "again")
-        again._listen(Progress())
+        again._heard(Progress())
         assert again.timbral is not None
         assert (again.timbral.weights == 0.125).all()
         assert len(list(cache.glob("features-*"))) == 2  # of another codebook
     finally:
-        save_file(tensors, kept)
+        checkpoint.save(kept, stored)
 
 
 @pytest.mark.parametrize("replica", ["Z", "Z+G", "A", "A+G"])
 def test_replicas_lack_consumption(prepared: MultimodalRecipe, settings: dict[str, Any], replica: str) -> None:
     recipe = variant(prepared, settings, replica=replica)
-    songs = recipe.songs
-    assert songs is not None
-    train = songs.consumption[songs.owner[songs.splits[songs.owner] == "train"]]
-    mean, spread = train.mean(axis=0), train.std(axis=0)
-    raw = np.zeros(32) if replica.startswith("Z") else mean
-    torch.manual_seed(0)
-    noise = recipe.config.noise if "G" in replica else 0.0
-    batch: Batch = [(0, "nothing"), *((0, "consumption") for _ in range(200))]
-    x = recipe.inputs(batch, recipe.fallback, noise).numpy()
-    assert (x[1:, :-32] == x[0, :-32]).all()  # the audio is the song's
-    assert x[1:, -32:].mean(axis=0) == pytest.approx((raw - mean) / spread, abs=0.05 if noise else 1e-4)
-    assert x[1:, -32:].std(axis=0).mean() == pytest.approx(noise, abs=0.01)
+    assert recipe.songs is not None
+    network = recipe.build()
+    train = recipe.songs.parts["consumption"][recipe.songs.segments("train")]
+    raw = np.zeros(32) if replica.startswith("Z") else train.mean(axis=0)
+    instead = network.missing * network.scale + network.mean
+    assert instead[-32:].numpy() == pytest.approx(raw, abs=1e-4)
+    assert not network.missing[:-32].any()  # of audio always the average
+    assert network.noise == (recipe.config.noise if "G" in replica else 0)
+    whole, lacking = recipe.inputs(np.array([[0, WHOLE], [0, NO_CONSUMPTION]]))
+    assert torch.equal(whole[:-32], lacking[:-32])  # the audio is the song's
+    assert lacking[-32:].isnan().all()
 
 
 def test_a_replica_without_audio_keeps_consumption(prepared: MultimodalRecipe, settings: dict[str, Any]) -> None:
     recipe = variant(prepared, settings, audio_replica=True)
-    assert {drop for _, drop in recipe.examples("train")} == {"nothing", "consumption", "audio"}
-    whole, without = recipe.inputs([(0, "nothing"), (0, "audio")], recipe.fallback).numpy()
-    assert not without[:-32].any()
-    assert (without[-32:] == whole[-32:]).all()
+    assert set(recipe.examples("train")[:, 1]) == {WHOLE, NO_CONSUMPTION, NO_AUDIO}
+    whole, without = recipe.inputs(np.array([[0, WHOLE], [0, NO_AUDIO]]))
+    assert without[:-32].isnan().all()
+    assert torch.equal(without[-32:], whole[-32:])
 
 
 def test_it_learns_a_handful_by_heart(prepared: MultimodalRecipe, settings: dict[str, Any]) -> None:
@@ -175,7 +174,7 @@ def test_a_songs_answer_is_its_segments_by_their_seconds(prepared: MultimodalRec
     first = int(np.flatnonzero(songs.splits == "test")[0])
     mine = np.flatnonzero(songs.owner == first)
     with torch.no_grad():
-        each = network(prepared.inputs([(int(i), "nothing") for i in mine], prepared.fallback)).softmax(dim=1).numpy()
+        each = network(prepared.inputs(np.stack([mine, np.full_like(mine, WHOLE)], axis=1))).softmax(dim=1).numpy()
     assert found[0] == pytest.approx(np.average(each, axis=0, weights=songs.seconds[mine]), abs=1e-5)
     assert labels.tolist() == songs.labels[songs.splits == "test"].tolist()
 
@@ -196,9 +195,9 @@ def test_the_release_answers_as_the_training_did(release: Path, best: Path, sett
     assert model.audio is not None
     given = answer(model, read_inputs(model, rows, FeatureExtractor(model.audio), Progress()))
     assert set(given) == {BOTH, "audio_only", "consumption_only"}
-    drops: dict[str, Drop] = {BOTH: "nothing", "audio_only": "consumption", "consumption_only": "audio"}
-    for case, drop in drops.items():
-        _, expected = recipe.answers(network.eval(), "valid", drop)
+    lacking = {BOTH: WHOLE, "audio_only": NO_CONSUMPTION, "consumption_only": NO_AUDIO}
+    for case, lacks in lacking.items():
+        _, expected = recipe.answers(network.eval(), "valid", lacks)
         assert given[case].probabilities == pytest.approx(expected, abs=0.02), case  # stored ears are rounded
 
 
@@ -229,7 +228,7 @@ def test_golden_cases_have_every_modality(release: Path) -> None:
 def test_missing_consumption_is_the_average(release: Path) -> None:
     model = load_model(release)
     assert isinstance(model, MultimodalModel)
-    raw = model.head._tensors["input.mean"][-32:]
+    raw = model.head._mean[-32:]
     heard = np.zeros((1, 2 * 257 + 17), np.float32)
     heard[0, :256], heard[0, 256], heard[0, -1] = 0.1, 1.0, 30
     without = model.combine({AUDIO: heard}, frozenset({AUDIO}))
@@ -278,7 +277,7 @@ def test_cached_features_are_learnt_from_and_sessions_can_be_made(settings: dict
     assert recipe.sizes == {"vocals": 256, "timbral": 0, "consumption": 32}
     assert recipe.measured_on is None
     assert recipe.songs is not None
-    assert len(recipe.songs.vocals) == 84
+    assert len(recipe.songs.parts["vocals"]) == 84
     for group in range(14):
         assert len(set(recipe.songs.splits[3 * group : 3 * group + 3])) == 1
     folder = make_small(tmp_path / "run" / "best.pt", tmp_path / "store")
