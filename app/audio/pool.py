@@ -1,5 +1,8 @@
 """Decoding in processes of its own, so that a crash, a hang or a memory bomb costs one request and never the service.
 
+Files come in the order of their arrival, but further windows of a file that was decoded before come first: its track is
+answered before others begin.
+
 One thread looks after one process: it starts it, feeds it one file at a time, kills it when its time is up or its
 caller is gone, and replaces it when it dies. Threads and processes share nothing but a queue of jobs.
 
@@ -11,11 +14,13 @@ add polling (5.5 ms a task there, 0.15 ms here), and they unpickle what a worker
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import queue
 import threading
 import time
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from app.audio.process import AbandonedError, DecoderProcess, Job, StuckError, WorkerGoneError
 from app.audio.spec import DecodeLimits, WindowRequest
@@ -28,6 +33,14 @@ _MAX_RESTART_DELAY_SECONDS = 5.0
 _TRIES = 2  # of a file whose process ended or did not take it: that may have come from outside, and the file be innocent
 
 log = logging.getLogger(__name__)
+
+
+class _Place(NamedTuple):
+    """In the line before the processes: compared in this order, and never beyond the number."""
+
+    turn: int  # 0: further windows, 1: a new file
+    number: int
+    job: Job | None  # None ends a thread
 
 
 class DecodePool:
@@ -46,7 +59,8 @@ class DecodePool:
         self._timeout_seconds = timeout_seconds
         self._memory_mb = memory_mb
         self._loader = loader
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.PriorityQueue[_Place] = queue.PriorityQueue()
+        self._numbers = itertools.count()  # of places
         self._lock = threading.Lock()  # guards the next three
         self._threads: list[threading.Thread] = []
         self._serving: set[int] = set()  # slots whose last start of a process succeeded
@@ -70,7 +84,7 @@ class DecodePool:
             for job in self._running:
                 job.abandoned.set()
         for _ in self._threads:
-            self._jobs.put(None)
+            self._jobs.put(_Place(0, next(self._numbers), None))
         for thread in self._threads:
             thread.join()
         self._fail_waiting(NotReady("The audio decoders have been stopped."))
@@ -96,7 +110,7 @@ class DecodePool:
         with self._lock:
             if self._closed.is_set():
                 raise NotReady("The audio decoders have been stopped.")
-            self._jobs.put(job)
+            self._jobs.put(_Place(0 if request.skip else 1, next(self._numbers), job))
         try:
             return await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:
@@ -124,7 +138,7 @@ class DecodePool:
                 continue
             failures = 0
             try:
-                job = self._jobs.get(timeout=_IDLE_CHECK_SECONDS)
+                job = self._jobs.get(timeout=_IDLE_CHECK_SECONDS).job
             except queue.Empty:
                 continue
             if job is not None and job.future.set_running_or_notify_cancel():
@@ -198,7 +212,7 @@ class DecodePool:
     def _fail_waiting(self, error: LridError) -> None:
         while True:
             try:
-                job = self._jobs.get_nowait()
+                job = self._jobs.get_nowait().job
             except queue.Empty:
                 return
             if job is not None and job.future.set_running_or_notify_cancel():

@@ -129,15 +129,16 @@ class Batcher:
         """When to retry a request of `n_items` windows that is rejected now, behind those rejected before."""
         return max(1.0, self._retry_after.take(n_items, self.seconds_per_window, asyncio.get_running_loop().time()))
 
-    async def listen(self, windows: Sequence[Window], deadline: float) -> WindowFeatures:
+    async def listen(self, windows: Sequence[Window], deadline: float, *, begun: bool = False) -> WindowFeatures:
         """Features of every window, from one or more batches. Cancelling the caller removes its windows from the queue.
 
+        `begun`: others of the track were listened to; these come before the first windows of other tracks.
         Raises QueueFull, DeadlineExceeded, ModelFailed, NotReady (the device was lost).
         """
         loop = asyncio.get_running_loop()
         self.check_room(len(windows), sum(window.seconds for window in windows), deadline)
         now = loop.time()
-        items = [Item(w.samples, w.seconds, deadline, loop.create_future(), enqueued_at=now) for w in windows]
+        items = [Item(w.samples, w.seconds, deadline, loop.create_future(), now, begun) for w in windows]
         for item in items:
             self._queue.put(item)
         self._arrived.set()

@@ -165,7 +165,7 @@ class Identifier:
         for first in range(0, len(windows), step):
             some = windows[first : first + step]
             with work.failing("listen"):
-                found = await batcher.listen(some, work.options.deadline)
+                found = await batcher.listen(some, work.options.deadline, begun=bool(work.windows))
             work.hear(some, found.features, found.queue_seconds, found.model_seconds)
             if until_sure and self._combine(work).enough:
                 return True

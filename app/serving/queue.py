@@ -1,4 +1,8 @@
-"""The queue of windows for the device: oldest first, bounded in items and in seconds of audio."""
+"""The queue of windows for the device, bounded in items and in seconds of audio.
+
+Further windows of tracks that were listened to come before the first windows of others, in each case the oldest first. In
+one line for all, tracks that wait together would go on in turns and be answered together, the first as late as the last.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -21,6 +26,7 @@ class Item:
     deadline: float  # loop.time()
     future: asyncio.Future[FloatArray]
     enqueued_at: float  # loop.time()
+    begun: bool = False  # earlier windows of its track were listened to
     started_at: float = 0.0
     waiting: bool = field(default=True)  # counted in the queue's load
 
@@ -30,11 +36,12 @@ class Item:
 
 
 class WindowQueue:
-    """A deque that counts its load. Items leave the count at once, and the deque when they are taken."""
+    """Two deques and their load. Items leave the count at once, and their deque when they are taken."""
 
     def __init__(self, *, max_items: int, max_audio_seconds: float, on_load: Callable[[int, float], None]) -> None:
         """`on_load` is called with the number of items and seconds of audio after every change."""
-        self._items: deque[Item] = deque()
+        self._begun: deque[Item] = deque()
+        self._first: deque[Item] = deque()
         self._on_load = on_load
         self.max_items = max_items
         self.max_audio_seconds = max_audio_seconds
@@ -45,7 +52,7 @@ class WindowQueue:
         return self.n_items + n_items <= self.max_items and self.audio_seconds + audio_seconds <= self.max_audio_seconds
 
     def put(self, item: Item) -> None:
-        self._items.append(item)
+        (self._begun if item.begun else self._first).append(item)
         self.n_items += 1
         self.audio_seconds += item.seconds
         self._on_load(self.n_items, self.audio_seconds)
@@ -54,22 +61,24 @@ class WindowQueue:
     @property
     def oldest(self) -> Item | None:
         """The window that has waited longest and whose caller still waits."""
-        return next((item for item in self._items if item.waiting), None)
+        waiting = (item for item in chain(self._begun, self._first) if item.waiting)
+        return min(waiting, key=lambda item: item.enqueued_at, default=None)
 
     def take(self, most: int, now: float) -> tuple[list[Item], list[Item]]:
-        """Up to `most` wanted items, oldest first, and the unwanted ones before them."""
+        """Up to `most` wanted items in their order, and the unwanted ones before them."""
         taken: list[Item] = []
         unwanted: list[Item] = []
-        while self._items and len(taken) < most:
-            item = self._items.popleft()
+        while len(taken) < most and (line := self._begun or self._first):
+            item = line.popleft()
             self._leave(item)
             (taken if item.wanted(now) else unwanted).append(item)
         return taken, unwanted
 
     def clear(self) -> list[Item]:
         """Empty the queue and return its items."""
-        items = list(self._items)
-        self._items.clear()
+        items = [*self._begun, *self._first]
+        self._begun.clear()
+        self._first.clear()
         for item in items:
             self._leave(item)
         return items

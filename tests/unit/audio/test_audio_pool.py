@@ -160,6 +160,25 @@ def test_decoders_run_in_parallel(shared_pool: DecodePool) -> None:
     assert first.format != second.format  # process ids
 
 
+def test_further_windows_of_a_file_come_before_new_files() -> None:
+    ended: list[int] = []
+
+    async def one(pool: DecodePool, number: int, skip: int) -> None:
+        await pool.load(b"sleep 0.05", replace(REQUEST, skip=skip), LIMITS)
+        ended.append(number)
+
+    async def scenario(pool: DecodePool) -> None:
+        tasks = [asyncio.create_task(one(pool, number, skip)) for number, skip in enumerate([0, 0, 0, 2, 1])]
+        await asyncio.gather(*tasks)
+
+    pool = DecodePool(workers=1, timeout_seconds=10.0, memory_mb=512, loader=LOADER)
+    try:
+        run(scenario(pool))
+    finally:
+        pool.close()
+    assert ended == [3, 4, 0, 1, 2]  # all are there before the process is
+
+
 def test_many_at_once_are_not_mixed_up(shared_pool: DecodePool) -> None:
     async def storm() -> list[Any]:
         jobs = [shared_pool.load(samples_of.wav(samples_of.tone(hz=100.0 + 10 * i)), REQUEST, LIMITS) for i in range(20)]

@@ -11,23 +11,26 @@ from hypothesis import strategies as st
 
 from app.serving.queue import Item, WindowQueue
 
-LOADS = st.lists(st.tuples(st.sampled_from(["put", "take", "abandon", "clear"]), st.integers(0, 5)), max_size=40)
+LOADS = st.lists(
+    st.tuples(st.sampled_from(["put", "put further", "take", "abandon", "clear"]), st.integers(0, 5)), max_size=40
+)
 
 
 @given(LOADS)
 def test_the_load_is_that_of_the_items_still_wanted(steps: list[tuple[str, int]]) -> None:
-    """Whatever comes, goes, or is taken; and it is reported each time it changes."""
+    """Whatever comes, goes, or is taken, further windows first; and it is reported each time it changes."""
 
     async def scenario() -> None:
         reported = [(0, 0.0)]
         queue = WindowQueue(max_items=100, max_audio_seconds=1e6, on_load=lambda n, s: reported.append((n, s)))
         waiting: list[Item] = []
         for step, number in steps:
-            if step == "put":
+            if step.startswith("put"):
                 future = asyncio.get_running_loop().create_future()
-                item = Item(np.zeros(3, np.float32), 1.5 * number, 1e9, future, enqueued_at=0.0)
+                item = Item(np.zeros(3, np.float32), 1.5 * number, 1e9, future, len(reported), step == "put further")
                 queue.put(item)
                 waiting.append(item)
+                waiting.sort(key=lambda item: not item.begun)
             elif step == "take":
                 taken, _ = queue.take(number, now=0.0)
                 assert taken == waiting[:number]
@@ -43,7 +46,7 @@ def test_the_load_is_that_of_the_items_still_wanted(steps: list[tuple[str, int]]
             assert queue.audio_seconds == pytest.approx(seconds)
             assert reported[-1][0] == len(waiting)
             assert reported[-1][1] == pytest.approx(seconds)
-            assert queue.oldest is (waiting[0] if waiting else None)
+            assert queue.oldest is min(waiting, key=lambda item: item.enqueued_at, default=None)
 
     asyncio.run(scenario())
 

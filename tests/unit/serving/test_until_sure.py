@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,6 +117,28 @@ def test_windows_that_are_decoded_together_are_listened_to_one_by_one() -> None:
     assert [(request.skip, request.take) for request in parts.decoder.requests] == [(0, 2), (2, 6)]
     (one_by_one,), _, _ = run(SureAfter(3, first=1), b"6")
     np.testing.assert_array_equal(three.scores.probabilities, one_by_one.scores.probabilities)
+
+
+def test_a_track_that_was_begun_is_answered_before_others_begin() -> None:
+    """In turns, the first of 16 tracks would be answered when two thirds of all windows are listened to."""
+    passes: list[int] = []
+
+    def listen(windows: list[FloatArray]) -> FloatArray:
+        time.sleep(0.02)  # the further windows of those before arrive meanwhile
+        passes.append(len(windows))
+        return np.stack([features_of(window) for window in windows])
+
+    async def scenario() -> int:
+        async with identifying(SureAfter(3), listen) as parts:
+            tasks = [asyncio.create_task(parts.identify(b"6")) for _ in range(16)]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            found = sum(passes)
+            await asyncio.gather(*tasks)
+            return found
+
+    n_windows = asyncio.run(scenario())
+    assert sum(passes) == 3 * 16
+    assert n_windows <= 20
 
 
 def test_tags_are_asked_for_with_the_first_windows_only() -> None:
