@@ -50,6 +50,15 @@ GOLDEN_CASES = (
 )
 
 
+def spread(*best: tuple[str, float]) -> FloatArray:
+    """(n_classes,): the named probabilities; the rest is shared by all others."""
+    n = len(CODES)
+    probabilities = np.full(n, (1 - sum(p for _, p in best)) / (n - len(best)), np.float32)
+    for code, probability in best:
+        probabilities[CODES.index(code)] = probability
+    return probabilities
+
+
 def manifest_fields(sha256: str = "0" * 64, release: str = "1", **changes: Any) -> dict[str, Any]:
     """manifest.json of a tiny release, before it is checked."""
     return {

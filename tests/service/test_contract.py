@@ -190,13 +190,6 @@ def test_languages(server: LiveServer) -> None:
     assert languages[3] == {"code": "ko", "iso639_3": "kor", "name": "Korean"}
 
 
-def test_pages_for_people(server: LiveServer) -> None:
-    for path in ("/", "/docs"):
-        response = server.client.get(path)
-        assert response.status_code == 200
-        assert response.headers["content-type"].startswith("text/html")
-
-
 def test_openapi_describes_identify(server: LiveServer) -> None:
     document = server.client.get("/openapi.json").json()
     post = document["paths"]["/identify"]["post"]

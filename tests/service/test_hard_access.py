@@ -78,11 +78,6 @@ def test_no_key_no_answer(guarded: LiveServer, method: str, path: str, headers: 
     assert response.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("headers", [bearer(OLD), bearer(NEW), {"X-API-Key": NEW}, {"authorization": f"bearer {NEW}"}])
-def test_each_of_several_keys_opens(guarded: LiveServer, headers: dict[str, str]) -> None:
-    assert guarded.identify(json=GOOD, headers=headers).status_code == 200
-
-
 def test_a_clients_key_is_no_operators_key(guarded: LiveServer) -> None:
     swap = {"model": "lrid_net/1"}
     check_problem(guarded.client.post("/admin/releases", json=swap, headers=bearer(NEW)), 401, "unauthorized")
@@ -163,16 +158,13 @@ def test_cors_is_off(server: LiveServer) -> None:
 
 
 def test_nothing_of_a_user_and_no_key_is_logged(guarded: LiveServer) -> None:
-    """At the most talkative level: titles, file names, paths, queries, header values, bytes that are no HTTP."""
+    """At the most talkative level, with keys: paths, header values, bytes that are no HTTP. `test_no_content_in_the_log` has
+    bodies of every kind.
+    """
     secret = "Zq7Geheimnis"
     keyed = bearer(NEW)
-    guarded.identify(json={"title": secret, "artist": secret}, headers=keyed)
-    guarded.identify(files={"audio": (f"{secret}.wav", clip(0.3))}, data={"album": secret}, headers=keyed)
-    guarded.identify(files={"audio": (f"{secret}.wav", secret.encode() * 500)}, headers=keyed)
+    guarded.identify(files={"audio": (f"{secret}.wav", clip(0.3))}, data=GOOD | {"album": secret}, headers=keyed)
     guarded.identify(json={secret: secret}, headers=keyed)
-    guarded.identify(json=GOOD | {"languages": secret}, headers=keyed)
-    guarded.identify(json=GOOD, params={secret: secret}, headers=keyed)
-    guarded.identify(content=f'{{"title": "{secret}'.encode(), headers=keyed | {"Content-Type": "application/json"})
     guarded.client.get(f"/{secret}", headers=keyed | {"User-Agent": secret, "Referer": secret, "Cookie": secret})
     guarded.client.get("/models", headers=bearer(secret))
     guarded.client.post("/admin/releases", json={"model": f"lrid_net/{secret.lower()}"}, headers=bearer(ADMIN))

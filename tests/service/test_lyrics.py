@@ -127,14 +127,6 @@ def test_long_lyrics_are_refused_by_name(voice: LiveServer, length: int) -> None
         assert "lyrics" in found["detail"]
 
 
-def test_lyrics_that_are_no_text(voice: LiveServer) -> None:
-    for value in (5, ["la"], {"text": "la"}, "a\0b"):
-        answer = voice.identify(json={"lyrics": value})
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_metadata"), value
-        assert "lyrics" in answer.json()["detail"]
-    assert voice.identify(files={"lyrics": (None, b"\xff\xfe")}).json()["code"] == "invalid_metadata"
-
-
 def test_a_release_that_reads_no_lyrics_says_what_it_reads(server: LiveServer) -> None:
     refused = server.identify(json={"lyrics": LYRICS})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_option")

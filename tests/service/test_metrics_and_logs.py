@@ -62,17 +62,6 @@ def test_requests_are_counted_by_modalities(
     assert counted() == before + 1
 
 
-def test_refused_requests_are_counted_by_code(server: LiveServer) -> None:
-    labels = {"modalities": "audio", "outcome": "audio_unknown_format"}
-    before = (
-        server.metric("lrid_requests_total", **labels),
-        server.metric("lrid_decode_failures_total", reason="audio_unknown_format"),
-    )
-    assert server.identify(files={"audio": audio_samples.png()}).status_code == 415
-    assert server.metric("lrid_requests_total", **labels) == before[0] + 1
-    assert server.metric("lrid_decode_failures_total", reason="audio_unknown_format") == before[1] + 1
-
-
 def test_stages_are_timed(server: LiveServer, clip: bytes) -> None:
     def counts() -> dict[str, float]:
         stages = ("decode", "read", "queue", "model", "total")

@@ -163,12 +163,3 @@ def test_request_timeout_that_is_none(server: LiveServer, given: str) -> None:
     response = server.identify(json=TITLE, headers={"X-Request-Timeout": given})
     assert (response.status_code, response.json()["code"]) == (422, "invalid_option")
     assert "X-Request-Timeout" in response.json()["detail"]
-
-
-def test_security_headers(server: LiveServer) -> None:
-    for path in ("/", "/docs", "/health", "/nowhere"):
-        headers = server.client.get(path).headers
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["x-frame-options"] == "DENY"
-        assert "server" not in headers
-        assert "access-control-allow-origin" not in headers

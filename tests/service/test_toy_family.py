@@ -82,22 +82,6 @@ def test_windows_are_the_familys(toy: LiveServer, song: bytes) -> None:
     assert identify(toy, {"audio"}, song, windows=2)["modalities"]["audio"]["windows"] == 2
 
 
-@pytest.mark.parametrize(
-    ("value", "detail"),
-    [
-        ([0.1, 0.2, 0.3], "listeners: expected 4 numbers"),
-        ([0.1, 0.2, 0.3, "0.4"], "listeners: expected 4 numbers"),
-        ([0.1, 0.2, 0.3, True], "listeners: expected 4 numbers"),
-        ("0.1,0.2,0.3,0.4", "listeners: expected 4 numbers"),
-        ([0.1, 0.2, 0.3, 1e200], "finite"),
-    ],
-)
-def test_a_vector_that_is_none(toy: LiveServer, value: Any, detail: str) -> None:
-    response = toy.identify(json={"listeners": value})
-    assert (response.status_code, response.json()["code"]) == (422, "invalid_option")
-    assert detail in response.json()["detail"]
-
-
 def test_a_form_field_that_is_no_json_array(toy: LiveServer) -> None:
     for value in ("0.1 0.2 0.3 0.4", "[0.1, 0.2, 0.3, NaN]", "{}"):
         response = toy.identify(files={"listeners": (None, value)})

@@ -270,15 +270,6 @@ def test_a_defect_of_ours_does_not_end_the_thread_that_looks_after_a_decoder(mon
         pool.close()
 
 
-def test_all_decoders_killed_at_once_are_replaced(shared_pool: DecodePool) -> None:
-    ask(shared_pool, b"pid")
-    children = decoders()
-    assert children
-    for child in children:
-        child.kill()
-    assert_works(shared_pool)
-
-
 def test_decoders_hold_neither_the_model_nor_the_server(shared_pool: DecodePool) -> None:
     modules = set(ask(shared_pool, b"modules").format.split())
     assert {"numpy", "mutagen", "soxr", "av"} <= modules  # loaded before the first file

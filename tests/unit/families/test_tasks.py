@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.domain import AUDIO, TEXT, FloatArray, Language, Mode, Scores
 from app.errors import UnknownLanguage
 from app.families.tasks import Bounds, ClassTask, LanguageTask, View
-from tests.releases import CODES, LABELS
+from tests.releases import CODES, LABELS, spread
 
 N = len(CODES)
 HEARD, READ, BOTH = frozenset({AUDIO}), frozenset({TEXT}), frozenset({AUDIO, TEXT})
@@ -22,14 +22,6 @@ NO_WINDOWS = np.zeros((0, N), np.float32)
 
 def task(least: dict[Mode, float] | None = None, by_language: dict[str, float] | None = None, **bounds: Any) -> LanguageTask:
     return LanguageTask(LANGUAGES, Bounds(least or {}, by_language or {}, **bounds))
-
-
-def spread(*best: tuple[str, float]) -> FloatArray:
-    """The named probabilities; the rest is shared by all others."""
-    probabilities = np.full(N, (1 - sum(p for _, p in best)) / (N - len(best)), np.float32)
-    for code, probability in best:
-        probabilities[CODES.index(code)] = probability
-    return probabilities
 
 
 def scores(*best: tuple[str, float], **members: Any) -> Scores:

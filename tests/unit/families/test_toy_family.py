@@ -29,7 +29,6 @@ from tests.toy_family import FAMILY, LISTENERS, LettersBranch, write_toy_release
 KNOWN = families() | {"toy": FAMILY}
 EVERYTHING = frozenset({AUDIO, TEXT, LISTENERS})
 TITLE = Metadata(title="La vie en rose")
-SOMEWHERE = {LISTENERS: np.array([0.1, 0.2, 0.3, 0.4], np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -101,21 +100,6 @@ def test_unknown_keys_and_wrong_sizes_are_refused(tmp_path: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest | {"regions": 5}))
     with pytest.raises(ReleaseError, match="'listeners' should be"):
         load_model(folder, KNOWN)
-
-
-@pytest.mark.parametrize(
-    "mode", [{AUDIO}, {TEXT}, {LISTENERS}, {AUDIO, TEXT}, {AUDIO, LISTENERS}, {TEXT, LISTENERS}, EVERYTHING]
-)
-def test_every_mode(store: Path, song: bytes, mode: set[str]) -> None:
-    track = Track(
-        song if AUDIO in mode else None, TITLE if TEXT in mode else Metadata(), SOMEWHERE if LISTENERS in mode else {}
-    )
-    (found,) = identify(store, track, explain=True)
-    assert found.mode == mode == set(found.alone)
-    assert {name for name, use in found.modalities.items() if use.used} == mode
-    assert found.scores.probabilities.sum() == pytest.approx(1, abs=1e-5)
-    if len(mode) > 1:
-        assert all(not np.array_equal(alone, found.scores.probabilities) for alone in found.alone.values())
 
 
 def test_windows_are_the_familys(store: Path, song: bytes) -> None:

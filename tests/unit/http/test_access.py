@@ -57,33 +57,6 @@ def test_any_of_several_keys(headers: dict[str, str], status: int) -> None:
         assert answer.headers["WWW-Authenticate".lower()] == "Bearer"
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/", 200),
-        ("/health", 200),
-        ("/health/ready", 200),
-        ("/healthy", 401),
-        ("/identify", 401),
-        ("/metrics", 401),
-        ("//health", 401),
-        ("/identify/health", 401),
-    ],
-)
-def test_public_paths(path: str, status: int) -> None:
-    assert ask(app(keys=("key",)), path).status == status
-
-
-@pytest.mark.parametrize(
-    ("admin", "given", "status"),
-    [((), "", 401), ((), "key", 401), (("root",), "key", 401), (("root",), "root", 200)],
-)
-def test_admin_has_keys_of_its_own(admin: tuple[str, ...], given: str, status: int) -> None:
-    """Without any it is closed, also where everything else is open."""
-    assert ask(app(keys=("key",), admin=admin), "/admin/releases", x_api_key=given).status == status
-    assert ask(app(keys=(), admin=admin), "/admin/releases", x_api_key=given).status == status
-
-
 def test_each_key_has_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("app.http.access.time.monotonic", lambda: now)

@@ -12,23 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from app.domain import AUDIO, TEXT, AudioWarning, FloatArray, Heard, Identification, Metadata, ModalityUse, Scores, Span
+from app.domain import AUDIO, TEXT, AudioWarning, Heard, Identification, Metadata, ModalityUse, Scores, Span
 from app.families.tasks import Bounds, Json, LanguageTask
 from app.http.answer import build_response, identify_options
 from app.http.options import Options
 from app.http.schemas import IdentifyResponse
-from tests.releases import CODES, tiny_model
+from tests.releases import CODES, spread, tiny_model
 
 MODEL = tiny_model()
 N = len(CODES)
-
-
-def spread(*best: tuple[str, float]) -> FloatArray:
-    """The named probabilities; the rest is shared by all others."""
-    probabilities = np.full(N, (1 - sum(p for _, p in best)) / (N - len(best)), np.float32)
-    for code, probability in best:
-        probabilities[CODES.index(code)] = probability
-    return probabilities
 
 
 def identified(**changes: Any) -> Identification:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain import Metadata
-from app.errors import InvalidMetadata, InvalidOption, LridError, MetadataTooLong
+from app.errors import InvalidMetadata, InvalidOption, MetadataTooLong
 from app.families.fields import MAX_COMBINING_RUN
 from app.http.options import Options, build_options, build_request
 
@@ -61,29 +61,6 @@ def test_wrong_options_are_named(given: dict[str, Any], named: str) -> None:
         build_options(given)
     assert refused.value.detail.startswith(f"{named}: ")
     assert len(refused.value.detail) < 200
-
-
-def test_unknown_fields_are_named() -> None:
-    with pytest.raises(InvalidOption, match="unknown option 'titel'"):
-        request_of({"titel": "La vie"})
-
-
-@pytest.mark.parametrize(
-    ("value", "error"),
-    [
-        ("x" * 21, MetadataTooLong),
-        (b"caf\xe9", InvalidMetadata),
-        (b"\xed\xa0\x80", InvalidMetadata),
-        ("a\0", InvalidMetadata),
-        ("\ud800", InvalidMetadata),
-        (5, InvalidMetadata),
-        (["a"], InvalidMetadata),
-        (False, InvalidMetadata),
-    ],
-)
-def test_what_is_no_text(value: Any, error: type[LridError]) -> None:
-    with pytest.raises(error, match="title"):
-        request_of({"title": value})
 
 
 def test_bounds_are_inclusive() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -77,11 +76,6 @@ def lose_a_row(numbers: list[int], rows: FloatArray) -> FloatArray:
 
 def die(numbers: list[int], rows: FloatArray) -> FloatArray:
     raise SystemExit
-
-
-def hang(numbers: list[int], rows: FloatArray) -> FloatArray:
-    time.sleep(PATIENCE_SECONDS)
-    return rows
 
 
 def window(number: int, seconds: float = 30.0) -> Window:

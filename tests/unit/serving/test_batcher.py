@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from app.errors import DeadlineExceeded, QueueFull
+from app.errors import QueueFull
 from tests.unit.serving.batching import (
     Device,
     ask,
@@ -190,40 +190,6 @@ def test_the_first_pass_replaces_the_guess_of_the_rate() -> None:
 
 
 # --- who leaves -------------------------------------------------------------------------------------------------------
-
-
-def test_a_deadline_that_passes_in_the_queue() -> None:
-    async def scenario() -> None:
-        device = Device()
-        async with batching(device) as batcher:
-            batcher.seconds_per_window = 0.0
-            (first,) = await ask_while_busy(batcher, device, [])
-            late, patient = ask(batcher, 1, 2, seconds=0.2), ask(batcher, 3)
-            with pytest.raises(DeadlineExceeded):
-                await late
-            assert value(batcher, "lrid_queue_items") == 1
-            device.release()
-            await asyncio.gather(first, patient)
-            assert device.passes == [[99], [3]]
-            assert value(batcher, "lrid_dropped_windows_total") == 2
-
-    run(scenario())
-
-
-def test_cancelled_windows_never_reach_the_device() -> None:
-    async def scenario() -> None:
-        device = Device()
-        async with batching(device) as batcher:
-            first, gone, stays = await ask_while_busy(batcher, device, [1, 2])
-            gone.cancel()
-            await asyncio.gather(gone, return_exceptions=True)
-            assert (value(batcher, "lrid_queue_items"), value(batcher, "lrid_queue_audio_seconds")) == (1, 30)
-            device.release()
-            await asyncio.gather(first, stays)
-            assert device.passes == [[99], [2]]
-            assert value(batcher, "lrid_dropped_windows_total") == 1
-
-    run(scenario())
 
 
 def test_a_client_that_leaves_during_its_pass_disturbs_nobody() -> None:

@@ -22,7 +22,6 @@ from tests.unit.serving.batching import (
     fail,
     features_of,
     give_nan,
-    hang,
     lose_a_row,
     outcomes,
     run,
@@ -110,59 +109,6 @@ async def check_restart(batcher: Batcher, device: Device, restarts: int = 1) -> 
     assert device.passes[-1] == [0]
     assert value(batcher, "lrid_device_restarts_total") == restarts
     assert outcomes([await ask(batcher, 1)]) == [[1]]
-
-
-@dies
-def test_a_thread_that_dies() -> None:
-    """Its callers, and those who wait, get an answer at once."""
-
-    async def scenario() -> None:
-        device = Device({POISON: die})
-        async with batching(device, max_batch_size=2) as batcher:
-            first, *tasks = await ask_while_busy(batcher, device, [1, POISON, 2, 3])
-            device.release()
-            async with asyncio.timeout(5):
-                results = await asyncio.gather(*tasks, return_exceptions=True)
-            assert outcomes(results) == [NotReady] * 4
-            assert outcomes([await first]) == [[99]]
-            assert all(isinstance(each, LridError) and (each.retry_after_seconds or 0) >= 1 for each in results)
-            await check_restart(batcher, device)
-
-    run(scenario())
-
-
-def test_a_thread_that_hangs() -> None:
-    async def scenario() -> None:
-        device = Device({POISON: hang})
-        async with batching(device, device_timeout_seconds=0.5) as batcher:
-            with pytest.raises(NotReady, match=r"longer than 0\.5 s"):
-                await ask(batcher, POISON)
-            await check_restart(batcher, device)
-
-    run(scenario())
-
-
-def test_a_loop_that_fails() -> None:
-    """An exception where none is foreseen: as if the device was lost."""
-
-    async def scenario() -> None:
-        device = Device()
-        async with batching(device) as batcher:
-            first, *tasks = await ask_while_busy(batcher, device, [1, 2])
-            take = batcher._queue.take
-
-            def failing(*_: object) -> Any:
-                batcher._queue.take = take  # type: ignore[method-assign]
-                raise RuntimeError("not foreseen")
-
-            batcher._queue.take = failing  # type: ignore[assignment]
-            device.release()
-            async with asyncio.timeout(5):
-                results = await asyncio.gather(first, *tasks, return_exceptions=True)
-            assert outcomes(results) == [[99], NotReady, NotReady]
-            await check_restart(batcher, device)
-
-    run(scenario())
 
 
 @pytest.mark.parametrize("rows", [None, "words", [["a", "b", "c"]], np.full((1, 3), "x", object)])

@@ -91,13 +91,6 @@ def test_metadata_never_waits_for_the_device(model: LridNetModel) -> None:
         hook.remove()
 
 
-def test_audio_and_text_together(model: LridNetModel) -> None:
-    found = identify(model, b"3", TITLE).scores
-    expected = full_network(model, spectrograms(model, 3), reading_of(model, TITLE), temperature=2.0)
-    np.testing.assert_allclose(found.windows, expected, rtol=0, atol=1e-4)
-    assert np.ptp(expected, axis=0).max() > 0.01  # the windows differ
-
-
 def test_missing_text_is_zeros(model: LridNetModel) -> None:
     found = identify(model, b"2").scores
     expected = full_network(model, spectrograms(model, 2), np.zeros(56, np.float32), temperature=0.5)

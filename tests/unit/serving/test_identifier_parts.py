@@ -1,4 +1,4 @@
-"""Requests whose release or file has not everything: tags instead of metadata, no ears, no reader of names."""
+"""Requests whose release has not everything: no ears, no reader of names."""
 
 from __future__ import annotations
 
@@ -7,51 +7,17 @@ import asyncio
 import numpy as np
 import pytest
 
-from app.domain import AUDIO, TEXT, Metadata
+from app.domain import AUDIO, TEXT
 from app.errors import ModalityNotUsed, NothingUsable
 from app.families.lrid_net.model import LridNetModel
 from tests.releases import tiny_model
-from tests.unit.serving.identifying import NOTHING, SETTINGS, TITLE, identify, serving
-
-
-@pytest.fixture(scope="module")
-def model() -> LridNetModel:
-    """With a window of three seconds, and another temperature for every mix of modalities."""
-    return tiny_model(**SETTINGS)
+from tests.unit.serving.identifying import SETTINGS, TITLE, serving
 
 
 @pytest.fixture(scope="module")
 def deaf() -> LridNetModel:
     """A release that does not listen."""
     return tiny_model(**SETTINGS, training={"listens": False})
-
-
-# --- tags of the file ---------------------------------------------------------------------------------------------------
-
-
-def test_tags_are_read_when_no_metadata_is_given(model: LridNetModel) -> None:
-    found = identify(model, b"2+tags")
-    assert found.text_source == "tags"
-    assert found.metadata.title == "La vie en rose"
-    assert found.mode == {AUDIO, TEXT}
-    given = identify(model, b"2", found.metadata)
-    np.testing.assert_array_equal(found.scores.probabilities, given.scores.probabilities)
-
-
-@pytest.mark.parametrize(
-    ("metadata", "options", "source"),
-    [(TITLE, {}, "request"), (NOTHING, {"read_tags": False}, None), (Metadata(title=" "), {"read_tags": False}, None)],
-)
-def test_tags_are_not_read_otherwise(
-    model: LridNetModel, metadata: Metadata, options: dict[str, bool], source: str | None
-) -> None:
-    found = identify(model, b"2+tags", metadata, **options)
-    assert (found.text_source, found.metadata) == (source, metadata)
-
-
-def test_a_file_without_tags_has_no_text(model: LridNetModel) -> None:
-    found = identify(model, b"2")
-    assert (found.text_source, found.modalities[TEXT].reason) == (None, "not_given")
 
 
 # --- a release that does not listen -----------------------------------------------------------------------------------

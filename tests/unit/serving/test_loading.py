@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from app.domain import AUDIO, TEXT, Metadata, Reading, Track
-from app.errors import ReleaseError
 from app.families.contract import Model
 from app.families.prior import MUSIC4ALL, UnderPrior, corrected, prior_ratio
 from app.families.store import load_model
@@ -30,12 +28,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings_for(store: Path, prior: str) -> Settings:
     return Settings(model_store=store, device="cpu", precision="fp32", torch_threads=1, catalog_prior=prior)
-
-
-def mix_file(folder: Path, **changes: float) -> str:
-    path = folder / "mix.json"
-    path.write_text(json.dumps(dict.fromkeys(CODES, 1.0) | changes), encoding="utf-8")
-    return str(path)
 
 
 def reading_of(model: Model, title: str) -> Reading:
@@ -61,33 +53,9 @@ def test_answers_are_corrected_after_the_golden_ones_were_replayed(store: Path, 
     np.testing.assert_array_equal(reading_of(model, "La vie en rose").vector, features[TEXT])
 
 
-def test_a_file_of_the_catalogues_own_counts(store: Path, tmp_path: Path) -> None:
-    model = load_release(settings_for(store, mix_file(tmp_path, fr=1e6)), "lrid_net/1").model
-    scores = model.combine({TEXT: reading_of(model, "La vie en rose").vector}, frozenset({TEXT}))
-    assert CODES[int(scores.probabilities.argmax())] == "fr"
-
-
 def test_training_is_the_release_as_it_is(store: Path) -> None:
     assert Settings().catalog_prior == "training"
     assert not isinstance(load_release(settings_for(store, "training"), "lrid_net/1").model, UnderPrior)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "cannot be read"), ("[]", "JSON object"), ('{"en": 1}', "'pt' needs a number over 0"), ("{", "cannot be read")],
-)
-def test_a_bad_file_refuses_the_release_and_says_why(store: Path, tmp_path: Path, content: str | None, message: str) -> None:
-    path = tmp_path / "mix.json"
-    if content is not None:
-        path.write_text(content, encoding="utf-8")
-    with pytest.raises(ReleaseError, match=message):
-        load_release(settings_for(store, str(path)), "lrid_net/1")
-
-
-def test_a_release_that_does_not_know_its_own_mix_is_not_corrected_but_refused(tmp_path: Path) -> None:
-    write_release(tmp_path)
-    with pytest.raises(ReleaseError, match="the release's prior"):
-        load_release(settings_for(tmp_path, "uniform"), "lrid_net/1")
 
 
 def test_music4all_has_every_class_of_the_paper() -> None:

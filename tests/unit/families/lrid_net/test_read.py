@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -96,14 +95,6 @@ def test_of_long_names_the_beginning_is_read(reader: LangdetectReader) -> None:
     title = "La vie en rose " * 100
     expected = reader.vector_of(title[:MOST_CHARACTERS]).astype(np.float32)
     np.testing.assert_array_equal(reader(Metadata(title=title)).vector, expected)
-
-
-def test_the_answer_does_not_depend_on_calls_before(reader: LangdetectReader) -> None:
-    expected = [reader.vector_of(text) for text in TEXTS]
-    order = list(range(len(TEXTS))) * 5
-    random.Random(4).shuffle(order)
-    for i in order:
-        np.testing.assert_array_equal(reader.vector_of(TEXTS[i]), expected[i])
 
 
 def test_the_seed_decides(reader: LangdetectReader) -> None:

@@ -6,12 +6,11 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from app.errors import ReleaseError
 from app.families.golden import load_golden
@@ -70,11 +69,6 @@ def made(draft: Draft, release_config: ReleaseConfig) -> Path:
 @pytest.fixture
 def copy(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "store" / "lrid_net" / "1"))
-
-
-def edit(folder: Path, name: str, **changes: object) -> None:
-    content = json.loads((folder / name).read_text(encoding="utf-8"))
-    (folder / name).write_text(json.dumps(content | changes), encoding="utf-8")
 
 
 def test_a_release_verifies_loads_and_replays(made: Path) -> None:
@@ -185,42 +179,6 @@ def test_a_checkpoint_with_nan_is_refused(best: Path, tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "nan.pt", stored)
     with pytest.raises(CheckpointError, match=r"'g\.0\.0\.weight' holds NaN"):
         draft_of(tmp_path / "nan.pt")
-
-
-def test_changed_weights_are_refused(copy: Path) -> None:
-    path = copy / "weights.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ReleaseError, match="sha256"):
-        verify(copy)
-
-
-def test_weights_that_do_not_reproduce_golden_are_refused(copy: Path) -> None:
-    import hashlib
-
-    path = copy / "weights.safetensors"
-    tensors = load_file(path)
-    tensors["h.1.bias"] += torch.tensor([1.0, 0.0, -1.0])
-    save_file(tensors, path)
-    edit(copy, "manifest.json", sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    with pytest.raises(ReleaseError, match=r"golden\.json: case 0 differs"):
-        verify(copy)
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "says"),
-    [
-        ("manifest.json", {"surprise": 1}, "surprise"),
-        ("manifest.json", {"release": "7"}, "its folder says otherwise"),
-        ("manifest.json", {"labels": []}, "labels"),
-        ("golden.json", {"cases": []}, "cases"),
-    ],
-)
-def test_files_that_do_not_fit_are_refused(copy: Path, name: str, changes: dict[str, Any], says: str) -> None:
-    edit(copy, name, **changes)
-    with pytest.raises(ReleaseError, match=says):
-        verify(copy)
 
 
 def test_a_release_without_a_card_is_refused(copy: Path) -> None:
