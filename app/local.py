@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.catalogue.files import MEGABYTE, Found, read_file
-from app.catalogue.here import Listen
+from app.catalogue.files import MEGABYTE, FileAnswer, Found, read_file
+from app.catalogue.here import Listen, cores
 from app.catalogue.rows import Row
 from app.domain import LYRICS, Metadata, Track
 from app.errors import InternalError, InvalidOption, LridError
@@ -33,15 +33,6 @@ AHEAD = 64  # files that may wait for one that takes long, so that answers keep 
 
 
 @dataclass(frozen=True, slots=True)
-class FileAnswer:
-    """The answer (as IdentifyResponse) or error of one file; no path for names alone."""
-
-    path: Path | None
-    answer: Json | None
-    error: LridError | None
-
-
-@dataclass(frozen=True, slots=True)
 class FileRequest:
     """The same request for every file."""
 
@@ -51,8 +42,8 @@ class FileRequest:
 
 
 def files_at_once(settings: Settings) -> int:
-    """Enough for busy decoders and full batches, few enough for memory."""
-    return 2 * settings.decode_workers + 4
+    """Each decoder, and each thread of the ears, has the next file waiting; few enough for memory."""
+    return 2 * (settings.decode_workers + (settings.torch_threads or cores()))
 
 
 class LocalIdentifier:

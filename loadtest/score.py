@@ -29,7 +29,7 @@ import psutil
 
 from app.settings import Settings
 from loadtest.client import audio_post, closed_loop
-from loadtest.servers import REPOSITORY, Processes, machine, server, wait_until
+from loadtest.servers import REPOSITORY, START_SECONDS, Processes, machine, server, wait_until
 from loadtest.sounds import TRACKS, encoded
 
 LEAST_NAMES_PER_SECOND, LEAST_SHARE_OF_SERVER = 10_000.0, 0.95  # required, on two cores
@@ -113,7 +113,7 @@ def measure_clips(folder: Path, options: argparse.Namespace) -> tuple[Rate, Rate
     songs = write_clips(folder / "clips", options.clips, clips)
     with server() as running, asking(running.port, [audio_post(clip) for clip in clips]) as answers:
         asked = Turns(running, lambda: len(answers))
-        wait_until(lambda: asked.done() >= WARM)
+        wait_until(lambda: asked.done() >= WARM, START_SECONDS)
         with suspended(running), scoring(songs) as scored:
             for _ in range(options.turns):
                 scored.take(options.seconds)
@@ -132,7 +132,7 @@ def scoring(songs: Path) -> Iterator[Turns]:
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     counter = Lines(output)
     try:
-        wait_until(lambda: process.poll() is not None or counter.count() > WARM)
+        wait_until(lambda: process.poll() is not None or counter.count() > WARM, START_SECONDS)
         if process.poll() is not None:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
         yield Turns(Processes(psutil.Process(process.pid)), counter.count)

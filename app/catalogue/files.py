@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.catalogue.errors import FileUnreadable, FolderUnreadable, LinkCircle
 from app.errors import LridError, UploadTooLarge
@@ -23,6 +24,15 @@ class Found:
 
     path: Path
     error: LridError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """The answer (as IdentifyResponse) or error of one file; no path for names alone."""
+
+    path: Path | None
+    answer: dict[str, Any] | None
+    error: LridError | None
 
 
 def find_files(path: Path) -> Iterator[Found]:

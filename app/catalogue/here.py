@@ -15,6 +15,11 @@ from app.errors import LridError
 Listen = Callable[[Row], Awaitable[Mapping[str, Any]]]  # a row with audio → the body of its answer; raises LridError
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Here:
     """Implements `score.Answerer`. What only names need, or only files, is started with the first of them."""
 
@@ -22,10 +27,8 @@ class Here:
         self, files: Callable[[], AbstractAsyncContextManager[Listen]], names: Callable[[], Answer], files_at_once: int
     ) -> None:
         """`files`: loads what answers a file; `names`: the same for names, in another process."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.files_at_once = files_at_once
-        self.groups_at_once = 3 * cores  # each process has its next group before the last one is written
-        self._cores = cores
+        self.groups_at_once = 3 * cores()  # each process has its next group before the last one is written
         self._load_files, self._load_names = files, names
         self._stack = AsyncExitStack()
         self._loading = asyncio.Lock()
@@ -35,7 +38,7 @@ class Here:
     async def names(self, rows: Sequence[Row]) -> list[Scored]:
         """Raises ReleaseError, InternalError."""
         if self._processes is None:
-            self._processes = NamesProcesses(self._load_names, self._cores)
+            self._processes = NamesProcesses(self._load_names, cores())
         return await self._processes.names(rows)
 
     async def file(self, row: Row) -> Scored:

@@ -17,17 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.catalogue.errors import InputUnreadable, TagRefused
 from app.catalogue.files import printable
 from app.errors import LridError
 
-Bytes = npt.NDArray[np.uint8]
-Positions = npt.NDArray[np.int64]
-
 _STEP_BYTES = 1 << 16  # compared at once
-_GAP_BYTES = 16  # as many bytes as the position and length of a run take
 
 
 def rewrite(path: Path, change: Callable[[Path], None], undo: Path) -> None:
@@ -49,11 +44,7 @@ def rewrite(path: Path, change: Callable[[Path], None], undo: Path) -> None:
 
 def undo_all(undo: Path) -> Iterator[tuple[Path, LridError | None]]:
     """Take back every change, the last one first; a file that has changed since is left alone. Raises InputUnreadable."""
-    try:
-        records = [json.loads(line) for line in undo.read_text("utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputUnreadable(f"{printable(undo)} is no undo file: {error}") from error
-    for record in reversed(records):
+    for record in reversed(_records(undo)):
         path = Path(os.fsdecode(base64.b64decode(record["path"])))
         try:
             _restore(path, record)
@@ -63,6 +54,22 @@ def undo_all(undo: Path) -> Iterator[tuple[Path, LridError | None]]:
             yield path, TagRefused(f"the file cannot be written: {error.strerror}")
         else:
             yield path, None
+
+
+def _records(undo: Path) -> list[dict[str, Any]]:
+    """A line that a crash or a full disk has cut off is left out: its file was not changed. Raises InputUnreadable."""
+    found: list[dict[str, Any]] = []
+    try:
+        lines = undo.read_bytes().splitlines()
+    except OSError as error:
+        raise InputUnreadable(f"{printable(undo)} cannot be read: {error.strerror}") from error
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            record = json.loads(line)
+            found += [record] if "path" in record else []
+    if lines and not found:
+        raise InputUnreadable(f"{printable(undo)} is no undo file")
+    return found
 
 
 def audio_digest(path: Path) -> str:
@@ -109,23 +116,18 @@ def _copy_of(path: Path) -> Iterator[Path]:
 
 def _difference(old: Path, new: Path) -> dict[str, Any]:
     """What takes `new` back to `old`: the bytes between what both begin with and what is as long in both, and in the latter
-    every run of bytes that differ. In an Ogg file these are the number and the checksum of every page.
+    which bits differ. In an Ogg file these are in the number and the checksum of every page.
     """
     before, after = old.read_bytes(), new.read_bytes()
     start = _common(before, after)
     tail = min(len(before), len(after)) - start
-    starts, stops = _runs(
-        np.frombuffer(before, np.uint8)[len(before) - tail :], np.frombuffer(after, np.uint8)[len(after) - tail :]
-    )
     base = len(before) - tail
-    patch = b"".join([before[base + a : base + b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)])
     return {
         "path": base64.b64encode(os.fsencode(old)).decode(),  # names need not be UTF-8
         "start": start,
         "tail": tail,
         "bytes": _packed(before[start:base]),
-        "runs": _packed(np.stack([starts, stops - starts]).astype("<i8").tobytes()),
-        "patch": _packed(patch),
+        "bits": _packed(_xor(before[base:], after[len(after) - tail :]).rstrip(b"\0")),  # mostly zeros, which pack well
         "before": _sha256(before),
         "after": _sha256(after),
         "mtime_ns": old.stat().st_mtime_ns,
@@ -134,21 +136,12 @@ def _difference(old: Path, new: Path) -> dict[str, Any]:
 
 def _undone(now: bytes, record: dict[str, Any]) -> bytes:
     """The reverse of `_difference`."""
-    tail = bytearray(now[len(now) - record["tail"] :])
-    patch, at = _unpacked(record["patch"]), 0
-    for start, length in np.frombuffer(_unpacked(record["runs"]), "<i8").reshape(2, -1).T.tolist():
-        tail[start : start + length] = patch[at : at + length]
-        at += length
-    return now[: record["start"]] + _unpacked(record["bytes"]) + bytes(tail)
+    tail, bits = now[len(now) - record["tail"] :], _unpacked(record["bits"])
+    return now[: record["start"]] + _unpacked(record["bytes"]) + _xor(tail[: len(bits)], bits) + tail[len(bits) :]
 
 
-def _runs(a: Bytes, b: Bytes) -> tuple[Positions, Positions]:
-    """Where runs of bytes that differ start and stop; bytes that are the same by chance may stand in them."""
-    (places,) = np.nonzero(a != b)
-    if not len(places):
-        return places, places
-    gaps = np.flatnonzero(np.diff(places) > _GAP_BYTES)
-    return places[np.r_[0, gaps + 1]], places[np.r_[gaps, len(places) - 1]] + 1
+def _xor(a: bytes, b: bytes) -> bytes:
+    return (np.frombuffer(a, np.uint8) ^ np.frombuffer(b, np.uint8)).tobytes()
 
 
 def _packed(data: bytes) -> str:
@@ -187,8 +180,10 @@ def _restore(path: Path, record: dict[str, Any]) -> None:
 def _append(undo: Path, record: dict[str, Any]) -> None:
     """On the disk before the file is replaced. Raises TagRefused."""
     try:
-        with undo.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        with undo.open("a+b") as file:
+            file.seek(max(0, file.tell() - 1))
+            begin = b"" if file.read(1) in {b"", b"\n"} else b"\n"  # a line was cut off
+            file.write(begin + json.dumps(record).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -17,6 +17,7 @@ from app.errors import LridError
 PATIENCE_SECONDS = 600.0  # without any answer of any server
 AWAY_SECONDS = 2.0  # before a server that did not answer is asked again
 CALL_SECONDS = 60.0
+FILES_PER_SERVER = 8  # in progress; every server accepts as many
 _MOST_BYTES = 1000 * MEGABYTE  # of a file; servers have lower limits of their own
 _BUSY = frozenset({429, 502, 503})  # the server, not the row
 _WRONG = frozenset({401, 403, 404, 405})  # no row will be answered
@@ -26,7 +27,7 @@ class Servers:
     """Implements `score.Answerer`."""
 
     def __init__(self, urls: Sequence[str], key: str | None = None, *, lyrics_from_tags: bool = False) -> None:
-        self.files_at_once = 4 * len(urls)
+        self.files_at_once = FILES_PER_SERVER * len(urls)
         self.groups_at_once = 2 * len(urls)
         # retries are made here, where another server may be free
         self._clients = [AsyncLridClient(url, key=key, timeout_seconds=CALL_SECONDS, retries=False) for url in urls]

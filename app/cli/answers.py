@@ -10,9 +10,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from app.catalogue.files import printable
+from app.catalogue.files import FileAnswer, printable
 from app.families.tasks import headline_of
-from app.local import FileAnswer
 
 COLUMNS = ("file", "language", "probability", "next", "used", "error")
 WIDTHS = {"language": 4, "probability": 4, "next": 8, "used": 10, "error": 20}  # on a terminal; the rest is the file's

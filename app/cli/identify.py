@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.catalogue.files import find_files
 from app.cli.common import AsJson, Device, Model, make_settings
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ def _text_of(path: Path | None) -> str | None:
 
 async def _answer(settings: Settings, files: list[Path], request: FileRequest, *, as_json: bool) -> int:
     """Prints every answer; returns the number of files without one."""
-    from app.catalogue.files import find_files
     from app.cli.answers import AnswerLines, JsonLines
     from app.local import identify_files, identify_names
 

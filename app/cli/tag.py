@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.catalogue.errors import TagRefused
+from app.catalogue.files import FileAnswer, find_files, printable
 from app.cli.common import Device, Model, make_settings
+from app.errors import LridError
 
 if TYPE_CHECKING:
-    from app.catalogue.scored import ScoredFile
-    from app.local import FileAnswer
     from app.settings import Settings
 
 COLUMNS = ("file", "language", "probability", "tag", "action")
@@ -59,7 +60,6 @@ def tag(
 
 
 def _take_back(undo: Path) -> int:
-    from app.catalogue.files import printable
     from app.catalogue.rewriting import undo_all
 
     failed = 0
@@ -78,7 +78,6 @@ class _Chosen:
 
     async def tag(self, files: list[Path]) -> int:
         """Returns the number of files that could not be answered or written."""
-        from app.catalogue.files import find_files
         from app.domain import Metadata
         from app.http.options import Options
         from app.local import FileRequest, identify_files
@@ -97,11 +96,8 @@ class _Chosen:
         manifest = read_manifest(release_folder(self._settings.model_store, self._settings.model))
         return sum(map(self._one, scored_files(table, manifest.languages)))
 
-    def _one(self, found: FileAnswer | ScoredFile) -> bool:
+    def _one(self, found: FileAnswer) -> bool:
         """Whether it failed."""
-        from app.catalogue.files import printable
-        from app.errors import LridError
-
         assert found.path is not None
         name = printable(found.path)
         try:
@@ -113,9 +109,8 @@ class _Chosen:
             return True
         return False
 
-    def _tagged(self, found: FileAnswer | ScoredFile) -> tuple[str, str, str, str]:
+    def _tagged(self, found: FileAnswer) -> tuple[str, str, str, str]:
         """Language, probability, what the tag said, and what was done. Raises TagRefused."""
-        from app.catalogue.errors import TagRefused
         from app.catalogue.rewriting import check_writable, rewrite
         from app.catalogue.tags import code_of, open_tag
 

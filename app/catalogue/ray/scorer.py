@@ -16,7 +16,7 @@ from app.catalogue.ray.songs import CODE
 from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, READ_COLUMNS, Row, Scored, kept_name, row_of_cells
 from app.catalogue.sources import as_text
 from app.errors import LridError
-from app.local import files_at_once, listener
+from app.local import listener
 from app.settings import Settings
 
 _READ = (ID, *READ_COLUMNS, CODE)
@@ -32,7 +32,6 @@ class Scorer:
         self._folder = folder
         self._runner = asyncio.Runner()
         self._started = AsyncExitStack()
-        self._at_once = asyncio.Semaphore(files_at_once(settings))
         self._listen: Listen | None = None
         self._answer: Answer | None = None
 
@@ -71,8 +70,7 @@ class Scorer:
     async def _file(self, row: Row) -> Scored:
         assert self._listen is not None
         try:
-            async with self._at_once:
-                return Scored.of(await self._listen(row))
+            return Scored.of(await self._listen(row))
         except LridError as error:
             return Scored(error=error.code)
 

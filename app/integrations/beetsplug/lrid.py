@@ -21,9 +21,9 @@ from beets.library import Item, Library
 from beets.plugins import BeetsPlugin
 
 if TYPE_CHECKING:
+    from app.catalogue.files import FileAnswer
     from app.client import LridClient
     from app.http.schemas import IdentifyResponse
-    from app.local import FileAnswer
 
 SETTINGS = {
     "server": "",  # URL; empty: in this process

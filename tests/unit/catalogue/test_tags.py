@@ -17,7 +17,7 @@ import pytest
 from mediafile import MediaFile
 
 from app.catalogue import rewriting
-from app.catalogue.errors import TagRefused
+from app.catalogue.errors import InputUnreadable, TagRefused
 from app.catalogue.rewriting import rewrite, undo_all
 from app.catalogue.tags import code_of, open_tag
 from tests import audio_samples
@@ -127,6 +127,22 @@ def test_a_crash_in_the_middle_leaves_the_whole_file(tmp_path: Path, monkeypatch
     assert [error for _, error in undo_all(undo)] == [None]
     write(path, "fra", undo)
     assert open_tag(path).language == "fra"
+
+
+def test_what_was_cut_off_in_the_undo_file_costs_only_itself(tmp_path: Path) -> None:
+    undo, paths = tmp_path / "undo.jsonl", [tmp_path / "a.flac", tmp_path / "b.ogg"]
+    for path in paths:
+        path.write_bytes(MAKERS[f"song{path.suffix}"]())
+    before = [path.read_bytes() for path in paths]
+    write(paths[0], "fra", undo)
+    with undo.open("ab") as file:
+        file.write(b'{"path": "L3RtcC9hb')  # as a full disk leaves it
+    write(paths[1], "fra", undo)
+    assert list(undo_all(undo)) == [(path, None) for path in reversed(paths)]
+    assert [path.read_bytes() for path in paths] == before
+    undo.write_text("no JSON\n5\n")
+    with pytest.raises(InputUnreadable, match="no undo file"):
+        list(undo_all(undo))
 
 
 def test_rights_stay_and_read_only_files_are_refused(tmp_path: Path) -> None:

@@ -16,12 +16,11 @@ import typer
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
-from app.catalogue.files import read_file
+from app.catalogue.files import FileAnswer, read_file
 from app.cli import main as cli
 from app.cli.answers import AnswerLines
 from app.errors import UploadTooLarge
 from app.http.schemas import IdentifyResponse
-from app.local import FileAnswer
 from tests.audio_samples import flac, mp3, song, wav
 from tests.releases import CODES, edit_manifest
 

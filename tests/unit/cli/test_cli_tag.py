@@ -87,10 +87,10 @@ def test_answers_come_from_a_table_of_score(songs: Path, tmp_path: Path) -> None
     assert heard[0] in tag("--from", table, "--least", "0")
     table.write_text(
         f"id,path,language,probability,error\n1,{songs}/a.flac,zxx,.97,\n2,songs/b.flac,,,audio_corrupt\n3,,fr,.99,\n"
-        "4,songs/none.flac,fr,.99,\n"
+        '4,songs/none.flac,fr,.99,\n5,"open\n'
     )
     rows = tag("--from", table, "--write", "--undo-file", undo)
-    assert [row[-1].split(":")[0] for row in rows] == ["wrote zxx", "not_answered", "tag_refused"]
+    assert [row[-1].split(":")[0] for row in rows] == ["wrote zxx", "not_answered", "tag_refused", "row_malformed"]
     assert open_tag(songs / "a.flac").language == "zxx"
     table.write_text("title\nx\n")
     result = runner.invoke(cli.app, ["tag", "--from", str(table)])
