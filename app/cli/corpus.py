@@ -114,9 +114,9 @@ def split(
     from app.lab.corpus.split import split_corpus
 
     shares = {"valid_share": valid_share, "test_share": test_share}
-    report = split_corpus(catalogue, output, **shares, seed=seed, column=column, force=force)
-    _print_counts(Console(highlight=False), report.counts)
-    typer.echo(f"{report.output}: seed {seed}; `lrid corpus check` looks at every row")
+    counts = split_corpus(catalogue, output, **shares, seed=seed, column=column, force=force)
+    _print_counts(Console(highlight=False), counts)
+    typer.echo(f"{output}: seed {seed}; `lrid corpus check` looks at every row")
 
 
 @corpus.command()

@@ -20,7 +20,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe: epochs=3, network.base_channels=16."),
 ]
 ConfigFile = Annotated[Path | None, typer.Option(help="JSON of settings, such as the config.json of a training.")]
-Output = Annotated[Path, typer.Option(help="Folder for checkpoints, log.csv and curves.png.")]
+Output = Annotated[Path, typer.Option(help="Folder for checkpoints and log.csv.")]
 
 
 def train(

@@ -53,14 +53,7 @@ class CorpusCheck:
         return {kind: kinds.count(kind) for kind in FINDINGS if kind in kinds}
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "rows": self.rows,
-            "with_audio": self.with_audio,
-            "with_metadata": self.with_metadata,
-            "counts": self.counts,
-            "found": self.found,
-            "findings": [asdict(finding) for finding in self.findings],
-        }
+        return asdict(self) | {"found": self.found}
 
 
 def check_corpus(

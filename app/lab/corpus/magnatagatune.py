@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.lab.corpus.split import count
 from app.lab.corpus.tables import Record, read_tab_separated, write_table
-from app.lab.corpus.tags import SEPARATOR
+from app.lab.corpus.tags import SEPARATOR, TAGS
 from app.lab.errors import CorpusError
 
 OWNER = "MagnaTagATune"
@@ -82,7 +83,7 @@ def read_magnatagatune(
     return MagnaTagATuneReport(
         output,
         len(rows),
-        _counts(rows, kept),
+        count(rows, TAGS),
         n_tags=len(tags),
         n_joined=len({names.get(tag, tag) for tag in tags}),
         without_tags=len(clips) - len(tagged),
@@ -102,9 +103,3 @@ def _row(folder: Path, output: Path, record: Record, tags: Sequence[str], about:
     told = {name: about.get(name, "") for name in ("artist", "album", "title")}
     place = os.path.relpath(audio.resolve(), output.parent.resolve())
     return told | {"path": place, "tags": SEPARATOR.join(tags), "split": split, "id": record["clip_id"]}
-
-
-def _counts(rows: Sequence[Record], tags: Sequence[str]) -> dict[str, dict[str, int]]:
-    found = Counter((row["split"], tag) for row in rows for tag in row["tags"].split(SEPARATOR))
-    splits = [split for split in ("train", "valid", "test") if any(row["split"] == split for row in rows)]
-    return {split: {tag: found[split, tag] for tag in tags} for split in splits}

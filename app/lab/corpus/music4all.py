@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.lab.corpus.catalogue import SPLITS
 from app.lab.corpus.split import assign, count
 from app.lab.corpus.tables import Record, read_tab_separated, write_table
 from app.lab.errors import CorpusError
@@ -25,7 +26,6 @@ COLUMNS = ("path", "artist", "album", "title", "language", "label", "split", "id
 INSTRUMENTAL = {"intrumental", "instrumental"}
 REST = "others"
 OWNER = "Music4All"
-LISTS = {"train": ("train.txt",), "valid": ("valid.txt", "val.txt", "validation.txt"), "test": ("test.txt",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,11 @@ def _row(folder: Path, output: Path, language: Record, about: Record, codes: Seq
 
 def _split_lists(folder: Path, ids: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Split by id, and the names of the lists. Raises CorpusError if a line fits no track, or a track two lists."""
-    paths = {split: next((folder / n for n in names if (folder / n).is_file()), None) for split, names in LISTS.items()}
-    known, used = set(ids), []
+    paths = {split: path for split in SPLITS if (path := folder / f"{split}.txt").is_file()}
+    known = set(ids)
     found: dict[str, str] = {}
     for split, path in paths.items():
-        if path is None:
-            continue
-        used.append(path.name)
-        into = "valid" if split == "test" and paths["valid"] is None else split
+        into = split if "valid" in paths or split == "train" else "valid"
         for number, line in enumerate(path.read_text(encoding="utf-8-sig").split(), start=1):
             track = line
             if line not in known:
@@ -109,4 +106,4 @@ def _split_lists(folder: Path, ids: Sequence[str]) -> tuple[dict[str, str], tupl
                 track = ids[int(line)]
             if found.setdefault(track, into) != into:
                 raise CorpusError(f"{path.name}, line {number}: {line} is in split {found[track]} too; keep it in one list")
-    return found, tuple(used)
+    return found, tuple(path.name for path in paths.values())

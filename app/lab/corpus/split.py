@@ -6,23 +6,17 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from app.lab.corpus.catalogue import ARTIST, LANGUAGE, artist_key, check_columns, label_columns, label_of
+from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, artist_key, check_columns, label_columns, label_of
 from app.lab.corpus.tables import Record, read_table, write_table
+from app.lab.corpus.tags import SEPARATOR
 from app.lab.errors import CorpusError
 
-
-@dataclass(frozen=True, slots=True)
-class SplitReport:
-    """Rows by split and label."""
-
-    output: Path
-    counts: dict[str, dict[str, int]]
+Counts = dict[str, dict[str, int]]  # rows by split and label
 
 
 def split_corpus(
@@ -34,7 +28,7 @@ def split_corpus(
     seed: int = 0,
     column: str = LANGUAGE,
     force: bool = False,
-) -> SplitReport:
+) -> Counts:
     """Writes the manifest's rows with a new `split` to `output`; rows of `test` stay there. Raises CorpusError.
 
     Where artists are the classes (`column`), each is in every split, and songs are not.
@@ -60,7 +54,7 @@ def split_corpus(
         assign(open_rows, valid_share, seed, column)
     columns = table.columns if "split" in table.columns else [*table.columns, "split"]
     write_table(output, columns, [moved(record, manifest, output) for record in records])
-    return SplitReport(output, count(records, column))
+    return count(records, column)
 
 
 def assign(records: Sequence[Record], valid_share: float, seed: int, column: str = LANGUAGE) -> None:
@@ -143,10 +137,9 @@ def moved(record: Record, manifest: Path, output: Path) -> Record:
     return record | {"path": os.path.relpath(manifest.parent.resolve() / given, output.parent.resolve())}
 
 
-def count(records: Sequence[Record], column: str = LANGUAGE) -> dict[str, dict[str, int]]:
-    """Rows by split and label, the most frequent label first."""
-    own = [label_of(record, column) for record in records]
-    labels = [label for label, _ in Counter(own).most_common()]
-    pairs = Counter(zip([record["split"] for record in records], own, strict=True))
-    splits = [split for split in ("train", "valid", "test") if any(s == split for s, _ in pairs)]
-    return {split: {label: pairs[split, label] for label in labels} for split in splits}
+def count(records: Sequence[Record], column: str = LANGUAGE) -> Counts:
+    """Of each label, the most frequent first; a cell of tags holds several."""
+    pairs = Counter((record["split"], label) for record in records for label in label_of(record, column).split(SEPARATOR))
+    labels = Counter(label for _, label in pairs.elements())
+    splits = [split for split in SPLITS if any(s == split for s, _ in pairs)]
+    return {split: {label: pairs[split, label] for label, _ in labels.most_common()} for split in splits}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -21,37 +22,17 @@ WIDEST = 60.0  # a range, in root mean squares of what it holds; Whisper base ha
 FIRST = "encoder.conv1"  # sees the spectrogram: a hundredth of the work, and its rounding would be in all that follows
 
 
-class _Seen:
-    """Of one layer's inputs, by window."""
-
-    def __init__(self) -> None:
-        self.low: list[float] = []
-        self.high: list[float] = []
-        self.squares: list[float] = []
-
-    def look(self, x: Tensor) -> None:
-        low, high = torch.aminmax(x)
-        self.low.append(float(low))
-        self.high.append(float(high))
-        self.squares.append(float(x.square().mean()))
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return sum(self.low) / len(self.low), sum(self.high) / len(self.high)
-
-    @property
-    def width(self) -> float:
-        """Of the range, in root mean squares."""
-        low, high = self.range
-        return (high - low) / math.sqrt(sum(self.squares) / len(self.squares))
-
-
 @torch.inference_mode()
 def measure_ranges(ears: Ears, windows: Iterable[Tensor]) -> Ranges:
     """Windows, each (window_samples,) float32 of a training recording → least and largest input by layer."""
-    seen: defaultdict[str, _Seen] = defaultdict(_Seen)
+    seen: defaultdict[str, list[tuple[float, ...]]] = defaultdict(list)
+
+    def look(name: str, x: Tensor) -> None:
+        low, high = torch.aminmax(x)
+        seen[name].append((low.item(), high.item(), x.square().mean().item()))
+
     hooks = [
-        layer.register_forward_pre_hook(lambda _, given, name=name: seen[name].look(given[0]))
+        layer.register_forward_pre_hook(lambda _, given, name=name: look(name, given[0]))
         for name, layer in ears.whisper.named_modules()
         if name.startswith("encoder.") and name != FIRST and isinstance(layer, LAYERS)
     ]
@@ -61,4 +42,5 @@ def measure_ranges(ears: Ears, windows: Iterable[Tensor]) -> Ranges:
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: inputs.range for name, inputs in seen.items() if inputs.width <= WIDEST}
+    means = {name: tuple(map(fmean, zip(*inputs, strict=True))) for name, inputs in seen.items()}
+    return {name: (low, high) for name, (low, high, square) in means.items() if high - low <= WIDEST * math.sqrt(square)}

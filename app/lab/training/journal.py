@@ -1,11 +1,9 @@
-"""log.csv, curves.png and config.json of a training."""
+"""Writes log.csv and config.json of a training."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from app.lab.errors import TrainingError
@@ -46,29 +44,6 @@ class Journal:
         except OSError as error:
             raise TrainingError(f"{self._path} cannot be written ({error}); free some disk, go on with --resume") from error
         return "  ".join(f"{name} {value}" for name, value in values.items())
-
-    def plot(self) -> None:
-        """Losses and accuracies over the epochs; nothing without matplotlib or with a full disk."""
-        rows = read_log(self._path)
-        if not rows or importlib.util.find_spec("matplotlib") is None:
-            return
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-        figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
-        for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
-            for name in (name for name in rows[0] if what in name):
-                axis.plot([int(row["epoch"]) for row in rows], [float(row[name]) for row in rows], ".-", label=name)
-            axis.set_xlabel("epoch")
-            axis.set_ylabel("nats" if what == "loss" else "accuracy")
-            axis.grid(alpha=0.3)
-            if axis.lines:
-                axis.legend(frameon=False)
-        with suppress(OSError):
-            figure.savefig(self._path.with_name("curves.png"), dpi=120)
-        pyplot.close(figure)
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

@@ -106,8 +106,6 @@ def train(recipe: AnyLearner, progress: Progress | None = None) -> Path:
             elif state.early_stops < config.restarts and _waited_enough(state, config):
                 _go_back(run)
             run.save("last.pt")
-        if journal:
-            journal.plot()
     return config.output / "best.pt"
 
 

@@ -184,11 +184,15 @@ class RowSampler:
     def __init__(self, rows: Sequence[Row], reader: FieldReader, probabilities: Float64, config: AugmentConfig) -> None:
         self._config = config
         self._up_to = probabilities.cumsum() / probabilities.sum()
-        numbers = _Numbers()
-        self._texts = np.array([[numbers[text] for text in texts_of(row)] for row in rows])  # (n_rows, 3)
+        numbers = {"": 0}  # of texts, as they come
+
+        def number(text: str) -> int:
+            return numbers.setdefault(text, len(numbers))
+
+        self._texts = np.array([[number(text) for text in texts_of(row)] for row in rows])  # (n_rows, 3)
         texts = list(numbers)
-        self._plain = np.array([numbers[without_accents(text)] for text in texts])  # of each text
-        self._roman = np.array([numbers[romanised(text)] for text in texts])
+        self._plain = np.array([number(without_accents(text)) for text in texts])  # of each text
+        self._roman = np.array([number(romanised(text)) for text in texts])
         self.table = FieldTable.of(reader, list(numbers))
         self.labels = np.array([row.label for row in rows])
         self._classes = _Groups(self.labels)
@@ -231,17 +235,6 @@ class RowSampler:
         of_class = self._classes.pick(self.labels[rows], chance[0])
         other = np.where(self._artists.sizes[artist] > 1, of_artist, of_class)
         return np.asarray(np.where((own == 0) | (chance[1] < self._config.replace_album), self._texts[other, TITLE], own))
-
-
-class _Numbers(dict[str, int]):
-    """Texts numbered as they come; 0 is the one that is not given."""
-
-    def __init__(self) -> None:
-        super().__init__({"": 0})
-
-    def __missing__(self, text: str) -> int:
-        self[text] = len(self)
-        return self[text]
 
 
 class _Groups:

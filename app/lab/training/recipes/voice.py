@@ -33,7 +33,7 @@ from app.lab.training.ears_ranges import measure_ranges
 from app.lab.training.recipe import Draft, Trainable
 from app.lab.training.recipes.ears import EarsConfig, EarsRecipe
 from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs, read_heard
-from app.lab.training.voice_head.fit import ReaderFacts, fit_head
+from app.lab.training.voice_head.fit import fit_head
 from app.lab.training.voice_head.heard import Clip, clip_rows, clips_of, names_of, readings, song_rows, songs_of, with_speech
 from app.lab.training.voice_head.report import cross_validate, tables
 from app.lab.training.voice_head.settings import HeadSettings
@@ -90,9 +90,8 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         songs = self.songs(parts, progress)
         self._check_groups(songs)
         progress.say(f"{int(songs.known.sum())} songs of {len(np.unique(songs.groups[songs.known]))} artists or sources")
-        facts = dict.fromkeys(songs.readings, parts.facts)
-        head = fit_head(songs, parts.listener, facts, config.head)
-        figures = self._cross_validated(songs, parts, facts, progress)
+        head = fit_head(songs, parts.listener, parts.facts, config.head)
+        figures = self._cross_validated(songs, parts, progress)
         plan = WindowPlan(positions=list(config.head.positions), first_windows=1, most_windows=len(config.head.positions))
         mix = dict(parts.reader.config.class_mix)
         told = {"start": parts.origin, "songs": _counts(songs, parts.codes), "class_prior": mix}
@@ -164,10 +163,10 @@ class VoiceRecipe(Trainable[VoiceConfig]):
                 "add songs, fill the column artist, or set head.inner_folds lower"
             )
 
-    def _cross_validated(self, songs: Songs, parts: VoiceParts, facts: dict[str, ReaderFacts], progress: Progress) -> str:
+    def _cross_validated(self, songs: Songs, parts: VoiceParts, progress: Progress) -> str:
         folds = self.config.folds
         with progress.counting("cross-validating", folds) as advance:
-            held = cross_validate(songs, parts.listener, facts, self.config.head, folds, advance)
+            held = cross_validate(songs, parts.listener, parts.facts, self.config.head, folds, advance)
         return tables(held, songs, parts.codes)
 
     def _state(self, draft: Draft, figures: str) -> dict[str, Any]:

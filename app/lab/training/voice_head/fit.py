@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.domain import AUDIO, FloatArray
+from app.domain import AUDIO, TEXT, FloatArray
 from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, WindowScores
-from app.families.lrid_voice.identify_config import ExpertConfig, IdentifyConfig, LanguageToken, SungConfig
+from app.families.lrid_voice.identify_config import IdentifyConfig, LanguageToken, SungConfig
 from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import Songs, group_folds
 from app.lab.training.voice_head.joint import ears_by_evidence, fit_expert, fit_threshold, listen_to_all, readings_of
@@ -51,12 +51,10 @@ class FittedHead:
         return VoiceHead(self.config, codes, self.tensors)
 
 
-def fit_head(songs: Songs, listener: Listener, readers: Mapping[str, ReaderFacts], settings: HeadSettings) -> FittedHead:
-    """Raises TrainingError if there are too few groups, or a reading of a reader that is not described."""
+def fit_head(songs: Songs, listener: Listener, reader: ReaderFacts, settings: HeadSettings) -> FittedHead:
+    """Raises TrainingError if there are too few groups."""
     if len(np.unique(songs.groups)) < settings.inner_folds:
         raise TrainingError(f"the head needs songs of at least {settings.inner_folds} artists or sources; fit fewer folds")
-    if unknown := sorted(set(songs.readings) - set(readers)):
-        raise TrainingError(f"{unknown[0]!r}: readings without facts about their reader; give its class mix")
     fitted, truth = _fit_windows(songs, listener, settings)
     scores = held_out_scores(songs, listener, settings)
     shift = boundary(scores.sung_logits, truth)
@@ -64,14 +62,13 @@ def fit_head(songs: Songs, listener: Listener, readers: Mapping[str, ReaderFacts
     sung = fit_songs(songs, scores, truth.edges, fitted.config.song_scale, settings)
     sung = sung.model_copy(update={"window_bias": fitted.config.sung.window_bias - shift})
     ears = ears_by_evidence(songs, scores, fitted.config.song_scale, settings)
-    experts: dict[str, ExpertConfig] = {}
-    for name in songs.readings:
-        expert = fit_expert(songs, ears, name, readers[name].class_mix, settings)
+    experts, alone = {}, {}
+    if TEXT in songs.readings:
+        expert = fit_expert(songs, ears, TEXT, reader.class_mix, settings)
         exponent, doubt = min(expert.exponent, settings.most_exponent), max(expert.doubt, settings.least_doubt)
-        bounded = {"exponent": exponent, "doubt": doubt, "alone_exponent": readers[name].alone_exponent}
-        experts[name] = expert.model_copy(update=bounded)
+        bounded = {"exponent": exponent, "doubt": doubt, "alone_exponent": reader.alone_exponent}
+        experts, alone = {TEXT: expert.model_copy(update=bounded)}, {TEXT: reader.threshold}
     config = fitted.config.model_copy(update={"sung": sung, "experts": experts})
-    alone = {name: readers[name].threshold for name in songs.readings}
     joint = FittedHead(config, fitted.tensors)
     thresholds = alone | _thresholds(joint.head(listener.codes), songs, scores, settings)
     return FittedHead(config.model_copy(update={"thresholds": thresholds}), fitted.tensors)

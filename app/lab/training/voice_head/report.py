@@ -45,7 +45,7 @@ HeldOutSong = dict[str, Answer]  # by case, through a head that was fitted to ot
 def cross_validate(
     songs: Songs,
     listener: Listener,
-    readers: Mapping[str, ReaderFacts],
+    reader: ReaderFacts,
     settings: HeadSettings,
     n_folds: int = 6,
     advance: Advance = lambda n: None,
@@ -55,7 +55,7 @@ def cross_validate(
     random = np.random.default_rng(settings.seed)
     found: dict[int, HeldOutSong] = {}
     for fold in range(n_folds):
-        fitted = fit_head(songs.subset(np.flatnonzero(folds != fold)), listener, readers, settings)
+        fitted = fit_head(songs.subset(np.flatnonzero(folds != fold)), listener, reader, settings)
         head = fitted.head(listener.codes)
         for song in np.flatnonzero(folds == fold):
             others = np.flatnonzero(songs.known & (songs.labels != songs.labels[song]))

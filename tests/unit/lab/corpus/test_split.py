@@ -33,12 +33,12 @@ def records(path: Path) -> list[dict[str, str]]:
 
 def test_eighty_to_twenty_in_every_class_and_no_artist_in_both(manifest: Path) -> None:
     output = manifest.with_name("split.tsv")
-    report = split_corpus(manifest, output, seed=3)
+    counts = split_corpus(manifest, output, seed=3)
     for code, n in SHARES.items():
-        assert report.counts["train"][code] + report.counts["valid"][code] == n
-        assert report.counts["valid"][code] / n == pytest.approx(0.2, abs=0.06)
+        assert counts["train"][code] + counts["valid"][code] == n
+        assert counts["valid"][code] / n == pytest.approx(0.2, abs=0.06)
     assert check_corpus(output, list(SHARES), decode=None).found == {"missing_audio": sum(SHARES.values())}
-    assert Counter(r["split"] for r in records(output)) == {s: sum(c.values()) for s, c in report.counts.items()}
+    assert Counter(r["split"] for r in records(output)) == {s: sum(c.values()) for s, c in counts.items()}
 
 
 def test_the_seed_decides(manifest: Path) -> None:
@@ -63,8 +63,8 @@ def test_a_class_with_one_artist_is_trained(manifest: Path) -> None:
     with manifest.open("a", encoding="utf-8") as file:
         file.writelines(f"x{i}.mp3,the only one,s{i},sv,2000\n" for i in range(4))
     for seed in range(5):
-        report = split_corpus(manifest, manifest.with_name("split.tsv"), seed=seed, force=True)
-        assert (report.counts["train"]["sv"], report.counts["valid"]["sv"]) == (4, 0)
+        counts = split_corpus(manifest, manifest.with_name("split.tsv"), seed=seed, force=True)
+        assert (counts["train"]["sv"], counts["valid"]["sv"]) == (4, 0)
 
 
 def test_rows_of_test_stay_where_they_are(manifest: Path) -> None:
@@ -72,8 +72,8 @@ def test_rows_of_test_stay_where_they_are(manifest: Path) -> None:
     split_corpus(manifest, first)
     text = first.read_text(encoding="utf-8").replace(",valid\n", ",test\n")
     first.write_text(text, encoding="utf-8")
-    report = split_corpus(first, manifest.with_name("second.csv"))
-    assert sum(report.counts["test"].values()) == text.count(",test\n")
+    counts = split_corpus(first, manifest.with_name("second.csv"))
+    assert sum(counts["test"].values()) == text.count(",test\n")
     mixed = text.replace(",train\n", ",\n", 1).replace("en artist 1,", f"{records(first)[-1]['artist']},")
     first.write_text(mixed.replace(",test\n", ",train\n").replace(",train\n", ",test\n", 1), encoding="utf-8")
     with pytest.raises(CorpusError, match="is in split test and in another"):
@@ -116,13 +116,13 @@ def test_where_artists_are_the_classes_songs_are_split(tmp_path: Path) -> None:
     catalogue, output = tmp_path / "m.csv", tmp_path / "split.csv"
     lines = [f"{i}.wav,artist {i % 20},en" for i in range(200)] + ["once.wav,once,en"]
     catalogue.write_text("path,artist,language\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    report = split_corpus(catalogue, output, valid_share=0.1, test_share=0.1, column="artist")
-    assert {split: sum(by_artist.values()) for split, by_artist in report.counts.items()} == {
+    counts = split_corpus(catalogue, output, valid_share=0.1, test_share=0.1, column="artist")
+    assert {split: sum(by_artist.values()) for split, by_artist in counts.items()} == {
         "train": 161, "valid": 20, "test": 20,
     }  # fmt: skip
-    assert report.counts["train"]["once"] == 1
-    assert {7, 8, 9} >= {n for artist, n in report.counts["train"].items() if artist != "once"}
-    artists = sorted(report.counts["train"])
+    assert counts["train"]["once"] == 1
+    assert {7, 8, 9} >= {n for artist, n in counts["train"].items() if artist != "once"}
+    artists = sorted(counts["train"])
     assert check_corpus(output, artists, decode=None, column="artist").found == {
         "missing_audio": 201,
         "class_with_one_item": 1,

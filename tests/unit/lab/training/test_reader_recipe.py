@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from app.domain import Metadata
 from app.families.contract import Label
@@ -180,30 +179,3 @@ def test_a_trained_reader_answers_in_serving_as_in_training(
     np.testing.assert_allclose(alone, expected, atol=0.02)
     with pytest.raises(CheckpointError, match="part of a release"):
         recipe.export(stored)
-
-
-def test_a_training_goes_on_to_the_same_weights(settings: dict[str, Any], tmp_path: Path) -> None:
-    short = settings | {"steps_per_epoch": 4, "patience_epochs": 5}
-    train(_recipe(short | {"output": tmp_path / "whole"}))
-    half = _recipe(short | {"output": tmp_path / "halves"})
-    _stop_after_an_epoch(half)
-    train(_recipe(short | {"output": tmp_path / "halves", "resume": True}))
-    whole, halves = (checkpoint.load(tmp_path / name / "last.pt")["network"] for name in ("whole", "halves"))
-    assert all(torch.equal(whole[name], halves[name]) for name in whole)
-
-
-def _recipe(settings: dict[str, Any]) -> ReaderRecipe:
-    return ReaderRecipe(ReaderConfig.model_validate(settings))
-
-
-def _stop_after_an_epoch(recipe: Any) -> None:
-    batches = recipe.batches
-
-    def some(epoch: int) -> Any:
-        if epoch:
-            raise KeyboardInterrupt
-        return batches(epoch)
-
-    recipe.batches = some
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe)

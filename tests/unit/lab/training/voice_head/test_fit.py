@@ -24,7 +24,7 @@ CODES = ("en", "de", "fr", "ja", "others")
 N_HIDDEN, N_WINDOWS, SINGING = 12, 18, 10
 LISTENER = Listener(np.eye(N_HIDDEN, dtype=np.float32)[: len(LANGUAGES)], LANGUAGES, CODES)
 SETTINGS = HeadSettings(inner_folds=3, draws=1, positions=(0.3, 0.6, 0.45, 0.8))
-READER = {"text": ReaderFacts(dict(zip(CODES, (0.6, 0.1, 0.1, 0.1, 0.1), strict=True)), threshold=0.5)}
+READER = ReaderFacts(dict(zip(CODES, (0.6, 0.1, 0.1, 0.1, 0.1), strict=True)), threshold=0.5)
 
 
 def make_songs(per_language: int = 6, seed: int = 0) -> Songs:
@@ -107,7 +107,7 @@ def test_right_names_gain_exponent(fitted: FittedHead) -> None:
 def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs) -> None:
     """Without any instrumental to learn from."""
     sung = songs.subset(np.flatnonzero(songs.sung))
-    head = fit_head(sung.with_readings({}), LISTENER, {}, SETTINGS).head(CODES)
+    head = fit_head(sung.with_readings({}), LISTENER, READER, SETTINGS).head(CODES)
     instrumentals = songs.subset(np.flatnonzero(~songs.sung))
     recordings = [song_windows(instrumentals, song) for song in range(len(instrumentals.labels))]
     assert share_of("zxx", head, recordings) > 0.8
@@ -178,11 +178,6 @@ def test_a_group_is_in_one_fold(songs: Songs) -> None:
 def test_too_few_groups_are_refused(songs: Songs) -> None:
     with pytest.raises(TrainingError, match="at least 3 artists"):
         fit_head(replace(songs, groups=np.zeros(len(songs.labels), np.int64)), LISTENER, READER, SETTINGS)
-
-
-def test_a_reading_without_its_reader_is_refused(songs: Songs) -> None:
-    with pytest.raises(TrainingError, match="'text'"):
-        fit_head(songs, LISTENER, {}, SETTINGS)
 
 
 def test_cached_features_are_read(tmp_path: Path) -> None:
