@@ -36,6 +36,8 @@ def load(path: Path, recipe: str | None = None) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged or no checkpoint ({text}); name another one, or start again") from error
     if not isinstance(state, dict) or not {"recipe", "network", "config"} <= state.keys():
         raise CheckpointError(f"{path} is no checkpoint of `lrid train`; name a best.pt or last.pt")
+    if broken := [name for name, tensor in state["network"].items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"{path}: tensor {broken[0]!r} holds NaN or infinite values; name another, or train again")
     if recipe is not None and state["recipe"] != recipe:
         raise CheckpointError(f"{path} is of recipe {state['recipe']!r}, expected {recipe!r}; name another checkpoint")
     return state
@@ -50,8 +52,6 @@ def load_weights(path: Path, stored: dict[str, Any], network: nn.Module) -> None
             f"{path}: {len(wrong)} tensors do not fit this network; {wrong[0]!r} should be {expected.get(wrong[0])} and is "
             f"{found.get(wrong[0])}; name a checkpoint of such a network, or give the settings it was trained with"
         )
-    if broken := [name for name, tensor in stored["network"].items() if not torch.isfinite(tensor).all()]:
-        raise CheckpointError(f"{path}: tensor {broken[0]!r} holds NaN or infinite values; name another checkpoint")
     network.load_state_dict(stored["network"])
 
 

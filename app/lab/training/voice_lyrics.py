@@ -7,7 +7,7 @@ of real songs here: the figures say how languages are told apart, not how well l
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +22,7 @@ from app.families.parts.lyrics import LyricsConfig
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.store import load_model, release_folder
 from app.families.tasks import View
+from app.lab import markdown as md
 from app.lab.evaluation.answers import REST
 from app.lab.labels import WORLD_ALIASES
 from app.lab.training.voice_head.data import Songs, read_heard
@@ -83,22 +84,20 @@ def with_lyrics(config: IdentifyConfig, codes: Sequence[str]) -> IdentifyConfig:
 
 def report(model: VoiceModel, heard: Path | None = None) -> str:
     """Markdown: lyrics alone, beside names in another language, and, with cached features of songs, beside ears."""
-    lines = ["| what | n | accuracy | answered | right when answered |", "|---|---|---|---|---|"]
     found = verses(model.head.codes)
-    kinds: dict[str, Callable[[Verse], bool]] = {
-        "verses the settings were fitted on": lambda verse: verse.fits,
-        "other verses": lambda verse: not verse.fits and not verse.names.fields,
-        "verses of songs named in another language": lambda verse: bool(verse.names.fields),
-    }
-    for kind, belongs in kinds.items():
-        chosen = [verse for verse in found if belongs(verse)]
-        lines.append(_line(f"{kind}, lyrics alone", [_answer(model, verse, names=False) for verse in chosen]))
-        if chosen and chosen[0].names.fields:
-            lines.append(_line(f"{kind}, with the names", [_answer(model, verse, names=True) for verse in chosen]))
-    return "\n".join(lines + (_beside_ears(model, found, heard) if heard else [])) + "\n"
+    fitted, other = ([v for v in found if v.fits == fits and not v.names.fields] for fits in (True, False))
+    foreign = [verse for verse in found if verse.names.fields]
+    rows = [
+        _row("verses the settings were fitted on, lyrics alone", [_answer(model, verse) for verse in fitted]),
+        _row("other verses, lyrics alone", [_answer(model, verse) for verse in other]),
+        _row("verses of songs named in another language, lyrics alone", [_answer(model, verse) for verse in foreign]),
+        _row("verses of songs named in another language, with the names", [_answer(model, v, names=True) for v in foreign]),
+        *(_beside_ears(model, other, heard) if heard else []),
+    ]
+    return md.table(["what", "n", "accuracy", "answered", "right when answered"], rows) + "\n"
 
 
-def _answer(model: VoiceModel, verse: Verse, *, names: bool) -> tuple[str, str, str]:
+def _answer(model: VoiceModel, verse: Verse, *, names: bool = False) -> tuple[str, str, str]:
     """The label, the best class, and the answer."""
     track = Track(None, verse.names if names else Metadata(), {LYRICS: verse.text})
     read = {name: branch.read(track) for name, branch in model.inputs.items()}
@@ -108,19 +107,19 @@ def _answer(model: VoiceModel, verse: Verse, *, names: bool) -> tuple[str, str, 
     return verse.label, best, str(model.task.answer(scores, frozenset(used), View())["language"])
 
 
-def _line(kind: str, answers: Sequence[tuple[str, str, str]]) -> str:
-    right = np.mean([label == best for label, best, _ in answers])
+def _row(kind: str, answers: Sequence[tuple[str, str, str]]) -> Sequence[object]:
+    right = [label == best for label, best, _ in answers]
     given = [label == answer for label, _, answer in answers if answer != "und"]
-    return f"| {kind} | {len(answers)} | {right:.3f} | {len(given) / len(answers):.3f} | {np.mean(given):.3f} |"
+    return kind, len(answers), float(np.mean(right)), len(given) / len(answers), float(np.mean(given))
 
 
-def _beside_ears(model: VoiceModel, found: Sequence[Verse], folder: Path) -> list[str]:
+def _beside_ears(model: VoiceModel, verses: Sequence[Verse], folder: Path) -> list[Sequence[object]]:
     """Cached songs, by default listened to until sure; each with a verse in its language, and in another one."""
     songs = read_heard(folder, model.head.codes, WORLD_ALIASES)
     reader = model.inputs[TEXT]
     assert isinstance(reader, NamesBranch)
     names = readings(names_of(folder), reader.reader, len(model.head.codes))
-    own, other = (_posteriors(model, songs, found, own=own) for own in (True, False))
+    own, other = (_posteriors(model, songs, verses, own=own) for own in (True, False))
     cases: dict[str, Mapping[str, FloatArray]] = {
         "ears": {},
         "ears, lyrics": {LYRICS: own},
@@ -129,17 +128,16 @@ def _beside_ears(model: VoiceModel, found: Sequence[Verse], folder: Path) -> lis
         "ears, names, lyrics": names | {LYRICS: own},
         "ears, names, lyrics of another language": names | {LYRICS: other},
     }
-    return [_line(f"sung songs: {kind}", _heard_answers(model, songs, given)) for kind, given in cases.items()]
+    return [_row(f"sung songs: {kind}", _heard_answers(model, songs, given)) for kind, given in cases.items()]
 
 
-def _posteriors(model: VoiceModel, songs: Songs, found: Sequence[Verse], *, own: bool) -> FloatArray:
+def _posteriors(model: VoiceModel, songs: Songs, verses: Sequence[Verse], *, own: bool) -> FloatArray:
     """(n_songs, n_classes) of a verse that nothing was fitted to; NaN where there is none."""
     random = np.random.default_rng(0)
-    chosen = [verse for verse in found if not verse.fits and not verse.names.fields]
     rows = np.full((len(songs.labels), len(model.head.codes)), np.nan, np.float32)
     for song, label in enumerate(songs.labels):
         code = model.head.codes[label] if label >= 0 else ""
-        fitting = [verse for verse in chosen if code and (verse.label == code) == own]
+        fitting = [verse for verse in verses if code and (verse.label == code) == own]
         if fitting:
             text = fitting[int(random.integers(len(fitting)))].text
             reading = model.inputs[LYRICS].read(Track(None, Metadata(), {LYRICS: text}))

@@ -24,7 +24,6 @@ from app.families.lrid_net.config import LridNetManifest, NetworkConfig, ReadCon
 from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.network import LridNet
 from app.families.parts.profiles import langdetect_languages
-from app.lab.errors import CheckpointError
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
@@ -221,12 +220,11 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
 
     def export(self, stored: dict[str, Any]) -> Draft:
         """Convolutions and matrices in fp16, BatchNorm and biases in fp32, no batch counters."""
-        tensors = {}
-        for name, tensor in stored["network"].items():
-            if not torch.isfinite(tensor).all():
-                raise CheckpointError(f"the checkpoint's tensor {name!r} holds NaN or infinite values: train again")
-            if "num_batches" not in name:
-                tensors[name] = (tensor.half() if tensor.dim() > 1 else tensor.float()).contiguous()
+        tensors = {
+            name: (tensor.half() if tensor.dim() > 1 else tensor.float()).contiguous()
+            for name, tensor in stored["network"].items()
+            if "num_batches" not in name
+        }
         config = self.config
         manifest = LridNetManifest(
             family="lrid_net",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain import FloatArray
-from app.lab.errors import TrainingError
+from app.lab.corpus.tables import read_table
+from app.lab.errors import CorpusError, TrainingError
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -99,13 +99,12 @@ def read_heard(folder: Path, codes: Sequence[str], aliases: Mapping[str, str]) -
     `aliases`: languages that are part of a class, such as {"yue": "zh"}. Raises TrainingError.
     """
     try:
-        with (folder / "index.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = [row for _, row in read_table(folder / "index.csv").records]
         hidden = np.load(folder / "windows.npz")["hidden"].astype(np.float32)
         counts = np.array([int(row["windows"]) for row in rows], np.int64)
         labels = np.array([_label(row["language"], codes, aliases) for row in rows], np.int64)
         artists = [row["group"] for row in rows]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, CorpusError) as error:
         raise TrainingError(f"{folder}: cached features cannot be read: {error!r}") from error
     if counts.sum() != len(hidden):
         raise TrainingError(f"{folder}: index.csv counts {counts.sum()} windows, windows.npz holds {len(hidden)}")

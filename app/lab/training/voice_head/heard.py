@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,8 +78,7 @@ def readings(names: Sequence[Metadata], read: Read, n_classes: int) -> dict[str,
 
 def names_of(folder: Path) -> list[Metadata]:
     """Names of the songs in the `index.csv` of cached features; none where the artist is only described, in parentheses."""
-    with (folder / "index.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = [row for _, row in read_table(folder / "index.csv").records]
     names = [Metadata(row.get("artist") or None, None, row.get("title") or None) for row in rows]
     return [Metadata() if (one.artist or "").startswith("(") else one for one in names]
 
