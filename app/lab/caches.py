@@ -1,4 +1,4 @@
-"""What is computed once for a catalogue and kept on disk: decoded audio, features, and text vectors. May be deleted."""
+"""Keeps on disk what is computed once for a catalogue: decoded audio, features and text vectors. It may be deleted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAMPLED = 4096  # numbers at the beginning of an array, which its fingerprint is
 
 
 class ArrayCache:
-    """One array per audio file, read as a slice of a memory map. A file that has changed since is made anew."""
+    """Keeps one array per audio file and reads slices of its memory map. A file that has changed is made anew."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -43,11 +43,11 @@ class ArrayCache:
             progress(1)
 
     def stored(self, array: FloatArray) -> npt.NDArray[np.generic]:
-        """As it is kept on disk."""
+        """Converts an array to what is kept on disk."""
         return array
 
     def load(self, row: Row) -> npt.NDArray[np.generic]:
-        """The array of a row's file as it is on disk, memory-mapped; `add` comes first."""
+        """Maps the array of a row's file as it is on disk; call `add` first."""
         assert row.path is not None
         return np.load(self._places[row.path], mmap_mode="r")  # type: ignore[no-any-return]
 
@@ -55,11 +55,11 @@ class ArrayCache:
         return len(self.load(row))
 
     def read(self, row: Row, start: int = 0, length: int | None = None) -> FloatArray:
-        """float32, from `start` on; to the end if `length` is None."""
+        """Returns float32 from `start` on; to the end if `length` is None."""
         return np.array(self.load(row)[start : None if length is None else start + length], np.float32)
 
     def fingerprint(self, rows: Sequence[Row]) -> str:
-        """Of the lengths and the first numbers of what is kept for these rows, in their order."""
+        """Hashes the lengths and the first numbers of what is kept for these rows, in their order."""
         digest = hashlib.sha256()
         for row in rows:
             array = self.load(row)
@@ -68,7 +68,7 @@ class ArrayCache:
 
 
 class Waveforms(ArrayCache):
-    """Decoded clips, int16 on disk; `read` gives float32 in [-1, 1]."""
+    """Keeps decoded clips as int16; `read` returns float32 in [-1, 1]."""
 
     def stored(self, array: FloatArray) -> npt.NDArray[np.generic]:
         return (np.clip(array, -1, 1) * FULL_SCALE).astype(np.int16)
@@ -78,13 +78,13 @@ class Waveforms(ArrayCache):
 
 
 class Decoder:
-    """File → the sounding part of a track as serving decodes it: one stretch, or windows spread over a long one."""
+    """Decodes the sounding part of a file as serving does: one stretch, or windows spread over a long track."""
 
     def __init__(self, spec: WindowSpec, max_windows: int = MAX_WINDOWS) -> None:
         self._request = WindowRequest(spec, max_windows)
 
     def __call__(self, path: Path) -> FloatArray:
-        """(n,) mono float32. Raises AudioError, and CorpusError when all of it is silent."""
+        """Returns (n,) mono float32. Raises AudioError, and CorpusError when all of it is silent."""
         windows = load_recording(path, self._request, LIMITS).windows
         if not windows:
             raise CorpusError("it is silent")
@@ -96,7 +96,7 @@ class Decoder:
 
 
 def stamp(row: Row) -> str:
-    """A name for the file as it is now: another size or time gives another name."""
+    """Names the file as it is now: another size or time gives another name."""
     assert row.path is not None
     try:
         status = row.path.stat()
@@ -109,7 +109,7 @@ def stamp(row: Row) -> str:
 
 
 def made(row: Row, make: Make) -> FloatArray:
-    """What `make` makes of a row's file. Raises CorpusError naming the row."""
+    """Calls `make` on a row's file. Raises CorpusError naming the row."""
     assert row.path is not None
     try:
         return make(row.path)
@@ -127,7 +127,7 @@ def text_vectors(
     identity: str,
     progress: Advance = lambda n: None,
 ) -> FloatArray:
-    """(n, n_features) float32, one row per text; zeros (missing) for metadata without any field. Raises CorpusError.
+    """Returns (n, n_features) float32, a row per text; zeros (missing) for metadata without any field. Raises CorpusError.
 
     Kept in `folder`: langdetect takes milliseconds per text. `identity` names everything the vectors depend on.
     """

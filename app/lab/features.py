@@ -1,4 +1,4 @@
-"""Files → features, by the listener of a release: for evaluation, calibration, and training on a finished listener."""
+"""Turns files into features by a release's listener: to evaluate, to calibrate, and to train on a finished listener."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FeatureExtractor:
         self._cache = None if cache is None else ArrayCache(cache)
 
     def windows(self, windows: Sequence[FloatArray]) -> FloatArray:
-        """n windows, each (window_samples,) → (n, n_features)."""
+        """Turns n windows, each (window_samples,), into (n, n_features)."""
         parts = [np.zeros((0, self._n_features), np.float32)]
         for i in range(0, len(windows), WINDOWS_AT_ONCE):
             samples = torch.from_numpy(np.stack(windows[i : i + WINDOWS_AT_ONCE])).to(self._target.device)
@@ -49,11 +49,11 @@ class FeatureExtractor:
         return np.concatenate(parts)
 
     def file(self, path: Path) -> FloatArray:
-        """(n_windows, n_features) in plan order; no rows if it is silent. Raises AudioError, OSError."""
+        """Returns (n_windows, n_features) in plan order; no rows if it is silent. Raises AudioError, OSError."""
         return self.windows([window.samples for window in load_recording(path, self._request, LIMITS).windows])
 
     def rows(self, rows: Sequence[Row], progress: Progress) -> list[FloatArray]:
-        """(n_windows, n_features) of each row's audio. Raises CorpusError naming the row that cannot be decoded."""
+        """Returns (n_windows, n_features) of each row's audio. Raises CorpusError naming the row that cannot be decoded."""
         with progress.counting("listening", len(rows)) as advance:
             if self._cache is not None:
                 self._cache.add(rows, self.file, advance)
@@ -66,10 +66,10 @@ class FeatureExtractor:
 
 
 def served_windows(branch: AudioBranch) -> WindowRequest:
-    """The windows that a request to the server plans."""
+    """Returns the windows that a request to the server plans."""
     return WindowRequest(branch.window, branch.most_windows or MAX_WINDOWS)
 
 
 def cache_folder(folder: Path, request: WindowRequest, listener: str) -> Path:
-    """Where features are kept: other windows, or another listener (such as the hash of its weights), have another folder."""
+    """Names the folder of features; other windows, or another listener (such as the hash of its weights), have another."""
     return folder / f"features-{hashlib.sha256(f'{listener} {request}'.encode()).hexdigest()[:12]}"

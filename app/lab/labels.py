@@ -1,4 +1,4 @@
-"""The eleven classes of Choi & Wang 2021, §4.1, in the order of Music4All's support: the default of a new training.
+"""Lists the classes of Choi & Wang 2021, §4.1, by Music4All's support (the default of a training), and languages of songs.
 
 Serving never reads these: a release carries its own labels. The tenth class is Swedish: the paper prints "Slovakian",
 the code of its data set is `sv`.

@@ -1,4 +1,4 @@
-"""How long work tells what it is doing. `app.cli.progress` draws bars; this one stays quiet."""
+"""Tells what long work is doing. `app.cli.progress` draws bars; this one stays quiet."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Advance = Callable[[int], None]  # called with how many items have just been don
 
 
 class Progress:
-    """Quiet; the base of those that are not."""
+    """Says nothing; others derive from it."""
 
     @contextmanager
     def counting(self, what: str, total: int | None = None) -> Iterator[Advance]:
-        """A count of items up to `total`, if it is known."""
+        """Counts items up to `total`, if it is known."""
         yield lambda n: None
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""

@@ -1,4 +1,4 @@
-"""A catalogue: one row per track, with any of audio, artist, album and title, and its language.
+"""Reads a catalogue: one row per track, with any of audio, artist, album and title, and its language.
 
 CSV, TSV or Parquet (told by the suffix). Columns: `label` or `language` (of both, the language, where it is a class); any of
 `path` (relative to the catalogue), `artist`, `album`, `title`; optionally `split` (train, valid, test; default train) and
@@ -53,7 +53,7 @@ class Finding:
 
 
 def read_catalogue(path: Path, codes: Sequence[str] | None, *, rest: str | None = None, column: str = LANGUAGE) -> list[Row]:
-    """Rows in file order; language codes that are not in `codes` count as `rest`, if given.
+    """Returns rows in file order; language codes that are not in `codes` count as `rest`, if given.
 
     `column` holds the labels where they are no languages; `codes` None: no labels are read. Raises CorpusError naming the
     first row that cannot be used, and the remedy.
@@ -71,7 +71,7 @@ def read_catalogue(path: Path, codes: Sequence[str] | None, *, rest: str | None 
 def parse(
     path: Path, table: Table, codes: Sequence[str] | None, rest: str | None = None, column: str = LANGUAGE
 ) -> Iterator[Row | Finding]:
-    """Each record of the catalogue at `path` as a row, or what is wrong with it. Raises CorpusError about its columns."""
+    """Yields each record as a row, or what is wrong with it. Raises CorpusError about the columns."""
     columns = set(table.columns)
     check_columns(path, columns, () if codes is None else label_columns(column))
     index = None if codes is None else {code: i for i, code in enumerate(codes)}
@@ -85,7 +85,7 @@ def parse(
 
 
 def classes_of(path: Path, column: str) -> list[str]:
-    """The labels in a column, alphabetical; tags, the most frequent first. Raises CorpusError unless there are two."""
+    """Lists the labels in a column, alphabetically; tags by frequency. Raises CorpusError unless there are two."""
     table = read_table(path)
     check_columns(path, set(table.columns), (column,))
     if column == TAGS:
@@ -106,17 +106,17 @@ def check_columns(path: Path, columns: set[str], labels: Sequence[str] = LABEL_C
 
 
 def label_columns(column: str) -> tuple[str, ...]:
-    """The columns whose first filled one holds the label."""
+    """Names the columns whose first filled one holds the label."""
     return LABEL_COLUMNS if column == LANGUAGE else (column,)
 
 
 def label_of(record: dict[str, str], column: str = LANGUAGE) -> str:
-    """The label of a record, "" where there is none."""
+    """Returns the label of a record, "" where there is none."""
     return next((value for name in label_columns(column) if (value := record.get(name, "").strip())), "")
 
 
 def class_code(record: dict[str, str], codes: Collection[str]) -> str:
-    """The language of a record, or its label, whichever is a class, or part of one (`yue` of `zh`); else its `label_of`."""
+    """Returns the language, else the label, that is a class or part of one (`yue` of `zh`); else `label_of` the record."""
     given = [record.get(column, "").strip() for column in reversed(LABEL_COLUMNS)]
     known = (code for one in given for code in (one, ALIASES.get(one)) if code in codes)
     return next((code for code in known if code), label_of(record))
@@ -147,7 +147,7 @@ def artist_key(artist: str | None) -> str:
 
 
 def artists_in_two_splits(rows: Sequence[Row], unit: str = "line") -> Iterator[Finding]:
-    """One finding for each artist and further split, at the first row of it."""
+    """Yields one finding for each artist and further split, at the first row of it."""
     seen: dict[str, dict[str, Row]] = {}
     for row in rows:
         artist = artist_key(row.metadata.artist)

@@ -1,4 +1,4 @@
-"""`lrid corpus check`: everything that is wrong with a corpus, row by row, before a training finds it one by one."""
+"""`lrid corpus check` finds everything that is wrong with a corpus, before a training finds it row by row."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FATAL = {"artist_in_two_splits", "track_in_two_splits"}  # a training on such ro
 
 @dataclass(frozen=True, slots=True)
 class CorpusCheck:
-    """What a catalogue holds, and what is wrong with it."""
+    """Counts what a catalogue holds, and lists what is wrong with it."""
 
     rows: int  # that can be used
     counts: dict[str, dict[str, int]]  # of these by split and class, or tag
@@ -48,7 +48,7 @@ class CorpusCheck:
 
     @property
     def found(self) -> dict[str, int]:
-        """How many findings of each kind, of those that there are."""
+        """Counts the findings of each kind that occurs."""
         kinds = [finding.kind for finding in self.findings]
         return {kind: kinds.count(kind) for kind in FINDINGS if kind in kinds}
 
@@ -84,12 +84,12 @@ def check_corpus(
 
 
 def check_rows(rows: Sequence[Row], codes: Sequence[str], unit: str = "line") -> list[Finding]:
-    """What can be told without opening a file."""
+    """Finds what can be told without opening a file."""
     return [*_duplicates(rows, codes, unit), *artists_in_two_splits(rows, unit), *_rare_classes(rows, codes, unit)]
 
 
 def refuse_leaks(rows: Sequence[Row], codes: Sequence[str]) -> list[Finding]:
-    """What is odd about the rows of a training. Raises CorpusError if validation would measure what training has seen."""
+    """Finds what is odd about rows to train on. Raises CorpusError if validation would measure what training has seen."""
     findings = check_rows(rows, codes)
     for finding in findings:
         if finding.kind in FATAL:
@@ -98,7 +98,7 @@ def refuse_leaks(rows: Sequence[Row], codes: Sequence[str]) -> list[Finding]:
 
 
 def _key(row: Row) -> object:
-    """The same for rows of the same track: the file where there is one, else what is written; None for a title alone."""
+    """Returns the same key for rows of one track: the file if there is one, else the names; None for a title alone."""
     if row.path is not None:
         return row.path
     if row.metadata.fields == ("title",):
@@ -129,7 +129,7 @@ def _duplicate(first: Row, row: Row, codes: Sequence[str], unit: str) -> Finding
 
 
 def is_of(row: Row, label: int, code: str) -> bool:
-    """Whether a row is of a class; one that was read without labels is of all its tags."""
+    """Tells whether a row is of a class; a row that was read without labels is of all its tags."""
     return row.label == label if row.label >= 0 else code in tags_of(row.cells)
 
 
@@ -149,7 +149,7 @@ def _rare_classes(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Itera
 def _audio_findings(
     rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, progress: Advance
 ) -> Iterator[Finding]:
-    """Missing, unreadable, and files with the same bytes under two names."""
+    """Yields missing and unreadable files, and files with the same bytes under two names."""
     heard: dict[bytes, Row] = {}
     with ThreadPoolExecutor(jobs) as pool:  # decoders and hashes leave the interpreter's lock
         work = [(row, pool.submit(_listen, row.path, decode)) for row in rows if row.path is not None]
@@ -169,7 +169,7 @@ def _audio_findings(
 
 
 def _listen(path: Path, decode: Decode | None) -> bytes | str:
-    """SHA-256 of the file (b"" if it was not opened), or what is wrong with it."""
+    """Returns the file's SHA-256 (b"" if it was not opened), or what is wrong with it."""
     if not path.is_file():
         return f"no file at {path}"
     if decode is None:

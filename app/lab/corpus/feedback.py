@@ -1,4 +1,4 @@
-"""`lrid corpus feedback`: the corrections that a server kept, as a catalogue to train on.
+"""`lrid corpus feedback` makes a catalogue to train on of the corrections that a server kept.
 
 A correction says which audio it is about by the file's SHA-256, or by the id of the answer; the songs at hand are looked
 through for both. What stays without a file has the names that the server kept, if any.
@@ -34,7 +34,7 @@ class Song(NamedTuple):
 
 @dataclass(slots=True)
 class FeedbackReport:
-    """Corrections by language, and those that no row was made of, by the reason."""
+    """Counts the corrections by language, and those that no row was made of by the reason."""
 
     output: Path
     languages: Counter[str] = field(default_factory=Counter)
@@ -64,7 +64,7 @@ def feedback_corpus(feedback: Path, songs: Iterable[Song], output: Path, *, forc
 
 
 def _read(path: Path, left_out: Counter[str]) -> dict[str, dict[str, Any]]:
-    """By hash, where there is one, else by id. Raises CorpusError."""
+    """Returns corrections by hash, where there is one, else by id. Raises CorpusError."""
     found = {}
     try:
         with path.open("rb") as file:
@@ -89,7 +89,7 @@ def _correction(line: bytes) -> dict[str, Any] | None:
 
 
 def _known(song: Song) -> Record:
-    """What a song says of itself."""
+    """Returns what a song says of itself."""
     names: Record = {name: song.cells[name] for name in METADATA_FIELDS if song.cells.get(name)}
     return names if song.path is None else names | {"path": str(song.path.resolve())}
 

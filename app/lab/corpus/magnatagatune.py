@@ -1,4 +1,4 @@
-"""`lrid corpus magnatagatune`: MagnaTagATune (Law et al. 2009) in its own layout, as a catalogue with a column `tags`.
+"""`lrid corpus magnatagatune` makes a catalogue with a column `tags` of MagnaTagATune (Law et al. 2009).
 
     DIR/annotations_final.csv   tab-separated, cells in quotes: clip_id, a column of 0 and 1 for each of 188 tags, mp3_path
     DIR/clip_info_final.csv     optional: artist, album and title of each clip_id
@@ -41,7 +41,7 @@ vocal: vocals, voice, voices | weird: strange
 
 @dataclass(frozen=True, slots=True)
 class MagnaTagATuneReport:
-    """What became of the clips."""
+    """Counts what became of the clips."""
 
     output: Path
     rows: int
@@ -53,7 +53,7 @@ class MagnaTagATuneReport:
 
 
 def joined_names() -> dict[str, str]:
-    """The name that a spelling is joined under."""
+    """Maps each spelling to the name that it is joined under."""
     groups = [group.split(":") for line in JOINED.strip().splitlines() for group in line.split("|")]
     return {other.strip(): name.strip() for name, others in groups for other in others.split(",")}
 
@@ -92,7 +92,7 @@ def read_magnatagatune(
 
 
 def _row(folder: Path, output: Path, record: Record, tags: Sequence[str], about: Record) -> Record | None:
-    """None for a clip without audio."""
+    """Returns None for a clip without audio."""
     given = record["mp3_path"].strip()
     split = SPLITS.get(given.partition("/")[0])
     if split is None:

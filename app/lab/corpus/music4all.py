@@ -1,4 +1,4 @@
-"""`lrid corpus music4all`: the data set of the paper (Santana et al. 2020) in its own layout, as a manifest.
+"""`lrid corpus music4all` makes a catalogue of the paper's data set (Santana et al. 2020).
 
     DIR/id_information.csv   tab-separated: id, artist, song, album_name
     DIR/id_lang.csv          tab-separated: id, lang; `INTRUMENTAL`, sic, where nobody sings
@@ -30,7 +30,7 @@ OWNER = "Music4All"
 
 @dataclass(frozen=True, slots=True)
 class Music4AllReport:
-    """What became of the tracks."""
+    """Counts what became of the tracks."""
 
     output: Path
     counts: dict[str, dict[str, int]]  # rows by split and label
@@ -44,7 +44,7 @@ class Music4AllReport:
 def read_music4all(
     folder: Path, output: Path, codes: Sequence[str], *, seed: int = 0, force: bool = False
 ) -> Music4AllReport:
-    """Writes a manifest of the tracks that are sung, languages that are no class mapped to `others`. Raises CorpusError."""
+    """Writes a catalogue of the tracks that are sung; languages that are no class become `others`. Raises CorpusError."""
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
     about = {
@@ -92,7 +92,7 @@ def _row(folder: Path, output: Path, language: Record, about: Record, codes: Seq
 
 
 def _split_lists(folder: Path, ids: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Split by id, and the names of the lists. Raises CorpusError if a line fits no track, or a track two lists."""
+    """Returns splits by id, and the names of the lists. Raises CorpusError if a line fits no track, or a track two lists."""
     paths = {split: path for split in SPLITS if (path := folder / f"{split}.txt").is_file()}
     known = set(ids)
     found: dict[str, str] = {}

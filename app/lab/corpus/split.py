@@ -1,4 +1,4 @@
-"""`lrid corpus split`: train and validation rows as the paper has them (§4.1): 80:20, stratified, no artist in both."""
+"""`lrid corpus split` splits rows as the paper does (§4.1): 80:20, stratified, no artist in both."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def assign_songs(records: Sequence[Record], valid_share: float, test_share: floa
 
 
 def _every(n: int, share: float) -> npt.NDArray[np.bool_]:
-    """(n,) evenly spread: every tenth is True for a share of .1."""
+    """Returns (n,) flags, evenly spread: every tenth is True for a share of .1."""
     return np.diff(np.floor(np.arange(n + 1) * share + 1e-9)) > 0  # type: ignore[no-any-return]
 
 
 def valid_rows(labels: Sequence[str], groups: Sequence[str], share: float, seed: int) -> set[int]:
-    """The fold of scikit-learn's StratifiedGroupKFold whose classes come nearest to their share of the rows."""
+    """Picks the fold of scikit-learn's StratifiedGroupKFold whose classes come nearest to their share of the rows."""
     try:
         from sklearn.model_selection import StratifiedGroupKFold
     except ImportError as error:
@@ -105,13 +105,13 @@ def valid_rows(labels: Sequence[str], groups: Sequence[str], share: float, seed:
 
 
 def _distance(codes: npt.NDArray[np.intp], fold: npt.NDArray[np.intp], share: float) -> float:
-    """Of the classes' shares in a fold from the share wanted, summed. A class with one artist had better be trained."""
+    """Sums how far the classes' shares in a fold are from the share wanted."""
     whole, part = np.bincount(codes), np.bincount(codes[fold], minlength=codes.max() + 1)
     return float(np.abs(part / whole - share).sum())
 
 
 def _group(number: int, record: Record) -> str:
-    """Rows that have to stay together: an artist's; without one, those of one file or one title."""
+    """Names the rows that have to stay together: an artist's; without one, those of one file."""
     artist = artist_key(record.get("artist"))
     if artist:
         return f"artist {artist}"
@@ -130,7 +130,7 @@ def _check_test(manifest: Path, records: Sequence[Record], open_rows: Sequence[R
 
 
 def moved(record: Record, manifest: Path, output: Path) -> Record:
-    """A record whose relative path holds from the folder of another manifest."""
+    """Changes a record's relative path so that it holds from the folder of another catalogue."""
     given = record.get("path", "").strip()
     if not given or Path(given).is_absolute() or manifest.parent.resolve() == output.parent.resolve():
         return record
@@ -138,7 +138,7 @@ def moved(record: Record, manifest: Path, output: Path) -> Record:
 
 
 def count(records: Sequence[Record], column: str = LANGUAGE) -> Counts:
-    """Of each label, the most frequent first; a cell of tags holds several."""
+    """Counts rows of each label, the most frequent first; a cell of tags holds several."""
     pairs = Counter((record["split"], label) for record in records for label in label_of(record, column).split(SEPARATOR))
     labels = Counter(label for _, label in pairs.elements())
     splits = [split for split in SPLITS if any(s == split for s, _ in pairs)]

@@ -1,4 +1,4 @@
-"""Tables of text cells: CSV, TSV and Parquet, read and written whole or not at all."""
+"""Reads and writes tables of text cells: CSV, TSV and Parquet, whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Record = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Column names, and records with where they stand. Cells that are missing are ""."""
+    """Holds column names, and records with where they stand. Cells that are missing are ""."""
 
     columns: list[str]
     records: list[tuple[int, Record]]
@@ -26,7 +26,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Raises CorpusError if it is no table."""
+    """Reads all of a table. Raises CorpusError if it is none."""
     _check_suffix(path)
     try:
         return _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
@@ -35,7 +35,7 @@ def read_table(path: Path) -> Table:
 
 
 def read_tab_separated(path: Path, columns: Sequence[str], owner: str) -> list[Record]:
-    """A data set's own file, tab-separated though its name says CSV. Raises CorpusError unless it has `columns`."""
+    """Reads a data set's own tab-separated file, whatever its suffix. Raises CorpusError unless it has `columns`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t", restval="")
@@ -72,7 +72,7 @@ def _check_suffix(path: Path) -> None:
 
 
 def _read_text(path: Path) -> Table:
-    """UTF-8 with a header. In a TSV quotes have no special meaning."""
+    """Reads UTF-8 with a header. In a TSV quotes have no special meaning."""
     tabs: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix in TSV_SUFFIXES else {}
     records = []
     with path.open(encoding="utf-8-sig", newline="") as file:

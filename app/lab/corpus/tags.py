@@ -1,4 +1,4 @@
-"""Tags of a catalogue: several labels a row, in the column `tags`, separated by semicolons."""
+"""Reads tags of a catalogue: several labels per row, in the column `tags`, separated by semicolons."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def code_of(tag: str) -> str:
 
 
 def tags_of(cells: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a row: names by code."""
+    """Returns the tags of a row: names by code."""
     names = [name.strip() for name in cells.get(TAGS, "").split(SEPARATOR)]
     return {code: name for name in names if (code := code_of(name))}
 
 
 def most_frequent(rows: Iterable[Mapping[str, str]], n: int | None = None) -> list[Label]:
-    """The tags of the rows, the most frequent first; `n` of them at most. Raises CorpusError if there are fewer than two."""
+    """Lists the tags of the rows by frequency; `n` of them at most. Raises CorpusError if there are fewer than two."""
     counts: Counter[str] = Counter()
     names: dict[str, str] = {}
     for cells in rows:
@@ -46,7 +46,7 @@ def _rank(counted: tuple[str, int]) -> tuple[int, str]:
 
 
 def truth_of(rows: Sequence[Mapping[str, str]], codes: Sequence[str]) -> FloatArray:
-    """(n_rows, n_tags): 1 where a tag applies; tags that are not in `codes` are left out. Raises CorpusError."""
+    """Returns (n_rows, n_tags): 1 where a tag applies; tags that are not in `codes` are left out. Raises CorpusError."""
     if not any(TAGS in cells for cells in rows):
         raise CorpusError(f"the catalogue has no column {TAGS!r}: the tags of each row, separated by {SEPARATOR!r}")
     return np.array([[code in tags for code in codes] for tags in map(tags_of, rows)], np.float32)

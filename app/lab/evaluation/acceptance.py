@@ -1,4 +1,4 @@
-"""Each language by itself, as Lee & Coviello measure (§4.3, footnote 3).
+"""Measures each language by itself, as Lee & Coviello do (§4.3, footnote 3).
 
 Conventions
 -----------
@@ -24,7 +24,7 @@ MEASURES = ("P", "R", "F", "mAP")
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """(n_classes,) each."""
+    """Holds figures by language, (n_classes,) each."""
 
     precision: Float64
     recall: Float64
@@ -32,7 +32,7 @@ class Acceptance:
     average_precision: Float64
 
     def means(self) -> list[float]:
-        """In the order of `MEASURES`."""
+        """Averages over the languages, in the order of `MEASURES`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # no language has a track
             return [float(np.nanmean(values)) for values in self.columns()]
@@ -42,7 +42,7 @@ class Acceptance:
 
 
 def tuned_thresholds(labels: Ints, probabilities: Floats) -> Float64:
-    """(n_classes,) with the best F1 of each language on these tracks; 0.5 where a language has none."""
+    """Finds (n_classes,) thresholds with the best F1 of each language on these tracks; 0.5 where a language has none."""
     from sklearn.metrics import precision_recall_curve
 
     validate_probabilities(labels, probabilities)
@@ -55,7 +55,7 @@ def tuned_thresholds(labels: Ints, probabilities: Floats) -> Float64:
 
 
 def acceptance(labels: Ints, probabilities: Floats, thresholds: Floats) -> Acceptance:
-    """Precision, recall, F1 at the thresholds, and average precision."""
+    """Measures precision, recall and F1 at the thresholds, and average precision."""
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
     validate_probabilities(labels, probabilities)
@@ -68,7 +68,7 @@ def acceptance(labels: Ints, probabilities: Floats, thresholds: Floats) -> Accep
 
 
 def acceptance_table(found: Mapping[str, Acceptance], codes: Sequence[str]) -> str:
-    """Markdown, a row for each language and one for the average, four columns for each of the named; the paper's table 1."""
+    """Writes the paper's table 1: a row per language and one for the average, four columns for each of the named."""
     heads = [f"{name} {measure}" for name in found for measure in MEASURES]
     columns = [column for one in found.values() for column in one.columns()]
     rows = {code: [column[i] for column in columns] for i, code in enumerate(codes)}
@@ -77,5 +77,5 @@ def acceptance_table(found: Mapping[str, Acceptance], codes: Sequence[str]) -> s
 
 
 def markdown_table(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[float]]) -> str:
-    """Three digits a cell; nothing for NaN."""
+    """Writes three digits per cell, and nothing for NaN."""
     return md.table([first, *heads], [(name, *row) for name, row in rows.items()]) + "\n"

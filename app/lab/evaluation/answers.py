@@ -1,4 +1,4 @@
-"""What a release answers to rows of a catalogue, in the paper's cases: all modalities, and each alone (§4.4).
+"""Asks a release about rows of a catalogue, in the paper's cases: all modalities, and each alone (§4.4).
 
 Audio goes the way of a request: the same decoding, the same windows, one after the other until the release is sure.
 """
@@ -29,7 +29,7 @@ REST = "others"  # the class of all languages that are no class
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """Rows to measure a release on."""
+    """Names rows to measure a release on."""
 
     name: str
     note: str  # what the rows are, for people: real or synthetic, which split
@@ -39,7 +39,7 @@ class EvaluationSet:
     all_windows: bool = False  # listen to every window, as for a timeline, where the release would stop when sure
 
     def rows(self, codes: Sequence[str] | None, column: str = LANGUAGE) -> list[Row]:
-        """Rows whose label is a class, or `zxx` (label len(codes)); other languages count as `others` where there is one.
+        """Reads rows whose label is a class, or `zxx` (label len(codes)); others count as `others` where there is one.
 
         `codes` None: no labels are read. Raises CorpusError if there are no rows.
         """
@@ -54,7 +54,7 @@ class EvaluationSet:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A row as the release sees it."""
+    """Holds a row as the release sees it."""
 
     label: int  # a class, or UNSUNG
     features: Mapping[str, FloatArray]  # by modality; audio as (n_windows, n_features)
@@ -63,7 +63,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a release says about n rows that have what a case needs."""
+    """Holds what a release says about n rows that have what a case needs."""
 
     labels: npt.NDArray[np.int64]  # (n,) classes, or UNSUNG
     probabilities: FloatArray  # (n, n_classes)
@@ -72,7 +72,7 @@ class Answers:
 
 
 def read_inputs(model: Model, rows: Sequence[Row], extractor: FeatureExtractor | None, progress: Progress) -> list[Inputs]:
-    """Every row listened to, where there is an extractor, and read. Raises CorpusError for audio that cannot be read."""
+    """Listens to every row, where there is an extractor, and reads it. Raises CorpusError for audio that cannot be read."""
     n_classes = len(model.manifest.labels)
     heard_rows = [row for row in rows if row.path is not None and extractor is not None]
     heard = dict(zip(map(id, heard_rows), extractor.rows(heard_rows, progress) if extractor else [], strict=True))
@@ -92,7 +92,7 @@ def read_inputs(model: Model, rows: Sequence[Row], extractor: FeatureExtractor |
 
 
 def further_of(row: Row, fields: Mapping[str, InputField]) -> dict[str, object]:
-    """What a row's columns hold for modalities of the family's own; a vector is a JSON array. Raises CorpusError."""
+    """Reads a row's columns for modalities of the family's own; a vector is a JSON array. Raises CorpusError."""
     try:
         return dict(further_values({name: text.encode() for name in fields if (text := row.cells.get(name))}, fields))
     except LridError as error:
@@ -100,7 +100,7 @@ def further_of(row: Row, fields: Mapping[str, InputField]) -> dict[str, object]:
 
 
 def cases_of(model: Model, inputs: Sequence[Inputs]) -> list[Mode]:
-    """All modalities that the rows have together, of three and more all but one, then each alone."""
+    """Lists the cases: all modalities that the rows have, of three and more all but one, then each alone."""
     given = {name for row in inputs for name in row.features}
     every = frozenset([*([AUDIO] if model.audio else []), *model.inputs]) & given
     lacking = [every - {name} for name in sorted(every)] if len(every) > 2 else []
@@ -109,7 +109,7 @@ def cases_of(model: Model, inputs: Sequence[Inputs]) -> list[Mode]:
 
 
 def answer(model: Model, inputs: Sequence[Inputs], *, all_windows: bool = False) -> dict[str, Answers]:
-    """By the name of the case: every row that has all its modalities."""
+    """Answers every row that has all modalities of a case, by the name of the case."""
     found = {}
     for case in cases_of(model, inputs):
         asked = [row for row in inputs if case <= row.features.keys()]
@@ -133,7 +133,7 @@ def _answers(model: Model, asked: Sequence[Inputs], case: Mode, all_windows: boo
 
 
 def score(model: Model, row: Inputs, case: Mode, all_windows: bool = False) -> Scores:
-    """As served: one window after the other until the release says `enough`, if it stops early at all."""
+    """Scores as served: one window after the other until the release says `enough`, if it stops early at all."""
     features = {name: value for name, value in row.features.items() if name in case}
     mode = row.informative & case
     windows = features.get(AUDIO)
@@ -149,7 +149,7 @@ PAPER_CODES = tuple(label.code for label in PAPER_LABELS)
 
 
 def viewed(answers: Answers, codes: Sequence[str], kept: Sequence[str] = PAPER_CODES) -> Answers:
-    """The same answers as if only the classes `kept` had been asked for: all others are summed as `others`."""
+    """Reduces the answers to the classes `kept`: all others are summed as `others`."""
     place = np.array([kept.index(code) if code in kept else kept.index(REST) for code in codes])
     probabilities = np.zeros((len(answers.labels), len(kept)), np.float32)
     np.add.at(probabilities.T, place, answers.probabilities.T)

@@ -1,4 +1,4 @@
-"""langdetect alone, by artist, album, title and all joined: what a model has to beat (Choi & Wang 2021, §5.1)."""
+"""Measures langdetect alone, by artist, album, title and all joined: a model has to beat it (Choi & Wang 2021, §5.1)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REST = "others"
 
 
 def baselines(rows: Sequence[Row], codes: Sequence[str]) -> dict[str, LabelReport]:
-    """By what langdetect is given; only rows that have it count. Empty where no class stands for all other languages.
+    """Measures by what langdetect is given, on rows that have it. Empty where no class stands for all other languages.
 
     The prediction is langdetect's first guess. A guess that is no class, and no guess at all, count as `others`.
     """

@@ -1,4 +1,4 @@
-"""Temperature and threshold of one mode, from validation rows (Guo et al. 2017)."""
+"""Fits temperature and threshold of one mode to validation rows (Guo et al. 2017)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Calibration:
 
 
 def calibrate(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Calibration:
-    """The temperature with the least negative log-likelihood, then the least threshold with the wanted precision."""
+    """Finds the temperature with the least negative log-likelihood, then the least threshold with the wanted precision."""
     logits = logits.astype(np.float64)
     losses = [negative_log_likelihood(labels, softmax(logits / t, axis=1)) for t in TEMPERATURES]
     temperature = round(float(TEMPERATURES[int(np.argmin(losses))]), 4)

@@ -1,4 +1,4 @@
-"""Measure a release on a catalogue in the paper's three cases: both inputs, audio missing, text missing (§4.4)."""
+"""Measures a release on a catalogue in the paper's three cases: both inputs, audio missing, text missing (§4.4)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ClassView = Literal["all", "eleven"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How rows are measured."""
+    """Says how rows are measured."""
 
     target: Target | None = None  # where the release listens; None: fp32 on the CPU
     view: ClassView = "all"  # eleven: the paper's classes, all others summed, to compare with older figures
@@ -74,7 +74,7 @@ def write_report(output: Path, said: object, page: str) -> None:
 def measure(
     folder: Path, chosen: EvaluationSet, options: Options | None = None, progress: Progress | None = None
 ) -> Measured:
-    """The release in `folder` on the chosen rows. Raises ReleaseError, CorpusError."""
+    """Measures the release in `folder` on the chosen rows. Raises ReleaseError, CorpusError."""
     options, progress = options or Options(), progress or Progress()
     model = under_prior(load_model(folder), chosen.catalog_prior)
     codes = [label.code for label in model.manifest.labels]
@@ -93,7 +93,7 @@ def measure(
 
 
 def describe(chosen: EvaluationSet, rows: Sequence[Row]) -> str:
-    """Data and split, in a sentence, and whether the songs are made."""
+    """Describes data and split in a sentence, and says whether the songs are made."""
     listened = ", listening to all windows" if chosen.all_windows else ""
     made = " The songs are made: figures on them say nothing about music." if any(r.strength == MADE for r in rows) else ""
     return (
@@ -104,7 +104,7 @@ def describe(chosen: EvaluationSet, rows: Sequence[Row]) -> str:
 
 
 def describe_release(manifest: Manifest, catalog_prior: str = "training") -> str:
-    """Which weights, the seeds that made them, and the class mix of the answers if it is not their own."""
+    """Names the weights, their seed, and the class mix of the answers if it is not their own."""
     seed = manifest.training.get("settings", {}).get("seed", "not stated")
     variant = manifest.training.get("variant")
     of = f"variant {variant}, " if variant else ""

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, as PNGs. Needs matplotlib (extra `train`)."""
+"""Draws an evaluation as PNGs. Needs matplotlib (extra `train`)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def draw(measured: Measured, folder: Path) -> list[Path]:
 
 
 def _confusion(pyplot: Any, measured: Measured, mode: str) -> Any:
-    """Counts as log10(x + 1), the most frequent class first (the paper's figures 2 and 5)."""
+    """Draws counts as log10(x + 1), the most frequent class first (the paper's figures 2 and 5)."""
     case = measured.cases[mode]
     matrix = np.array(case.confusion)
     codes = [*case.by_support, *(code for code in measured.codes if code not in case.support)]
@@ -72,7 +72,7 @@ def _confusion(pyplot: Any, measured: Measured, mode: str) -> Any:
 
 
 def _reliability(pyplot: Any, measured: Measured) -> Any:
-    """Accuracy against confidence, and how many rows have it."""
+    """Draws accuracy against confidence, and how many rows have it."""
     n = len(measured.cases)
     figure, axes = pyplot.subplots(
         2, n, figsize=(3.9 * n, 4.6), squeeze=False, sharex=True, height_ratios=(3, 1), layout="constrained"
@@ -93,7 +93,7 @@ def _reliability(pyplot: Any, measured: Measured) -> Any:
 
 
 def _coverage(pyplot: Any, measured: Measured) -> Any:
-    """What precision costs: one curve a case, a dot where the release's own decisions stand."""
+    """Draws coverage against precision: a curve per case, a dot where the release's own decisions stand."""
     figure, axis = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
     for mode, case in measured.cases.items():
         points = [p for p in case.curve if p["coverage"] * case.rows >= LEAST_ANSWERED] or case.curve[-1:]

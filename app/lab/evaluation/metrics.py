@@ -1,4 +1,4 @@
-"""Metrics of a classifier of one language per track.
+"""Measures a classifier of one language per track.
 
 Conventions
 -----------
@@ -36,20 +36,20 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """Precision, recall and F1 averaged over classes."""
+    """Holds precision, recall and F1 averaged over classes."""
 
     precision: float
     recall: float
     f1: float
 
     def __str__(self) -> str:
-        """As the paper prints them."""
+        """Writes them as the paper prints them."""
         return f"{self.precision:.3f} / {self.recall:.3f} / {self.f1:.3f}"
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """What answering only from `threshold` on gives."""
+    """Says what answering only from `threshold` on gives."""
 
     threshold: float
     precision: float  # share of the answers that are right
@@ -58,7 +58,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Bins of equal width over the best probability that hold rows, (n_bins,) each."""
+    """Holds bins of equal width over the best probability, those without rows left out; (n_bins,) each."""
 
     confidence: Float64  # mean best probability
     accuracy: Float64
@@ -67,7 +67,7 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class CoverageCurve:
-    """An operating point for each distinct best probability as the threshold, from the highest on, (n_points,) each."""
+    """Holds an operating point for each distinct best probability as threshold, the highest first; (n_points,) each."""
 
     threshold: Float64
     precision: Float64
@@ -95,14 +95,14 @@ def average(labels: Ints, predictions: Ints, kind: Literal["macro", "weighted"])
 
 
 def negative_log_likelihood(labels: Ints, probabilities: Floats) -> float:
-    """Mean, in nats; a probability under 1e-12 counts as that."""
+    """Averages over rows, in nats; a probability under 1e-12 counts as that."""
     validate_probabilities(labels, probabilities)
     chosen = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
 def reliability(labels: Ints, probabilities: Floats, bins: int = 15) -> Reliability:
-    """Confidence beside accuracy: equal where probabilities mean what they say."""
+    """Compares confidence with accuracy: they are equal where probabilities are calibrated."""
     validate_probabilities(labels, probabilities)
     confidence = probabilities.max(axis=1)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
@@ -114,13 +114,13 @@ def reliability(labels: Ints, probabilities: Floats, bins: int = 15) -> Reliabil
 
 
 def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 15) -> float:
-    """Mean distance of confidence and accuracy over the bins of `reliability`, by their rows."""
+    """Averages the distance of confidence and accuracy over the bins of `reliability`, weighted by their rows."""
     found = reliability(labels, probabilities, bins)
     return float(np.abs(found.accuracy - found.confidence) @ found.rows / len(labels))
 
 
 def coverage_curve(labels: Ints, probabilities: Floats) -> CoverageCurve:
-    """Precision and coverage at every threshold that changes them."""
+    """Finds precision and coverage at every threshold that changes them."""
     validate_probabilities(labels, probabilities)
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
@@ -132,7 +132,7 @@ def coverage_curve(labels: Ints, probabilities: Floats) -> CoverageCurve:
 
 
 def coverage_at_precision(labels: Ints, probabilities: Floats, precision: float) -> OperatingPoint | None:
-    """The smallest threshold whose answers are right at least this often; None where no threshold reaches it."""
+    """Finds the smallest threshold whose answers are right at least this often; None where no threshold reaches it."""
     curve = coverage_curve(labels, probabilities)
     good = np.flatnonzero(curve.precision >= precision)
     if not len(good):

@@ -1,4 +1,4 @@
-"""The figures of one set of rows in each case, and how people read them (Choi & Wang 2021, §5)."""
+"""Collects the figures of one set of rows in each case, and writes them for people (Choi & Wang 2021, §5)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CURVE_POINTS = 201  # of coverage against precision, kept in reports
 
 @dataclass(frozen=True, slots=True)
 class LabelReport:
-    """What predictions alone tell."""
+    """Holds what predictions alone tell."""
 
     rows: int
     accuracy: float
@@ -34,19 +34,19 @@ class LabelReport:
 
     @property
     def held_macro_f1(self) -> float:
-        """Macro F1 over the classes that the rows hold: others that are answered cost recall, but are not averaged."""
+        """Averages F1 over the classes that the rows hold: others that are answered cost recall, but are not averaged."""
         held = [self.f1[code] for code, n in self.support.items() if n]
         return sum(held) / len(held)
 
     @property
     def by_support(self) -> list[str]:
-        """Codes, the most frequent class first."""
+        """Lists codes, the most frequent class first."""
         return sorted(self.support, key=lambda code: -self.support[code])
 
 
 @dataclass(frozen=True, slots=True)
 class Unsung:
-    """Whether the release tells recordings in which nothing is sung (`zxx`)."""
+    """Says whether the release tells recordings in which nothing is sung (`zxx`)."""
 
     rows: int  # in which nothing is sung
     found: float  # share of them that is answered `zxx`
@@ -55,7 +55,7 @@ class Unsung:
 
 @dataclass(frozen=True, slots=True)
 class CaseReport(LabelReport):
-    """What probabilities and decisions tell beyond that."""
+    """Adds what probabilities and decisions tell."""
 
     ece: float  # over 15 bins
     nll: float  # nats
@@ -86,7 +86,7 @@ Evaluation = dict[str, CaseReport]  # by the name of the case
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A release on a set of rows."""
+    """Holds the figures of a release on a set of rows."""
 
     name: str  # of the rows
     data: str  # what they are: catalogue, split
@@ -101,7 +101,7 @@ def title(case: str) -> str:
 
 
 def label_report(labels: npt.NDArray[np.int64], predictions: npt.NDArray[np.int64], codes: Sequence[str]) -> LabelReport:
-    """(n,) true and predicted classes → their figures."""
+    """Measures (n,) predicted classes against true ones."""
     classes = range(len(codes))
     *scores, support = precision_recall_fscore_support(labels, predictions, labels=classes, zero_division=0)
     precision, recall, f1 = (
@@ -122,7 +122,7 @@ def label_report(labels: npt.NDArray[np.int64], predictions: npt.NDArray[np.int6
 
 
 def case_report(answers: Answers, codes: Sequence[str]) -> CaseReport:
-    """The figures of the rows that are sung, and of those that are not whether they are told. Raises ValueError."""
+    """Measures the rows that are sung, and whether those that are not are told. Raises ValueError."""
     sung = answers.labels != UNSUNG
     labels, probabilities, decisions = answers.labels[sung], answers.probabilities[sung], answers.decisions[sung]
     bins, curve = metrics.reliability(labels, probabilities), metrics.coverage_curve(labels, probabilities)
@@ -161,7 +161,7 @@ HEADS = (
 
 
 def markdown(evaluation: Evaluation) -> str:
-    """The averages of each case, whether unsung rows are told, and F1 by class, most frequent first."""
+    """Writes the averages of each case, whether unsung rows are told, and F1 by class, most frequent first."""
     rows = [
         (title(name), c.rows, c.macro, c.held_macro_f1, c.weighted, c.accuracy, c.balanced_accuracy, c.ece,
          c.answered_precision, c.coverage, f"{c.windows:.1f}")
@@ -187,7 +187,7 @@ def _by_class(evaluation: Evaluation) -> str:
 
 
 def class_table(report: LabelReport) -> str:
-    """Precision, recall and F1 of each class, by support (the paper's table 3)."""
+    """Writes precision, recall and F1 of each class, by support (the paper's table 3)."""
     rows = [
         (code, report.precision[code], report.recall[code], report.f1[code], f"{report.support[code]:,}")
         for code in report.by_support
@@ -196,7 +196,7 @@ def class_table(report: LabelReport) -> str:
 
 
 def as_page(measured: Measured, note: str) -> str:
-    """evaluation.md: everything, with the pictures that lie beside it."""
+    """Writes evaluation.md: everything, with the pictures that lie beside it."""
     parts = [
         f"# {measured.release.split(' (')[0]} on {measured.name}",
         f"Data: {measured.data}{f' {note}' if note else ''}  \nRelease: {measured.release}",

@@ -1,4 +1,4 @@
-"""CARD.md: what a release knows, what it does not, and the figures, as they were measured."""
+"""Writes CARD.md: what a release knows, what it does not, and the figures, as they were measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.lab.training.recipe import Draft
 
 
 def write(manifest: Manifest, draft: Draft, calibrations: Mapping[str, Calibration], limits: str, figures: str) -> str:
-    """The card as Markdown. `calibrations`: by mode; empty where the recipe calibrates. `figures`: what was measured."""
+    """Returns Markdown. `calibrations`: by mode; empty where the recipe calibrates. `figures`: what was measured."""
     training = manifest.training
     labels = ", ".join(f"{label.code} ({label.name})" for label in manifest.labels)
     parts = [
@@ -33,7 +33,7 @@ def write(manifest: Manifest, draft: Draft, calibrations: Mapping[str, Calibrati
 
 
 def figures_page(evaluations: Mapping[str, Evaluation], sets: Sequence[EvaluationSet]) -> str:
-    """The figures of a single label, set by set."""
+    """Writes the figures of a single label, set by set."""
     note = (
         "P / R / F1, macro over the classes that occur and weighted by support. *ECE* over 15 bins. *Precision* (of what is "
         "answered) and *coverage* are those of its own decisions; the rest is answered `und`."

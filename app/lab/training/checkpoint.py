@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values, written whole or not at all, read back without unpickling code."""
+"""Writes checkpoints of tensors and plain values, whole or not at all, and reads them without unpickling code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.lab.training.config import MAY_CHANGE, TrainConfig
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Atomic: a killed run or a full disk leaves the previous checkpoint in place. Raises CheckpointError."""
+    """Writes atomically: a killed run or a full disk leaves the previous checkpoint in place. Raises CheckpointError."""
     temporary = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The settings that every training has."""
+"""Defines the settings that every training has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.lab.labels import PAPER_LABELS
 
 
 class RunConfig(Strict):
-    """Settings of everything that learns. All of them decide the result, but for those in `MAY_CHANGE`."""
+    """Holds the settings of everything that learns. All but those in `MAY_CHANGE` decide the result."""
 
     catalogue: Path  # rows to train on and to validate on: CSV, TSV or Parquet
     output: Path = Path("runs/train")  # checkpoints and what tells how it went
@@ -39,7 +39,7 @@ class RunConfig(Strict):
 
 
 class TrainConfig(RunConfig):
-    """Settings of what the training loop trains."""
+    """Adds the settings of what the training loop trains."""
 
     epochs: int = Field(200, ge=1)
     patience_epochs: int = Field(20, ge=1)  # without a better validation loss (Choi & Wang 2021, §4.2)

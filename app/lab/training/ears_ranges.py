@@ -1,4 +1,4 @@
-"""What the ears need to run in 8 bits: for each of the encoder's layers, the range of its inputs on training windows.
+"""Measures what the ears need to run in 8 bits: the range of each encoder layer's inputs on training windows.
 
 An input's range is the mean, over the windows, of their least and largest values; what lies beyond is clipped. A layer whose
 inputs have far outliers would round everything else to nothing: it is left out and runs in floats. In Whisper base these are
@@ -24,7 +24,7 @@ FIRST = "encoder.conv1"  # sees the spectrogram: a hundredth of the work, and it
 
 @torch.inference_mode()
 def measure_ranges(ears: Ears, windows: Iterable[Tensor]) -> Ranges:
-    """Windows, each (window_samples,) float32 of a training recording → least and largest input by layer."""
+    """Finds the least and largest input by layer. `windows`: (window_samples,) float32 of training recordings."""
     seen: defaultdict[str, list[tuple[float, ...]]] = defaultdict(list)
 
     def look(name: str, x: Tensor) -> None:

@@ -11,7 +11,7 @@ from app.lab.training.config import TrainConfig
 
 
 class Journal:
-    """One line of log.csv per epoch; the columns are those of the first line."""
+    """Writes a line of log.csv per epoch; the columns are those of the first line."""
 
     def __init__(self, config: TrainConfig, from_epoch: int = 0) -> None:
         """Begins anew, or keeps the lines of the epochs before `from_epoch`; writes config.json. Raises TrainingError."""
@@ -47,7 +47,7 @@ class Journal:
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """Whole lines of a log; none if there is no file."""
+    """Reads the whole lines of a log; none if there is no file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What the training loop knows of what it trains."""
+"""Defines what the training loop knows of what it trains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ B = TypeVar("B")  # a batch: small, such as row numbers; `loss` makes tensors of
 
 
 class Learner(ABC, Generic[C, B]):
-    """One kind of network and how it is trained. The loop calls `prepare` and `build` once, in this order."""
+    """Trains one kind of network. The loop calls `prepare` and `build` once, in this order."""
 
     name: ClassVar[str]
     config: C
@@ -29,18 +29,18 @@ class Learner(ABC, Generic[C, B]):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The network with its first weights, on the CPU."""
+        """Returns the network with its first weights, on the CPU."""
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Adam, as the paper. The loop multiplies each group's `lr` by the schedule."""
+        """Returns Adam, as the paper. The loop multiplies each group's `lr` by the schedule."""
         return torch.optim.Adam((p for p in network.parameters() if p.requires_grad), lr=self.config.learning_rate)
 
     def share_in_epoch(self, step: int) -> float:
-        """Of the scheduled learning rate, in a step of an epoch, counted from 0."""
+        """Returns the share of the scheduled learning rate in a step of an epoch, counted from 0."""
         return 1.0
 
     def share_after_stop(self, early_stops: int) -> float:
-        """Of the learning rate so far, when training goes on after an early stop; `early_stops` came before it."""
+        """Returns the share of the learning rate after an early stop; `early_stops` came before it."""
         return 1.0
 
     @property
@@ -49,20 +49,20 @@ class Learner(ABC, Generic[C, B]):
 
     @abstractmethod
     def batches(self, epoch: int) -> Iterator[B]:
-        """`steps_per_epoch` batches, the same for the same seed and epoch."""
+        """Yields `steps_per_epoch` batches, the same for the same seed and epoch."""
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: B, rng: np.random.Generator) -> Tensor:
-        """A scalar. All randomness comes from `rng` and torch's generator, which are seeded for each step."""
+        """Returns a scalar. All randomness comes from `rng` and torch's generator, which are seeded for each step."""
 
     @abstractmethod
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Figures of the validation rows; `loss` among them, which early stopping watches."""
+        """Measures the validation rows; early stopping watches `loss`."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Of the rows and the audio that are learnt from: `resume` refuses others."""
+        """Hashes the rows and the audio that are learnt from: `resume` refuses others."""
 
     def facts(self) -> dict[str, Any]:
-        """What the release says of its training data; plain values, kept in the checkpoint."""
+        """Returns what the release says of its training data; plain values, kept in the checkpoint."""
         return {}

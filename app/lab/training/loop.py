@@ -1,4 +1,4 @@
-"""The training loop of every recipe. Read `train` from top to bottom.
+"""Trains every recipe in one loop. Read `train` from top to bottom.
 
 Every step draws from generators of its own, seeded by (seed, epoch, step). So `resume` needs no random states to go on to
 the same weights. Under torchrun each process takes every n-th batch, and gradients are averaged.
@@ -34,7 +34,7 @@ PLATEAU_SHARE = 0.1
 
 @dataclass
 class State:
-    """Where a training stands."""
+    """Says where a training stands."""
 
     epoch: int = 0  # the one being trained
     step: int = 0  # done in this epoch
@@ -49,7 +49,7 @@ class State:
 
 @dataclass
 class Run:
-    """One process of a training."""
+    """Holds what one process of a training works on."""
 
     recipe: AnyLearner
     network: nn.Module
@@ -61,11 +61,11 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Of this process, per epoch."""
+        """Counts the steps of this process, per epoch."""
         return int(max(1, self.recipe.steps_per_epoch // self.size))
 
     def save(self, name: str) -> None:
-        """Raises CheckpointError, and TrainingError if weights are not finite."""
+        """Writes a checkpoint. Raises CheckpointError, and TrainingError if weights are not finite."""
         if self.rank == 0:
             checkpoint.save(self.recipe.config.output / name, _as_dict(self))
 
@@ -110,7 +110,7 @@ def train(recipe: AnyLearner, progress: Progress | None = None) -> Path:
 
 
 def _begin(recipe: AnyLearner, rank: int, size: int) -> Run:
-    """A new network, one with the weights of `init_from`, or with `resume` the state of last.pt."""
+    """Builds a network: new, with the weights of `init_from`, or with `resume` in the state of last.pt."""
     config: TrainConfig = recipe.config
     torch.manual_seed(config.seed)
     network = recipe.build()
@@ -125,7 +125,7 @@ def _begin(recipe: AnyLearner, rank: int, size: int) -> Run:
 
 
 def _train_epoch(run: Run, loss_of: nn.Module, progress: Progress) -> None:
-    """The rest of an epoch, from `state.step` on."""
+    """Trains the rest of an epoch, from `state.step` on."""
     config: TrainConfig = run.recipe.config
     state, saved = run.state, time.monotonic()
     run.network.train()
@@ -154,7 +154,7 @@ def _train_epoch(run: Run, loss_of: nn.Module, progress: Progress) -> None:
 
 
 def _waited_enough(state: State, config: TrainConfig) -> bool:
-    """Whether the patience is used up, since the best epoch or since training went back to it."""
+    """Tells whether the patience is used up, since the best epoch or since training went back to it."""
     return state.epoch - max(state.best_epoch, state.stop_epoch) > config.patience_epochs
 
 
@@ -169,7 +169,7 @@ def _go_back(run: Run) -> None:
 
 
 def schedule(config: TrainConfig, steps: int, epoch: int, step: int) -> float:
-    """Of the full learning rate: linear warm-up, then constant, or a cosine that reaches zero with the last epoch."""
+    """Returns the share of the learning rate: linear warm-up, then constant, or a cosine down to zero in the last epoch."""
     done = epoch * steps + step
     share = min(1.0, (done + 1) / max(1, config.warmup_steps))
     if config.schedule == "cosine":
@@ -185,7 +185,7 @@ def _wait(state: State, config: TrainConfig, *, better: bool) -> None:
 
 
 class LossOf(nn.Module):
-    """The network and its loss as one module, as DistributedDataParallel wants it."""
+    """Makes one module of the network and its loss, as DistributedDataParallel wants it."""
 
     def __init__(self, recipe: AnyLearner, network: nn.Module) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class LossOf(nn.Module):
 
 @contextmanager
 def processes(config: TrainConfig) -> Iterator[tuple[int, int]]:
-    """Rank and number of the processes that torchrun started: one for each GPU, or on the CPU over gloo; else (0, 1)."""
+    """Gives rank and number of the processes that torchrun started, one per GPU or over gloo; else (0, 1)."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield 0, 1
@@ -218,7 +218,7 @@ def _shared(loss_of: nn.Module, size: int) -> nn.Module:
 
 
 def _of_first(number: float, size: int, config: TrainConfig) -> float:
-    """The first process's number: what decides must be the same to the last digit everywhere."""
+    """Shares the first process's number: what decides must be the same to the last digit everywhere."""
     if size == 1:
         return number
     shared = torch.tensor([number], dtype=torch.float64, device=config.torch_device)
@@ -227,7 +227,7 @@ def _of_first(number: float, size: int, config: TrainConfig) -> float:
 
 
 def _as_dict(run: Run) -> dict[str, Any]:
-    """All that `_go_on` and a release need. Raises TrainingError if weights are not finite."""
+    """Collects what `_go_on` and a release need. Raises TrainingError if weights are not finite."""
     config: TrainConfig = run.recipe.config
     weights = run.network.state_dict()
     if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
@@ -245,7 +245,7 @@ def _as_dict(run: Run) -> dict[str, Any]:
 
 
 def _go_on(run: Run) -> State:
-    """The state in last.pt. Raises CheckpointError if it is of other settings, rows, or number of processes."""
+    """Restores the state in last.pt. Raises CheckpointError if it is of other settings, rows, or number of processes."""
     path = run.recipe.config.output / "last.pt"
     stored = checkpoint.load(path, run.recipe.name)
     checkpoint.check_settings(path, stored, run.recipe.config)
@@ -262,7 +262,7 @@ def _go_on(run: Run) -> State:
 
 
 def _diverged(config: TrainConfig, what: str) -> TrainingError:
-    """What to do about losses and weights that are not finite."""
+    """Says what to do about losses and weights that are not finite."""
     last = config.output / "last.pt"
     again = f"{last} is intact: begin another training with init_from={last} and" if last.exists() else "begin again with"
     return TrainingError(f"{what}; {again} a learning_rate under {config.learning_rate:g}")

@@ -1,4 +1,4 @@
-"""A finished release goes into its store: whole and proven, or not at all."""
+"""Puts a finished release into its store: whole and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MAX_WEIGHTS_MB = 95.0  # 10^6 bytes: releases are committed
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A release that can be served."""
+    """Says how well a release reproduces its golden answers."""
 
     reference: str
     worst_difference: float  # largest |Δp| against golden.json
 
 
 def free_place(store: Path, family: str, release: str) -> Path:
-    """The folder of a release to be. Raises ReleaseError if it is taken."""
+    """Names the folder of a release to be. Raises ReleaseError if it is taken."""
     place = store / family / release
     if place.exists():
         raise ReleaseError(f"{place} exists; releases never change: choose another name")
@@ -37,7 +37,7 @@ def free_place(store: Path, family: str, release: str) -> Path:
 
 
 def weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """The content of weights.safetensors. Raises ReleaseError if it is too large."""
+    """Returns the content of weights.safetensors. Raises ReleaseError if it is too large."""
     data = safetensors_bytes(dict(tensors))
     if len(data) > MAX_WEIGHTS_MB * 1e6:
         raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
@@ -65,7 +65,7 @@ def publish(place: Path, manifest: Manifest, data: bytes, golden: Golden, card: 
 
 
 def verify(folder: Path) -> Verified:
-    """Hash, schema, shapes, finite weights, and golden.json in fp32. Raises ReleaseError naming what is wrong."""
+    """Checks hash, schema, shapes, finite weights, and golden.json in fp32. Raises ReleaseError naming what is wrong."""
     model = load_model(folder)
     golden = load_golden(folder / GOLDEN)
     listen = FeatureExtractor(model.audio).windows if model.audio else None

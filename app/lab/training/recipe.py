@@ -1,4 +1,4 @@
-"""What the command line and the release maker know of a recipe. README.md says how to add one."""
+"""Defines what the command line and the release maker know of a recipe. README.md says how to add one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.lab.training.loop import train
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured of a release, in a family's own measures."""
+    """Holds what was measured of a release, in a family's own measures."""
 
     metrics: dict[str, dict[str, Any]]  # for the manifest: by mode, then by name of the set of rows
     page: str  # for the card, as Markdown
@@ -33,7 +33,7 @@ Measure = Callable[[Model, Sequence[EvaluationSet], Progress], Figures]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A release before it is calibrated, measured and published."""
+    """Describes a release before it is calibrated, measured and published."""
 
     manifest: Manifest  # its hash is set when the weights are written
     tensors: dict[str, Tensor]
@@ -48,7 +48,7 @@ R = TypeVar("R", bound=RunConfig)
 
 
 class Trainable(ABC, Generic[R]):
-    """What the command line and the release maker know of a recipe. What is fitted without a loop derives from this."""
+    """Is all that the command line and the release maker know. What is fitted without a loop derives from this."""
 
     name: ClassVar[str]
     family: ClassVar[str]  # of the releases it makes
@@ -59,16 +59,16 @@ class Trainable(ABC, Generic[R]):
 
     @property
     def measured_on(self) -> Path | None:
-        """The catalogue whose rows of split `valid` a release is calibrated and measured on."""
+        """Names the catalogue whose rows of split `valid` a release is calibrated and measured on."""
         return self.config.catalogue
 
     @abstractmethod
     def train(self, progress: Progress) -> Path:
-        """The best checkpoint, in `config.output`. Raises CorpusError, TrainingError."""
+        """Trains, and returns the best checkpoint, in `config.output`. Raises CorpusError, TrainingError."""
 
     @abstractmethod
     def export(self, stored: dict[str, Any]) -> Draft:
-        """A checkpoint as a release to be. Raises CheckpointError."""
+        """Makes a draft of a release from a checkpoint. Raises CheckpointError."""
 
     @classmethod
     def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
@@ -77,7 +77,7 @@ class Trainable(ABC, Generic[R]):
 
 
 class Recipe(Trainable[C], Learner[C, B]):
-    """One kind of network that the loop trains."""
+    """Trains one kind of network by the loop."""
 
     def train(self, progress: Progress) -> Path:
         return train(self, progress)

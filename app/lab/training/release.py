@@ -1,4 +1,4 @@
-"""A draft becomes a release: a folder that explains itself, checks itself, and never changes.
+"""Makes a release of a draft: a folder that explains itself, checks itself, and never changes.
 
 Everything that is measured here (temperatures, thresholds, golden answers, figures) is measured on the stored weights,
 that is after they were rounded to what is on disk.
@@ -33,7 +33,7 @@ from app.lab.training.recipe import Draft, Figures
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseConfig:
-    """What a release is made of, beside its draft."""
+    """Says what a release is made of, beside its draft."""
 
     store: Path
     release: str  # its name, such as "1"
@@ -70,7 +70,7 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
 def _measured(
     manifest: Manifest, draft: Draft, config: ReleaseConfig, progress: Progress
 ) -> tuple[Manifest, dict[str, Calibration], Figures]:
-    """The manifest, calibrated unless the recipe has done so, and the figures of a single label."""
+    """Calibrates the manifest, unless the recipe has done so, and measures a single label."""
     inputs = _inputs(_loaded(manifest, draft), config, progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:
@@ -93,7 +93,7 @@ def _loaded(manifest: Manifest, draft: Draft) -> Model:
 
 
 def _inputs(model: Model, config: ReleaseConfig, progress: Progress) -> dict[str, list[Inputs]]:
-    """By name of the set; features and readings do not depend on the calibration."""
+    """Reads the inputs, by name of the set; they do not depend on the calibration."""
     codes = [label.code for label in model.manifest.labels]
     extractor = FeatureExtractor(model.audio) if model.audio else None
     sets = [*config.calibration, *config.figures]
@@ -102,13 +102,13 @@ def _inputs(model: Model, config: ReleaseConfig, progress: Progress) -> dict[str
 
 
 def _calibration(given: Answers) -> Calibration:
-    """From the answers at temperature 1, whose logarithms are logits."""
+    """Calibrates on the answers at temperature 1, whose logarithms are logits."""
     sung = given.labels >= 0
     return calibrate(np.log(np.maximum(given.probabilities[sung], 1e-12)), given.labels[sung])
 
 
 def _calibrated(manifest: Manifest, found: Mapping[str, Calibration]) -> Manifest:
-    """The manifest with its temperatures and thresholds; those of modes without rows stay."""
+    """Sets temperatures and thresholds in the manifest; those of modes without rows stay."""
     before = manifest.model_dump()
     temperature = before["temperature"] | {mode: c.temperature for mode, c in found.items()}
     thresholds = before["thresholds"] | {mode: c.threshold for mode, c in found.items()}
@@ -135,7 +135,7 @@ GOLDEN_INPUTS: tuple[Mapping[str, Any], ...] = (
 
 
 def make_golden(model: Model, further_inputs: Sequence[Mapping[str, Any]] = ()) -> Golden:
-    """Synthetic inputs in every mix of modalities and several scripts, answered by the stored weights in fp32."""
+    """Answers synthetic inputs in every mix of modalities and several scripts, by the stored weights in fp32."""
     listen = FeatureExtractor(model.audio).windows if model.audio else None
     cases = []
     for given in [*GOLDEN_INPUTS, *_vectors(model), *further_inputs]:
@@ -150,7 +150,7 @@ def make_golden(model: Model, further_inputs: Sequence[Mapping[str, Any]] = ()) 
 
 
 def _vectors(model: Model) -> list[Mapping[str, Any]]:
-    """For each vector that a request may send, a case of it alone and one beside audio."""
+    """Makes two cases of each vector that a request may send: alone and beside audio."""
     fields = {name: field for name, field in further_fields(model).items() if isinstance(field, VectorField)}
     given = [{name: [round(math.sin(i + 1), 4) for i in range(field.length)]} for name, field in fields.items()]
     return [case for further in given for case in ({"further": further}, {"audio": LOW, "further": further})]

@@ -1,4 +1,4 @@
-"""The order in which rows are drawn."""
+"""Draws rows in a random order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 def shuffled(n_rows: int, batch_size: int, n_batches: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Batches of row numbers: every row once before any comes again."""
+    """Yields batches of row numbers: every row once before any comes again."""
     order = np.zeros(0, np.int64)
     for _ in range(n_batches):
         if len(order) < batch_size:

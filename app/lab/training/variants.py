@@ -1,4 +1,4 @@
-"""The paper's experiments (§5): all six variants on one catalogue, each in the three cases, with a table of what came out.
+"""Runs the paper's experiments (§5): all six variants on one catalogue, in the three cases, with a table of the results.
 
 A finished variant is not trained again, a stopped one goes on from its checkpoint; checkpoints of other settings or rows
 are refused: a table must not mix them.
@@ -28,7 +28,7 @@ PAPER_F1: dict[VariantName, tuple[float, float]] = {  # macro, weighted, with wh
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One training, measured on the validation rows."""
+    """Holds the figures of one training on the validation rows."""
 
     variant: VariantName
     seed: int
@@ -38,7 +38,7 @@ class Result:
 
 
 def run_variants(config: LridNetConfig, seeds: Sequence[int], progress: Progress) -> str:
-    """Trains what has no scores yet, under `config.output`; returns the table, which variants.md holds too.
+    """Trains all variants under `config.output`; returns the table, which variants.md holds too.
 
     Raises TrainingError and its kinds.
     """
@@ -57,7 +57,7 @@ def run_variants(config: LridNetConfig, seeds: Sequence[int], progress: Progress
 
 
 def score(recipe: LridNetRecipe, stored: dict[str, object]) -> Result:
-    """A checkpoint in all three cases, on all validation rows."""
+    """Measures a checkpoint in all three cases, on all validation rows."""
     network = recipe.build().to(recipe.config.torch_device)
     network.load_state_dict(stored["network"])  # type: ignore[arg-type]
     macro: dict[str, float] = {}
@@ -72,7 +72,7 @@ def score(recipe: LridNetRecipe, stored: dict[str, object]) -> Result:
 
 
 def table(results: Sequence[Result], config: LridNetConfig) -> str:
-    """Markdown: macro / weighted F1 of each variant and case, the mean over seeds and, with several, the range."""
+    """Writes macro / weighted F1 of each variant and case, the mean over seeds and, with several, the range."""
     seeds = sorted({result.seed for result in results})
     rows = []
     for variant, name in NAMES.items():

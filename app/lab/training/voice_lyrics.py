@@ -1,4 +1,4 @@
-"""How much lyrics count in an `lrid_voice`: beside ears and names, and measured on verses written for this project.
+"""Sets how much lyrics count in an `lrid_voice`, and measures them on verses written for this project.
 
 `python -m app.lab.training.voice_lyrics RELEASE [--heard FOLDER]` prints what a release makes of them. There are no lyrics
 of real songs here: the figures say how languages are told apart, not how well lyrics of a real catalogue do.
@@ -40,7 +40,7 @@ LEAST_ALONE = 0.57  # for `und`, as for names alone
 
 @dataclass(frozen=True, slots=True)
 class Verse:
-    """Some lines in the language `label`."""
+    """Holds some lines in the language `label`."""
 
     label: str
     text: str
@@ -49,7 +49,7 @@ class Verse:
 
 
 def verses(codes: Sequence[str]) -> list[Verse]:
-    """Those in classes of the release, the mismatched last."""
+    """Reads verses in classes of the release, the mismatched last."""
     stored = json.loads(VERSES.read_text(encoding="utf-8"))
     plain = [
         Verse(label, text, place % 2 == 0, Metadata())
@@ -64,7 +64,7 @@ def verses(codes: Sequence[str]) -> list[Verse]:
 
 
 def lyrics_config(reader: NgramConfig) -> LyricsConfig:
-    """For a release with the classes of this reader; profiles of languages that are no class count for the rest."""
+    """Makes the setting of a release with this reader's classes; profiles of other languages count for the rest."""
     codes = list(reader.class_mix)
     named = {language: WORLD_ALIASES.get(language, language.partition("-")[0]) for language in reader.languages}
     classes = {language: label if label in codes else REST for language, label in named.items()}
@@ -72,7 +72,7 @@ def lyrics_config(reader: NgramConfig) -> LyricsConfig:
 
 
 def with_lyrics(config: IdentifyConfig, codes: Sequence[str]) -> IdentifyConfig:
-    """A head that takes lyrics too; answers without them do not change. A mode has the threshold it has without lyrics."""
+    """Makes the head take lyrics too; answers without them do not change. A mode has the threshold it has without lyrics."""
     mix = dict.fromkeys(codes, 1 / len(codes))
     expert = ExpertConfig(exponent=EXPONENT, doubt=DOUBT, class_mix=mix)
     modes = {frozenset(mode.split("+")): least for mode, least in config.thresholds.items()}
@@ -83,7 +83,7 @@ def with_lyrics(config: IdentifyConfig, codes: Sequence[str]) -> IdentifyConfig:
 
 
 def report(model: VoiceModel, heard: Path | None = None) -> str:
-    """Markdown: lyrics alone, beside names in another language, and, with cached features of songs, beside ears."""
+    """Writes figures of lyrics alone, beside names in another language, and, with cached features of songs, beside ears."""
     found = verses(model.head.codes)
     fitted, other = ([v for v in found if v.fits == fits and not v.names.fields] for fits in (True, False))
     foreign = [verse for verse in found if verse.names.fields]
@@ -98,7 +98,7 @@ def report(model: VoiceModel, heard: Path | None = None) -> str:
 
 
 def _answer(model: VoiceModel, verse: Verse, *, names: bool = False) -> tuple[str, str, str]:
-    """The label, the best class, and the answer."""
+    """Returns the label, the best class, and the answer."""
     track = Track(None, verse.names if names else Metadata(), {LYRICS: verse.text})
     read = {name: branch.read(track) for name, branch in model.inputs.items()}
     used = {name: reading.vector for name, reading in read.items() if reading is not None and reading.informative}
@@ -114,7 +114,7 @@ def _row(kind: str, answers: Sequence[tuple[str, str, str]]) -> Sequence[object]
 
 
 def _beside_ears(model: VoiceModel, verses: Sequence[Verse], folder: Path) -> list[Sequence[object]]:
-    """Cached songs, by default listened to until sure; each with a verse in its language, and in another one."""
+    """Answers cached songs, listened to until sure, each with a verse in its language, and in another one."""
     songs = read_heard(folder, model.head.codes, WORLD_ALIASES)
     reader = model.inputs[TEXT]
     assert isinstance(reader, NamesBranch)
@@ -132,7 +132,7 @@ def _beside_ears(model: VoiceModel, verses: Sequence[Verse], folder: Path) -> li
 
 
 def _posteriors(model: VoiceModel, songs: Songs, verses: Sequence[Verse], *, own: bool) -> FloatArray:
-    """(n_songs, n_classes) of a verse that nothing was fitted to; NaN where there is none."""
+    """Returns (n_songs, n_classes) of a verse that nothing was fitted to; NaN where there is none."""
     random = np.random.default_rng(0)
     rows = np.full((len(songs.labels), len(model.head.codes)), np.nan, np.float32)
     for song, label in enumerate(songs.labels):

@@ -1,4 +1,4 @@
-"""What an `lrid_voice` begins with: ears and a reader, of a release, or of a Whisper checkpoint and a reader's training."""
+"""Loads ears and a reader, of a release, or of a Whisper checkpoint and a reader's training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from app.lab.training.voice_release import NamesReader
 
 @dataclass(frozen=True, slots=True)
 class FirstEars:
-    """What listens, and which languages it tells apart."""
+    """Holds what listens, and the languages it tells apart."""
 
     ears: Ears
     rows: Tensor  # (n_languages, n_state) float32; hidden @ rows.T are their logits
@@ -40,7 +40,7 @@ class FirstEars:
 
 @dataclass(frozen=True, slots=True)
 class VoiceParts:
-    """Everything but the head."""
+    """Holds everything but the head."""
 
     labels: Sequence[Label]
     ears: Ears
@@ -55,18 +55,18 @@ class VoiceParts:
 
     @property
     def identity(self) -> str:
-        """Of the ears' weights: releases that share them share features."""
+        """Hashes the ears' weights: releases that share them share features."""
         return identity_of(self.ears)
 
     def read(self) -> NgramReader:
         return NgramReader(self.reader.config, self.reader.tensors)
 
     def with_ears(self, first: FirstEars, origin: str) -> VoiceParts:
-        """The same reader with other ears."""
+        """Keeps the reader and takes other ears."""
         return replace(self, ears=first.ears, listener=_listener(first, self.codes), origin=origin)
 
     def with_ranges(self, ranges: Ranges) -> VoiceParts:
-        """For int8."""
+        """Adds ranges for int8."""
         ears = self.ears
         return replace(self, ears=Ears(ears.config, ears.whisper, ears.no_speech, ranges).eval())
 
@@ -84,7 +84,7 @@ def _listener(first: FirstEars, codes: Sequence[str]) -> Listener:
 
 
 def ears_to_begin_with(store: Path, reference: str, whisper: Path | None, n_positions: int) -> FirstEars:
-    """Those of the checkpoint `whisper`, or of the release. Raises ReleaseError, TrainingError."""
+    """Loads the ears of the checkpoint `whisper`, or of the release. Raises ReleaseError, TrainingError."""
     if whisper is None:
         parts = parts_of_release(store, reference)
         return FirstEars(parts.ears, torch.from_numpy(parts.listener.rows), parts.listener.languages)
@@ -93,7 +93,7 @@ def ears_to_begin_with(store: Path, reference: str, whisper: Path | None, n_posi
 
 
 def parts_of_release(store: Path, reference: str) -> VoiceParts:
-    """Raises ReleaseError if there is no such release, or TrainingError if it is of another family."""
+    """Loads a release. Raises ReleaseError if there is none, or TrainingError if it is of another family."""
     folder = release_folder(store, reference)
     manifest = read_manifest(folder)
     if not isinstance(manifest, VoiceManifest):
@@ -115,7 +115,7 @@ def parts_of_release(store: Path, reference: str) -> VoiceParts:
 
 
 def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoiceParts:
-    """A Whisper of Hugging Face, and best.pt of `--recipe reader`; `threshold` for names alone.
+    """Loads a Whisper of Hugging Face, and best.pt of `--recipe reader`; `threshold` is for names alone.
 
     Raises ReleaseError and CheckpointError naming the tensor that is wrong.
     """
@@ -128,7 +128,7 @@ def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoicePar
 
 
 def reader_of(path: Path) -> tuple[ReaderConfig, NamesReader]:
-    """best.pt of `--recipe reader`. Raises CheckpointError."""
+    """Loads best.pt of `--recipe reader`. Raises CheckpointError."""
     stored = checkpoint.load(path, ReaderRecipe.name)
     recipe = ReaderRecipe(ReaderConfig.model_validate(json.loads(stored["config"])))
     checkpoint.load_weights(path, stored, recipe.build())

@@ -1,4 +1,4 @@
-"""Ears, a reader and a fitted head become an `lrid_voice` release to be."""
+"""Makes a draft of an `lrid_voice` release from ears, a reader and a fitted head."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNNAMED = "0" * 64  # the hash of weights that are not written yet
 
 @dataclass(frozen=True, slots=True)
 class NamesReader:
-    """A trained reader, as a release stores it."""
+    """Holds a trained reader, as a release stores it."""
 
     config: NgramConfig
     tensors: Mapping[str, Tensor]
@@ -34,7 +34,7 @@ class NamesReader:
 def draft_voice(
     labels: Sequence[Label], ears: Ears, reader: NamesReader, head: FittedHead, facts: Mapping[str, Any], plan: WindowPlan
 ) -> Draft:
-    """`facts`: what the manifest says of the training, `class_prior` among them. The head brings its own thresholds."""
+    """Joins the parts. `facts`: what the manifest says of the training, `class_prior` among them."""
     tensors = stored_ears(ears)
     tensors |= {READER + name: tensor for name, tensor in reader.tensors.items()}
     tensors |= {name: torch.from_numpy(tensor).half() for name, tensor in head.tensors.items()}

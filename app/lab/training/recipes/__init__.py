@@ -1,4 +1,4 @@
-"""Every recipe by name. A new one is a file here and a line below."""
+"""Lists every recipe by name. A new one is a file here and a line below."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.lab.training.recipe import Draft, Trainable
 
 
 def recipes() -> dict[str, type[Trainable[Any]]]:
-    """Recipes by name; imported when they are asked for."""
+    """Returns recipes by name; imports them only when they are asked for."""
     from app.lab.training.recipes.ears import EarsRecipe
     from app.lab.training.recipes.genre import GenreRecipe
     from app.lab.training.recipes.lrid_net import LridNetRecipe
@@ -32,7 +32,7 @@ def recipes() -> dict[str, type[Trainable[Any]]]:
 
 
 def recipe_of(name: str, settings: dict[str, Any]) -> Trainable[Any]:
-    """The recipe of this name, or of this family, with its settings. Raises TrainingError naming the wrong setting."""
+    """Finds a recipe by its name, or family, and gives it its settings. Raises TrainingError naming a wrong setting."""
     recipe = recipes().get(name) or of_family(name)
     if recipe is None:
         raise TrainingError(f"no recipe {name!r}; known: {', '.join(recipes())}")
@@ -46,12 +46,12 @@ def recipe_of(name: str, settings: dict[str, Any]) -> Trainable[Any]:
 
 
 def of_family(family: str) -> type[Trainable[Any]] | None:
-    """The first recipe that makes releases of a family; None where releases of it are made elsewhere."""
+    """Finds the first recipe that makes releases of a family; None where releases of it are made elsewhere."""
     return next((recipe for recipe in recipes().values() if recipe.family == family), None)
 
 
 def draft_of(path: Path) -> tuple[Draft, dict[str, Any]]:
-    """A checkpoint as a release to be, and the settings it was trained with. Raises CheckpointError, TrainingError."""
+    """Makes a draft of a checkpoint; returns its settings too. Raises CheckpointError, TrainingError."""
     stored = checkpoint.load(path)
     settings = json.loads(stored["config"])
     draft = recipe_of(stored["recipe"], settings).export(stored)

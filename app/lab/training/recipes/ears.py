@@ -1,4 +1,4 @@
-"""Listen: windows of songs → their language, by further training of Whisper's encoder and its language rows. For a GPU.
+"""Trains Whisper's encoder and its language rows further, on windows of songs. For a GPU.
 
 The decoder stays. Windows are drawn evenly from songs, and songs by the root of their language's share. What it makes is
 given to `lrid train --family lrid_voice --set ears=...`, which fits a head to it.
@@ -57,7 +57,7 @@ class EarsConfig(TrainConfig):
 
 
 class LanguageEars(nn.Module):
-    """Log-mel spectrogram → logits of the languages that Whisper tells apart."""
+    """Turns a log-mel spectrogram into logits of the languages that Whisper tells apart."""
 
     no_speech: Tensor
 
@@ -113,7 +113,7 @@ class EarsRecipe(Recipe[EarsConfig, npt.NDArray[np.int64]]):
 
     @property
     def steps_per_epoch(self) -> int:
-        """As many windows as all songs have, by default."""
+        """Counts as many windows as all songs have, by default."""
         return self.config.steps_per_epoch or max(1, len(self.rows) * self.config.windows // self.config.batch_size)
 
     def batches(self, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
@@ -122,14 +122,14 @@ class EarsRecipe(Recipe[EarsConfig, npt.NDArray[np.int64]]):
             yield rng.choice(len(self.rows), self.config.batch_size, p=self._probabilities)
 
     def loss(self, network: nn.Module, batch: npt.NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        """Cross-entropy over the classes, of one window of each song."""
+        """Returns the cross-entropy over the classes, of one window of each song."""
         rows = [self.rows[number] for number in batch.tolist()]
         places = [int(rng.integers(self._n_windows(row))) for row in rows]
         return nll_loss(self._log_probabilities(network, rows, places), self._labels(rows))
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss and accuracy of the middle window of each song."""
+        """Measures loss and accuracy of the middle window of each song."""
         found: list[Tensor] = []
         for i in range(0, len(self.valid), self.config.batch_size):
             rows = self.valid[i : i + self.config.batch_size]
@@ -139,7 +139,7 @@ class EarsRecipe(Recipe[EarsConfig, npt.NDArray[np.int64]]):
         return {"loss": nll_loss(answers, labels).item(), "accuracy": right.item()}
 
     def _log_probabilities(self, network: nn.Module, rows: list[Row], places: list[int]) -> Tensor:
-        """(n, n_classes) of one window of each row."""
+        """Returns (n, n_classes) of one window of each row."""
         samples = np.zeros((len(rows), self._window), np.float32)
         for one, row, place in zip(samples, rows, places, strict=True):
             window = self._waveforms.read(row, place * self._window, self._window)
@@ -158,7 +158,7 @@ class EarsRecipe(Recipe[EarsConfig, npt.NDArray[np.int64]]):
         return torch.tensor([row.label for row in rows], device=self.config.torch_device)
 
     def _autocast(self) -> AbstractContextManager[object]:
-        """bf16 on a GPU that has it; weights and gradients stay in fp32."""
+        """Uses bf16 on a GPU that has it; weights and gradients stay in fp32."""
         mixed = self.config.torch_device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext()
 
@@ -169,7 +169,7 @@ class EarsRecipe(Recipe[EarsConfig, npt.NDArray[np.int64]]):
         return {"listen": self.first.ears.config.model_dump(), "languages": list(self.first.languages)}
 
     def part(self, stored: dict[str, Any]) -> FirstEars:
-        """A checkpoint as ears. Needs no `prepare`. Raises CheckpointError."""
+        """Makes ears of a checkpoint. Needs no `prepare`."""
         config, languages = WhisperConfig.model_validate(stored["facts"]["listen"]), stored["facts"]["languages"]
         network = LanguageEars(config, len(languages))
         network.load_state_dict(stored["network"])

@@ -1,4 +1,4 @@
-"""LRID-Net as Choi & Wang 2021 train it (§3.4, §4.2), in its six variants. Read `loss` first.
+"""Trains LRID-Net as Choi & Wang 2021 do (§3.4, §4.2), in its six variants. Read `loss` first.
 
 A batch is `batch_size` rows with audio; where no row has any, or the variant is for text alone, with metadata. A dropped
 audio is a zero spectrogram. All of them have the same features, so f listens to one zero item for the whole batch, and
@@ -40,7 +40,7 @@ LEAST_CHANNELS = 4
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Which modalities are used, and which are dropped at random (paper §3.4, table 2)."""
+    """Says which modalities are used, and which are dropped at random (paper §3.4, table 2)."""
 
     audio: bool = True
     text: bool = True
@@ -49,7 +49,7 @@ class Variant:
 
     @property
     def modes(self) -> list[ModeName]:
-        """The cases it is trained for."""
+        """Lists the cases it is trained for."""
         modes: list[ModeName] = ["both"] if self.audio and self.text else []
         modes += ["audio_only"] if self.drop_text or not self.text else []
         return modes + (["text_only"] if self.drop_audio or not self.audio else [])
@@ -89,7 +89,7 @@ Batch = npt.NDArray[np.int64]  # rows of `Data.train`
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Answers to the validation rows that have what a mode needs."""
+    """Holds answers to the validation rows that have what a mode needs."""
 
     logits: Tensor  # (n, n_classes)
     labels: Tensor  # (n,)
@@ -108,7 +108,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         self._log_mel = LogMel(self.config.listen).to(self.config.torch_device)
 
     def build(self) -> LridNet:
-        """The network of the variant, with its modality dropout."""
+        """Returns the network of the variant, with its modality dropout."""
         kind, rate = self.config.kind, self.config.dropout_rate
         network = LridNet(
             self.config.network,
@@ -130,7 +130,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         return shuffled(self.data.train.n_trained, self.config.batch_size, self.steps_per_epoch, rng)
 
     def loss(self, network: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """Cross-entropy of a batch, a scalar."""
+        """Returns the cross-entropy of a batch, a scalar."""
         assert isinstance(network, LridNet)
         train, device = self.data.train, self.config.torch_device
         s_audio = self._listen(network, batch, rng)  # (n, 2048)
@@ -140,7 +140,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         return cross_entropy(logits, torch.from_numpy(train.labels[batch]).to(device))
 
     def _listen(self, network: LridNet, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """Features of the rows, (n, 2048); of silence for those whose audio is dropped or missing.
+        """Returns features of the rows, (n, 2048); of silence for those whose audio is dropped or missing.
 
         Dropped rows are listened to as well: the shapes stay the same, and each new one means compiling kernels on a CPU.
         """
@@ -159,7 +159,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
             return network.f(x_audio.unsqueeze(1).contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
     def _autocast(self) -> AbstractContextManager[object]:
-        """bf16 for f, unless fp32 was asked for or the GPU has no bf16."""
+        """Uses bf16 for f, unless fp32 was asked for or the GPU has no bf16."""
         config, device = self.config, self.config.torch_device.type
         lacking = device == "cuda" and not torch.cuda.is_bf16_supported()
         if config.precision == "fp32" or (config.precision == "auto" and lacking):
@@ -168,7 +168,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
 
     @torch.no_grad()
     def _of_silence(self, network: LridNet) -> Tensor:
-        """f(0), (1, 2048), of f in evaluation mode and fp32: as a release computes it. Constant where f is not trained."""
+        """Returns f(0), (1, 2048), of f in evaluation mode and fp32: as a release computes it."""
         training, listen = network.f.training, self.config.listen
         x_audio = torch.zeros(1, 1, listen.mel_bands, listen.window_frames, device=self.config.torch_device)
         features = network.f.eval()(x_audio)
@@ -176,7 +176,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         return features  # type: ignore[no-any-return]
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss and accuracy of each case that the variant is trained for; `loss` is their mean."""
+        """Measures loss and accuracy of each case that the variant is trained for; `loss` is their mean."""
         assert isinstance(network, LridNet)
         found = {mode: case for mode, case in self.cases(network).items() if mode in self.config.kind.modes}
         losses = {f"loss_{mode}": cross_entropy(case.logits, case.labels).item() for mode, case in found.items()}
@@ -185,7 +185,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
 
     @torch.no_grad()
     def cases(self, network: LridNet) -> dict[ModeName, Case]:
-        """Whole windows as served, with `network` in evaluation mode; a case without rows is left out."""
+        """Answers whole windows as served, with `network` in evaluation mode; a case without rows is left out."""
         valid, device = self.data.valid, self.config.torch_device
         none, n = torch.zeros(0, self.config.network.n_audio_features, device=device), valid.n_audio
         s_audio = torch.cat([*self._heard_valid(network), none])  # (n, 2048)
@@ -219,7 +219,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         return {"rows": rows, "class_prior": dict(zip(self.config.codes, prior.round(5).tolist(), strict=True))}
 
     def export(self, stored: dict[str, Any]) -> Draft:
-        """Convolutions and matrices in fp16, BatchNorm and biases in fp32, no batch counters."""
+        """Stores convolutions and matrices in fp16, BatchNorm and biases in fp32, no batch counters."""
         tensors = {
             name: (tensor.half() if tensor.dim() > 1 else tensor.float()).contiguous()
             for name, tensor in stored["network"].items()

@@ -26,7 +26,7 @@ LANGDETECT_SEED = 0
 
 
 class DataConfig(TrainConfig):
-    """What `prepare` needs to know."""
+    """Holds the settings that `prepare` needs."""
 
     crop_seconds: float = Field(30.0, ge=0)  # of training audio, anywhere; 0 = whole windows, as validation listens
     listen: ListenConfig = Field(default_factory=ListenConfig)
@@ -43,7 +43,7 @@ class Split:
 
     @property
     def n_trained(self) -> int:
-        """Rows that are learnt from: those with audio, or all where none has any."""
+        """Counts the rows that are learnt from: those with audio, or all where none has any."""
         return self.n_audio or len(self.rows)
 
 
@@ -54,7 +54,7 @@ class Data:
     waveforms: Waveforms
 
     def crops(self, rows: Sequence[Row], config: DataConfig, rng: np.random.Generator) -> FloatArray:
-        """(n, crop_samples): a random stretch of each clip, or a whole window where crop_seconds is 0.
+        """Cuts (n, crop_samples): a random stretch of each clip, or a whole window where crop_seconds is 0.
 
         A clip shorter than the crop is repeated, as in serving.
         """
@@ -71,11 +71,11 @@ class Data:
         return crops
 
     def window(self, row: Row, listen: ListenConfig) -> FloatArray:
-        """(window_samples,): the first window of a row's clip, exactly as it is served."""
+        """Cuts (window_samples,): the first window of a row's clip, exactly as it is served."""
         return fit_window(self.waveforms.read(row, 0, listen.window_samples), listen.window_samples)
 
     def fingerprint(self) -> str:
-        """Of what is learnt from and validated on; files may move or be touched."""
+        """Hashes what is learnt from and validated on; files may move or be touched."""
         digest = hashlib.sha256()
         for split in (self.train, self.valid):
             digest.update(split.labels.tobytes() + split.x_lang.tobytes())

@@ -1,4 +1,4 @@
-"""Read: names → posterior over the classes, by n-grams. Read `loss` first.
+"""Trains the reader of names, by n-grams. Read `loss` first.
 
 A network is a table of n-gram vectors and a few dense layers. Networks that differ in their first weights and in the rows
 they draw are trained side by side; the answer is the softmax of their mean logits. The shipped reader: three networks,
@@ -83,7 +83,7 @@ class ReaderConfig(TrainConfig):
 
 
 class ReaderRecipe(Recipe[ReaderConfig, int]):
-    """The part of a release that reads. A batch is its number: each network draws rows of its own."""
+    """Trains the part of a release that reads. A batch is its number: each network draws rows of its own."""
 
     name: ClassVar[str] = "reader"
     family: ClassVar[str] = "lrid_voice"
@@ -136,7 +136,7 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
         yield from range(self.config.steps_per_epoch)
 
     def loss(self, network: nn.Module, batch: int, rng: np.random.Generator) -> Tensor:
-        """The sum of the networks' cross-entropies, each on rows of its own.
+        """Sums the networks' cross-entropies, each on rows of its own.
 
         Logits get a surplus where all letters are Latin, so that the network's own are those of a mix in which little of
         such a class's share is left there (logit adjustment, Menon et al. 2021).
@@ -157,7 +157,7 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
         return [part.to(self.config.torch_device) for part in inputs_of(table, places, rng, drop)]
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss and accuracy of the validation rows that are not labelled by their script, under the answers' class mix."""
+        """Measures the validation rows that are not labelled by their script, under the answers' class mix."""
         if not len(self._valid_labels):
             return {"loss": 0.0}
         logits, labels = self.logits(network) + self.tilt(self.mix), torch.from_numpy(self._valid_labels)
@@ -166,14 +166,14 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
 
     @torch.no_grad()
     def logits(self, network: nn.Module) -> Tensor:
-        """(n, n_classes) of the validation rows, on the CPU."""
+        """Returns (n, n_classes) of the validation rows, on the CPU."""
         places = np.where(self.valid.informative(self._valid_places)[:, None], self._valid_places, 0)
         starts = range(0, len(places), VALIDATED_AT_ONCE)
         batches = [self._inputs(self.valid, places[i : i + VALIDATED_AT_ONCE]) for i in starts]
         return torch.cat([network(*batch) for batch in batches]).cpu()
 
     def tilt(self, trained: dict[str, float]) -> Tensor:
-        """(n_classes,) to add to logits: from the class mix of the batches to that of the answers."""
+        """Returns (n_classes,) to add to logits: from the class mix of the batches to that of the answers."""
         wanted = self.config.read.class_mix
         return torch.tensor([wanted[code] / max(trained[code], 1e-6) for code in self.config.codes]).log()
 
@@ -184,7 +184,7 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
         return {"rows": len(self.sampler.labels), "class_mix_of_batches": self.mix}
 
     def part(self, stored: dict[str, Any]) -> tuple[NgramConfig, dict[str, Tensor]]:
-        """A checkpoint as `NgramReader` takes it. Needs no `prepare`."""
+        """Makes of a checkpoint what `NgramReader` takes. Needs no `prepare`."""
         networks = self.build()
         networks.load_state_dict(stored["network"])
         tilt = self.tilt(stored["facts"]["class_mix_of_batches"])

@@ -1,4 +1,4 @@
-"""Class mixes of the reader: in its answers, in its batches, and where all letters are Latin."""
+"""Sets the reader's class mixes: in its answers, in its batches, and where all letters are Latin."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ LATIN_SHARES = dict.fromkeys(OTHER_SCRIPT, 0.1) | {"ja": 0.002, "ko": 0.002}
 
 
 def answer_mix(codes: Sequence[str]) -> dict[str, float]:
-    """By class, in order; adds up to 1."""
+    """Returns shares by class, in order; they add up to 1."""
     return _joined(codes, COMMON, {code: TAIL_WEIGHTS.get(code, 1.0) for code in codes}, TAIL)
 
 
 def batch_mix(codes: Sequence[str], labels: Sequence[int], answers: Mapping[str, float]) -> dict[str, float]:
-    """Nearer to uniform: in the tail the root of the answers' share, times the fourth root of the number of rows.
+    """Moves the mix towards uniform: in the tail the root of the answers' share, times the fourth root of the rows.
 
     A class without rows has the share 0.
     """
@@ -50,7 +50,7 @@ def batch_mix(codes: Sequence[str], labels: Sequence[int], answers: Mapping[str,
 
 
 def _joined(codes: Sequence[str], common: Mapping[str, float], tail: Mapping[str, float], share: float) -> dict[str, float]:
-    """The classes of `common` as it says, and all others by `tail`, with this share of the whole."""
+    """Joins the classes of `common` as it says, and all others by `tail`, with this share of the whole."""
     of_common = sum(common[code] for code in codes if code in common)
     of_tail = sum(tail[code] for code in codes if code not in common)
     share = share if of_common and of_tail else float(not of_common)

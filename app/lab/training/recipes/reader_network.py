@@ -1,4 +1,4 @@
-"""The reader's networks as they are trained, and as `NgramReader` takes them."""
+"""Defines the reader's networks as they are trained, and packs them as `NgramReader` takes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.lab.training.recipes.reader_rows import FieldTable, Indices
 
 
 class ReaderNet(nn.Module):
-    """One network."""
+    """Adds a table of n-gram vectors to counted inputs, and classifies by dense layers."""
 
     def __init__(self, read: NgramConfig, unit_dropout: float) -> None:
         super().__init__()
@@ -38,18 +38,18 @@ class ReaderNet(nn.Module):
 
 
 class ReaderNets(nn.Sequential):
-    """Networks side by side."""
+    """Holds networks side by side."""
 
     def __init__(self, networks: Iterable[ReaderNet]) -> None:
         super().__init__(*networks)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """The mean of their logits, (n, n_classes)."""
+        """Returns the mean of their logits, (n, n_classes)."""
         return torch.stack([network(*inputs) for network in self]).mean(dim=0)
 
 
 def inputs_of(table: FieldTable, places: Indices, rng: np.random.Generator | None = None, drop: float = 0.0) -> list[Tensor]:
-    """(n, 3) texts → the network's inputs; with `rng`, a share `drop` of the n-grams is left out."""
+    """Turns (n, 3) texts into the network's inputs; with `rng`, a share `drop` of the n-grams is left out."""
     buckets, offsets, weights = table.ngrams(places)
     if rng is not None and drop:
         weights = weights * (rng.random(len(weights), np.float32) >= drop) / np.float32(1.0 - drop)
@@ -58,7 +58,7 @@ def inputs_of(table: FieldTable, places: Indices, rng: np.random.Generator | Non
 
 @torch.no_grad()
 def tensors_of(networks: Sequence[nn.Module], tilt: Tensor, temperature: float) -> dict[str, Tensor]:
-    """The table in eight bits, dense layers in fp16, BatchNorm folded into them, `tilt` (n_classes,) into the last bias."""
+    """Packs the table in eight bits, dense layers in fp16; folds BatchNorm in, `tilt` (n_classes,) into the last bias."""
     nets = [network for network in networks if isinstance(network, ReaderNet)]
     found = packed(torch.cat([network.table for network in nets], dim=1))
     n_hidden = len(nets[0].layers)
@@ -72,7 +72,7 @@ def tensors_of(networks: Sequence[nn.Module], tilt: Tensor, temperature: float) 
 
 
 def _folded(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Linear followed by BatchNorm (evaluation) as one weight (n_out, n_in) and bias (n_out,)."""
+    """Folds Linear and BatchNorm (evaluation) into one weight (n_out, n_in) and bias (n_out,)."""
     assert isinstance(layer, nn.Sequential)
     linear, norm = layer[0], layer[1]
     assert isinstance(linear, nn.Linear)

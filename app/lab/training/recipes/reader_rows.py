@@ -1,4 +1,4 @@
-"""Rows of metadata as the n-gram reader is trained on them: which are drawn, and what is done to each.
+"""Draws and changes rows of metadata for the training of the n-gram reader.
 
 A row's source must not reveal its language: charts of French rap have no albums here, anime themes no artists. So missing
 albums are invented from titles, missing artists borrowed within the language, and given ones dropped, at random.
@@ -47,7 +47,7 @@ HAN_SYLLABLE = re.compile(r"(?<=[a-z])(?=[A-Z])")  # anyascii writes each Han ch
 
 
 class AugmentConfig(Strict):
-    """How likely each field is given, whatever the row has, and how else a drawn row is changed."""
+    """Says how likely each field is given, whatever the row has, and how else a drawn row is changed."""
 
     give_artist: float = 0.65
     give_album: float = 0.6
@@ -62,7 +62,7 @@ class AugmentConfig(Strict):
 
 
 def read_rows(path: Path, codes: Sequence[str]) -> list[Row]:
-    """Rows with text, cleaned as requests are, in file order. Raises CorpusError naming the first that cannot be used."""
+    """Reads rows with text, cleaned as requests are. Raises CorpusError naming the first that cannot be used."""
     rows = read_catalogue(path, codes, rest=REST if REST in codes else None)
     cleaned = [replace(row, metadata=clean(row.metadata)) for row in rows]
     if not (found := [row for row in cleaned if row.metadata.fields]):
@@ -76,7 +76,7 @@ def texts_of(row: Row) -> Texts:
 
 
 def read_phrases(codes: Sequence[str], held_out: Collection[str] = ()) -> list[Row]:
-    """`phrases.json` as training rows with a title alone and the strength "phrase"; languages without a class left out.
+    """Reads `phrases.json` as rows with a title alone and the strength "phrase"; languages without a class are left out.
 
     Words come alone, in pairs and in threes, shuffled once for all. Titles in `held_out` are left out.
     """
@@ -102,12 +102,12 @@ def _strewn(words: Sequence[str]) -> list[str]:
 
 
 def is_latin(text: str) -> bool:
-    """Whether no letter of it is of another script."""
+    """Tells whether no letter is of another script."""
     return all(sign < LATIN_END or LATIN_MORE[0] <= sign <= LATIN_MORE[1] for sign in text if sign.isalpha())
 
 
 def without_accents(text: str) -> str:
-    """Latin letters without their marks: what a careless keyboard makes of a name."""
+    """Removes the marks of Latin letters, as a careless keyboard does."""
     if text.isascii():
         return text
     parts = (unicodedata.normalize("NFD", sign) for sign in text)
@@ -115,7 +115,7 @@ def without_accents(text: str) -> str:
 
 
 def romanised(text: str) -> str:
-    """Transliterated to Latin letters, Han characters as syllables of their own.
+    """Transliterates to Latin letters, Han characters as syllables of their own.
 
     Itself if it has no other letters, or is Japanese with Han characters: their reading is not in the character.
     """
@@ -128,7 +128,7 @@ def romanised(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FieldTable:
-    """Many distinct texts, taken apart once; row 0 is the text that is not given."""
+    """Holds many distinct texts, taken apart once; row 0 is the text that is not given."""
 
     buckets: npt.NDArray[np.int32]  # of text i: from starts[i] to starts[i + 1]
     starts: Indices  # (n + 1,)
@@ -140,7 +140,7 @@ class FieldTable:
 
     @classmethod
     def of(cls, reader: FieldReader, texts: Sequence[str]) -> FieldTable:
-        """`texts[0]` is ""."""
+        """Takes texts apart; `texts[0]` is ""."""
         fields = [reader(text) for text in texts]
         sizes = [len(field.buckets) for field in fields]
         return cls(
@@ -154,15 +154,15 @@ class FieldTable:
         )
 
     def informative(self, places: Indices) -> Flags:
-        """(n,) whether rows have letters."""
+        """Tells whether rows have letters, (n,)."""
         return np.asarray(self.letters[places].any(axis=1))
 
     def all_latin(self, places: Indices) -> Flags:
-        """(n,) whether rows have letters, and none but Latin ones."""
+        """Tells whether rows have letters, and none but Latin ones, (n,)."""
         return np.asarray(self.informative(places) & self.latin[places].all(axis=1))
 
     def counted(self, places: Indices) -> FloatArray:
-        """(n, 3) texts → (n, n_counted), the inputs that are not learnt."""
+        """Turns (n, 3) texts into (n, n_counted), the inputs that are not learnt."""
         n = len(places)
         evidence, known = self.evidence[places], self.n_known[places]
         views = np.zeros((n, 2 * (N_FIELDS + 1) * evidence.shape[2]), np.float32)
@@ -170,7 +170,7 @@ class FieldTable:
         return np.concatenate([views, self.scripts[places].reshape(n, -1), (places > 0).astype(np.float32)], axis=1)
 
     def ngrams(self, places: Indices) -> tuple[Indices, Indices, FloatArray]:
-        """(n, 3) texts → rows of the table (k,), where each field begins (3 n,), and weights (k,)."""
+        """Turns (n, 3) texts into rows of the table (k,), where each field begins (3 n,), and weights (k,)."""
         flat = places.ravel()
         sizes = self.starts[flat + 1] - self.starts[flat]
         offsets = sizes.cumsum() - sizes
@@ -202,12 +202,12 @@ class RowSampler:
         self._artists = _Groups(self._artist)
 
     def draw(self, n: int, rng: np.random.Generator) -> Indices:
-        """(n,) rows, with replacement."""
+        """Draws (n,) rows, with replacement."""
         found: Indices = self._up_to.searchsorted(rng.random(n), side="right")
         return np.minimum(found, len(self._texts) - 1)
 
     def augmented(self, rows: Indices, rng: np.random.Generator) -> Indices:
-        """(n,) rows → (n, 3) texts as a client might send them."""
+        """Turns (n,) rows into (n, 3) texts as a client might send them."""
         config, n = self._config, len(rows)
         chance = rng.random((7, n))
         own = self._texts[rows]
@@ -238,7 +238,7 @@ class RowSampler:
 
 
 class _Groups:
-    """Members of numbered groups, to pick one at random."""
+    """Picks members of numbered groups at random."""
 
     def __init__(self, group: Indices) -> None:
         self._members = np.argsort(group, kind="stable")
@@ -246,12 +246,12 @@ class _Groups:
         self._starts = self.sizes.cumsum() - self.sizes
 
     def pick(self, groups: Indices, chance: Float64) -> Indices:
-        """(n,) groups and numbers in [0, 1) → (n,) members."""
+        """Picks (n,) members by groups and numbers in [0, 1)."""
         return np.asarray(self._members[self._starts[groups] + (chance * self.sizes[groups]).astype(np.int64)])
 
 
 def draw_probabilities(rows: Sequence[Row], mix: Mapping[str, float]) -> Float64:
-    """(n_rows,): classes as `mix` says, in their order; inside a class, sure labels and rare artists count for more."""
+    """Returns (n_rows,): classes as `mix` says; inside a class, sure labels and rare artists count for more."""
     of_artist = Counter((artist_key(row.metadata.artist), row.label) for row in rows)
     codes, shares = list(mix), np.array(list(mix.values()))
 

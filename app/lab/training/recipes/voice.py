@@ -1,4 +1,4 @@
-"""`lrid_voice` on a catalogue of one's own: the head, fitted to what finished ears hear and a finished reader reads.
+"""Fits the head of `lrid_voice` to what finished ears hear, and a finished reader reads, of a catalogue.
 
 No loop and no GPU: whole songs are listened to once (about a second for ten windows on one core) and what was heard is kept,
 so that a training that was stopped goes on where it was; the fit and its cross-validation take minutes.
@@ -100,7 +100,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         return best
 
     def parts(self) -> VoiceParts:
-        """Raises ReleaseError and CheckpointError naming the tensor that is wrong."""
+        """Loads ears and reader. Raises ReleaseError and CheckpointError naming the tensor that is wrong."""
         config = self.config
         if config.checkpoint is None or config.reader is None:
             parts = parts_of_release(config.store, config.start)
@@ -113,7 +113,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         return parts.with_ranges(self._ranges(parts)) if config.speech and parts.ears.ranges is None else parts
 
     def songs(self, parts: VoiceParts, progress: Progress) -> Songs:
-        """What is learnt from: songs, and clips of speech."""
+        """Collects what is learnt from: songs, and clips of speech."""
         config, n_hidden = self.config, parts.listener.rows.shape[1]
         read = self._judge(parts)
         if config.features is not None:
@@ -141,7 +141,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         return Target("cuda", "bf16") if cuda else Target("cpu", "fp32", threads=torch.get_num_threads())
 
     def _judge(self, parts: VoiceParts) -> NgramReader:
-        """The reader to whose answers the trust in names is fitted."""
+        """Returns the reader to whose answers the trust in names is fitted."""
         if self.config.unseen_reader is None:
             return parts.read()
         _, reader = reader_of(self.config.unseen_reader)
@@ -184,7 +184,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
 
 
 def _window(parts: VoiceParts) -> WindowSpec:
-    """Of ten seconds, one after the other."""
+    """Returns windows of ten seconds, one after the other."""
     return WindowSpec(parts.ears.config.sample_rate_hz, parts.ears.config.window_samples, padding="silence")
 
 
@@ -193,7 +193,7 @@ def _samples(clip: Clip, spec: WindowSpec) -> list[Tensor]:
 
 
 def _counts(songs: Songs, codes: list[str]) -> dict[str, int]:
-    """By class, `zxx`, and `speech` for clips of it."""
+    """Counts songs by class, by `zxx`, and by `speech` for clips of it."""
     names = {NOTHING: NOTHING_SUNG, SPEECH: "speech"} | dict(enumerate(codes))
     labels, counts = np.unique(songs.labels, return_counts=True)
     return {names[label]: count for label, count in zip(labels.tolist(), counts.tolist(), strict=True)}

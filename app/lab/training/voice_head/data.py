@@ -1,4 +1,4 @@
-"""What the listener heard of real songs: features of consecutive windows, cached once, from which the head is fitted."""
+"""Holds what the listener heard of songs: features of consecutive windows, to which the head is fitted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEECH = -2  # of one in which somebody speaks or sings, and no language is lear
 
 @dataclass(frozen=True, slots=True)
 class Songs:
-    """n songs with their windows in order of time."""
+    """Holds n songs with their windows in order of time."""
 
     hidden: FloatArray  # (n_windows, n_hidden)
     counts: Ints  # (n,) windows of each song; they stand one song after the other
@@ -50,7 +50,7 @@ class Songs:
         return np.asarray(self.labels >= 0)
 
     def subset(self, songs: Ints) -> Songs:
-        """Some of the songs, in the given order."""
+        """Picks some of the songs, in the given order."""
         first = self.first
         windows = np.concatenate([first[song] + np.arange(self.counts[song]) for song in songs])
         readings = {name: posterior[songs] for name, posterior in self.readings.items()}
@@ -61,7 +61,7 @@ class Songs:
 
 
 def planned(n_windows: int, positions: Sequence[float]) -> Ints:
-    """Windows of a song in the order in which they are listened to: those nearest to `positions`, shares of its length.
+    """Orders windows of a song as they are listened to: those nearest to `positions`, shares of its length.
 
     All of them, once each, where the song has no more windows than there are positions.
     """
@@ -74,7 +74,7 @@ def planned(n_windows: int, positions: Sequence[float]) -> Ints:
 
 
 def group_folds(songs: Songs, n_folds: int, seed: int) -> Ints:
-    """(n,) the fold of each song: whole groups, languages spread evenly, large groups first."""
+    """Assigns a fold to each song, (n,): whole groups, languages spread evenly, large groups first."""
     random = np.random.default_rng(seed)
     speech = songs.labels == SPEECH
     groups = random.permutation(np.unique(songs.groups[~speech]))
@@ -94,7 +94,7 @@ def group_folds(songs: Songs, n_folds: int, seed: int) -> Ints:
 
 
 def read_heard(folder: Path, codes: Sequence[str], aliases: Mapping[str, str]) -> Songs:
-    """`index.csv` and `windows.npz` of a folder of cached features. A language that is no class counts as `others`.
+    """Reads `index.csv` and `windows.npz` of cached features. A language that is no class counts as `others`.
 
     `aliases`: languages that are part of a class, such as {"yue": "zh"}. Raises TrainingError.
     """

@@ -1,4 +1,4 @@
-"""The head of `lrid_voice` from cached features: languages, singing, names, stopping rule, thresholds. Minutes, no GPU.
+"""Fits the head of `lrid_voice`: languages, singing, names, stopping rule, thresholds. It takes minutes and no GPU.
 
 Whatever is fitted to the outcome of an earlier step sees it as new songs would: each song is scored by a fit to the other
 groups first (`held_out_scores`).
@@ -24,7 +24,7 @@ from app.lab.training.voice_head.sung import JOINED_WINDOWS, WindowTruth, bounda
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What the head builds on: rows of the listener's languages, and the classes of the release."""
+    """Holds what the head builds on: rows of the listener's languages, and the classes of the release."""
 
     rows: FloatArray  # (n_tokens, n_hidden)
     languages: Sequence[str]  # (n_tokens,) the listener's codes
@@ -33,7 +33,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class ReaderFacts:
-    """What a reader's own training says of its posterior."""
+    """Says what a reader's own training knows of its posterior."""
 
     class_mix: Mapping[str, float]  # by class, in the release's order
     alone_exponent: float = 1.0  # 1 / its temperature, where that is not applied yet
@@ -42,7 +42,7 @@ class ReaderFacts:
 
 @dataclass(frozen=True, slots=True)
 class FittedHead:
-    """What goes into manifest and weights."""
+    """Holds what goes into manifest and weights."""
 
     config: IdentifyConfig
     tensors: Mapping[str, FloatArray]
@@ -52,7 +52,7 @@ class FittedHead:
 
 
 def fit_head(songs: Songs, listener: Listener, reader: ReaderFacts, settings: HeadSettings) -> FittedHead:
-    """Raises TrainingError if there are too few groups."""
+    """Fits all parts of a head. Raises TrainingError if there are too few groups."""
     if len(np.unique(songs.groups)) < settings.inner_folds:
         raise TrainingError(f"the head needs songs of at least {settings.inner_folds} artists or sources; fit fewer folds")
     fitted, truth = _fit_windows(songs, listener, settings)
@@ -75,7 +75,7 @@ def fit_head(songs: Songs, listener: Listener, reader: ReaderFacts, settings: He
 
 
 def held_out_scores(songs: Songs, listener: Listener, settings: HeadSettings) -> WindowScores:
-    """Scores of all windows, each by a fit to other groups; the bias of the sung logits is not set yet."""
+    """Scores all windows, each by a fit to other groups; the bias of the sung logits is not set yet."""
     folds = group_folds(songs, settings.inner_folds, settings.seed)
     folds[~songs.sung] = np.arange((~songs.sung).sum()) % settings.inner_folds  # often one group: tracks are held out
     found = np.zeros((len(songs.hidden), len(listener.codes)), np.float32)
@@ -89,7 +89,7 @@ def held_out_scores(songs: Songs, listener: Listener, settings: HeadSettings) ->
 
 
 def _fit_windows(songs: Songs, listener: Listener, settings: HeadSettings) -> tuple[FittedHead, WindowTruth]:
-    """A head whose windows are fitted; nothing about songs is yet."""
+    """Fits what concerns windows; nothing about songs is fitted yet."""
     languages = fit_languages(songs, listener.rows, listener.languages, listener.codes, settings)
     config = _config(languages, listener, settings)
     zeros = np.zeros(listener.rows.shape[1], np.float32)
@@ -120,7 +120,7 @@ def _config(languages: LanguageFit, listener: Listener, settings: HeadSettings) 
 
 
 def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings) -> dict[str, float]:
-    """For `und`, by mode that has audio: sung songs, listened to until listening stops."""
+    """Fits thresholds for `und`, by mode that has audio, on sung songs, listened to until listening stops."""
     found: dict[str, float] = {}
     for text in (False, True) if songs.readings else (False,):
         heard = listen_to_all(head, songs, scores, settings, text)

@@ -1,4 +1,4 @@
-"""Recordings → songs that a head is fitted to: listened to from end to end, their names read, grouped by artist."""
+"""Makes songs that a head is fitted to: recordings listened to from end to end, their names read, grouped by artist."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LOUD_SUFFIXES = {".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".web
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A recording in which one person speaks."""
+    """Names a recording in which one person speaks."""
 
     path: Path
     speaker: str
 
 
 def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress, splits: Sequence[str] = ("train",)) -> list[Row]:
-    """Rows with audio of these splits; a label of len(codes) says that nothing is sung (`zxx`, `instrumental`).
+    """Reads rows with audio of these splits; a label of len(codes) says that nothing is sung (`zxx`, `instrumental`).
 
     Raises CorpusError naming the first row that cannot be used.
     """
@@ -67,7 +67,7 @@ def _group(row: Row) -> str:
 
 
 def readings(names: Sequence[Metadata], read: Read, n_classes: int) -> dict[str, FloatArray]:
-    """By modality, (n, n_classes) posteriors; NaN where the names say nothing. Empty if that is so everywhere."""
+    """Reads names: by modality, (n, n_classes) posteriors; NaN where they say nothing. Empty if that is so everywhere."""
     posteriors = np.full((len(names), n_classes), np.nan, np.float32)
     for row, metadata in enumerate(names):
         reading = read(clean(metadata)) if metadata.fields else None
@@ -77,14 +77,14 @@ def readings(names: Sequence[Metadata], read: Read, n_classes: int) -> dict[str,
 
 
 def names_of(folder: Path) -> list[Metadata]:
-    """Names of the songs in the `index.csv` of cached features; none where the artist is only described, in parentheses."""
+    """Reads names in the `index.csv` of cached features; none where the artist is only described, in parentheses."""
     rows = [row for _, row in read_table(folder / "index.csv").records]
     names = [Metadata(row.get("artist") or None, None, row.get("title") or None) for row in rows]
     return [Metadata() if (one.artist or "").startswith("(") else one for one in names]
 
 
 def clips_of(folder: Path, most: int) -> list[Clip]:
-    """Up to so many recordings of a folder, of as many speakers as there are.
+    """Picks up to so many recordings of a folder, of as many speakers as there are.
 
     An `index.csv` with the columns `file` and `speaker` (and `source`, `language`) says who speaks; without, files of one
     folder count as one speaker. Raises CorpusError if there are none.
@@ -113,12 +113,12 @@ def _clips(folder: Path) -> Iterator[Clip]:
 
 
 def clip_rows(clips: Sequence[Clip]) -> list[Row]:
-    """As the cache of features takes them."""
+    """Makes rows of clips, as the cache of features takes them."""
     return [Row(number, clip.path, Metadata(), 0, "train", "") for number, clip in enumerate(clips, 1)]
 
 
 def with_speech(songs: Songs, speakers: Sequence[str], features: Sequence[FloatArray]) -> Songs:
-    """Songs and clips of speech; `features`: (1, at least n_hidden) of each clip, no row if it is silent."""
+    """Adds clips of speech to songs; `features`: (1, at least n_hidden) of each clip, no row if it is silent."""
     heard = [(who, own[:1, : songs.hidden.shape[1]]) for who, own in zip(speakers, features, strict=True) if len(own)]
     n = len(heard)
     groups = np.unique([who for who, _ in heard], return_inverse=True)[1] + songs.groups.max() + 1

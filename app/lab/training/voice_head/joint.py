@@ -1,4 +1,4 @@
-"""What concerns whole songs: how much names count beside the ears, when to stop listening, and when to answer `und`."""
+"""Fits what concerns whole songs: how much names count, when to stop listening, and when to answer `und`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGINNING = np.array([0.75, 1.0, -3.0])  # of an expert: exponent, mix_exponent,
 
 @dataclass(frozen=True, slots=True)
 class Listened:
-    """How an answer changes with each further window of a song; the last is that of all planned windows."""
+    """Holds the answers after each further window of a song; the last is that of all planned windows."""
 
     answers: tuple[Scores, ...]
 
@@ -37,12 +37,12 @@ class Listened:
 
 
 def listen(head: VoiceHead, scores: WindowScores, order: Ints, readings: Mapping[str, FloatArray]) -> Listened:
-    """`scores`: of a song's windows in order of time; `order`: in which they are listened to."""
+    """Listens to windows in `order`; `scores`: of a song's windows in order of time."""
     return Listened(tuple(head.join(scores[order[: number + 1]], readings) for number in range(len(order))))
 
 
 def listen_to_all(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings, text: bool) -> list[Listened]:
-    """Every song by its planned windows; with its readings or without."""
+    """Listens to every song by its planned windows; with its readings or without."""
     first = songs.first
     heard = []
     for song, count in enumerate(songs.counts.tolist()):
@@ -53,12 +53,12 @@ def listen_to_all(head: VoiceHead, songs: Songs, scores: WindowScores, settings:
 
 
 def readings_of(songs: Songs, song: int) -> dict[str, FloatArray]:
-    """Posteriors of one song by modality, those that are missing left out."""
+    """Returns posteriors of one song by modality; missing ones are left out."""
     return {name: rows[song] for name, rows in songs.readings.items() if np.isfinite(rows[song]).all()}
 
 
 def fit_threshold(answers: list[Scores], labels: Ints, settings: HeadSettings) -> float:
-    """The least threshold for which what is answered is as precise as wanted.
+    """Finds the least threshold for which what is answered is as precise as wanted.
 
     Precision is estimated as the mean of two: the share of right answers, which hangs on few wrong ones, and the mean
     probability, which moves less with the choice of songs but may be off by the calibration error.
@@ -107,7 +107,7 @@ def fit_expert(
 
 
 def ears_by_evidence(songs: Songs, scores: WindowScores, song_scale: float, settings: HeadSettings) -> FloatArray:
-    """(n_songs, k, n_classes) log-posteriors of the ears after each number of windows of the partial evidence."""
+    """Returns (n_songs, k, n_classes) log-posteriors of the ears after each number of windows of the partial evidence."""
     by_song = []
     for first, count in zip(songs.first.tolist(), songs.counts.tolist(), strict=True):
         order = first + planned(count, settings.positions)
@@ -123,7 +123,7 @@ def _loss(ears: FloatArray, words: FloatArray, labels: Ints) -> float:
 
 
 def _foreign(labels: Ints, chosen: Ints, settings: HeadSettings) -> list[Ints]:
-    """Songs in other languages, for each chosen one; empty where all are in one language."""
+    """Draws songs in other languages for each chosen one; none where all are in one language."""
     if len(np.unique(labels[chosen])) < 2:
         return []
     random = np.random.default_rng(settings.seed)

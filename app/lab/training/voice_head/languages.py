@@ -1,4 +1,4 @@
-"""Biases, scales and the weight of unsure windows, fitted to partial evidence by L-BFGS: about a hundred parameters."""
+"""Fits biases, scales and the weight of unsure windows to partial evidence by L-BFGS: about a hundred parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEGINNINGS = 1.0, 1.5, 1.0  # window_scale, entropy_weight, song_scale
 
 @dataclass(frozen=True, slots=True)
 class LanguageFit:
-    """What turns logits of windows into languages of a song; names as in `IdentifyConfig`."""
+    """Holds what turns logits of windows into languages of a song; names as in `IdentifyConfig`."""
 
     biases: FloatArray  # (n_tokens,) nats, the prior included
     window_scale: float
@@ -30,7 +30,7 @@ class LanguageFit:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Sets of windows, each of one song."""
+    """Holds sets of windows, each of one song."""
 
     windows: Ints  # (n,) windows, one draw after the other
     draw: Ints  # (n,) the draw of each
@@ -104,7 +104,7 @@ def fit_languages(
 
 
 def draw_windows(songs: Songs, settings: HeadSettings) -> Draws:
-    """Each song by few windows about where they are listened to, by more, and by all."""
+    """Draws each song by few windows about where they are listened to, by more, and by all."""
     random = np.random.default_rng(settings.seed)
     sets: list[Ints] = []
     owners: list[int] = []

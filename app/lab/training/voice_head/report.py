@@ -1,4 +1,4 @@
-"""How well a head does on songs of groups that it was not fitted to: every group is held out once. Markdown for a card."""
+"""Measures a head on songs of groups that it was not fitted to, each held out once, for a release's card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEADS = ("", "songs", "accuracy", "balanced", "windows", "ECE", "answered", "rig
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a head says of one song."""
+    """Holds what a head says of one song."""
 
     probabilities: FloatArray  # (n_classes,)
     decision: str  # a class, or `und`, `zxx`, `mul`
@@ -50,7 +50,7 @@ def cross_validate(
     n_folds: int = 6,
     advance: Advance = lambda n: None,
 ) -> list[HeldOutSong]:
-    """Every song by a head fitted to other groups, its thresholds included."""
+    """Answers every song by a head fitted to other groups, its thresholds included."""
     folds = group_folds(songs, n_folds, settings.seed + 1)
     random = np.random.default_rng(settings.seed)
     found: dict[int, HeldOutSong] = {}
@@ -65,7 +65,7 @@ def cross_validate(
 
 
 def held_out_song(head: VoiceHead, songs: Songs, song: int, foreign: int, settings: HeadSettings) -> HeldOutSong:
-    """`foreign`: the song whose names are given as well."""
+    """Answers one song in every case; `foreign`: the song whose names are given as well."""
     scores = head.windows(song_windows(songs, song))
     order = planned(int(songs.counts[song]), settings.positions)
     own, strange = readings_of(songs, song), readings_of(songs, foreign)
@@ -83,20 +83,20 @@ def held_out_song(head: VoiceHead, songs: Songs, song: int, foreign: int, settin
 
 
 def answer(head: VoiceHead, scores: Scores, modalities: set[str], windows: int) -> Answer:
-    """With the decision of the head's own thresholds."""
+    """Decides by the head's own thresholds."""
     task = language_task([Language(code, None, code) for code in head.codes], head.config)
     decision = task.answer(scores, frozenset(modalities), View())["language"]
     return Answer(scores.probabilities, decision, windows)
 
 
 def song_windows(songs: Songs, song: int) -> FloatArray:
-    """(n, n_hidden) of one song."""
+    """Returns (n, n_hidden) of one song."""
     first = int(songs.first[song])
     return songs.hidden[first : first + int(songs.counts[song])]
 
 
 def tables(held: Sequence[HeldOutSong], songs: Songs, codes: Sequence[str]) -> str:
-    """By case, the songs in which nothing is sung, and by language."""
+    """Writes figures by case, of songs in which nothing is sung, and by language."""
     rows = []
     for case in CASES:
         answered = [song for song in np.flatnonzero(songs.known).tolist() if case in held[song]]
@@ -107,7 +107,7 @@ def tables(held: Sequence[HeldOutSong], songs: Songs, codes: Sequence[str]) -> s
 
 
 def figures(answers: Sequence[Answer], labels: Ints, codes: Sequence[str]) -> list[object]:
-    """The cells after the first of HEADS. Labels are classes; accuracy is that of the best class, whatever was decided."""
+    """Measures the cells after the first of HEADS. Labels are classes; accuracy is that of the best class."""
     probabilities = np.stack([one.probabilities for one in answers])
     right = probabilities.argmax(axis=1) == labels
     decisions = np.array([one.decision for one in answers])

@@ -1,4 +1,4 @@
-"""What the fit of a head may be told. The defaults are those of `lrid_voice/2`, chosen by cross-validation over groups."""
+"""Defines settings of the fit. Defaults are those of `lrid_voice/2`, chosen by cross-validation over groups."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class HeadSettings(Strict):
 
 
 def class_label(language: str, codes: Sequence[str]) -> str:
-    """The class that a language of the listener's counts for."""
+    """Returns the class that a language of the listener counts for."""
     label = WORLD_ALIASES.get(language, language)
     return label if label in codes else "others"
 
 
 def prior_biases(languages: Sequence[str], codes: Sequence[str], settings: HeadSettings) -> list[float]:
-    """(n_tokens,) nats: what the biases are drawn to."""
+    """Returns (n_tokens,) nats: what the biases are drawn to."""
     rare = [settings.prior_rare if class_label(code, codes) == "others" else settings.prior_class for code in languages]
     return [0.0 if code in COMMON_LANGUAGES else bias for code, bias in zip(languages, rare, strict=True)]

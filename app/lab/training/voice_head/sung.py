@@ -1,4 +1,4 @@
-"""Whether anything is sung: a linear classifier of windows, and a logistic of three numbers for songs.
+"""Tells whether anything is sung: by a linear classifier of windows, and a logistic regression for songs.
 
 Instrumentals to learn from are few, and often of one kind. The first and last windows of songs are mostly instrumental as
 well and come from all kinds of music: those of which the ears are unsure count as windows in which nothing is sung.
@@ -25,7 +25,7 @@ PENALTY_OF_SONGS = 1.0  # scikit-learn's C
 
 @dataclass(frozen=True, slots=True)
 class WindowTruth:
-    """Windows of which it is known, or believed, whether something is sung."""
+    """Holds windows of which it is known, or believed, whether something is sung."""
 
     sung: Ints
     nothing: Ints
@@ -41,7 +41,7 @@ class SungFit:
 
 
 def window_truth(songs: Songs, log_probabilities: FloatArray, settings: HeadSettings) -> WindowTruth:
-    """`log_probabilities`: (n_windows, n_classes)."""
+    """Picks windows to learn from; `log_probabilities`: (n_windows, n_classes)."""
     owner, labels = songs.owner, songs.labels[songs.owner]
     instrumental = ~songs.sung[owner]
     speech = labels == SPEECH
@@ -53,7 +53,7 @@ def window_truth(songs: Songs, log_probabilities: FloatArray, settings: HeadSett
 
 
 def fit_windows(songs: Songs, truth: WindowTruth, settings: HeadSettings) -> SungFit:
-    """Ridge logistic regression on standardised features; both sides weigh the same."""
+    """Fits ridge logistic regression on standardised features; both sides weigh the same."""
     rows = np.concatenate([truth.sung, truth.nothing])
     mean, deviation = songs.hidden[rows].mean(axis=0), songs.hidden[rows].std(axis=0) + 1e-3
     model = LogisticRegression(C=settings.sung_penalty, max_iter=1000)
@@ -64,7 +64,7 @@ def fit_windows(songs: Songs, truth: WindowTruth, settings: HeadSettings) -> Sun
 
 
 def boundary(logits: FloatArray, truth: WindowTruth) -> float:
-    """Between 95 of 100 windows without singing and 95 of 100 with: what is subtracted from held-out logits."""
+    """Finds the logit between 95 of 100 windows without singing and 95 of 100 with: the zero of held-out logits."""
     return float(np.quantile(logits[truth.nothing], 0.95) + np.quantile(logits[truth.sung], 0.05)) / 2
 
 
