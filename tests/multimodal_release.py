@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.lab.corpus.made.multimodal import make_songs
+from app.lab.corpus.made.multimodal import make
 from app.lab.labels import WORLD_LABELS
 from app.lab.training.recipes import draft_of, recipe_of
 from app.lab.training.recipes.multimodal import MultimodalRecipe
@@ -19,7 +19,7 @@ def small_settings(folder: Path) -> dict[str, Any]:
     """Of a training on 36 songs of 3 artists' worth of each split; it takes seconds."""
     write_voice(folder / "store")
     return {
-        "catalogue": make_songs(folder / "songs", 0, CODES, 1),
+        "catalogue": make(folder / "songs", 0, CODES, 1),
         "output": folder / "run",
         "store": folder / "store",
         "labels": [label for label in WORLD_LABELS if label.code in CODES],

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from app.domain import FloatArray
-from app.lab.corpus.made.sounds import MADE, beat, tone, write_wav
+from app.lab.corpus.made.sounds import MADE, RATE_HZ, beat, tone, write_wav
 from app.lab.corpus.tables import write_table
 
-RATE_HZ = 16_000
 # Genre: number of its sound, number of its words. In a circle, so that neither tells all.
 GENRES = {"march": (0, 0), "polka": (0, 1), "ballad": (1, 1), "lullaby": (1, 2), "techno": (2, 2), "disco": (2, 0)}
 BEATS_PER_MINUTE, PARTIALS, NOTE_SECONDS = (116, 66, 134), (6, 2, 12), (0.25, 0.9, 0.12)
@@ -36,7 +35,7 @@ def make(folder: Path, seed: int, songs: int = 42, seconds: float = 6.0) -> Path
             name, split = f"{genre}-{song + 1}", SPLITS[song % len(SPLITS)]
             lacking = ("", "audio", "", "", "lyrics", "")[song % 6] if split == "train" else ""
             if lacking != "audio":
-                write_wav(folder / "audio" / f"{name}.wav", play(sound, seconds, rng), RATE_HZ)
+                write_wav(folder / "audio" / f"{name}.wav", play(sound, seconds, rng))
             records.append({
                 "path": "" if lacking == "audio" else f"audio/{name}.wav", "artist": f"Made Band {genre} {song + 1}",
                 "title": f"Song {song + 1}", "lyrics": "" if lacking == "lyrics" else write(words, rng), "genre": genre,
@@ -52,9 +51,9 @@ def play(sound: int, seconds: float, rng: np.random.Generator) -> FloatArray:
     note_seconds = NOTE_SECONDS[sound] * rng.uniform(0.8, 1.25)
     n_notes = int(seconds / note_seconds) + 1
     pitches_hz = 220 * 2 ** (rng.choice([0, 2, 3, 5, 7, 10], n_notes) / 12)
-    notes = [tone(pitch_hz, note_seconds, RATE_HZ, PARTIALS[sound]) for pitch_hz in pitches_hz.tolist()]
+    notes = [tone(pitch_hz, note_seconds, PARTIALS[sound]) for pitch_hz in pitches_hz.tolist()]
     melody = np.concatenate(notes)[: round(seconds * RATE_HZ)]
-    drums = beat(seconds, BEATS_PER_MINUTE[sound] * rng.uniform(0.85, 1.18), RATE_HZ, rng)
+    drums = beat(seconds, BEATS_PER_MINUTE[sound] * rng.uniform(0.85, 1.18), rng)
     noise = rng.normal(0, 0.02, len(melody))
     return np.asarray(rng.uniform(0.3, 0.8) * (melody + drums[: len(melody)] + noise), np.float32)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 
 from app.domain import FloatArray
 from app.lab.corpus.made.sessions import session_embeddings
-from app.lab.corpus.made.sounds import MADE, beat, tone, write_wav
+from app.lab.corpus.made.sounds import MADE, RATE_HZ, beat, tone, write_wav
+from app.lab.corpus.tables import write_table
 
-RATE_HZ = 16_000
 LANGUAGES = ("de", "en", "es", "fr", "hi", "it", "ja", "pa", "ta", "te", "others")
 SONGS = 2  # of an artist; a language has as many artists as `SPLITS` says
 SPLITS = ("train",) * 8 + ("valid",) * 2 + ("test",) * 2  # by artist, near the paper's 70 : 15 : 15
@@ -31,31 +30,27 @@ class Sound:
     beats_per_minute: float
 
 
-def make(folder: Path, seed: int) -> Path:
-    """Writes songs of six to nine seconds and `songs.csv`; returns its path."""
-    return make_songs(folder, seed, LANGUAGES)
-
-
-def make_songs(folder: Path, seed: int, languages: tuple[str, ...], songs_per_artist: int = SONGS) -> Path:
-    """The same of fewer languages or songs."""
+def make(folder: Path, seed: int, languages: tuple[str, ...] = LANGUAGES, songs: int = SONGS) -> Path:
+    """264 songs of six to nine seconds, `songs` of each artist; returns the catalogue."""
     rng = np.random.default_rng(seed)
     sounds = {language: _sound(rng) for language in languages}
-    rows = []
+    records = []
     for language in languages:
         for artist, split in enumerate(SPLITS):
             voice_hz = rng.uniform(120, 320)
-            for song in range(songs_per_artist):
+            for song in range(songs):
                 name = f"{language}-{artist:02d}-{song}.wav"
-                write_wav(folder / name, _song(sounds, language, voice_hz, rng), RATE_HZ)
-                rows.append([name, f"Made artist {language} {artist}", f"Made song {song}", language, split, MADE])
-    vectors = session_embeddings([row[3] for row in rows], seed)
-    path = folder / "songs.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row, vector in zip(rows, vectors.tolist(), strict=True):
-            writer.writerow([*row, json.dumps([round(number, 4) for number in vector])])
-    return path
+                write_wav(folder / name, _song(sounds, language, voice_hz, rng))
+                records.append({
+                    "path": name, "artist": f"Made artist {language} {artist}", "title": f"Made song {song}",
+                    "language": language, "split": split, "strength": MADE,
+                })  # fmt: skip
+    vectors = session_embeddings([record["language"] for record in records], seed)
+    for record, vector in zip(records, vectors.tolist(), strict=True):
+        record["consumption"] = json.dumps([round(number, 4) for number in vector])
+    catalogue = folder / "songs.csv"
+    write_table(catalogue, COLUMNS, records)
+    return catalogue
 
 
 def _sound(rng: np.random.Generator) -> Sound:
@@ -72,7 +67,7 @@ def _song(sounds: dict[str, Sound], language: str, voice_hz: float, rng: np.rand
     for _ in range(PHRASES):
         voice = _phrase(own, voice_hz, rng.uniform(2.5, 3.5), rng)
         seconds = len(voice) / RATE_HZ
-        band = 0.3 * tone(around.chord_hz, seconds, RATE_HZ) + beat(seconds, around.beats_per_minute, RATE_HZ, rng)
+        band = 0.3 * tone(around.chord_hz, seconds) + beat(seconds, around.beats_per_minute, rng)
         phrases += [voice + 0.4 * band[: len(voice)], np.zeros(round(rng.uniform(0.4, 0.8) * RATE_HZ), np.float32)]
     return np.concatenate(phrases)
 

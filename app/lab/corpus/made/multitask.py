@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from app.domain import FloatArray
-from app.lab.corpus.made.sounds import MADE, write_wav
+from app.lab.corpus.made.sounds import MADE, RATE_HZ, write_wav
 from app.lab.corpus.tables import write_table
 
-RATE_HZ = 16_000
 LANGUAGES = ("en", "es", "fr", "de")  # codes only: nothing of these languages is in the songs
 ARTISTS_PER_LANGUAGE = 4  # as in the paper (§3.1)
 SPLITS = ("train",) * 8 + ("valid", "test")  # 80:10:10, by song
@@ -40,7 +39,7 @@ def make(folder: Path, seed: int, artists: int = ARTISTS_PER_LANGUAGE, songs: in
             )
             for song in range(songs):
                 name = f"{code}-{artist + 1}-{song + 1}"
-                write_wav(folder / "audio" / f"{name}.wav", sing(voice, language, seconds, rng), RATE_HZ)
+                write_wav(folder / "audio" / f"{name}.wav", sing(voice, language, seconds, rng))
                 records.append({
                     "path": f"audio/{name}.wav", "artist": f"Made Voice {code} {artist + 1}", "title": f"Song {song + 1}",
                     "language": code, "split": SPLITS[song - songs], "strength": MADE,

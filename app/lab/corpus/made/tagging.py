@@ -15,10 +15,9 @@ import numpy as np
 import soundfile
 
 from app.domain import FloatArray
-from app.lab.corpus.made.sounds import MADE, beat, tone
+from app.lab.corpus.made.sounds import MADE, RATE_HZ, beat, tone
 from app.lab.corpus.magnatagatune import ANNOTATIONS, CLIPS, read_magnatagatune
 
-RATE_HZ = 16_000
 SECONDS = 29.124
 FOLDERS = "0123456789abcccdef"  # three times as many for validation as MagnaTagATune has
 ROUNDS = 14  # 168 clips to train, 42 for validation, 42 to test
@@ -68,15 +67,15 @@ def sounding(tags: set[str], seconds: float, rng: np.random.Generator) -> FloatA
     time = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     sound = rng.normal(0, 0.002, len(time))
     if "flute" in tags:
-        sound += tone(rng.uniform(700, 1400), seconds, RATE_HZ, 1)
+        sound += tone(rng.uniform(700, 1400), seconds, 1)
     if "cello" in tags:
-        sound += tone(rng.uniform(70, 140), seconds, RATE_HZ, 12)
+        sound += tone(rng.uniform(70, 140), seconds, 12)
     if "guitar" in tags:  # plucked
-        sound += tone(rng.uniform(180, 360), seconds, RATE_HZ, 6) * 2 * np.exp(-6 * np.mod(time, rng.uniform(0.4, 0.8)))
+        sound += tone(rng.uniform(180, 360), seconds, 6) * 2 * np.exp(-6 * np.mod(time, rng.uniform(0.4, 0.8)))
     if "synth" in tags:  # a pitch that sweeps
         sound += 0.3 * np.sign(np.sin(2 * np.pi * rng.uniform(300, 600) * time + 60 * np.sin(2 * np.pi * 0.3 * time)))
     if "beat" in tags:
-        sound += 2 * beat(seconds, rng.uniform(160, 200) if "fast" in tags else rng.uniform(60, 90), RATE_HZ, rng)
+        sound += 2 * beat(seconds, rng.uniform(160, 200) if "fast" in tags else rng.uniform(60, 90), rng)
     if "wind" in tags:
         sound += rng.normal(0, 0.1, len(time))
     level = 0.5 if "loud" in tags else 0.02 if "quiet" in tags else 0.1

@@ -9,33 +9,25 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from app.audio.spec import WindowSpec
 from app.domain import AUDIO, FloatArray
-from app.families.contract import AudioBranch, Label, Target
-from app.families.multimodal.listen import SegmentListener
-from app.families.multimodal.manifest import MultimodalManifest, ResNetConfig, SegmentConfig, TimbralConfig
+from app.families.multimodal.manifest import MultimodalManifest
 from app.families.multimodal.model import CONSUMPTION
 from app.families.multimodal.network import MultimodalNetwork
 from app.families.multimodal.timbral import TimbralHistogram
 from app.families.parts.weights import COUNTER
-from app.families.parts.whisper import Ears
 from app.families.parts.whisper_weights import stored_ears
-from app.lab.corpus.catalogue import read_catalogue
 from app.lab.errors import CheckpointError, CorpusError
 from app.lab.evaluation.acceptance import acceptance, tuned_thresholds
-from app.lab.evaluation.answers import REST, EvaluationSet
+from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import Options
-from app.lab.features import FeatureExtractor, cache_folder, served_windows
-from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
@@ -43,56 +35,16 @@ from app.lab.training.recipes.multimodal_data import (
     NO_AUDIO,
     NO_CONSUMPTION,
     WHOLE,
+    Modality,
+    MultimodalConfig,
     Songs,
-    heard_songs,
-    kept_codebook,
-    songs_of,
-)
+    listened,
+)  # fmt: skip
 from app.lab.training.recipes.multimodal_measures import evaluate, measure
 from app.lab.training.sampling import shuffled
-from app.lab.training.voice_parts import ears_to_begin_with, identity_of
-from app.settings import Settings
 
-CODES = ("de", "en", "es", "fr", "hi", "it", "ja", "pa", "ta", "te", REST)  # the paper's, §4.1
-Modality = Literal["vocals", "timbral", "consumption"]
 Examples = npt.NDArray[np.int64]  # (n, 2): a segment, and what it lacks
 SEGMENTS_AT_ONCE = 512
-
-
-class MultimodalConfig(TrainConfig):
-    """Defaults are the paper's where it prints one. Ears are those of a release (`start`) or of a Whisper checkpoint."""
-
-    labels: tuple[Label, ...] = tuple(label for code in CODES for label in WORLD_LABELS if label.code == code)
-    start: str = "lrid_voice"  # without a number, the newest
-    store: Path = Field(default_factory=lambda: Settings().model_store)  # where `start` is
-    checkpoint: Path | None = None  # a Whisper's model.safetensors, instead of `start`
-    n_positions: int = Field(500, ge=1)  # of 20 ms, in a window; with `checkpoint`
-    features: Path | None = None  # a folder with index.csv and windows.npz, instead of the catalogue's audio: no timbre
-    made_sessions: bool = False  # with `features`: consumption data made from the labels
-    inputs: tuple[Modality, ...] = ("vocals", "timbral", "consumption")
-    replica: Literal["none", "Z", "Z+G", "A", "A+G"] = "A"  # of each song without consumption: zeros or average, with noise
-    noise: float = Field(0.1, ge=0)  # of +G, in standard deviations of each number
-    audio_replica: bool = False  # another of each song that has consumption data, without audio
-    segments: SegmentConfig = SegmentConfig()
-    network: ResNetConfig = ResNetConfig()
-    n_mels: int = Field(40, gt=0)
-    n_codewords: int = Field(64, gt=0)
-    variance: float = Field(0.95, gt=0, lt=1)  # that the principal components keep
-    most_windows: int = Field(8, ge=1)  # of a song
-
-    epochs: int = Field(50, ge=1)
-    patience_epochs: int = Field(50, ge=1)  # the paper stops after its epochs
-    batch_size: int = Field(64, ge=2)
-    weight_decay: float = Field(1e-3, ge=0)
-    schedule: Literal["constant", "cosine", "plateau"] = "plateau"
-
-    def codebook(self, n_components: int) -> TimbralConfig:
-        return TimbralConfig(n_mels=self.n_mels, n_components=n_components, n_codewords=self.n_codewords)
-
-    @property
-    def ears(self) -> Ears:
-        """Raises ReleaseError, TrainingError."""
-        return ears_to_begin_with(self.store, self.start, self.checkpoint, self.n_positions).ears
 
 
 class MultimodalRecipe(Recipe[MultimodalConfig, Examples]):
@@ -111,7 +63,9 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Examples]):
 
     def prepare(self, progress: Progress) -> None:
         config = self.config
-        self.songs = songs = self.songs or self._heard(progress)
+        if self.songs is None:
+            self.songs, self.timbral = listened(config, progress)
+        songs = self.songs
         widths = {name: part.shape[1] for name, part in songs.parts.items() if name in config.inputs}
         self.sizes = {name: widths.get(name, 0) for name in get_args(Modality)}
         if not any(self.sizes.values()):
@@ -128,29 +82,6 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Examples]):
         self._taken = np.repeat([NO_AUDIO, NO_AUDIO, NO_CONSUMPTION], list(self.sizes.values()))  # (d,) by which replica
         self._y = torch.from_numpy(songs.labels[songs.owner])
         self.thresholds: dict[str, list[float]] = {}
-
-    def _heard(self, progress: Progress) -> Songs:
-        """Features of all songs, and the codebook that they are made with."""
-        config = self.config
-        if config.features is not None:
-            codes, made = config.codes, config.made_sessions
-            return heard_songs(config.features, codes, config.most_windows, config.seed, with_sessions=made)
-        rows = read_catalogue(config.catalogue, config.codes, rest=REST if REST in config.codes else None)
-        rows = [row for row in rows if row.path is not None]
-        if not rows:
-            raise CorpusError(f"{config.catalogue}: no row has audio")
-        ears, cache = config.ears, config.cache_folder
-        window = WindowSpec(ears.config.sample_rate_hz, ears.config.window_samples, padding="silence")
-        if "timbral" in config.inputs:
-            learnt_from = [row for row in rows if row.split == "train"]
-            self.timbral = kept_codebook(learnt_from, window, config.codebook(1), config.variance, cache, progress)
-        branch = AudioBranch(window, SegmentListener(ears, self.timbral, config.segments), None, config.most_windows)
-        cuda = config.torch_device.type == "cuda"
-        target = Target("cuda", "bf16") if cuda else Target("cpu", "fp32", threads=torch.get_num_threads())
-        told = f"{identity_of(ears)} {identity_of(self.timbral) if self.timbral else ''} {config.segments}"
-        kept = cache_folder(cache, served_windows(branch), told)
-        heard = FeatureExtractor(branch, target, cache=kept).rows(rows, progress)
-        return songs_of(rows, heard, ears.config.n_state, config.segments)
 
     def missing_of(self, kind: str) -> FloatArray:
         """(d,) standardised, what stands for missing numbers: for Z zeros of consumption, else the average, which is 0."""

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
@@ -18,26 +20,69 @@ from torch import Tensor
 from app.audio.decode import load_recording
 from app.audio.spec import WindowRequest, WindowSpec
 from app.domain import FloatArray
-from app.families.contract import VectorField
-from app.families.multimodal.listen import taken_apart
-from app.families.multimodal.manifest import SegmentConfig, TimbralConfig
+from app.families.contract import AudioBranch, Label, Target, VectorField
+from app.families.multimodal.listen import SegmentListener, taken_apart
+from app.families.multimodal.manifest import ResNetConfig, SegmentConfig, TimbralConfig
 from app.families.multimodal.model import CONSUMPTION
 from app.families.multimodal.timbral import MelFrames, TimbralHistogram, with_derivatives
+from app.families.parts.whisper import Ears
 from app.lab.caches import LIMITS, made, stamp
-from app.lab.corpus.catalogue import Row
+from app.lab.corpus.catalogue import Row, read_catalogue
 from app.lab.corpus.made.sessions import session_embeddings
 from app.lab.errors import CorpusError
-from app.lab.evaluation.answers import further_of
-from app.lab.labels import WORLD_ALIASES
+from app.lab.evaluation.answers import REST, further_of
+from app.lab.features import FeatureExtractor, cache_folder, served_windows
+from app.lab.labels import WORLD_ALIASES, WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
+from app.lab.training.config import TrainConfig
 from app.lab.training.voice_head.data import NOTHING, group_folds, read_heard
+from app.lab.training.voice_parts import ears_to_begin_with, identity_of
+from app.settings import Settings
 
 HEARD_SECONDS = 10.0  # of a window of cached features
 FRAMES_PER_SONG = 100  # that the codebook is learnt from
 EM_STEPS = 50
 CODEBOOK = "codebook"
 WHOLE, NO_CONSUMPTION, NO_AUDIO = range(3)  # an example, and replicas that lack something
+CODES = ("de", "en", "es", "fr", "hi", "it", "ja", "pa", "ta", "te", REST)  # the paper's, §4.1
+Modality = Literal["vocals", "timbral", "consumption"]
+
+
+class MultimodalConfig(TrainConfig):
+    """Defaults are the paper's where it prints one. Ears are those of a release (`start`) or of a Whisper checkpoint."""
+
+    labels: tuple[Label, ...] = tuple(label for code in CODES for label in WORLD_LABELS if label.code == code)
+    start: str = "lrid_voice"  # without a number, the newest
+    store: Path = Field(default_factory=lambda: Settings().model_store)  # where `start` is
+    checkpoint: Path | None = None  # a Whisper's model.safetensors, instead of `start`
+    n_positions: int = Field(500, ge=1)  # of 20 ms, in a window; with `checkpoint`
+    features: Path | None = None  # a folder with index.csv and windows.npz, instead of the catalogue's audio: no timbre
+    made_sessions: bool = False  # with `features`: consumption data made from the labels
+    inputs: tuple[Modality, ...] = ("vocals", "timbral", "consumption")
+    replica: Literal["none", "Z", "Z+G", "A", "A+G"] = "A"  # of each song without consumption: zeros or average, with noise
+    noise: float = Field(0.1, ge=0)  # of +G, in standard deviations of each number
+    audio_replica: bool = False  # another of each song that has consumption data, without audio
+    segments: SegmentConfig = SegmentConfig()
+    network: ResNetConfig = ResNetConfig()
+    n_mels: int = Field(40, gt=0)
+    n_codewords: int = Field(64, gt=0)
+    variance: float = Field(0.95, gt=0, lt=1)  # that the principal components keep
+    most_windows: int = Field(8, ge=1)  # of a song
+
+    epochs: int = Field(50, ge=1)
+    patience_epochs: int = Field(50, ge=1)  # the paper stops after its epochs
+    batch_size: int = Field(64, ge=2)
+    weight_decay: float = Field(1e-3, ge=0)
+    schedule: Literal["constant", "cosine", "plateau"] = "plateau"
+
+    def codebook(self, n_components: int) -> TimbralConfig:
+        return TimbralConfig(n_mels=self.n_mels, n_components=n_components, n_codewords=self.n_codewords)
+
+    @property
+    def ears(self) -> Ears:
+        """Raises ReleaseError, TrainingError."""
+        return ears_to_begin_with(self.store, self.start, self.checkpoint, self.n_positions).ears
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +98,27 @@ class Songs:
     def segments(self, split: str) -> npt.NDArray[np.int64]:
         """Numbers of the segments of a split's songs."""
         return np.flatnonzero(self.splits[self.owner] == split)
+
+
+def listened(config: MultimodalConfig, progress: Progress) -> tuple[Songs, TimbralHistogram | None]:
+    """Features of all songs, and the codebook that they are made with. Raises CorpusError naming the row."""
+    if config.features is not None:
+        return _cached(config, config.features), None
+    rows = read_catalogue(config.catalogue, config.codes, rest=REST if REST in config.codes else None)
+    rows = [row for row in rows if row.path is not None]
+    if not rows:
+        raise CorpusError(f"{config.catalogue}: no row has audio")
+    ears, timbral = config.ears, None
+    window = WindowSpec(ears.config.sample_rate_hz, ears.config.window_samples, padding="silence")
+    if "timbral" in config.inputs:
+        timbral = kept_codebook([row for row in rows if row.split == "train"], window, config, progress)
+    branch = AudioBranch(window, SegmentListener(ears, timbral, config.segments), None, config.most_windows)
+    cuda = config.torch_device.type == "cuda"
+    target = Target("cuda", "bf16") if cuda else Target("cpu", "fp32", threads=torch.get_num_threads())
+    told = f"{identity_of(ears)} {identity_of(timbral) if timbral else ''} {config.segments}"
+    kept = cache_folder(config.cache_folder, served_windows(branch), told)
+    heard = FeatureExtractor(branch, target, cache=kept).rows(rows, progress)
+    return songs_of(rows, heard, ears.config.n_state, config.segments), timbral
 
 
 def songs_of(rows: Sequence[Row], heard: Sequence[FloatArray], n_state: int, config: SegmentConfig) -> Songs:
@@ -81,30 +147,28 @@ def consumption_of(rows: Sequence[Row]) -> FloatArray:
     return np.array(given, np.float32)
 
 
-def heard_songs(folder: Path, codes: Sequence[str], most_windows: int, seed: int, *, with_sessions: bool) -> Songs:
-    """Cached features of real songs: windows are segments, groups are split 5 : 1 : 1, sessions are made if wanted."""
-    heard = read_heard(folder, codes, WORLD_ALIASES)
+def _cached(config: MultimodalConfig, folder: Path) -> Songs:
+    """Features of real songs: windows are segments, groups are split 5 : 1 : 1, sessions are made if wanted."""
+    heard = read_heard(folder, config.codes, WORLD_ALIASES)
     heard = heard.subset(np.flatnonzero(heard.labels != NOTHING))
-    spread = [np.unique(np.linspace(0, count - 1, most_windows).round()) for count in heard.counts]
+    spread = [np.unique(np.linspace(0, count - 1, config.most_windows).round()) for count in heard.counts]
     chosen = np.concatenate([first + own for first, own in zip(heard.first, spread, strict=True)]).astype(np.int64)
     owner = heard.owner[chosen]
     parts = {"vocals": heard.hidden[chosen]}
-    if with_sessions:
-        parts[CONSUMPTION] = session_embeddings([codes[label] for label in heard.labels], seed)[owner]
-    splits = np.array(["valid", "test", *["train"] * 5])[group_folds(heard, 7, seed)]
+    if config.made_sessions:
+        parts[CONSUMPTION] = session_embeddings([config.codes[label] for label in heard.labels], config.seed)[owner]
+    splits = np.array(["valid", "test", *["train"] * 5])[group_folds(heard, 7, config.seed)]
     return Songs(parts, np.full(len(chosen), HEARD_SECONDS, np.float32), owner, heard.labels, splits)
 
 
-def kept_codebook(
-    rows: Sequence[Row], window: WindowSpec, wanted: TimbralConfig, variance: float, cache: Path, progress: Progress
-) -> TimbralHistogram:
+def kept_codebook(rows: Sequence[Row], window: WindowSpec, config: MultimodalConfig, progress: Progress) -> TimbralHistogram:
     """The codebook of these files as they are now, learnt once: another machine's last digits may be others.
 
-    `variance`: the share that the principal components keep, which decides how many there are. Raises CorpusError naming
-    the row that cannot be decoded, CheckpointError.
+    Raises CorpusError naming the row that cannot be decoded, CheckpointError.
     """
-    told = f"{window} {wanted} {variance} {FRAMES_PER_SONG} {EM_STEPS} {[stamp(row) for row in rows]}"
-    place = cache / f"codebook-{hashlib.sha256(told.encode()).hexdigest()[:12]}.pt"
+    wanted, stamps = config.codebook(1), [stamp(row) for row in rows]
+    told = f"{window} {wanted} {config.variance} {FRAMES_PER_SONG} {EM_STEPS} {stamps}"
+    place = config.cache_folder / f"codebook-{hashlib.sha256(told.encode()).hexdigest()[:12]}.pt"
     if not place.is_file():
         middle = partial(_middle, window=window, frames=MelFrames(wanted.n_mels, wanted.frame_samples))
         spectra = []
@@ -112,10 +176,10 @@ def kept_codebook(
             for row in rows:
                 spectra.append(made(row, middle))
                 advance(1)
-        learnt = learn_codebook([one for one in spectra if len(one)], wanted.n_codewords, variance)
+        learnt = learn_codebook([one for one in spectra if len(one)], config.n_codewords, config.variance)
         checkpoint.save(place, {"recipe": CODEBOOK, "config": told, "network": learnt})
     tensors = checkpoint.load(place, CODEBOOK)["network"]
-    histogram = TimbralHistogram(wanted.model_copy(update={"n_components": len(tensors["components"])}))
+    histogram = TimbralHistogram(config.codebook(len(tensors["components"])))
     histogram.load_state_dict(tensors)
     return histogram
 

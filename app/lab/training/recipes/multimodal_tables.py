@@ -13,8 +13,8 @@ from app.lab.evaluation.acceptance import Acceptance, acceptance, acceptance_tab
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.loop import train
-from app.lab.training.recipes.multimodal import MultimodalConfig, MultimodalRecipe
-from app.lab.training.recipes.multimodal_data import NO_CONSUMPTION, WHOLE
+from app.lab.training.recipes.multimodal import MultimodalRecipe
+from app.lab.training.recipes.multimodal_data import NO_CONSUMPTION, WHOLE, MultimodalConfig
 
 SINGLE: Mapping[str, Sequence[str]] = {
     "Timbral": ["timbral"],

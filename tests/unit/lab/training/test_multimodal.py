@@ -27,8 +27,15 @@ from app.lab.training import checkpoint
 from app.lab.training.loop import State, _wait
 from app.lab.training.publish import verify
 from app.lab.training.recipes import draft_of
-from app.lab.training.recipes.multimodal import MultimodalConfig, MultimodalRecipe
-from app.lab.training.recipes.multimodal_data import NO_AUDIO, NO_CONSUMPTION, WHOLE, consumption_of
+from app.lab.training.recipes.multimodal import MultimodalRecipe
+from app.lab.training.recipes.multimodal_data import (
+    NO_AUDIO,
+    NO_CONSUMPTION,
+    WHOLE,
+    MultimodalConfig,
+    consumption_of,
+    listened,
+)
 from app.lab.training.recipes.multimodal_tables import tables_of
 from tests.multimodal_release import CODES, make_small, small_recipe, small_settings
 
@@ -120,9 +127,9 @@ def test_the_codebook_is_learnt_once(prepared: MultimodalRecipe, settings: dict[
     checkpoint.save(kept, stored | {"network": stored["network"] | {"weights": torch.full((8,), 0.125)}})
     try:
         again = small_recipe(settings, cache=cache, output=settings["output"] / "again")
-        again._heard(Progress())
-        assert again.timbral is not None
-        assert (again.timbral.weights == 0.125).all()
+        _, timbral = listened(again.config, Progress())
+        assert timbral is not None
+        assert (timbral.weights == 0.125).all()
         assert len(list(cache.glob("features-*"))) == 2  # of another codebook
     finally:
         checkpoint.save(kept, stored)

@@ -41,7 +41,7 @@ def recipe(catalogue: Path, output: Path, **changes: Any) -> MultitaskRecipe:
 def test_segments_come_from_two_pieces(tmp_path: Path) -> None:
     """The level tells where in a song of 36 s a segment was: pieces of 6 s around 12 s and 24 s."""
     seconds = np.repeat(np.arange(36), RATE_HZ).astype(np.float32)
-    write_wav(tmp_path / "levels.wav", np.asarray(0.1 + seconds / 100, np.float32), RATE_HZ)
+    write_wav(tmp_path / "levels.wav", np.asarray(0.1 + seconds / 100, np.float32))
     pieces = Pieces(SegmentConfig(piece_seconds=6.0))
     cut = pieces.cut(pieces.decode(tmp_path / "levels.wav"))
     starts = [round(100 * (float(segment[RATE_HZ // 2]) - 0.1)) for segment in cut]
@@ -111,7 +111,7 @@ def test_catalogues_that_cannot_be_learnt(songs: Path, tmp_path: Path) -> None:
         recipe(one, tmp_path)
     with pytest.raises(CorpusError, match="column 'artist' names 1 in split train"):
         recipe(one, tmp_path, tasks="artist")
-    write_wav(songs.parent / "silent.wav", np.zeros(RATE_HZ * 4, np.float32), RATE_HZ)
+    write_wav(songs.parent / "silent.wav", np.zeros(RATE_HZ * 4, np.float32))
     with pytest.raises(CorpusError, match=r"line 2: .*silent"):
         recipe(edited(songs, 0, path="silent.wav"), tmp_path)
 
