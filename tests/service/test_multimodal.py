@@ -71,9 +71,10 @@ def test_a_timeline_has_every_window(server: LiveServer, song: tuple[bytes, list
 
 @pytest.mark.parametrize("vector", [[0.5] * 31, [0.5] * 33, [], ["a"] * 32, [1e300] * 32])
 def test_a_wrong_vector_is_refused(server: LiveServer, vector: list[Any]) -> None:
-    response = server.identify(json={"consumption": vector})
-    assert (response.status_code, response.json()["code"]) == (422, "invalid_option")
-    assert "consumption: expected" in response.json()["detail"]
+    as_form = {"consumption": (None, json.dumps(vector))}
+    for response in (server.identify(json={"consumption": vector}), server.identify(files=as_form)):
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_option")
+        assert "consumption: expected" in response.json()["detail"]
 
 
 def test_nan_is_refused(server: LiveServer, song: tuple[bytes, list[float]]) -> None:

@@ -34,6 +34,7 @@ from app.lab.training.recipes.multimodal_data import (
     WHOLE,
     MultimodalConfig,
     consumption_of,
+    learn_codebook,
     listened,
 )
 from app.lab.training.recipes.multimodal_tables import tables_of
@@ -113,11 +114,20 @@ def test_songs_are_fanned_out_to_their_segments(prepared: MultimodalRecipe) -> N
     assert len(examples) == 2 * len(songs.segments("train"))
 
 
-def test_the_principal_components_keep_the_variance(prepared: MultimodalRecipe, settings: dict[str, Any]) -> None:
-    assert prepared.timbral is not None
-    n_components, n_mels = prepared.timbral.components.shape
-    assert 1 < n_components < n_mels
-    assert prepared.timbral.means.shape == (8, 3 * n_components)  # with first and second derivatives
+def test_the_codebook_keeps_95_percent_of_the_variance_in_its_components() -> None:
+    rng = np.random.default_rng(0)
+    spectra = [(rng.normal(size=(50, 12)) * 0.8 ** np.arange(12) + song / 4).astype(np.float32) for song in range(6)]
+    learnt = learn_codebook(spectra, 4, 0.95)
+    x = np.concatenate(spectra)
+    spread = np.cumsum(np.sort(np.linalg.eigvalsh(np.cov(x.T)))[::-1])
+    p = int((spread < 0.95 * spread[-1]).sum()) + 1
+    assert 1 < p < 12
+    assert {name: tuple(tensor.shape) for name, tensor in learnt.items()} == {
+        "mean": (12,), "components": (p, 12), "weights": (4,), "means": (4, 3 * p), "variances": (4, 3 * p),
+    }  # fmt: skip
+    assert learnt["weights"].sum() == pytest.approx(1)
+    with pytest.raises(CorpusError, match="300 frames of sound; 301 codewords need more"):
+        learn_codebook(spectra, 301, 0.95)
 
 
 def test_the_codebook_is_learnt_once(prepared: MultimodalRecipe, settings: dict[str, Any]) -> None:
