@@ -90,7 +90,7 @@ def _described() -> Json:
     schema = Feedback.model_json_schema()
     example = {"id": "1bba720855604f748695ae692cd1a7df", "answer": "es", "correction": "pt"}
     media = openapi.media(schema["properties"], tuple(schema["required"]), correction=example)
-    return {"requestBody": openapi.body(application__json=media)}
+    return {"requestBody": openapi.body({"application/json": media})}
 
 
 def checked(fields: Json) -> Feedback:

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.domain import METADATA_FIELDS
 from app.errors import InvalidTensor, NotFound, NotReady, UploadTooLarge
-from app.families.contract import Manifest, TextField, further_fields
+from app.families.contract import Model, TextField, further_fields
 from app.families.tasks import Json
 from app.http import openapi
 from app.http.answering import Answering
@@ -42,11 +42,7 @@ class InferenceProtocol:
         self._answering = answering
         self._body = body
 
-    @property
-    def ready(self) -> bool:
-        return self._answering.service.health.status().ready
-
-    def served(self, name: str, release: str | None = None) -> Manifest:
+    def served(self, name: str, release: str | None) -> Model:
         """Raises NotReady, NotFound."""
         loaded = self._answering.service.loaded
         if loaded is None:
@@ -54,18 +50,16 @@ class InferenceProtocol:
         manifest = loaded.model.manifest
         if name not in {ALIAS, manifest.family} or release not in {None, manifest.release}:
             raise NotFound(f"this model or version is not served; {manifest.family}, version {manifest.release}, is")
-        return manifest
+        return loaded.model
 
     def metadata(self, name: str, release: str | None) -> Json:
-        manifest = self.served(name, release)
-        loaded = self._answering.service.loaded
-        further = further_fields(loaded.model) if loaded is not None else {}
-        texts = [one for one, field in further.items() if isinstance(field, TextField)]
+        model = self.served(name, release)
+        texts = [one for one, field in further_fields(model).items() if isinstance(field, TextField)]
         inputs = [{"name": one, "datatype": "BYTES", "shape": [-1]} for one in (AUDIO_INPUT, *METADATA_FIELDS, *texts)]
         shapes = {one: [-1, -1] if one in {"languages", "probabilities"} else [-1] for one in OUTPUTS}
         return {
             "name": name,
-            "versions": [manifest.release],
+            "versions": [model.manifest.release],
             "platform": "lrid_serve",
             "inputs": inputs,
             "outputs": [{"name": one, "datatype": kind, "shape": shapes[one]} for one, kind in OUTPUTS.items()],
@@ -76,7 +70,8 @@ class InferenceProtocol:
         return self.says_ready()
 
     def says_ready(self) -> JSONResponse:
-        return JSONResponse({"ready": self.ready}, 200 if self.ready else NOT_YET)
+        ready = self._answering.service.health.status().ready
+        return JSONResponse({"ready": ready}, 200 if ready else NOT_YET)
 
     async def infer(self, request: Request, name: str, release: str | None) -> Response:
         self.served(name, release)

@@ -54,10 +54,9 @@ def binary(description: str) -> Json:
     return {"type": "string", "format": "binary", "description": description}
 
 
-def body(**content: Json) -> Json:
-    """A request body; by media type, with `__` for `/` and `_` for `-`: a schema, and examples by name."""
-    by_type = {name.replace("__", "/").replace("_", "-"): media for name, media in content.items()}
-    return {"required": True, "content": by_type}
+def body(content: Json) -> Json:
+    """A request body: what `media` makes, by media type."""
+    return {"required": True, "content": content}
 
 
 def media(properties: Json, required: tuple[str, ...] = (), **examples: object) -> Json:
@@ -69,19 +68,14 @@ def media(properties: Json, required: tuple[str, ...] = (), **examples: object) 
     return {"schema": schema, "examples": named}
 
 
-def deadline() -> Json:
-    """The header that every operation with a deadline takes."""
-    return dict(_DEADLINE)
-
-
 def identify() -> Json:
     """Describe POST /identify: both forms of the body, and the options in the query."""
     audio = {"audio": binary("An audio file; its bytes decide what it is, not its name or type.")}
     form = media(audio | text_fields() | OPTIONS, song_with_title=EXAMPLE | {"timeline": True})
     names = media(text_fields() | OPTIONS, names=EXAMPLE, candidates=EXAMPLE | {"languages": ["en", "fr"], "top_k": 2})
     return {
-        "requestBody": body(multipart__form_data=form, application__json=names),
-        "parameters": [*query_options(), deadline()],
+        "requestBody": body({"multipart/form-data": form, "application/json": names}),
+        "parameters": [*_query_options(), _DEADLINE],
     }
 
 
@@ -93,8 +87,8 @@ def batch() -> Json:
         "examples": {"two_lines": {"value": lines}},
     }
     return {
-        "requestBody": {"required": True, "content": {"application/x-ndjson": media}},
-        "parameters": [*query_options(), deadline()],
+        "requestBody": body({"application/x-ndjson": media}),
+        "parameters": [*_query_options(), _DEADLINE],
     }
 
 
@@ -109,42 +103,33 @@ def detect_language() -> Json:
     form = media(
         {"audio_file": binary("An audio file, or raw PCM with encode=false.")}, ("audio_file",), file={"audio_file": "…"}
     )
-    return {"requestBody": body(multipart__form_data=form)}
+    return {"requestBody": body({"multipart/form-data": form})}
 
 
 def infer() -> Json:
     """Describe POST /v2/models/{name}/infer."""
     title = {"name": "title", "datatype": "BYTES", "shape": [2], "data": ["La vie en rose", "Für immer jung"]}
     example = {"id": "1", "inputs": [title], "parameters": {"top_k": 1}, "outputs": [{"name": "language"}]}
-    return {
-        "requestBody": body(
-            application__json=media(
-                {"inputs": {"type": "array", "items": {"type": "object"}}}, ("inputs",), two_titles=example
-            )
-        )
-    }
+    inputs = {"inputs": {"type": "array", "items": {"type": "object"}}}
+    return {"requestBody": body({"application/json": media(inputs, ("inputs",), two_titles=example)})}
 
 
 def inference_errors() -> dict[int | str, dict[str, Any]]:
     """The protocol's own form of errors."""
     content = {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "string"}}}}}
-    return {status: {"description": problem["description"], "content": content} for status, problem in _with_404().items()}
+    found = {status: {"description": problem["description"], "content": content} for status, problem in problems().items()}
+    return {404: {"description": f"Codes: {NotFound.code}", "content": content}} | found
 
 
-def _with_404() -> dict[int | str, dict[str, Any]]:
-    return {404: {"description": "Codes: " + NotFound.code}} | problems()
-
-
-def query_options() -> list[Json]:
+def _query_options() -> list[Json]:
     """The options as query parameters; each may stand there or in the body."""
-    return [_in_query(name, dict(option)) for name, option in OPTIONS.items()]
-
-
-def _in_query(name: str, option: Json) -> Json:
-    description = option.pop("description")
-    if name == "languages":  # a list in JSON, separated by commas here
-        option = {"type": "string"}
-    return {"name": name, "in": "query", "description": description, "schema": option}
+    found = []
+    for name, option in OPTIONS.items():
+        schema = {key: value for key, value in option.items() if key != "description"}
+        if name == "languages":  # a list in JSON, separated by commas here
+            schema = {"type": "string"}
+        found.append({"name": name, "in": "query", "description": option["description"], "schema": schema})
+    return found
 
 
 def describe(app: FastAPI) -> None:
