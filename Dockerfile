@@ -2,7 +2,7 @@
 #   CPU:  docker run --rm -p 8000:8000 --stop-timeout 40 lrid-serve
 #   GPU:  docker run --rm -p 8000:8000 --stop-timeout 40 --gpus all lrid-serve
 #   Hardened: add --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges
-# torch's wheels bring CUDA's libraries (4.7 GB), so one image serves both; the host needs only the driver. Without them, for CPUs:
+# torch's wheels bring CUDA's libraries (4.1 GB), so one image serves both; the host needs only the driver. Without them, for CPUs:
 #   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu -t lrid-serve:cpu .
 
 FROM python:3.12-slim AS builder
