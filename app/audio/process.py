@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -139,17 +139,18 @@ class DecoderProcess:
             raise
 
     def _exchange(self, job: Job, check: Callable[[], None]) -> Recording:
-        wire.send(self._connection, message.question(len(job.data), job.request, job.limits), check=check)
+        question = {"bytes": len(job.data), "request": asdict(job.request), "limits": asdict(job.limits)}
+        wire.send(self._connection, question, check=check)
         self._wait_until_taken(check)
         wire.send_body(self._connection, job.data, check)
         header = wire.receive_header(self._connection, check)
         if "error" in header:
             self.cause = str(header.get("cause", ""))
             raise _audio_error(header)
-        count = message.count_windows(header, job.request)
-        samples = np.empty((count, job.request.spec.window_samples), np.float32)
-        wire.receive_into(self._connection, samples.data.cast("B") if count else memoryview(b""), check)
-        return message.read_answer(header, samples)
+        answer = message.read_answer(header, job.request.max_windows)
+        samples = np.empty((len(answer.windows), job.request.spec.window_samples), np.float32)
+        wire.receive_into(self._connection, samples.data.cast("B") if answer.windows else memoryview(b""), check)
+        return answer.recording(samples)
 
     def _wait_until_taken(self, check: Callable[[], None]) -> None:
         gives_up_at = time.monotonic() + _TAKE_SECONDS

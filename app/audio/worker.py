@@ -15,12 +15,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from app.audio import message, wire
-from app.audio.spec import DecodeLimits, WindowRequest
+from app.audio import wire
+from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.domain import Recording
 from app.errors import AudioError
 
@@ -82,8 +83,10 @@ def _answer(connection: socket.socket, load: Loader) -> None:
         wire.send(connection, {"error": "decoder_memory", "detail": ""})
         return
     try:
-        recording = load(data, *message.read_question(header))
-        reply = message.answer(recording)
+        asked = header["request"]
+        request = WindowRequest(**asked | {"spec": WindowSpec(**asked["spec"])})
+        recording = load(data, request, DecodeLimits(**header["limits"]))
+        reply = described(recording)
         bodies = [np.ascontiguousarray(window.samples, np.float32).data for window in recording.windows]
     except AudioError as error:
         reply = {"error": error.code, "detail": error.detail}
@@ -94,6 +97,12 @@ def _answer(connection: socket.socket, load: Loader) -> None:
     wire.send(connection, reply)
     for body in bodies:
         wire.send_body(connection, body)
+
+
+def described(recording: Recording) -> wire.Header:
+    """Everything but the samples, which follow."""
+    windows = [(window.start_seconds, window.seconds) for window in recording.windows]
+    return asdict(replace(recording, windows=())) | {"windows": windows}
 
 
 def _where(error: Exception) -> str:

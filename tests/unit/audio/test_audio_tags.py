@@ -19,10 +19,11 @@ import mutagen.wave
 import numpy as np
 import pytest
 
-from app.audio import message
 from app.audio.decode import load_recording
+from app.audio.message import read_answer
 from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.audio.tags import read_tags
+from app.audio.worker import described
 from app.domain import Metadata
 from tests import audio_samples as samples_of
 
@@ -228,5 +229,6 @@ def test_a_file_without_lyrics_has_none() -> None:
 def test_lyrics_come_through_the_decoding_process() -> None:
     request = WindowRequest(WindowSpec(16_000, 16_000), 1, take=0, lyrics_characters=16_000)
     recording = load_recording(with_uslt(samples_of.mp3()), request, LIMITS)
-    header = json.loads(json.dumps(message.answer(recording)))
-    assert message.read_answer(header, np.zeros((0, 1), np.float32)).lyrics == SUNG
+    header = json.loads(json.dumps(described(recording)))
+    assert read_answer(header, 1).recording(np.zeros((0, 1), np.float32)) == recording
+    assert recording.lyrics == SUNG
