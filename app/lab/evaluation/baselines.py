@@ -10,11 +10,11 @@ from app.domain import METADATA_FIELDS, Metadata
 from app.families.lrid_net.read import LangdetectReader
 from app.families.parts.profiles import langdetect_languages
 from app.lab.corpus.catalogue import Row
+from app.lab.evaluation.answers import REST
 from app.lab.evaluation.report import LabelReport, label_report
 
 SEED = 0  # of langdetect's draws
 JOINED = "all joined"
-REST = "others"
 
 
 def baselines(rows: Sequence[Row], codes: Sequence[str]) -> dict[str, LabelReport]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from app.families.contract import Label
 from app.families.lrid_voice.identify import ROWS
 from app.families.lrid_voice.manifest import VoiceManifest
 from app.families.lrid_voice.model import READER
+from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.reader import NgramReader
 from app.families.parts.quantised import Ranges
 from app.families.parts.whisper import Ears
@@ -26,7 +27,14 @@ from app.lab.errors import TrainingError
 from app.lab.training import checkpoint
 from app.lab.training.recipes.reader import ReaderConfig, ReaderRecipe
 from app.lab.training.voice_head.fit import Listener, ReaderFacts
-from app.lab.training.voice_release import NamesReader
+
+
+@dataclass(frozen=True, slots=True)
+class NamesReader:
+    """Holds a trained reader, as a release stores it."""
+
+    config: NgramConfig
+    tensors: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class VoiceParts:
 
 
 def identity_of(module: nn.Module) -> str:
-    """Of a module's tensors."""
+    """Hashes a module's tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode() + tensor.numpy().tobytes())

@@ -6,6 +6,8 @@ so that a training that was stopped goes on where it was; the fit and its cross-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +21,10 @@ from app.audio.spec import WindowRequest, WindowSpec
 from app.domain import NOTHING_SUNG
 from app.families.contract import AudioBranch, Probability, Target
 from app.families.lrid_voice.manifest import VoiceManifest, WindowPlan
+from app.families.lrid_voice.model import READER
 from app.families.parts.ngrams.reader import NgramReader
 from app.families.parts.quantised import Ranges
+from app.families.parts.whisper_weights import stored_ears
 from app.lab.caches import LIMITS
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CheckpointError, TrainingError
@@ -33,12 +37,12 @@ from app.lab.training.ears_ranges import measure_ranges
 from app.lab.training.recipe import Draft, Trainable
 from app.lab.training.recipes.ears import EarsConfig, EarsRecipe
 from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs, read_heard
-from app.lab.training.voice_head.fit import fit_head
+from app.lab.training.voice_head.fit import FittedHead, fit_head
 from app.lab.training.voice_head.heard import Clip, clip_rows, clips_of, names_of, readings, song_rows, songs_of, with_speech
 from app.lab.training.voice_head.report import cross_validate, tables
 from app.lab.training.voice_head.settings import HeadSettings
+from app.lab.training.voice_lyrics import lyrics_config, with_lyrics
 from app.lab.training.voice_parts import VoiceParts, parts_of_release, parts_of_training, reader_of
-from app.lab.training.voice_release import draft_voice
 from app.settings import Settings
 
 N_RANGE_CLIPS = 48
@@ -92,10 +96,12 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         progress.say(f"{int(songs.known.sum())} songs of {len(np.unique(songs.groups[songs.known]))} artists or sources")
         head = fit_head(songs, parts.listener, parts.facts, config.head)
         figures = self._cross_validated(songs, parts, progress)
-        plan = WindowPlan(positions=list(config.head.positions), first_windows=1, most_windows=len(config.head.positions))
-        mix = dict(parts.reader.config.class_mix)
-        told = {"start": parts.origin, "songs": _counts(songs, parts.codes), "class_prior": mix}
-        draft = draft_voice(parts.labels, parts.ears, parts.reader, head, told, plan)
+        told = {
+            "start": parts.origin,
+            "songs": _counts(songs, parts.codes),
+            "class_prior": dict(parts.reader.config.class_mix),
+        }
+        draft = draft_voice(parts, head, told, config.head.positions)
         checkpoint.save(best, self._state(draft, figures))
         return best
 
@@ -197,3 +203,26 @@ def _counts(songs: Songs, codes: list[str]) -> dict[str, int]:
     names = {NOTHING: NOTHING_SUNG, SPEECH: "speech"} | dict(enumerate(codes))
     labels, counts = np.unique(songs.labels, return_counts=True)
     return {names[label]: count for label, count in zip(labels.tolist(), counts.tolist(), strict=True)}
+
+
+def draft_voice(parts: VoiceParts, head: FittedHead, facts: dict[str, Any], positions: Sequence[float]) -> Draft:
+    """Joins the parts. `facts`: what the manifest says of the training; `positions`: where windows are listened to."""
+    tensors = stored_ears(parts.ears)
+    tensors |= {READER + name: tensor for name, tensor in parts.reader.tensors.items()}
+    tensors |= {name: torch.from_numpy(tensor).half() for name, tensor in head.tensors.items()}
+    manifest = VoiceManifest(
+        family="lrid_voice",
+        release="draft",
+        created=date.today(),
+        labels=list(parts.labels),
+        sha256="0" * 64,
+        training=facts,
+        metrics={},
+        listen=parts.ears.config,
+        windows=WindowPlan(positions=list(positions), first_windows=1, most_windows=len(positions)),
+        read=parts.reader.config,
+        lyrics=lyrics_config(parts.reader.config),
+        identify=with_lyrics(head.config, parts.codes),
+    )
+    about = "Whisper's ears, readers of names and lyrics, and a head that joins them as a product of experts"
+    return Draft(manifest, tensors, about, calibrated=True)
