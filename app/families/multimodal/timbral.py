@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import melscale_fbanks
 
 from app.families.multimodal.manifest import TimbralConfig
+from app.families.parts.log_mel import POWER_FLOOR, mel_bands
 from app.families.parts.whisper_config import SAMPLE_RATE_HZ
 
-POWER_FLOOR = 1e-10
 SILENT_POWER = 1e-12  # of a frame in which nothing sounds, such as those that fill up a short window
 
 
@@ -22,16 +21,14 @@ class MelFrames(nn.Module):
     def __init__(self, n_mels: int, frame_samples: int) -> None:
         super().__init__()
         self.frame = frame_samples
-        n_freqs, high_hz = frame_samples // 2 + 1, SAMPLE_RATE_HZ / 2
-        bands = melscale_fbanks(n_freqs, 0.0, high_hz, n_mels, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney")
         self.register_buffer("hann", torch.hann_window(frame_samples), persistent=False)
-        self.register_buffer("mel", bands, persistent=False)  # (n_freqs, n_mels)
+        self.register_buffer("mel", mel_bands(n_mels, frame_samples, SAMPLE_RATE_HZ), persistent=False)  # (n_mels, n_freqs)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """(n, s) → (n, t, n_mels) decades of power, and (n, t) whether anything sounds."""
         frames = samples.unfold(1, self.frame, self.frame // 2)  # (n, t, frame)
         power = torch.fft.rfft(frames * self.hann).abs().square()  # (n, t, n_freqs)
-        return (power @ self.mel).clamp_min(POWER_FLOOR).log10(), frames.square().mean(dim=2) > SILENT_POWER
+        return (power @ self.mel.T).clamp_min(POWER_FLOOR).log10(), frames.square().mean(dim=2) > SILENT_POWER
 
 
 def with_derivatives(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
+from app.lab.training.sampling import shuffled
 
 C = TypeVar("C", bound=TrainConfig)
 B = TypeVar("B")  # a batch: small, such as row numbers; `loss` makes tensors of it
@@ -22,6 +23,7 @@ class Learner(ABC, Generic[C, B]):
 
     name: ClassVar[str]
     config: C
+    n_examples: int  # to train on; `prepare` sets it, unless the recipe draws its own batches
 
     @abstractmethod
     def prepare(self, progress: Progress) -> None:
@@ -44,12 +46,14 @@ class Learner(ABC, Generic[C, B]):
         return 1.0
 
     @property
-    @abstractmethod
-    def steps_per_epoch(self) -> int: ...
+    def steps_per_epoch(self) -> int:
+        """As set, or one pass over the examples."""
+        return self.config.steps_per_epoch or max(1, self.n_examples // self.config.batch_size)
 
-    @abstractmethod
     def batches(self, epoch: int) -> Iterator[B]:
-        """Yields `steps_per_epoch` batches, the same for the same seed and epoch."""
+        """`steps_per_epoch` batches, the same for the same seed and epoch; here numbers of examples, shuffled."""
+        rng = np.random.default_rng([self.config.seed, epoch])
+        return shuffled(self.n_examples, self.config.batch_size, self.steps_per_epoch, rng)  # type: ignore[return-value]
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: B, rng: np.random.Generator) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from datetime import date
 from typing import Any, ClassVar
 
@@ -33,7 +32,6 @@ from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.genre_data import IntArray, Songs, genres_of, lyrics_of, rows_by_split, songs_of
-from app.lab.training.sampling import shuffled
 
 SONGS_AT_ONCE = 64
 
@@ -72,6 +70,7 @@ class GenreRecipe(Recipe[GenreConfig, IntArray]):
         reader = WordReader(config.read, self.vocabulary) if LYRICS in config.used else None
         kept = (config.see if AUDIO in config.used else None, reader, config.cache_folder, progress)
         self.songs, self.valid = songs_of(train, *kept), songs_of(valid, *kept)
+        self.n_examples = len(self.songs.rows)
         self._log_mel = LogMel16kHz(config.see.mel_bands).to(config.torch_device)
 
     def build(self) -> GenreNetwork:
@@ -80,14 +79,6 @@ class GenreRecipe(Recipe[GenreConfig, IntArray]):
         network = GenreNetwork(config.see, config.read, config.used, *sizes)
         network.dropout = ModalityDropout(config.dropout_rate if config.modalities == "both" else 0.0)
         return network
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.config.steps_per_epoch or max(1, len(self.songs.rows) // self.config.batch_size)
-
-    def batches(self, epoch: int) -> Iterator[IntArray]:
-        rng = np.random.default_rng([self.config.seed, epoch])
-        return shuffled(len(self.songs.rows), self.config.batch_size, self.steps_per_epoch, rng)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Cross-entropy."""

@@ -1,12 +1,12 @@
 """Vocals, timbre and consumption → language (Lee & Coviello), with replicas for what is missing. Read `inputs` first.
 
-Songs are fanned out to their segments. A batch is examples: a segment, and what its replica lacks.
+Songs are fanned out to their segments. An example is a segment, and what its replica lacks; a batch, numbers of examples.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -41,13 +41,13 @@ from app.lab.training.recipes.multimodal_data import (
     listened,
 )  # fmt: skip
 from app.lab.training.recipes.multimodal_measures import evaluate, measure
-from app.lab.training.sampling import shuffled
 
+Numbers = npt.NDArray[np.int64]
 Examples = npt.NDArray[np.int64]  # (n, 2): a segment, and what it lacks
 SEGMENTS_AT_ONCE = 512
 
 
-class MultimodalRecipe(Recipe[MultimodalConfig, Examples]):
+class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
     """A song's answer is the sum of its segments' by their seconds."""
 
     name: ClassVar[str] = "multimodal"
@@ -81,6 +81,8 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Examples]):
         self._x = torch.from_numpy(x)  # (n_segments, d), NaN where missing
         self._taken = np.repeat([NO_AUDIO, NO_AUDIO, NO_CONSUMPTION], list(self.sizes.values()))  # (d,) by which replica
         self._y = torch.from_numpy(songs.labels[songs.owner])
+        self._train, self._valid = self.examples("train"), self.examples("valid")
+        self.n_examples = len(self._train)
         self.thresholds: dict[str, list[float]] = {}
 
     def missing_of(self, kind: str) -> FloatArray:
@@ -116,26 +118,18 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Examples]):
             found.append(_lacking(full, NO_AUDIO))
         return np.concatenate(found)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.config.steps_per_epoch or max(1, len(self.examples("train")) // self.config.batch_size)
-
-    def batches(self, epoch: int) -> Iterator[Examples]:
-        examples, rng = self.examples("train"), np.random.default_rng([self.config.seed, epoch])
-        for numbers in shuffled(len(examples), self.config.batch_size, self.steps_per_epoch, rng):
-            yield examples[numbers]
-
-    def loss(self, network: nn.Module, batch: Examples, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: Numbers, rng: np.random.Generator) -> Tensor:
         """Cross-entropy."""
-        return cross_entropy(network(self.inputs(batch)), self._truth(batch))
+        examples = self._train[batch]
+        return cross_entropy(network(self.inputs(examples)), self._truth(examples))
 
-    def inputs(self, batch: Examples) -> Tensor:
+    def inputs(self, examples: Examples) -> Tensor:
         """(n, d) with NaN for what is missing, and for what a replica lacks."""
-        lacks = torch.from_numpy(batch[:, 1:] == self._taken)
-        return torch.where(lacks, torch.nan, self._x[batch[:, 0]]).to(self.config.torch_device)
+        lacks = torch.from_numpy(examples[:, 1:] == self._taken)
+        return torch.where(lacks, torch.nan, self._x[examples[:, 0]]).to(self.config.torch_device)
 
-    def _truth(self, batch: Examples) -> Tensor:
-        return self._y[batch[:, 0]].to(self.config.torch_device)
+    def _truth(self, examples: Examples) -> Tensor:
+        return self._y[examples[:, 0]].to(self.config.torch_device)
 
     def _logits(self, network: nn.Module, examples: Examples) -> Tensor:
         parts = np.array_split(examples, -(-len(examples) // SEGMENTS_AT_ONCE))
@@ -144,8 +138,7 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Examples]):
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         """The loss over all examples that validation songs give; mAP and thresholds of those songs as they are."""
-        examples = self.examples("valid")
-        loss = cross_entropy(self._logits(network, examples), self._truth(examples)).item()
+        loss = cross_entropy(self._logits(network, self._valid), self._truth(self._valid)).item()
         found = {mode: self.answers(network, "valid", lacks) for mode, lacks in self._modes().items()}
         self.thresholds = {mode: tuned_thresholds(*own).tolist() for mode, own in found.items()}
         mode, (labels, probabilities) = next(iter(found.items()))

@@ -188,7 +188,7 @@ def _middle(path: Path, window: WindowSpec, frames: MelFrames) -> FloatArray:
     """(FRAMES_PER_SONG at most, n_mels) of the window in the middle of a song, what sounds of it."""
     windows = load_recording(path, WindowRequest(window, 1), LIMITS).windows
     if not windows:
-        return np.zeros((0, frames.mel.shape[1]), np.float32)
+        return np.zeros((0, len(frames.mel)), np.float32)
     found, sounds = frames(torch.from_numpy(windows[0].samples)[None])
     return found[0][sounds[0]][:FRAMES_PER_SONG].numpy()  # type: ignore[no-any-return]
 

@@ -6,7 +6,6 @@ A batch is numbers of segments. Every segment of every song is heard once per ep
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -31,7 +30,6 @@ from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.multitask_data import IntArray, Songs, artists_among, languages_among, songs_of
 from app.lab.training.recipes.multitask_table import measure_release, write_table
-from app.lab.training.sampling import shuffled
 
 SEGMENTS_AT_ONCE = 64
 
@@ -71,6 +69,7 @@ class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
         self.labels: dict[TaskName, tuple[Label, ...]] = {task: classes[task] for task in config.task_names}
         cut = (self.labels, config.listen, config.cache_folder, progress)
         self.songs, self.valid = songs_of(train, *cut), songs_of(valid, *cut)
+        self.n_examples = len(self.songs.places)
         self._log_mel = LogMel(config.listen).to(config.torch_device)
 
     @property
@@ -85,14 +84,6 @@ class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
 
     def build(self) -> MultitaskNetwork:
         return MultitaskNetwork(self.config.listen, self.config.blocks.channels, self.sizes)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.config.steps_per_epoch or max(1, len(self.songs.places) // self.config.batch_size)
-
-    def batches(self, epoch: int) -> Iterator[IntArray]:
-        rng = np.random.default_rng([self.config.seed, epoch])
-        return shuffled(len(self.songs.places), self.config.batch_size, self.steps_per_epoch, rng)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """L_artist + alpha L_lang, or the loss of the only task."""
