@@ -99,6 +99,21 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     uploads = UploadAccount(int(settings.uploads_max_mb * MEGABYTE), metrics)
     answering = Answering(service, uploads, settings, metrics)
     endpoint = IdentifyEndpoint(answering, body)
+    traces = OpenTelemetry() if settings.telemetry else None
+    app = _application(service, traces)
+    app.state.service, app.state.metrics = service, metrics
+    app.include_router(build_router(service, endpoint, metrics, settings.model_store, known))
+    for build_further in (build_batch_router, build_inference_router, build_detect_router):
+        app.include_router(build_further(answering, body))
+    app.include_router(build_feedback_router(_feedback_file(settings), body))
+    access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
+    answered = HeadAsGet(access if settings.admin_port is None else SplitPorts(access))
+    app.front = RequestContext(_with_cors(answered, settings), lambda: health.draining, traces)
+    return app
+
+
+def _application(service: Service, traces: OpenTelemetry | None) -> Application:
+    """Without routes: what it starts and stops, its description, and its answers to errors."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -110,7 +125,6 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
         if traces is not None:
             await asyncio.to_thread(traces.close)
 
-    traces = OpenTelemetry() if settings.telemetry else None
     app = Application(
         title="LRID Serve",
         summary="Which language is this song sung in?",
@@ -120,15 +134,6 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
         lifespan=lifespan,
     )
     describe(app)
-    app.state.service, app.state.metrics = service, metrics
-    app.include_router(build_router(service, endpoint, metrics, settings.model_store, known))
-    app.include_router(build_batch_router(answering, body))
-    app.include_router(build_inference_router(answering, body))
-    app.include_router(build_detect_router(answering, body))
-    app.include_router(build_feedback_router(_feedback_file(settings), body))
-    access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
-    answered = HeadAsGet(access if settings.admin_port is None else SplitPorts(access))
-    app.front = RequestContext(_with_cors(answered, settings), lambda: health.draining, traces)
     app.add_exception_handler(LridError, on_lrid_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

@@ -21,30 +21,13 @@ LINGER_SECONDS = 10.0  # for which the rest of a rejected body is read and disca
 UNREAD_SECONDS = 10.0  # for which an answer waits for a client that does not read it
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
-# What BoundedProtocol uses of uvicorn beyond its documentation; the minor version of uvicorn is bounded for this, and a test
-# checks that the names exist. Of these, `_start_asgi_task` is private.
-UVICORN_METHODS = (
-    "connection_made",
-    "connection_lost",
-    "data_received",
-    "on_message_begin",
-    "on_url",
-    "on_header",
-    "on_headers_complete",
-    "on_body",
-    "on_message_complete",
-    "on_response_complete",
-    "timeout_keep_alive_handler",
-    "pause_writing",
-    "resume_writing",
-    "_start_asgi_task",
-)
-UVICORN_STATE = ("cycle", "flow", "loop", "pipeline", "timeout_keep_alive", "timeout_keep_alive_task", "transport")
-UVICORN_CYCLE = ("disconnected", "message_event", "response_complete")
-
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes slow connections. Each timer is one `call_later`, which an ordinary request cancels in time."""
+    """Closes slow connections. Each timer is one `call_later`, which an ordinary request cancels in time.
+
+    It uses more of uvicorn than is documented, and the private `_start_asgi_task`: the minor version of uvicorn is bounded
+    for this, and tests/unit/server/test_connections.py checks that the names exist.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,9 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle_bytes = 0
         self._cancel_timer()
         super().on_headers_complete()
-        if (
-            len(self.pipeline) == 1
-        ):  # uvicorn would read nothing, not even a disconnect, while a request waits for an earlier answer
+        if len(self.pipeline) == 1:  # uvicorn would read nothing, not even a disconnect, behind an unanswered request
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:

@@ -15,7 +15,7 @@ _MADV_DONTNEED = 4  # <sys/mman.h>
 _AS_IN_THE_FILE = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) r-.. \S+ \S+ [1-9].*\n(?:[A-Z].*\n)*?Anonymous: +0 kB$", re.MULTILINE
 )
-LARGE_BYTES = 1 << 18  # an upload, or the samples of a window
+LARGE_BYTES = 1 << 21  # an upload
 KEPT_BYTES = 1 << 23  # at the top of the heap
 YOUNG_OBJECTS = 5_000
 
@@ -23,7 +23,8 @@ YOUNG_OBJECTS = 5_000
 def return_large_blocks() -> None:
     """From now on a block of LARGE_BYTES goes back to the system when it is freed. No effect without glibc.
 
-    glibc would raise that size to the largest block that was freed, up to 32 MB: what uploads left behind stayed.
+    glibc would raise that size to the largest block that was freed, up to 32 MB: what uploads left behind stayed. Smaller
+    blocks, such as the samples of a window, are kept for the next: to map one anew costs a page fault for every 4 KB.
     """
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):

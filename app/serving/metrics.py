@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -12,6 +13,7 @@ from app.serving.expected import Expected
 
 STAGES = ("decode", "read", "queue", "model", "total")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 class Metrics:
@@ -19,65 +21,49 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = r = registry or CollectorRegistry()
-        self.requests = Counter(
+        counter, gauge, histogram = partial(Counter, registry=r), partial(Gauge, registry=r), partial(Histogram, registry=r)
+        self.requests = counter(
             "lrid_requests_total",
             "Requests to /identify by modalities given (audio, text, both, none) and outcome (ok or error code).",
             ["modalities", "outcome"],
-            registry=r,
         )
-        self.stage_seconds = Histogram(
-            "lrid_stage_seconds",
-            "Seconds spent by stage: decode, read, queue, model, total.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=r,
+        self.stage_seconds = histogram(
+            "lrid_stage_seconds", "Seconds spent by stage: decode, read, queue, model, total.", ["stage"], buckets=_SECONDS
         )
-        self.batch_size = Histogram(
-            "lrid_batch_size", "Windows in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=r
+        self.batch_size = histogram("lrid_batch_size", "Windows in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
+        self.queue_items = gauge("lrid_queue_items", "Windows waiting for the device.")
+        self.queue_audio_seconds = gauge("lrid_queue_audio_seconds", "Seconds of audio waiting for the device.")
+        self.in_flight = gauge("lrid_in_flight_requests", "Requests to /identify being worked on.")
+        self.upload_bytes = gauge("lrid_upload_bytes", "Bytes of audio that requests hold, from upload to answer.")
+        self.decoding = gauge("lrid_decoding_requests", "Files being decoded or waiting for a decoder.")
+        self.decode_failures = counter(
+            "lrid_decode_failures_total", "Audio that could not be used, by error code.", ["reason"]
         )
-        self.queue_items = Gauge("lrid_queue_items", "Windows waiting for the device.", registry=r)
-        self.queue_audio_seconds = Gauge("lrid_queue_audio_seconds", "Seconds of audio waiting for the device.", registry=r)
-        self.in_flight = Gauge("lrid_in_flight_requests", "Requests to /identify being worked on.", registry=r)
-        self.upload_bytes = Gauge(
-            "lrid_upload_bytes", "Bytes of audio that requests hold, from upload to answer.", registry=r
-        )
-        self.decoding = Gauge("lrid_decoding_requests", "Files being decoded or waiting for a decoder.", registry=r)
-        self.decode_failures = Counter(
-            "lrid_decode_failures_total", "Audio that could not be used, by error code.", ["reason"], registry=r
-        )
-        self.dropped_windows = Counter(
+        self.dropped_windows = counter(
             "lrid_dropped_windows_total",
             "Windows dropped before reaching the device: the client left or the deadline passed.",
-            registry=r,
         )
-        self.device_restarts = Counter(
-            "lrid_device_restarts_total", "Times the device thread died or hung and was replaced.", registry=r
+        self.device_restarts = counter(
+            "lrid_device_restarts_total", "Times the device thread died or hung and was replaced."
         )
-        self.predictions = Counter(
-            "lrid_predictions_total", "Answers by language; und where the release abstained.", ["language"], registry=r
+        self.predictions = counter(
+            "lrid_predictions_total", "Answers by language; und where the release abstained.", ["language"]
         )
-        self.confidence = Histogram(
-            "lrid_confidence",
-            "Probability of the best language.",
-            buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
-            registry=r,
-        )
-        self.release_share = Gauge(
+        self.confidence = histogram("lrid_confidence", "Probability of the best language.", buckets=_PROBABILITIES)
+        self.release_share = gauge(
             "lrid_release_share",
             "Share of answers by language that the release's own figures lead to expect; und among them.",
             ["language"],
-            registry=r,
         )
-        self.release_confidence = Gauge(
-            "lrid_release_confidence", "Mean of lrid_confidence to expect likewise; NaN if unknown.", registry=r
+        self.release_confidence = gauge(
+            "lrid_release_confidence", "Mean of lrid_confidence to expect likewise; NaN if unknown."
         )
-        self.model_info = Gauge(
+        self.model_info = gauge(
             "lrid_model_info",
             "Always 1; the labels name the release being served.",
             ["family", "release", "sha256", "device", "precision"],
-            registry=r,
         )
-        self.ready = Gauge("lrid_ready", "1 while the server accepts work, else 0.", registry=r)
+        self.ready = gauge("lrid_ready", "1 while the server accepts work, else 0.")
         # labels() is slow: keep each child after its first use.
         self._by_stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
         self._by_outcome: dict[tuple[str, str], Counter] = {}

@@ -13,9 +13,28 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.server.connections import UVICORN_CYCLE, UVICORN_METHODS, UVICORN_STATE, BoundedProtocol
+from app.server.connections import BoundedProtocol
 from app.server.run import Server
 
+# What BoundedProtocol uses of uvicorn beyond its documentation.
+UVICORN_METHODS = (
+    "connection_made",
+    "connection_lost",
+    "data_received",
+    "on_message_begin",
+    "on_url",
+    "on_header",
+    "on_headers_complete",
+    "on_body",
+    "on_message_complete",
+    "on_response_complete",
+    "timeout_keep_alive_handler",
+    "pause_writing",
+    "resume_writing",
+    "_start_asgi_task",
+)
+UVICORN_STATE = ("cycle", "flow", "loop", "pipeline", "timeout_keep_alive", "timeout_keep_alive_task", "transport")
+UVICORN_CYCLE = ("disconnected", "message_event", "response_complete")
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
 
 

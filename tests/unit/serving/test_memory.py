@@ -46,7 +46,7 @@ def resident_mb():
 return_large_blocks()
 before_mb = resident_mb()
 for _ in range(2):  # glibc learns from the blocks of the first round
-    blocks = [b"x" * 600_000 for _ in range(200)]
+    blocks = [b"x" * 3_000_000 for _ in range(40)]
     kept = [bytes(2000) for _ in range(1000)]
     del blocks
 print(resident_mb() - before_mb)
