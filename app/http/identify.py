@@ -1,18 +1,23 @@
-"""POST /identify: one track, its answer as JSON."""
+"""POST /identify: one track, its answer as JSON; and the short way there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.errors import LridError
 from app.http.answering import Answering
 from app.http.body import BodyReader
 from app.http.gate import AudioGate
 from app.http.options import IdentifyRequest
+from app.http.problem import on_lrid_error
 from app.serving.scheduling import yield_to_others
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class IdentifyEndpoint:
@@ -29,3 +34,29 @@ class IdentifyEndpoint:
         (answer,) = await self._answering.answers(request, read)
         await yield_to_others()  # before the answer is sent
         return Response(orjson.dumps(answer), media_type="application/json")
+
+
+class Shortcut:
+    """Wraps the application; answers POST `path` or `path/` by `endpoint`, its errors as the application does.
+
+    The framework's router costs more time than reading the metadata of a request. The route is there as well: for the
+    OpenAPI document, for other methods, and under a `root_path`.
+    """
+
+    def __init__(self, app: ASGIApp, path: str, endpoint: Endpoint) -> None:
+        self.app = app
+        self._path = path
+        self._paths = frozenset({path, f"{path}/"})
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in self._paths or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        scope["lrid.route"] = self._path
+        request = Request(scope, receive)
+        try:
+            response = await self._endpoint(request)
+        except LridError as error:
+            response = on_lrid_error(request, error)
+        await response(scope, receive, send)

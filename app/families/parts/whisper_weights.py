@@ -13,6 +13,7 @@ from torch import Tensor
 
 from app.errors import ReleaseError
 from app.families.parts.quantised import row_scale
+from app.families.parts.weights import check_shapes
 from app.families.parts.whisper import Ears, Whisper
 from app.families.parts.whisper_config import WhisperConfig
 
@@ -47,15 +48,10 @@ def ears_from_stored(config: WhisperConfig, weights: Mapping[str, Tensor]) -> Ea
     ranges = {name.removeprefix(RANGES): _ends(name, state.pop(name)) for name in list(state) if name.startswith(RANGES)}
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         whisper = Whisper(config)
-    no_speech = state.pop("no_speech", torch.empty(0))
-    expected = {f"whisper.{name}": tensor.shape for name, tensor in whisper.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in state.items()}
-    expected["no_speech"], found["no_speech"] = torch.Size([config.n_state]), no_speech.shape
-    if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
-        raise ReleaseError(
-            f"weights.safetensors: {len(wrong)} tensors do not fit the manifest; '{PREFIX}{wrong[0]}' should be "
-            f"{_shape(expected.get(wrong[0]))} and is {_shape(found.get(wrong[0]))}"
-        )
+    expected = {f"{PREFIX}whisper.{name}": tensor for name, tensor in whisper.state_dict().items()}
+    expected[f"{PREFIX}no_speech"] = torch.empty(config.n_state)
+    check_shapes(expected, {PREFIX + name: tensor for name, tensor in state.items()})
+    no_speech = state.pop("no_speech")
     whisper.load_state_dict({name.removeprefix("whisper."): tensor for name, tensor in state.items()}, assign=True)
     return Ears(config, whisper.requires_grad_(False), no_speech, ranges or None).eval()
 
@@ -82,7 +78,3 @@ def _ends(name: str, tensor: Tensor) -> tuple[float, float]:
     if tensor.shape != (2,) or not tensor[0] < tensor[1]:
         raise ReleaseError(f"weights.safetensors: tensor '{PREFIX}{name}' should be the least and the largest input")
     return float(tensor[0]), float(tensor[1])
-
-
-def _shape(shape: torch.Size | None) -> str:
-    return "absent" if shape is None else str(tuple(shape))

@@ -10,8 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.errors import NothingGiven
+from app.http.identify import Shortcut
 from app.http.middleware import RequestContext
-from app.http.shortcut import Shortcut
 from app.main import create_app
 from app.settings import Settings
 from tests.unit.http.asgi import call
