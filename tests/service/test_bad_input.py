@@ -264,9 +264,3 @@ def test_head_that_is_too_large(server: LiveServer) -> None:
     with connect(server) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 70_000)
         check_raw_problem(connection, 431, "headers_too_large")
-
-
-def test_head_that_stalls(server: LiveServer) -> None:
-    with connect(server) as asked, connect(server) as silent:
-        asked.sendall(b"GET /health HTTP/1.1\r\nHost: te")
-        assert (asked.recv(1), silent.recv(1)) == (b"", b"")  # both are closed

@@ -157,15 +157,6 @@ def test_chunks_that_carry_no_body(server: LiveServer, start_of_it: bytes) -> No
         assert sent < 200 * len(filler)
 
 
-def test_ten_thousand_headers(server: LiveServer) -> None:
-    with connect(server) as connection:
-        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-            headers = b"".join(b"X-%d: y\r\n" % i for i in range(10_000))
-            connection.sendall(b"GET /health/live HTTP/1.1\r\n" + headers + b"\r\n")
-        with contextlib.suppress(ConnectionResetError):
-            assert receive_all(connection).startswith(b"HTTP/1.1 431 ")
-
-
 # --- odd --------------------------------------------------------------------------------------------------------------
 
 
