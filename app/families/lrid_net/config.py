@@ -108,8 +108,3 @@ class LridNetManifest(Manifest):
     temperature: Temperatures
     thresholds: Thresholds
     int8: dict[str, Any] | None = None  # read so that earlier releases load; nothing uses it
-
-    @property
-    def n_text_features(self) -> int:
-        """Length of x_lang."""
-        return self.read.n_features

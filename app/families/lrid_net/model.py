@@ -82,4 +82,4 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 def build_network(manifest: LridNetManifest) -> LridNet:
     """The network a manifest describes, without its weights and without dropout."""
-    return LridNet(manifest.network, n_text=manifest.n_text_features, n_classes=len(manifest.labels))
+    return LridNet(manifest.network, n_text=manifest.read.n_features, n_classes=len(manifest.labels))
