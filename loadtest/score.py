@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=10_000, help="files of the folder (default: %(default)s)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    os.environ |= {"LRID_MODEL": options.model, "LRID_DEVICE": "cpu"}
+    os.environ |= {"LRID_MODEL": options.model, "LRID_DEVICE": "cpu", "LRID_REQUEST_TIMEOUT_SECONDS": "300"}
     with tempfile.TemporaryDirectory(prefix="lrid-score-") as folder:
         names = measure_names(Path(folder), options)
         clips, asked = measure_clips(Path(folder), options)
@@ -178,19 +178,16 @@ def asking(port: int, requests: list[bytes]) -> Iterator[list[float]]:
 
 @contextlib.contextmanager
 def suspended(processes: Processes, *, otherwise: bool = False) -> Iterator[None]:
-    """Stopped by the system for a while; `otherwise`: they are, and run for a while."""
+    """Stopped by the system for a while; `otherwise`: they are, and run for a while.
+
+    Only the first process is: its decoders end what they have and wait. One that were stopped itself would be replaced.
+    """
     first, then = (signal.SIGCONT, signal.SIGSTOP) if otherwise else (signal.SIGSTOP, signal.SIGCONT)
-    _signal_all(processes, first)
+    processes.process.send_signal(first)
     try:
         yield
     finally:
-        _signal_all(processes, then)
-
-
-def _signal_all(processes: Processes, number: signal.Signals) -> None:
-    for member in processes.tree:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.send_signal(number)
+        processes.process.send_signal(then)
 
 
 def write_names(path: Path, n: int) -> Path:
