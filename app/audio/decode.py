@@ -123,6 +123,7 @@ class _Loading:
     def _recording(self, seconds: float, span: Span, cut: Cut) -> Recording:
         """Cut the requested windows that are not silent; `next_index` is that of the first one not examined."""
         spec, plan = self.request.spec, plan_windows(span, self.request)
+        most_lyrics = self.request.lyrics_characters
         wanted = len(plan) if self.request.take is None else self.request.take
         windows: list[Window] = []
         index = self.request.skip
@@ -138,14 +139,10 @@ class _Loading:
             format=_FORMATS.get(self.stream.codec, "Ogg") if self.found.format == "Ogg" else self.found.format,
             warnings=find_faults(self.stream, self.data, self.found, seconds),
             tags=read_tags(self.data, self.stream.metadata) if self.request.read_tags else None,
-            lyrics=self._lyrics(),
+            lyrics=read_lyrics(self.data, self.stream.metadata, most_lyrics) if most_lyrics else None,
             next_index=index,
             planned=len(plan),
         )
-
-    def _lyrics(self) -> str | None:
-        most = self.request.lyrics_characters
-        return read_lyrics(self.data, self.stream.metadata, most) if most else None
 
     def _leading_edge(self) -> float:
         """The second at which sound begins, or at which the search ended."""

@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 
+from app.audio.spec import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 from app.domain import FloatArray
 
 _SAMPLE_FORMATS: Mapping[str, tuple[np.dtype[Any], float, float]] = {  # type, silence, full scale
@@ -22,9 +23,10 @@ _CANCELLED = 0.1  # of a channel's level: a quieter mean means that the channels
 _COARSE = 16  # samples
 
 
-def has_known_samples(frame: av.AudioFrame) -> bool:
-    """Whether `to_mono` knows the frame's sample format."""
-    return frame.format.name.removesuffix("p") in _SAMPLE_FORMATS
+def is_readable(frame: av.AudioFrame) -> bool:
+    """Whether rate and channels are within bounds, and `to_mono` knows the sample format."""
+    rate_fits = MIN_SAMPLE_RATE_HZ <= frame.sample_rate <= MAX_SAMPLE_RATE_HZ
+    return rate_fits and 1 <= frame.layout.nb_channels <= MAX_CHANNELS and frame.format.name.rstrip("p") in _SAMPLE_FORMATS
 
 
 def to_mono(frame: av.AudioFrame, silence_peak: float) -> FloatArray:

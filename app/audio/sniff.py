@@ -88,7 +88,8 @@ def _end_of_tags(data: bytes) -> int:
         head = data[start : start + _APE_HEADER_BYTES]
         size = 0
         if head[:3] == b"ID3" and len(head) >= _ID3_HEADER_BYTES:
-            size = _ID3_HEADER_BYTES * (2 if head[5] & 0x10 else 1) + id3_size(head)  # bit 4: a footer repeats the header
+            size = _ID3_HEADER_BYTES * (2 if head[5] & 0x10 else 1)  # bit 4: a footer repeats the header
+            size += sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
         elif head[:8] == b"APETAGEX":
             size = _APE_HEADER_BYTES + int.from_bytes(head[12:16], "little")
         if not size:
@@ -97,8 +98,3 @@ def _end_of_tags(data: bytes) -> int:
     padding = data[start : start + _FRAME_SEARCH_BYTES]
     zeros = len(padding) - len(padding.lstrip(b"\0"))
     return start + (zeros if zeros > _MP4_SIZE_ZEROS else 0)
-
-
-def id3_size(head: bytes) -> int:
-    """Bytes of an ID3v2 tag after its 10-byte header: four times 7 bits."""
-    return sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))

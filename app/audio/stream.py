@@ -16,7 +16,7 @@ from typing import Any
 import av
 
 from app.audio.ends import mended, missing_bytes, next_link
-from app.audio.mono import has_known_samples, to_mono
+from app.audio.mono import is_readable, to_mono
 from app.audio.sniff import Found
 from app.audio.spec import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, DecodeLimits
 from app.audio.timeline import measure
@@ -36,6 +36,7 @@ _PACKET_BYTES = str(1 << 17)  # of WAV; by default there are 4 to 16 times as ma
 _READ_BYTES = str(1 << 15)  # at once by the parser of FLAC; the default, 1024, costs it 8 ms more for a song
 _AIFF_PACKETS = 16  # of 4 KiB of PCM each are decoded together, which halves the time
 _WARM_UP_PACKETS = 12  # MP3 looks back up to 511 bytes, AAC and Opus over two to four packets
+_WARM_UP_SECONDS = 1.0  # at most; a packet of WAV may last longer than all of them should
 _BLOCK_SAMPLES = 1 << 14  # of each channel: frames are mixed down in blocks, which is several times faster
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # between or behind frames: no damage
 _OFF_COURSE_SECONDS = 0.3
@@ -142,14 +143,16 @@ class Stream:
 
         The first sample of the file is at 0. Decoding begins some packets before the start.
         """
-        first = max(bisect_left(self.starts, start_seconds) - 1 - _WARM_UP_PACKETS, 0)
+        first = bisect_left(self.starts, start_seconds) - 1
+        early = bisect_left(self.starts, start_seconds - _WARM_UP_SECONDS) - 1
+        first = max(first - _WARM_UP_PACKETS, early, 0)
         while first > 0 and not self.packets[first].is_keyframe:
             first -= 1
         last = min(bisect_left(self.starts, stop_seconds) + 1, len(self.packets))
         at = 0.0
         for began, frame in _joined(self._frames(first, last)):
             at = at if began is None else began
-            if not _is_readable(frame):
+            if not is_readable(frame):
                 continue
             rate, samples = frame.sample_rate, to_mono(frame, self._silence_peak)
             begin = max(round((start_seconds - at) * rate), 0)
@@ -217,7 +220,7 @@ def _open(data: bytes, found: Found) -> Any:
         raise AudioCorrupt("Expected a readable container; its headers cannot be parsed.") from None
 
 
-def _joined(frames: Iterator[tuple[float | None, av.AudioFrame]]) -> Iterator[tuple[float | None, av.AudioFrame]]:
+def _joined(frames: Iterator[tuple[float | None, av.AudioFrame]]) -> Iterator[tuple[float | None, Any]]:
     """Frames of one kind in a row → few long ones: mixing down is then several times faster.
 
     A change of the channels must be seen here: AudioFifo (PyAV 18.1) crashes on one.
@@ -228,7 +231,7 @@ def _joined(frames: Iterator[tuple[float | None, av.AudioFrame]]) -> Iterator[tu
     for start, frame in frames:
         this = frame.layout.nb_channels, frame.format.name, frame.sample_rate
         if fifo.samples and (this != kind or fifo.samples >= _BLOCK_SAMPLES):
-            yield began, _all(fifo)
+            yield began, fifo.read()
             began = None
         if this != kind:
             fifo, kind = av.AudioFifo(), this
@@ -240,21 +243,7 @@ def _joined(frames: Iterator[tuple[float | None, av.AudioFrame]]) -> Iterator[tu
         frame.pts = None
         fifo.write(frame)
     if fifo.samples:
-        yield began, _all(fifo)
-
-
-def _all(fifo: av.AudioFifo) -> av.AudioFrame:
-    frame = fifo.read()
-    assert frame is not None  # it holds samples
-    return frame
-
-
-def _is_readable(frame: av.AudioFrame) -> bool:
-    return (
-        1 <= frame.layout.nb_channels <= MAX_CHANNELS
-        and MIN_SAMPLE_RATE_HZ <= frame.sample_rate <= MAX_SAMPLE_RATE_HZ
-        and has_known_samples(frame)
-    )
+        yield began, fifo.read()
 
 
 def _too_long(max_seconds: float) -> AudioTooLong:
