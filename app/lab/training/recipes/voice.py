@@ -38,7 +38,7 @@ from app.lab.training.recipe import Draft, Trainable
 from app.lab.training.recipes.ears import EarsConfig, EarsRecipe
 from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs, read_heard
 from app.lab.training.voice_head.fit import FittedHead, fit_head
-from app.lab.training.voice_head.heard import Clip, clip_rows, clips_of, names_of, readings, song_rows, songs_of, with_speech
+from app.lab.training.voice_head.heard import clips_of, names_of, readings, song_rows, songs_of, with_speech
 from app.lab.training.voice_head.report import cross_validate, tables
 from app.lab.training.voice_head.settings import HeadSettings
 from app.lab.training.voice_lyrics import lyrics_config, with_lyrics
@@ -134,8 +134,8 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         if config.speech is None:
             return heard
         clips = clips_of(config.speech, config.most_clips)
-        features = self._listen(parts, WindowRequest(_window(parts), 1), clip_rows(clips), progress)
-        return with_speech(heard, [clip.speaker for clip in clips], features)
+        features = self._listen(parts, WindowRequest(_window(parts), 1), clips, progress)
+        return with_speech(heard, [clip.metadata.artist or "" for clip in clips], features)
 
     def _listen(self, parts: VoiceParts, request: WindowRequest, rows: list[Row], progress: Progress) -> list[Any]:
         folder = cache_folder(self.config.cache_folder, request, parts.identity)
@@ -194,7 +194,8 @@ def _window(parts: VoiceParts) -> WindowSpec:
     return WindowSpec(parts.ears.config.sample_rate_hz, parts.ears.config.window_samples, padding="silence")
 
 
-def _samples(clip: Clip, spec: WindowSpec) -> list[Tensor]:
+def _samples(clip: Row, spec: WindowSpec) -> list[Tensor]:
+    assert clip.path is not None
     return [torch.from_numpy(window.samples) for window in load_recording(clip.path, WindowRequest(spec, 1), LIMITS).windows]
 
 

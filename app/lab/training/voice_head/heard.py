@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,6 @@ from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs
 
 Read = Callable[[Metadata], Reading]
 LOUD_SUFFIXES = {".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm"}
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """Names a recording in which one person speaks."""
-
-    path: Path
-    speaker: str
 
 
 def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress, splits: Sequence[str] = ("train",)) -> list[Row]:
@@ -83,38 +76,33 @@ def names_of(folder: Path) -> list[Metadata]:
     return [Metadata() if (one.artist or "").startswith("(") else one for one in names]
 
 
-def clips_of(folder: Path, most: int) -> list[Clip]:
-    """Picks up to so many recordings of a folder, of as many speakers as there are.
+def clips_of(folder: Path, most: int) -> list[Row]:
+    """Picks up to so many recordings in which one person (`artist`) speaks, of as many speakers as there are.
 
     An `index.csv` with the columns `file` and `speaker` (and `source`, `language`) says who speaks; without, files of one
     folder count as one speaker. Raises CorpusError if there are none.
     """
-    by_speaker: dict[str, list[Clip]] = {}
-    for clip in sorted(_clips(folder), key=lambda clip: clip.path):
-        by_speaker.setdefault(clip.speaker, []).append(clip)
+    by_speaker: dict[str, list[Row]] = {}
+    for number, (path, speaker) in enumerate(sorted(_clips(folder)), start=1):
+        clip = Row(number, path, Metadata(artist=speaker), 0, "train", "")
+        by_speaker.setdefault(speaker, []).append(clip)
     if not by_speaker:
         raise CorpusError(f"{folder}: no recordings of speech; expected files such as .ogg or .wav, or an index.csv")
-    longest = max(map(len, by_speaker.values()))
-    turns = [[clips[turn] for clips in by_speaker.values() if turn < len(clips)] for turn in range(longest)]
-    return [clip for turn in turns for clip in turn][:most]
+    turns = zip_longest(*by_speaker.values())
+    return [clip for turn in turns for clip in turn if clip is not None][:most]
 
 
-def _clips(folder: Path) -> Iterator[Clip]:
+def _clips(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yields recordings and who speaks."""
     index = folder / "index.csv"
     if not index.is_file():
         found = (path for path in folder.rglob("*") if path.suffix.lower() in LOUD_SUFFIXES)
-        yield from (Clip(path, str(path.parent)) for path in found)
+        yield from ((path, str(path.parent)) for path in found)
         return
     for number, record in read_table(index).records:
         if not record.get("file"):
             raise CorpusError(f"{index}, line {number}: no file; needs the columns file and speaker")
-        who = (record.get(name, "") for name in ("source", "language", "speaker"))
-        yield Clip(folder / record["file"], " ".join(who))
-
-
-def clip_rows(clips: Sequence[Clip]) -> list[Row]:
-    """Makes rows of clips, as the cache of features takes them."""
-    return [Row(number, clip.path, Metadata(), 0, "train", "") for number, clip in enumerate(clips, 1)]
+        yield folder / record["file"], " ".join(record.get(name, "") for name in ("source", "language", "speaker"))
 
 
 def with_speech(songs: Songs, speakers: Sequence[str], features: Sequence[FloatArray]) -> Songs:
