@@ -10,7 +10,7 @@ from app.audio.spec import DecodeLimits, WindowRequest
 from app.domain import Recording
 from app.errors import AudioError, DeadlineExceeded, QueueFull
 from app.serving.metrics import Metrics
-from app.serving.retry_after import RetryAfter, Throughput
+from app.serving.retry_after import Throughput
 
 
 class Decoding:
@@ -23,7 +23,6 @@ class Decoding:
         self._max_files = max_files
         self._metrics = metrics
         self._throughput = Throughput()
-        self._retry_after = RetryAfter(4 * max_files)
 
     def check_room(self, deadline: float, retry_after_seconds: Callable[[], float]) -> None:
         """Raises QueueFull if one more file would not be decoded in time. `retry_after_seconds` gives the client a turn."""
@@ -34,9 +33,9 @@ class Decoding:
                 retry_after_seconds=retry_after_seconds(),
             )
 
-    def turn_seconds(self) -> float:
-        """When to retry a track that is rejected now."""
-        return self._retry_after.take(1, self._throughput.seconds, asyncio.get_running_loop().time())
+    @property
+    def seconds_per_file(self) -> float:
+        return self._throughput.seconds
 
     async def load(self, audio: bytes, request: WindowRequest, deadline: float) -> Recording:
         """Raises AudioError, DeadlineExceeded, NotReady."""

@@ -80,8 +80,8 @@ class Identifier:
 
     def retry_after_seconds(self) -> float:
         """When to retry a track that is rejected now, by the slowest of decoders, device and both together."""
-        now = asyncio.get_running_loop().time()
-        turn = max(self._decoding.turn_seconds(), self._retry_after.take(1, self._throughput.seconds, now))
+        seconds = max(self._decoding.seconds_per_file, self._throughput.seconds)
+        turn = self._retry_after.take(1, seconds, asyncio.get_running_loop().time())
         return turn if self.batcher is None else max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
 
     async def identify(self, track: Track, options: IdentifyOptions) -> Identification:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 _MADV_DONTNEED = 4  # <sys/mman.h>
-# A mapping of a file (its inode is not 0) that cannot be written and has no page of its own, as in /proc/self/smaps.
+# In /proc/self/smaps: libraries and weights that cannot be written, and of which no page differs from the file.
 _AS_IN_THE_FILE = re.compile(
-    rb"^([0-9a-f]+)-([0-9a-f]+) r-.. \S+ \S+ [1-9].*\n(?:[A-Z].*\n)*?Anonymous: +0 kB$", re.MULTILINE
+    rb"^([0-9a-f]+)-([0-9a-f]+) r-.. \S+ \S+ \d+ +/.*\.(?:so[.0-9]*|bin)\n(?:[A-Z].*\n)*?Anonymous: +0 kB$", re.MULTILINE
 )
 LARGE_BYTES = 1 << 21  # an upload
 KEPT_BYTES = 1 << 23  # at the top of the heap
@@ -26,11 +26,8 @@ def return_large_blocks() -> None:
     glibc would raise that size to the largest block that was freed, up to 32 MB: what uploads left behind stayed. Smaller
     blocks, such as the samples of a window, are kept for the next: to map one anew costs a page fault for every 4 KB.
     """
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError, OSError):
-            libc = ctypes.CDLL(None)
-            libc.mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
-            libc.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+    _glibc("mallopt", _MMAP_THRESHOLD, LARGE_BYTES)
+    _glibc("mallopt", _TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def release_memory() -> None:
@@ -48,10 +45,10 @@ def release_memory() -> None:
 
 
 def leave_files_to_the_page_cache() -> None:
-    """Unmap every page that is as its file has it: of 700 MB of libraries and weights, most are read while loading alone.
+    """Unmap the pages of libraries and weights that are as in their files: most of 700 MB are read while loading alone.
 
     What is needed again is mapped again, 16 pages at a time, from the system's page cache. Blocking, 0.1 s. Only for a time
-    in which no other thread unmaps files: what is mapped in their place meanwhile would lose its contents. No effect
+    in which no other thread unmaps such files: what is mapped in their place meanwhile would lose its contents. No effect
     except on Linux.
     """
     if sys.platform == "linux":
@@ -64,6 +61,11 @@ def leave_files_to_the_page_cache() -> None:
 
 def trim() -> None:
     """Return free heap memory. Blocks for about 10 ms, in which other threads run. No effect without glibc."""
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(function: str, *arguments: int) -> None:
+    """Does nothing where there is no such function."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
-            ctypes.CDLL(None).malloc_trim(0)
+            getattr(ctypes.CDLL(None), function)(*arguments)

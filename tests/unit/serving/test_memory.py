@@ -108,7 +108,7 @@ print(before_mb - resident_mb(), read[:11].decode(), changed[:11].decode(), sep=
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_pages_that_are_as_in_their_file_are_unmapped_and_others_keep_their_contents(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FILES, str(tmp_path / "mapped")]
+    command = [sys.executable, "-c", FILES, str(tmp_path / "mapped.bin")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     gone_mb, read, changed = done.stdout.strip().split(",")
     assert float(gone_mb) > 55  # of 60
