@@ -162,8 +162,7 @@ class ClassTask:
 
     def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
         """The best class, its probability, and the list."""
-        ranked = self.ranked(scores.probabilities, view)
-        return {self.column: ranked[0]["code"], "probability": ranked[0]["probability"], self._listed: ranked}
+        return self._members(self.ranked(scores.probabilities, view))
 
     def headline(self, answer: Json) -> tuple[str, float]:
         """The best class."""
@@ -171,18 +170,24 @@ class ClassTask:
 
     def moments(self, scores: Scores, mode: Mode, view: View) -> list[Json]:
         """The same for each window, without its time."""
-        ranked = [self.ranked(row, view) for row in scores.windows]
-        return [{self.column: one[0]["code"], "probability": one[0]["probability"], self._listed: one} for one in ranked]
+        return [self._members(self.ranked(row, view)) for row in scores.windows]
+
+    def _members(self, ranked: list[Json]) -> Json:
+        return {self.column: ranked[0]["code"], "probability": ranked[0]["probability"], self._listed: ranked}
 
     def ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
         """(n_classes,) → the classes listed, best first, as ClassProbability; candidates sum to 1."""
         rows = [i for i, one in enumerate(self._classes) if view.candidates is None or one.code in view.candidates]
         raw: list[float] = probabilities.tolist()
-        total = sum(raw[i] for i in rows) or 1.0
-        return [
-            {"code": self._classes[i].code, "name": self._classes[i].name, "probability": round(raw[i] / total, 6)}
-            for i in sorted(rows, key=raw.__getitem__, reverse=True)[: view.top_k]
-        ]
+        total = self._total([raw[i] for i in rows])
+        return [self._described(i, raw[i] / total) for i in sorted(rows, key=raw.__getitem__, reverse=True)[: view.top_k]]
+
+    def _total(self, candidates: list[float]) -> float:
+        """What the candidates' probabilities are shares of."""
+        return sum(candidates) or 1.0
+
+    def _described(self, row: int, probability: float) -> Json:
+        return {"code": self._classes[row].code, "name": self._classes[row].name, "probability": round(probability, 6)}
 
 
 LISTED = {"language": "languages", "genre": "genres", "artist": "artists"}  # what an answer lists, by its main member

@@ -6,12 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.audio.spec import WindowSpec
+from app.audio.spec import WindowSpec, middle_positions
 from app.domain import AUDIO, LYRICS
 from app.families.contract import Manifest, Strict
 from app.families.parts.whisper_config import HOP_SIZE, SAMPLE_RATE_HZ
-
-Modalities = Literal["both", "audio", "lyrics"]
 
 
 class SeeConfig(Strict):
@@ -40,9 +38,8 @@ class SeeConfig(Strict):
 
     @property
     def window(self) -> WindowSpec:
-        """The middles of the windows lie in the middle 60 % of a track."""
-        shares = tuple(0.2 + 0.6 * (i + 0.5) / self.served_windows for i in range(self.served_windows))
-        return WindowSpec(SAMPLE_RATE_HZ, self.window_samples, padding="silence", positions=shares)
+        positions = middle_positions(self.served_windows)
+        return WindowSpec(SAMPLE_RATE_HZ, self.window_samples, padding="silence", positions=positions)
 
 
 class ReadConfig(Strict):
@@ -56,20 +53,20 @@ class ReadConfig(Strict):
     layers: int = Field(2, ge=1)
 
 
-class GenreManifest(Manifest):
-    """`manifest.json` of the family `genre`."""
+class Sizes(Strict):
+    """What a release and its training have in common."""
 
-    modalities: Modalities
-    see: SeeConfig
-    read: ReadConfig
-    vocabulary: list[str]  # in the order of the embeddings, the first of which stands for no word
-    fused_units: int = Field(gt=0)  # of the dense layer that joins the two
+    modalities: Literal["both", "audio", "lyrics"] = "both"  # either alone is what fusion is compared with
+    see: SeeConfig = SeeConfig()
+    read: ReadConfig = ReadConfig()
+    fused_units: int = Field(64, gt=0)  # of the dense layer that joins the two
 
     @property
     def used(self) -> frozenset[str]:
-        return used_modalities(self.modalities)
+        return frozenset({AUDIO, LYRICS} if self.modalities == "both" else {self.modalities})
 
 
-def used_modalities(modalities: Modalities) -> frozenset[str]:
-    """`both` by name."""
-    return frozenset({AUDIO, LYRICS}) if modalities == "both" else frozenset({modalities})
+class GenreManifest(Manifest, Sizes):
+    """`manifest.json` of the family `genre`."""
+
+    vocabulary: list[str]  # in the order of the embeddings, the first of which stands for no word

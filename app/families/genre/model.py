@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,42 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from app.domain import AUDIO, LYRICS, FloatArray, Mode, Reading, Scores, Track
-from app.errors import ReleaseError
-from app.families.contract import AudioBranch, Backend, InputBranch, InputField, Listen, Precision, Target, TextField
-from app.families.genre.manifest import GenreManifest, SeeConfig
-from app.families.genre.network import Fusion, GenreNetwork, LyricsNet, SpectrogramNet
+from app.families.contract import AudioBranch, InputBranch, InputField, TextField
+from app.families.genre.manifest import GenreManifest
+from app.families.genre.network import Fusion, GenreNetwork, LyricsNet
 from app.families.genre.words import WordReader
+from app.families.parts.listener import NetworkListener
 from app.families.parts.log_mel_16khz import LogMel16kHz
 from app.families.parts.lstm import lstm_layer
-from app.families.parts.openvino_backend import Convertible
+from app.families.parts.probabilities import softmax
 from app.families.parts.weights import load_weights
 from app.families.tasks import ClassTask
-
-
-class SpectrogramListener:
-    """Window → features; implements `contract.Listener`."""
-
-    def __init__(self, config: SeeConfig, network: SpectrogramNet) -> None:
-        self.n_features = config.n_features
-        self._config = config
-        self._log_mel = LogMel16kHz(config.mel_bands)
-        self._network = network
-
-    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
-        return ("fp32",)
-
-    def prepare(self, target: Target) -> Listen:
-        if target.precision != "fp32":
-            raise ReleaseError(f"genre: listens in fp32, not in {target.precision}")
-        if target.backend == "openvino":
-            shape = (1, self._config.mel_bands, self._config.frames)
-            compiled = Convertible(self._network, shape).compile("fp32", target.threads)
-            return lambda samples: compiled(self._log_mel(samples))
-        device = torch.device(target.device)
-        return nn.Sequential(copy.deepcopy(self._log_mel), copy.deepcopy(self._network)).to(device).eval()
-
-    def forget(self) -> None:
-        self._network.to("meta")
 
 
 class WordsBranch:
@@ -80,13 +53,14 @@ class GenreModel:
         """Raises ReleaseError if weights and manifest do not fit each other."""
         self.manifest = manifest
         with torch.device("meta"):
-            network = build_network(manifest)
+            network = GenreNetwork(manifest, len(manifest.vocabulary), len(manifest.labels))
         load_weights(network, weights)
-        network.eval()
         self.audio: AudioBranch | None = None
         if network.f is not None:
-            listener = SpectrogramListener(manifest.see, network.f)
-            self.audio = AudioBranch(manifest.see.window, listener, most_windows=manifest.see.served_windows)
+            see = manifest.see
+            shape = (1, see.mel_bands, see.frames)
+            listener = NetworkListener(LogMel16kHz(see.mel_bands), network.f, see.n_features, shape)
+            self.audio = AudioBranch(see.window, listener, most_windows=see.served_windows)
         self.inputs: Mapping[str, InputBranch] = {} if network.g is None else {LYRICS: WordsBranch(manifest, network.g)}
         self.task = ClassTask(manifest.languages, "genre", "genres")
         widths = {AUDIO: manifest.see.n_features, LYRICS: manifest.read.hidden_units}
@@ -99,16 +73,8 @@ class GenreModel:
         given = [features.get(name, np.zeros(width, np.float32)) for name, width in self._widths.items()]
         x = np.concatenate([np.broadcast_to(vector, (n, vector.shape[-1])) for vector in given], axis=1)
         (weight, bias), (last_weight, last_bias) = self._fusion
-        logits = np.maximum(x @ weight + bias, 0) @ last_weight + last_bias
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        rows = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        rows = softmax(np.maximum(x @ weight + bias, 0) @ last_weight + last_bias).astype(np.float32)
         return Scores(rows.mean(axis=0), rows if AUDIO in features else rows[:0])
-
-
-def build_network(manifest: GenreManifest) -> GenreNetwork:
-    """The network a manifest describes, without its weights."""
-    n_words, n_classes = len(manifest.vocabulary), len(manifest.labels)
-    return GenreNetwork(manifest.see, manifest.read, manifest.used, n_words, manifest.fused_units, n_classes)
 
 
 def _array(tensor: Tensor) -> FloatArray:

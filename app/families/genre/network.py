@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from app.domain import AUDIO, LYRICS
-from app.families.genre.manifest import ReadConfig, SeeConfig
+from app.families.genre.manifest import ReadConfig, SeeConfig, Sizes
 from app.families.parts.modality_dropout import ModalityDropout
 
 
@@ -66,14 +66,14 @@ class Fusion(nn.Module):
 class GenreNetwork(nn.Module):
     """A modality that is missing is zeros, and so it is in training for some items (modality dropout)."""
 
-    def __init__(
-        self, see: SeeConfig, read: ReadConfig, used: frozenset[str], n_words: int, n_units: int, n_classes: int
-    ) -> None:
+    def __init__(self, sizes: Sizes, n_words: int, n_classes: int, dropout_rate: float = 0.0) -> None:
         super().__init__()
+        see, read, used = sizes.see, sizes.read, sizes.used
         self.f = SpectrogramNet(see) if AUDIO in used else None
         self.g = LyricsNet(read, n_words) if LYRICS in used else None
-        self.h = Fusion(see.n_features * (AUDIO in used) + read.hidden_units * (LYRICS in used), n_units, n_classes)
-        self.dropout = ModalityDropout(0.0)
+        n_features = see.n_features * (AUDIO in used) + read.hidden_units * (LYRICS in used)
+        self.h = Fusion(n_features, sizes.fused_units, n_classes)
+        self.dropout = ModalityDropout(dropout_rate if len(used) == 2 else 0.0)
 
     def forward(self, log_mel: Tensor | None, words: Tensor | None) -> Tensor:
         """(n, n_mels, frames) or None, (n, t) or None → logits, (n, n_classes).

@@ -15,6 +15,7 @@ from app.families.lrid_net.head import Head
 from app.families.lrid_net.listen import Listener, LogMel
 from app.families.lrid_net.network import LridNet
 from app.families.lrid_net.read import LangdetectReader
+from app.families.parts.probabilities import softmax
 from app.families.parts.weights import load_weights
 from app.families.tasks import LanguageTask
 
@@ -72,12 +73,6 @@ def listen_to_zeros(network: LridNet, listen: ListenConfig) -> FloatArray:
     finally:
         torch.set_num_threads(threads)
     return features[0].numpy()  # type: ignore[no-any-return]
-
-
-def softmax(logits: FloatArray) -> FloatArray:
-    """(n, classes) → the same, rows sum to 1."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def build_network(manifest: LridNetManifest) -> LridNet:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from app.domain import FloatArray, Language, Scores
 from app.errors import ReleaseError
 from app.families.lrid_voice.identify_config import ExpertConfig, IdentifyConfig
+from app.families.parts.probabilities import sigmoid, softmax
 from app.families.tasks import Bounds, LanguageTask
 
 ROWS, SUNG = "identify.languages", "identify.sung"  # tensors: (n_tokens, n_hidden), (n_hidden,)
@@ -150,17 +151,6 @@ def mean_odds(logits: FloatArray) -> float:
     """Logarithm of the mean odds of (n,) logits: one window that is surely sung makes a song sung."""
     most = float(logits.max())
     return most + float(np.log(np.exp(logits - most).mean()))
-
-
-def softmax(logits: FloatArray) -> FloatArray:
-    """(..., n) → the same; rows sum to 1."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
-
-
-def sigmoid(logits: FloatArray | np.float32) -> FloatArray:
-    """The logistic function, without overflow."""
-    return (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
 
 
 def log(probabilities: FloatArray) -> FloatArray:

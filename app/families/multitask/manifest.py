@@ -6,13 +6,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.audio.spec import WindowSpec
+from app.audio.spec import WindowSpec, middle_positions
 from app.families.contract import Label, Manifest, Strict
+from app.families.parts.mel_config import MelConfig
 
 TaskName = Literal["language", "artist"]
 
 
-class SegmentConfig(Strict):
+class SegmentConfig(MelConfig):
     """Front end of Singh & Biswas §2: 187 frames of 96 mel bands for 3 s.
 
     The paper names neither rate nor hop. 16 kHz with a hop of 256 gives 187.5 hops in 3 s: 187 frames, centred as
@@ -32,8 +33,8 @@ class SegmentConfig(Strict):
 
     @model_validator(mode="after")
     def _long_enough(self) -> Self:
-        if self.frames < 94:  # the fifth convolution would have nothing left
-            raise ValueError(f"segment_seconds: {self.frames} frames, the network needs 94")
+        if self.segment_frames < 94:  # the fifth convolution would have nothing left
+            raise ValueError(f"segment_seconds: {self.segment_frames} frames, the network needs 94")
         return self
 
     @property
@@ -41,7 +42,7 @@ class SegmentConfig(Strict):
         return round(self.segment_seconds * self.sample_rate_hz)
 
     @property
-    def frames(self) -> int:
+    def segment_frames(self) -> int:
         return self.segment_samples // self.hop_size  # 187
 
     @property
@@ -53,9 +54,9 @@ class SegmentConfig(Strict):
 
     @property
     def window(self) -> WindowSpec:
-        """Segments of a track that is served; their middles lie in its middle 60 %."""
-        shares = tuple(0.2 + 0.6 * (i + 0.5) / self.served_segments for i in range(self.served_segments))
-        return WindowSpec(self.sample_rate_hz, self.segment_samples, padding="silence", positions=shares)
+        """Segments of a track that is served."""
+        positions = middle_positions(self.served_segments)
+        return WindowSpec(self.sample_rate_hz, self.segment_samples, padding="silence", positions=positions)
 
 
 class BlockConfig(Strict):

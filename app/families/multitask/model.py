@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from app.domain import AUDIO, FloatArray, Language, Mode, Scores
-from app.errors import ReleaseError
-from app.families.contract import AudioBranch, Backend, InputBranch, Label, Listen, Precision, Target
+from app.families.contract import AudioBranch, InputBranch, Label
 from app.families.multitask.manifest import MultitaskManifest
 from app.families.multitask.network import LogMel, MultitaskNetwork
-from app.families.parts.openvino_backend import Convertible
+from app.families.parts.listener import NetworkListener
+from app.families.parts.probabilities import softmax
 from app.families.parts.weights import load_weights
 from app.families.tasks import Bounds, ClassTask, Json, LanguageTask, Task, View
 
 ARTISTS = "artists"
-
-
-class SegmentListener:
-    """Segment → logits of all tasks; implements `contract.Listener`."""
-
-    def __init__(self, log_mel: LogMel, network: MultitaskNetwork, n_features: int) -> None:
-        self.n_features = n_features
-        self._log_mel = log_mel
-        self._network = network
-
-    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
-        return ("fp32",)
-
-    def prepare(self, target: Target) -> Listen:
-        if target.precision != "fp32":
-            raise ReleaseError(f"multitask: listens in fp32, not in {target.precision}")
-        c = self._log_mel.config
-        if target.backend == "openvino":
-            compiled = Convertible(self._network, (1, 1, c.frames, c.mel_bands)).compile("fp32", target.threads)
-            return lambda samples: compiled(self._log_mel(samples))
-        device = torch.device(target.device)
-        return nn.Sequential(copy.deepcopy(self._log_mel), copy.deepcopy(self._network)).to(device).eval()
-
-    def forget(self) -> None:
-        self._network.to("meta")
 
 
 class SingerTask(LanguageTask):
@@ -68,10 +41,10 @@ class MultitaskModel:
         with torch.device("meta"):
             network = MultitaskNetwork(manifest.listen, manifest.blocks.channels, manifest.sizes)
         load_weights(network, weights)
-        listener = SegmentListener(LogMel(manifest.listen), network.eval(), sum(manifest.sizes.values()))
-        self.audio: AudioBranch | None = AudioBranch(
-            manifest.listen.window, listener, most_windows=manifest.listen.served_segments
-        )
+        listen = manifest.listen
+        shape = (1, 1, listen.segment_frames, listen.mel_bands)
+        listener = NetworkListener(LogMel(listen), network, sum(manifest.sizes.values()), shape)
+        self.audio: AudioBranch | None = AudioBranch(listen.window, listener, most_windows=listen.served_segments)
         self.inputs: Mapping[str, InputBranch] = {}
         self.task = _task(manifest)
 
@@ -79,8 +52,7 @@ class MultitaskModel:
         """(n_segments, n_features) → probabilities by task, (n_segments, n_classes) each."""
         found, start = {}, 0
         for name, n in self.manifest.sizes.items():
-            powers = np.exp(logits[:, start : start + n] - logits[:, start : start + n].max(axis=1, keepdims=True))
-            found[name] = powers / powers.sum(axis=1, keepdims=True)
+            found[name] = softmax(logits[:, start : start + n])
             start += n
         return found
 

@@ -7,42 +7,24 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import melscale_fbanks
 
 from app.families.multitask.manifest import SegmentConfig
+from app.families.parts.log_mel import MelPower
 
 DROPOUT = 0.25
 
 
-class LogMel(nn.Module):
+class LogMel(MelPower):
     """Mono samples → log10(1 + gain * mel power), as librosa's melspectrogram without its last frame."""
 
-    hann: Tensor
-    mel: Tensor
-
-    def __init__(self, config: SegmentConfig) -> None:
-        super().__init__()
-        self.config = config
-        bands = melscale_fbanks(
-            n_freqs=config.fft_size // 2 + 1,
-            f_min=0.0,
-            f_max=config.sample_rate_hz / 2,
-            n_mels=config.mel_bands,
-            sample_rate=config.sample_rate_hz,
-            norm="slaney",
-            mel_scale="slaney",
-        )  # (257, 96)
-        self.register_buffer("hann", torch.hann_window(config.fft_size), persistent=False)  # (512,) periodic
-        self.register_buffer("mel", bands, persistent=False)
+    def __init__(self, listen: SegmentConfig) -> None:
+        super().__init__(listen, listen.sample_rate_hz)
+        self._gain, self._frames = listen.gain, listen.segment_frames
 
     def forward(self, samples: Tensor) -> Tensor:
         """(n, 48000) float32 in [-1, 1] → (n, 1, 187, 96)."""
-        c = self.config
-        padded = nn.functional.pad(samples, (c.fft_size // 2, c.fft_size // 2))  # centred; silence outside
-        frames = padded.unfold(-1, c.fft_size, c.hop_size)[:, : c.frames]  # (n, 187, 512)
-        spectrum = torch.fft.rfft(frames * self.hann)  # (n, 187, 257)
-        power = spectrum.real.square() + spectrum.imag.square()
-        return torch.log10(1 + c.gain * (power @ self.mel)).unsqueeze(1)
+        power = self.power(samples, "constant")[:, :, : self._frames]  # (n, 96, 187)
+        return torch.log10(1 + self._gain * power).transpose(1, 2).unsqueeze(1)
 
 
 def block(inputs: int, outputs: int) -> nn.Sequential:
@@ -65,7 +47,7 @@ class MultitaskNetwork(nn.Module):
         self.blocks = nn.Sequential(*(block(n, m) for n, m in pairwise([1, *channels])))
         self.flatten = nn.Flatten()
         depth = len(channels)
-        n_features = channels[-1] * after_blocks(listen.frames, depth) * after_blocks(listen.mel_bands, depth)  # 96
+        n_features = channels[-1] * after_blocks(listen.segment_frames, depth) * after_blocks(listen.mel_bands, depth)  # 96
         self.outputs = nn.ModuleDict({name: nn.Linear(n_features, n) for name, n in classes.items()})
 
     def forward(self, log_mel: Tensor) -> Tensor:

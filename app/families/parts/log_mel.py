@@ -18,8 +18,8 @@ def mel_bands(n_bands: int, fft_size: int, sample_rate_hz: int, low_hz: float = 
     return bands.T.contiguous()  # type: ignore[no-any-return]
 
 
-class LogMel(nn.Module):
-    """|STFT|² in mel bands: decibels over -40, in units of 40, so that music lies about 0. Nothing is learnt or stored."""
+class MelPower(nn.Module):
+    """|STFT|² in mel bands. Nothing is learnt or stored."""
 
     hann: Tensor
     mel: Tensor
@@ -31,9 +31,16 @@ class LogMel(nn.Module):
         self.register_buffer("hann", torch.hann_window(config.fft_size), persistent=False)
         self.register_buffer("mel", mel, persistent=False)
 
+    def power(self, samples: Tensor, around: str = "reflect") -> Tensor:
+        """(n, s) float32 in [-1, 1] → (n, bands, s // hop + 1); `around`: what lies beyond both ends, as torch has it."""
+        fft_size, hop_size = self.config.fft_size, self.config.hop_size
+        spectrum = torch.stft(samples, fft_size, hop_size, window=self.hann, pad_mode=around, return_complex=True)
+        return self.mel @ (spectrum.real.square() + spectrum.imag.square())  # centred
+
+
+class LogMel(MelPower):
+    """Decibels over -40, in units of 40, so that music lies about 0."""
+
     def forward(self, samples: Tensor) -> Tensor:
         """(n, s) float32 in [-1, 1] → (n, bands, s // hop + 1)."""
-        fft_size, hop_size = self.config.fft_size, self.config.hop_size
-        spectrum = torch.stft(samples, fft_size, hop_size, window=self.hann, return_complex=True)  # (n, 1025, t), centred
-        power = spectrum.real.square() + spectrum.imag.square()
-        return (self.mel @ power).clamp_min(POWER_FLOOR).log10() / 4 + 1
+        return self.power(samples).clamp_min(POWER_FLOOR).log10() / 4 + 1

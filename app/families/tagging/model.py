@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,36 +9,13 @@ from torch import Tensor, nn
 
 from app.domain import AUDIO, FloatArray, Mode, Scores
 from app.errors import ReleaseError
-from app.families.contract import AudioBranch, Backend, InputBranch, Listen, Precision, Target
+from app.families.contract import AudioBranch, InputBranch
+from app.families.parts.listener import NetworkListener
+from app.families.parts.probabilities import sigmoid
 from app.families.parts.weights import load_weights
 from app.families.tagging.manifest import TaggingManifest
 from app.families.tagging.networks import build_network, n_segments
 from app.families.tagging.task import TagsTask
-
-
-class TagListener(nn.Module):
-    """Samples of a window → logits of its segments, side by side; implements `contract.Listener`."""
-
-    def __init__(self, network: nn.Module, n_features: int) -> None:
-        super().__init__()
-        self.network = network
-        self.n_features = n_features
-
-    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
-        return ("fp32",)
-
-    def prepare(self, target: Target) -> Listen:
-        """Raises ReleaseError for another precision than fp32."""
-        if target.precision != "fp32":
-            raise ReleaseError(f"tagging: listens in fp32, not in {target.precision}")
-        return copy.deepcopy(self).to(target.device).eval()
-
-    def forget(self) -> None:
-        self.network.to("meta")
-
-    def forward(self, samples: Tensor) -> Tensor:
-        """(n, window_samples) float32 → (n, segments * n_tags) float32."""
-        return self.network(samples).flatten(1)  # type: ignore[no-any-return]
 
 
 class TaggingModel:
@@ -56,17 +32,16 @@ class TaggingModel:
             raise ReleaseError(f"manifest.json: audio.window_samples: {error}") from error
         load_weights(network, dict(weights))
         self._n_segments = n_segments(manifest.network)
-        listener = TagListener(network.eval(), self._n_segments * len(manifest.labels))
-        self.audio: AudioBranch | None = AudioBranch(
-            manifest.audio.window, listener, most_windows=manifest.audio.most_windows
-        )
+        n_features = self._n_segments * len(manifest.labels)
+        listener = NetworkListener(nn.Identity(), nn.Sequential(network, nn.Flatten()), n_features)
+        audio = manifest.audio
+        self.audio: AudioBranch | None = AudioBranch(audio.window, listener, most_windows=audio.most_windows)
         self.task = TagsTask(manifest.languages, manifest.thresholds)
 
     def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
         """The mean of the probabilities, over the segments of a window and over the windows; without audio of no logits."""
         n_tags = len(self.manifest.labels)
         logits = features.get(AUDIO, np.zeros((0, self._n_segments * n_tags), np.float32))
-        rows = 0.5 + 0.5 * np.tanh(logits / 2)  # the sigmoid, without overflow
-        windows = rows.reshape(len(logits), self._n_segments, n_tags).mean(axis=1)  # (n, n_tags)
+        windows = sigmoid(logits).reshape(len(logits), self._n_segments, n_tags).mean(axis=1)  # (n, n_tags)
         mean = windows.mean(axis=0) if len(windows) else np.full(n_tags, 0.5, np.float32)
         return Scores(mean.astype(np.float32), windows.astype(np.float32))

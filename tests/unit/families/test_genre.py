@@ -13,8 +13,8 @@ from torch import nn
 from app.domain import AUDIO, LYRICS, Metadata, Track
 from app.errors import ReleaseError
 from app.families.contract import Target, TextField
-from app.families.genre.manifest import GenreManifest, ReadConfig, SeeConfig
-from app.families.genre.model import GenreModel, build_network
+from app.families.genre.manifest import GenreManifest, ReadConfig, SeeConfig, Sizes
+from app.families.genre.model import GenreModel
 from app.families.genre.network import GenreNetwork, LyricsNet, SpectrogramNet
 from app.families.genre.words import WordReader, vocabulary_of
 from app.families.parts.log_mel_16khz import LogMel16kHz
@@ -23,7 +23,6 @@ from app.families.parts.weights import COUNTER
 
 VOCABULARY = ["drum", "moon", "kiss"]
 GENRES = ["march", "polka"]
-BOTH = frozenset({AUDIO, LYRICS})
 
 
 def manifest_of(**changes: Any) -> GenreManifest:
@@ -36,7 +35,7 @@ def manifest_of(**changes: Any) -> GenreManifest:
 
 def network_of(manifest: GenreManifest) -> GenreNetwork:
     torch.manual_seed(0)
-    return build_network(manifest)
+    return GenreNetwork(manifest, len(manifest.vocabulary), len(manifest.labels))
 
 
 def model_of(manifest: GenreManifest, network: GenreNetwork) -> GenreModel:
@@ -54,7 +53,7 @@ def test_shapes_and_parameters() -> None:
     assert SpectrogramNet(see)(log_mel).shape == (2, 64)
     words = LyricsNet(read, 100)
     assert words(torch.tensor([[1, 2, 0], [0, 0, 0]])).shape == (2, 32)
-    network = GenreNetwork(see, read, BOTH, 100, 64, 6)
+    network = GenreNetwork(Sizes(), 100, 6)
     assert network(log_mel, torch.ones(2, 5, dtype=torch.int64)).shape == (2, 6)
     assert network.h.dense.in_features == 64 + 32  # concatenated before the dense layer
     blocks = sum(9 * n * m + 2 * m for n, m in ((1, 16), (16, 32), (32, 64), (64, 64)))

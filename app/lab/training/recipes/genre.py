@@ -1,14 +1,14 @@
 """Genres from audio and lyrics (the proposal of Wong & Chemelli): one label, cross-entropy. Read `loss` first.
 
-A batch is numbers of songs. Each is heard for one window from anywhere in it, and its lyrics are read whole. Modality
-dropout is ours (Choi & Wang 2021, §3.4), so that the network answers when one of the two is missing.
+An example is a song. It is heard for one window from anywhere in it, and its lyrics are read whole. Modality dropout is
+ours (Choi & Wang 2021, §3.4), so that the network answers when one of the two is missing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from datetime import date
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,45 +16,63 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
-from app.domain import AUDIO, LYRICS
+from app.audio.spec import WindowRequest
+from app.domain import AUDIO, LYRICS, FloatArray
 from app.families.contract import Label
-from app.families.genre.manifest import GenreManifest, Modalities, ReadConfig, SeeConfig, used_modalities
+from app.families.genre.manifest import GenreManifest, Sizes
 from app.families.genre.network import GenreNetwork
-from app.families.genre.words import WordReader, vocabulary_of
+from app.families.genre.words import WordReader, Words, vocabulary_of
 from app.families.golden import Tone
 from app.families.parts.log_mel_16khz import LogMel16kHz
-from app.families.parts.modality_dropout import ModalityDropout
-from app.families.parts.weights import COUNTER
-from app.lab.errors import CheckpointError
+from app.lab.corpus.catalogue import Row, classes_of
+from app.lab.errors import CorpusError
 from app.lab.evaluation.metrics import average
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Recipe
-from app.lab.training.recipes.genre_data import IntArray, Songs, genres_of, lyrics_of, rows_by_split, songs_of
+from app.lab.training.recipe import Draft
+from app.lab.training.recipes.songs import Clips, IntArray, SongRecipe, clips_of, has_audio, songs_to_learn, stored_tensors
 
+GENRE = "genre"  # the column
 SONGS_AT_ONCE = 64
 
 
-class GenreConfig(TrainConfig):
+class GenreConfig(TrainConfig, Sizes):
     """The proposal names no sizes: these train in minutes on a CPU."""
 
     labels: tuple[Label, ...] = ()  # genres; (): all in the catalogue
-    modalities: Modalities = "both"  # either alone is what fusion is compared with
     dropout_rate: float = Field(0.2, ge=0, lt=1)  # of whole items of each modality
-    see: SeeConfig = Field(default_factory=SeeConfig)
-    read: ReadConfig = Field(default_factory=ReadConfig)
-    fused_units: int = Field(64, gt=0)
     vocabulary_size: int = Field(4000, ge=1)  # principal words: at most so many,
     least_songs: int = Field(2, ge=1)  # each in so many songs at least,
     most_share: float = Field(0.5, gt=0, le=1)  # and in so large a share of the songs at most
 
+
+@dataclass(frozen=True, slots=True)
+class Songs:
+    """Rows of one split; either modality may be missing."""
+
+    clips: Clips
+    words: list[Words]
+
     @property
-    def used(self) -> frozenset[str]:
-        return used_modalities(self.modalities)
+    def labels(self) -> IntArray:
+        return np.array([row.label for row in self.clips.rows], np.int64)
+
+    def samples(self, numbers: IntArray, rng: np.random.Generator | None = None) -> FloatArray:
+        """(n, window_samples): a window from anywhere, without `rng` from the middle; zeros where there is no audio."""
+        windows = []
+        for number in numbers.tolist():
+            spare = max(0, self.clips.length(number) - self.clips.heard.window_samples)
+            windows.append(self.clips.window(number, spare // 2 if rng is None else int(rng.integers(spare + 1))))
+        return np.stack(windows)
+
+    def word_numbers(self, numbers: IntArray) -> Tensor:
+        """(n, t), followed by zeros."""
+        return pad_sequence([torch.from_numpy(self.words[i]) for i in numbers.tolist()], batch_first=True)
 
 
-class GenreRecipe(Recipe[GenreConfig, IntArray]):
+class GenreRecipe(SongRecipe[GenreConfig]):
     """A convolutional network and an LSTM, concatenated."""
 
     name: ClassVar[str] = "genre"
@@ -63,103 +81,95 @@ class GenreRecipe(Recipe[GenreConfig, IntArray]):
 
     def prepare(self, progress: Progress) -> None:
         config = self.config
-        self.codes = config.codes or genres_of(config.catalogue)
-        train, valid = rows_by_split(config.catalogue, self.codes, config.used)
-        texts = [text for row in train if (text := lyrics_of(row))] if LYRICS in config.used else []
+        self.codes = config.codes or classes_of(config.catalogue, GENRE)
+        train, valid = songs_to_learn(config.catalogue, self.codes, GENRE, self._has_any, " or ".join(sorted(config.used)))
+        if absent := set(self.codes) - {self.codes[row.label] for row in train}:
+            what = f"genre {min(absent)!r} has no song in split train; add some, or leave it out"
+            raise CorpusError(f"{config.catalogue}: {what}")
+        texts = [text for row in train if (text := self._lyrics(row))]
         self.vocabulary = vocabulary_of(texts, config.read, config.vocabulary_size, config.least_songs, config.most_share)
-        reader = WordReader(config.read, self.vocabulary) if LYRICS in config.used else None
-        kept = (config.see if AUDIO in config.used else None, reader, config.cache_folder, progress)
-        self.songs, self.valid = songs_of(train, *kept), songs_of(valid, *kept)
-        self.n_examples = len(self.songs.rows)
+        self.songs, self.valid = self._songs(train, progress), self._songs(valid, progress)
+        self.n_examples = len(train)
         self._log_mel = LogMel16kHz(config.see.mel_bands).to(config.torch_device)
 
+    def _has_any(self, row: Row) -> bool:
+        return bool(self._lyrics(row)) or (AUDIO in self.config.used and has_audio(row))
+
+    def _lyrics(self, row: Row) -> str:
+        return row.cells.get(LYRICS, "").strip() if LYRICS in self.config.used else ""
+
+    def _songs(self, rows: list[Row], progress: Progress) -> Songs:
+        see, read = self.config.see, WordReader(self.config.read, self.vocabulary)
+        words = [read(self._lyrics(row)) for row in rows]
+        if AUDIO not in self.config.used:
+            rows = [replace(row, path=None) for row in rows]
+        decoded = WindowRequest(see.window, see.served_windows)
+        return Songs(clips_of(rows, decoded, see.window, self.config.cache_folder, progress), words)
+
     def build(self) -> GenreNetwork:
-        config = self.config
-        sizes = len(self.vocabulary), config.fused_units, len(self.codes)
-        network = GenreNetwork(config.see, config.read, config.used, *sizes)
-        network.dropout = ModalityDropout(config.dropout_rate if config.modalities == "both" else 0.0)
-        return network
+        return GenreNetwork(self.config, len(self.vocabulary), len(self.codes), self.config.dropout_rate)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Cross-entropy."""
-        return cross_entropy(self._logits(network, self.songs, batch, rng), self._truth(self.songs, batch))
+        return cross_entropy(self._logits(network, self.songs, batch, rng), self.tensor(self.songs.labels[batch]))
 
     def _logits(
         self, network: nn.Module, songs: Songs, numbers: IntArray, rng: np.random.Generator | None = None, lacking: str = ""
     ) -> Tensor:
         """(n, n_classes); `lacking`: a modality that is taken away."""
-        device, log_mel, words = self.config.torch_device, None, None
+        log_mel, words = None, None
         if AUDIO in self.config.used:
-            log_mel = self._log_mel(torch.from_numpy(songs.samples(numbers, rng)).to(device))
-            given = [songs.rows[i].path is not None and lacking != AUDIO for i in numbers.tolist()]
-            log_mel = log_mel * torch.tensor(given, device=device)[:, None, None]
+            log_mel = self._log_mel(self.tensor(songs.samples(numbers, rng)))
+            given = [has_audio(songs.clips.rows[i]) and lacking != AUDIO for i in numbers.tolist()]
+            log_mel = log_mel * self.tensor(np.array(given))[:, None, None]
         if LYRICS in self.config.used:
-            words = songs.word_numbers(numbers).to(device) * (lacking != LYRICS)
+            words = songs.word_numbers(numbers).to(self.config.torch_device) * (lacking != LYRICS)
         return network(log_mel, words)  # type: ignore[no-any-return]
-
-    def _truth(self, songs: Songs, numbers: IntArray) -> Tensor:
-        return torch.from_numpy(songs.labels[numbers]).to(self.config.torch_device)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Loss, accuracy and macro F1 with all that is given, and accuracy where either is taken away."""
-        numbers = np.arange(len(self.valid.rows))
-        parts = np.array_split(numbers, -(-len(numbers) // SONGS_AT_ONCE))
+        labels = self.valid.labels
+        parts = np.array_split(np.arange(len(labels)), -(-len(labels) // SONGS_AT_ONCE))
         cases = {"": ""}
-        if self.config.modalities == "both":
+        if len(self.config.used) == 2:
             cases |= {"_without_audio": AUDIO, "_without_lyrics": LYRICS}
         scores: dict[str, float] = {}
         for case, lacking in cases.items():
             logits = torch.cat([self._logits(network, self.valid, part, lacking=lacking) for part in parts])
             best = logits.argmax(dim=1).cpu().numpy()
             if not case:
-                scores["loss"] = cross_entropy(logits, self._truth(self.valid, numbers)).item()
-                scores["macro_f1"] = average(self.valid.labels, best, "macro").f1
-            scores[f"accuracy{case}"] = float((best == self.valid.labels).mean())
+                scores["loss"] = cross_entropy(logits, self.tensor(labels)).item()
+                scores["macro_f1"] = average(labels, best, "macro").f1
+            scores[f"accuracy{case}"] = float((best == labels).mean())
         return scores
 
     def fingerprint(self) -> str:
-        heard = [
-            songs.waveforms.fingerprint([row for row in songs.rows if row.path is not None])
-            for songs in (self.songs, self.valid)
-            if songs.waveforms is not None
-        ]
-        read = json.dumps([(row.label, lyrics_of(row)) for row in self.songs.rows + self.valid.rows])
-        return "".join([*heard, hashlib.sha256(read.encode()).hexdigest()[:16]])
+        rows = self.songs.clips.rows + self.valid.clips.rows
+        read = json.dumps([(row.label, row.cells.get(LYRICS, "").strip()) for row in rows])
+        heard = self.songs.clips.fingerprint() + self.valid.clips.fingerprint()
+        return heard + hashlib.sha256(read.encode()).hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
         """Genres, vocabulary, counts and the class mix."""
-        mix = np.bincount(self.songs.labels, minlength=len(self.codes)) / len(self.songs.rows)
-        audio = sum(row.path is not None for row in self.songs.rows) if AUDIO in self.config.used else 0
+        mix = np.bincount(self.songs.labels, minlength=len(self.codes)) / self.n_examples
+        audio, lyrics = sum(map(has_audio, self.songs.clips.rows)), sum(len(words) > 0 for words in self.songs.words)
         return {
             "codes": self.codes,
             "vocabulary": self.vocabulary,
-            "rows": {"audio": audio, "lyrics": sum(len(words) > 0 for words in self.songs.words)},
+            "rows": {"audio": audio, "lyrics": lyrics},
             "class_prior": dict(zip(self.codes, mix.round(5).tolist(), strict=True)),
         }
 
     def export(self, stored: dict[str, Any]) -> Draft:
         """All in fp32."""
-        if broken := [name for name, tensor in stored["network"].items() if not torch.isfinite(tensor).all()]:
-            raise CheckpointError(f"the checkpoint's tensor {broken[0]!r} holds NaN or infinite values: train again")
         facts, config = dict(stored["facts"]), self.config
         codes, vocabulary = facts.pop("codes"), facts.pop("vocabulary")
-        manifest = GenreManifest(
-            family="genre",
-            release="draft",
-            created=date.today(),
-            labels=list(config.labels) or [Label(code=code, iso639_3=None, name=code.capitalize()) for code in codes],
-            sha256="0" * 64,
-            training=facts,
-            metrics={},
-            modalities=config.modalities,
-            see=config.see,
-            read=config.read,
-            vocabulary=vocabulary,
-            fused_units=config.fused_units,
-        )
-        tensors = {name: t.float().contiguous() for name, t in stored["network"].items() if COUNTER not in name}
+        labels = list(config.labels) or [Label(code=code, iso639_3=None, name=code.capitalize()) for code in codes]
+        sizes = {name: getattr(config, name) for name in Sizes.model_fields}
+        manifest = GenreManifest(**self.unnamed(labels, facts), **sizes, vocabulary=vocabulary)
         what = {"both": "spectrograms and lyrics, concatenated", "audio": "spectrograms alone", "lyrics": "lyrics alone"}
         known = {"further": {LYRICS: " ".join(vocabulary[: config.read.most_words])}}
         golden = (known, {"audio": Tone(pitch_hz=220)} | known) if LYRICS in config.used else ()
-        return Draft(manifest, tensors, f"Genres by {what[config.modalities]}", calibrated=True, golden=golden)
+        about = f"Genres by {what[config.modalities]}"
+        return Draft(manifest, stored_tensors(stored), about, calibrated=True, golden=golden)

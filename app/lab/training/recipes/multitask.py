@@ -1,12 +1,14 @@
 """Artist and language from one network (Singh & Biswas), or either alone as their baseline. Read `loss` first.
 
-A batch is numbers of segments. Every segment of every song is heard once per epoch, in another order each time.
+An example is a segment: every segment of every song is heard once per epoch.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import date
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -16,22 +18,22 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from app.families.contract import Label
+from app.families.contract import Label, Model
 from app.families.multitask.manifest import BlockConfig, MultitaskManifest, SegmentConfig, TaskName
 from app.families.multitask.network import LogMel, MultitaskNetwork
-from app.families.parts.weights import COUNTER
-from app.lab.corpus.catalogue import read_catalogue
-from app.lab.corpus.check import check_rows
-from app.lab.errors import CheckpointError, CorpusError
-from app.lab.evaluation.answers import EvaluationSet
+from app.lab.corpus.catalogue import Row
 from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
+from app.lab.training.batch_norm import refit_batch_norm
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Recipe
-from app.lab.training.recipes.multitask_data import IntArray, Songs, artists_among, languages_among, songs_of
-from app.lab.training.recipes.multitask_table import measure_release, write_table
+from app.lab.training.recipe import Draft
+from app.lab.training.recipes.multitask_data import Segments, artists_among, languages_among, segments_of
+from app.lab.training.recipes.multitask_table import baselines, figures_of, table
+from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
+from app.lab.training.recipes.songs import IntArray, songs_to_learn, stored_tensors
 
 SEGMENTS_AT_ONCE = 64
+REFIT_BATCHES = 8  # that batch norm's statistics are the average of
 
 
 class MultitaskConfig(TrainConfig):
@@ -40,15 +42,15 @@ class MultitaskConfig(TrainConfig):
     labels: tuple[Label, ...] = ()  # languages; (): all in split train
     tasks: Literal["both", "artist", "language"] = "both"  # one alone is the paper's baseline
     alpha: float | None = Field(None, ge=0)  # of the language's loss beside the artist's; None: N_artist / N_lang
-    listen: SegmentConfig = Field(default_factory=SegmentConfig)
-    blocks: BlockConfig = Field(default_factory=BlockConfig)
+    listen: SegmentConfig = SegmentConfig()
+    blocks: BlockConfig = BlockConfig()
 
     @property
     def task_names(self) -> tuple[TaskName, ...]:
         return get_args(TaskName) if self.tasks == "both" else (self.tasks,)
 
 
-class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
+class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
     """Five shared blocks, an output layer for each task."""
 
     name: ClassVar[str] = "multitask"
@@ -57,18 +59,11 @@ class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
 
     def prepare(self, progress: Progress) -> None:
         config = self.config
-        rows = [row for row in read_catalogue(config.catalogue, None) if row.path is not None]
-        for finding in check_rows(rows, ["", ""]):
-            if finding.kind == "track_in_two_splits":
-                raise CorpusError(str(finding))
-        train, valid = ([row for row in rows if row.split == split] for split in ("train", "valid"))
-        if not train or not valid:
-            raise CorpusError(f"{config.catalogue}: songs with audio are needed in the splits train and valid")
-        classes = {"language": config.labels or languages_among(train)} if "language" in config.task_names else {}
-        classes |= {"artist": artists_among(train)} if "artist" in config.task_names else {}
-        self.labels: dict[TaskName, tuple[Label, ...]] = {task: classes[task] for task in config.task_names}
+        train, valid = songs_to_learn(config.catalogue)
+        among = {"language": lambda: config.labels or languages_among(train), "artist": lambda: artists_among(train)}
+        self.labels: dict[TaskName, tuple[Label, ...]] = {task: among[task]() for task in config.task_names}
         cut = (self.labels, config.listen, config.cache_folder, progress)
-        self.songs, self.valid = songs_of(train, *cut), songs_of(valid, *cut)
+        self.songs, self.valid = segments_of(train, *cut), segments_of(valid, *cut)
         self.n_examples = len(self.songs.places)
         self._log_mel = LogMel(config.listen).to(config.torch_device)
 
@@ -83,7 +78,8 @@ class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
         return {task: len(labels) for task, labels in self.labels.items()}
 
     def build(self) -> MultitaskNetwork:
-        return MultitaskNetwork(self.config.listen, self.config.blocks.channels, self.sizes)
+        network = MultitaskNetwork(self.config.listen, self.config.blocks.channels, self.sizes)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """L_artist + alpha L_lang, or the loss of the only task."""
@@ -94,73 +90,74 @@ class MultitaskRecipe(Recipe[MultitaskConfig, IntArray]):
             return next(iter(losses.values()))
         return losses["artist"] + self.alpha * losses["language"]
 
-    def _logits(self, network: nn.Module, songs: Songs, numbers: IntArray) -> Tensor:
-        samples = torch.from_numpy(songs.samples(numbers)).to(self.config.torch_device)
-        return network(self._log_mel(samples))  # type: ignore[no-any-return]
+    def _logits(self, network: nn.Module, songs: Segments, numbers: IntArray) -> Tensor:
+        return network(self._heard(songs, numbers))  # type: ignore[no-any-return]
 
-    def _losses(self, logits: Tensor, songs: Songs, numbers: IntArray) -> dict[TaskName, Tensor]:
+    def _heard(self, songs: Segments, numbers: IntArray) -> Tensor:
+        """(n, 1, 187, 96)."""
+        log_mel: Tensor = self._log_mel(self.tensor(songs.samples(numbers)))
+        return log_mel.contiguous(memory_format=torch.channels_last)
+
+    def _losses(self, logits: Tensor, songs: Segments, numbers: IntArray) -> dict[TaskName, Tensor]:
         by_task = self._by_task(logits).items()
-        return {task: cross_entropy(own, self._truth(songs, numbers, task)) for task, own in by_task}
+        return {task: cross_entropy(own, self.tensor(songs.labels(numbers, task))) for task, own in by_task}
 
     def _by_task(self, logits: Tensor) -> dict[TaskName, Tensor]:
         return dict(zip(self.labels, torch.split(logits, list(self.sizes.values()), dim=1), strict=True))
 
-    def _truth(self, songs: Songs, numbers: IntArray, task: TaskName) -> Tensor:
-        return torch.from_numpy(songs.labels(numbers, task)).to(self.config.torch_device)
-
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss, and accuracy of each task, over all segments."""
+        """Loss, and accuracy of each task, over all segments. First, batch norm is fitted to the network without dropout."""
+        refit_batch_norm(network, (self._heard(self.songs, some) for some in islice(self.batches(0), REFIT_BATCHES)))
         numbers = np.arange(len(self.valid.places))
         parts = np.array_split(numbers, -(-len(numbers) // SEGMENTS_AT_ONCE))
         logits = torch.cat([self._logits(network, self.valid, part) for part in parts])
         scores = {"loss": self._joined(self._losses(logits, self.valid, numbers)).item()}
         for task, own in self._by_task(logits).items():
-            right = own.argmax(dim=1) == self._truth(self.valid, numbers, task)
+            right = own.argmax(dim=1) == self.tensor(self.valid.labels(numbers, task))
             scores[f"accuracy_{task}"] = right.float().mean().item()
         return scores
 
     def fingerprint(self) -> str:
-        return self.songs.waveforms.fingerprint(self.songs.rows) + self.valid.waveforms.fingerprint(self.valid.rows)
+        return self.songs.clips.fingerprint() + self.valid.clips.fingerprint()
 
     def facts(self) -> dict[str, Any]:
         """Plain values: labels as JSON, counts, and the class mix of the segments."""
         main = self.config.task_names[0]
-        mix = np.bincount(self.songs.labels(np.arange(len(self.songs.places)), main), minlength=self.sizes[main])
+        mix = np.bincount(self.songs.labels(np.arange(self.n_examples), main), minlength=self.sizes[main])
         prior = dict(zip((x.code for x in self.labels[main]), (mix / mix.sum()).round(5).tolist(), strict=True))
         return {
             "labels": json.dumps({task: [label.model_dump() for label in own] for task, own in self.labels.items()}),
-            "rows": {"audio": len(self.songs.rows)},
-            "segments": len(self.songs.places),
+            "rows": {"audio": len(self.songs.clips.rows)},
+            "segments": self.n_examples,
             "class_prior": prior,
             "alpha": self.alpha if len(self.labels) == 2 else None,
         }
 
     def export(self, stored: dict[str, Any]) -> Draft:
         """All in fp32: under a megabyte."""
-        if broken := [name for name, tensor in stored["network"].items() if not torch.isfinite(tensor).all()]:
-            raise CheckpointError(f"the checkpoint's tensor {broken[0]!r} holds NaN or infinite values: train again")
         facts = dict(stored["facts"])
         labels = {task: [Label(**one) for one in own] for task, own in json.loads(facts.pop("labels")).items()}
         main, *others = labels
         manifest = MultitaskManifest(
-            family="multitask",
-            release="draft",
-            created=date.today(),
-            labels=labels[main],
-            sha256="0" * 64,
-            training={"tasks": list(labels), **facts},
-            metrics={},
+            **self.unnamed(labels[main], {"tasks": list(labels), **facts}),
             asks=main,
             artists=labels[others[0]] if others else [],
             listen=self.config.listen,
             blocks=self.config.blocks,
         )
-        tensors = {name: t.float().contiguous() for name, t in stored["network"].items() if COUNTER not in name}
         about = f"Multitask network (Singh & Biswas 2021), learnt: {' and '.join(labels)}"
-        return Draft(manifest, tensors, about, calibrated=True, measure=measure_release)
+        return Draft(manifest, stored_tensors(stored), about, calibrated=True, measure=self.measure)
 
     @classmethod
-    def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
-        """The paper's table 1, with the baselines that lie beside the release."""
-        return write_table(folder, chosen, output, options, progress)
+    def compared_with(cls, folder: Path) -> list[Path]:
+        """The baselines that lie beside the release."""
+        return baselines(folder)
+
+    @classmethod
+    def figures(cls, models: Sequence[Model], rows: Sequence[Row], options: Options, progress: Progress) -> SetFigures:
+        """The paper's table 1."""
+        by_model = [figures_of(model, rows, options, progress) for model in models]
+        lines = [line for own in by_model for line in own]
+        summary = {"rows": len(rows)} | {line.task: asdict(line) for line in by_model[-1]}
+        return SetFigures(summary, {"lines": [asdict(line) for line in lines]}, table(lines))

@@ -8,64 +8,51 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from app.audio.spec import WindowRequest
 from app.audio.windows import fit_window
 from app.domain import FloatArray
 from app.families.contract import Label
 from app.families.multitask.manifest import SegmentConfig, TaskName
-from app.lab.caches import Decoder, Waveforms
 from app.lab.corpus.catalogue import LANGUAGE, Row, artist_key, class_code
 from app.lab.errors import CorpusError
-from app.lab.features import cache_folder
 from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
+from app.lab.training.recipes.songs import Clips, IntArray, clips_of
 
-IntArray = npt.NDArray[np.int64]
 Labels = Mapping[TaskName, Sequence[Label]]  # the classes of each task that is learnt
 CODE = re.compile(r"[^a-z0-9]+")
 REMEDY = "`lrid corpus split --column artist` keeps every artist in train"
 
 
-class Pieces:
-    """File → segments of its pieces."""
+def pieces(listen: SegmentConfig) -> WindowRequest:
+    """What is decoded of a song."""
+    return WindowRequest(listen.piece, listen.pieces)
 
-    def __init__(self, listen: SegmentConfig) -> None:
-        self.request = WindowRequest(listen.piece, listen.pieces)
-        self.decode = Decoder(listen.piece, listen.pieces)
-        self.segment_samples = listen.segment_samples
 
-    def count(self, n_samples: int) -> int:
-        """Whole segments; a song that is shorter than one has one, followed by silence."""
-        return max(1, n_samples // self.segment_samples)
+def n_segments(n_samples: int, listen: SegmentConfig) -> int:
+    """Whole segments; a song that is shorter than one has one, followed by silence."""
+    return max(1, n_samples // listen.segment_samples)
 
-    def cut(self, samples: FloatArray) -> list[FloatArray]:
-        """(n,) → segments of (segment_samples,)."""
-        n = self.count(len(samples))
-        return [self.fitted(samples[i * self.segment_samples :]) for i in range(n)]
 
-    def fitted(self, samples: FloatArray) -> FloatArray:
-        return fit_window(samples, self.segment_samples, "silence")
+def cut(samples: FloatArray, listen: SegmentConfig) -> list[FloatArray]:
+    """(n,) → segments of (segment_samples,)."""
+    size = listen.segment_samples
+    return [fit_window(samples[i * size :], size, "silence") for i in range(n_segments(len(samples), listen))]
 
 
 @dataclass(frozen=True, slots=True)
-class Songs:
+class Segments:
     """Rows of one split, their classes, and their segments on disk."""
 
-    rows: list[Row]
+    clips: Clips
     classes: dict[TaskName, IntArray]  # (n_rows,) each
     places: IntArray  # (n_segments, 2): row, number of the segment
-    pieces: Pieces
-    waveforms: Waveforms
 
     def samples(self, numbers: IntArray) -> FloatArray:
         """Numbers of segments → (n, segment_samples)."""
-        size = self.pieces.segment_samples
-        return np.stack([
-            self.pieces.fitted(self.waveforms.read(self.rows[row], segment * size, size))
-            for row, segment in self.places[numbers].tolist()
-        ])  # fmt: skip
+        size = self.clips.heard.window_samples
+        return np.stack([self.clips.window(row, segment * size) for row, segment in self.places[numbers].tolist()])
 
     def labels(self, numbers: IntArray, task: TaskName) -> IntArray:
         """(n,) classes of the segments' songs."""
@@ -73,14 +60,12 @@ class Songs:
         return labels
 
 
-def songs_of(rows: list[Row], labels: Labels, listen: SegmentConfig, cache: Path, progress: Progress) -> Songs:
+def segments_of(rows: list[Row], labels: Labels, listen: SegmentConfig, cache: Path, progress: Progress) -> Segments:
     """Decodes what is not in the cache yet. Raises CorpusError naming the row."""
-    pieces = Pieces(listen)
-    waveforms = Waveforms(cache_folder(cache, pieces.request, "waveforms"))
-    with progress.counting("decoding", len(rows)) as advance:
-        waveforms.add(rows, pieces.decode, advance)
-    places = [(i, j) for i, row in enumerate(rows) for j in range(pieces.count(waveforms.length(row)))]
-    return Songs(rows, classes_of_rows(rows, labels), np.array(places, np.int64).reshape(-1, 2), pieces, waveforms)
+    classes = classes_of_rows(rows, labels)
+    clips = clips_of(rows, pieces(listen), listen.window, cache, progress)
+    places = [(i, j) for i in range(len(rows)) for j in range(n_segments(clips.length(i), listen))]
+    return Segments(clips, classes, np.array(places, np.int64))
 
 
 def classes_of_rows(rows: Sequence[Row], labels: Labels) -> dict[TaskName, IntArray]:

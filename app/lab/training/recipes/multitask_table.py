@@ -7,28 +7,31 @@ one-minute pieces of a song. *Songs* are answered as served: the mean over segme
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from app.domain import AUDIO, FloatArray
-from app.families.contract import Model, mode_name
+from app.families.contract import Model
 from app.families.multitask.manifest import MultitaskManifest, TaskName
 from app.families.multitask.model import MultitaskModel
-from app.families.store import MANIFEST, load_model, read_manifest
-from app.lab.caches import made
+from app.families.store import MANIFEST, read_manifest
+from app.lab import markdown as md
+from app.lab.caches import Decoder, made
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CorpusError
-from app.lab.evaluation.answers import EvaluationSet, read_inputs
-from app.lab.evaluation.evaluate import Options, describe, write_report
+from app.lab.evaluation.answers import read_inputs
+from app.lab.evaluation.evaluate import Options
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
-from app.lab.training.recipe import Figures
-from app.lab.training.recipes.multitask_data import IntArray, Pieces, classes_of_rows
+from app.lab.training.recipes.multitask_data import classes_of_rows, cut, pieces
+from app.lab.training.recipes.songs import IntArray
 
 ROMAN: dict[TaskName, str] = {"artist": "I", "language": "II"}  # as the paper numbers its rows
+HEADS = ("model", "task", "release", "classes", "songs", "segments", "AUC-ROC (%)", "AUC-PR (%)")
+HEADS_OF_SONGS = ("songs: AUC-ROC", "AUC-PR", "accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +76,10 @@ def areas(labels: IntArray, probabilities: FloatArray) -> Areas:
 def figures_of(model: Model, rows: Sequence[Row], options: Options, progress: Progress) -> list[TaskFigures]:
     """One for each task of the release. Raises CorpusError naming the row that cannot be used."""
     assert isinstance(model, MultitaskModel)
-    assert model.audio is not None
-    manifest, extractor = model.manifest, FeatureExtractor(model.audio, options.target)
-    truth = classes_of_rows(rows, manifest.classes)
-    pieces = Pieces(manifest.listen)
-    with progress.counting("segments", len(rows)) as advance:
-        segments = []
-        for row in rows:
-            segments.append(extractor.windows(pieces.cut(made(row, pieces.decode))))  # (n_segments, n_features)
-            advance(1)
+    extractor = options.extractor(model)
+    assert extractor is not None
+    truth = classes_of_rows(rows, model.manifest.classes)
+    segments = _segments(model, rows, extractor, progress)
     of_song = np.repeat(np.arange(len(rows)), [len(logits) for logits in segments])
     by_segment = model.posteriors(np.concatenate(segments))
     served = [model.posteriors(found.features[AUDIO]) for found in read_inputs(model, rows, extractor, progress)]
@@ -90,10 +88,10 @@ def figures_of(model: Model, rows: Sequence[Row], options: Options, progress: Pr
         songs = np.stack([posteriors[task].mean(axis=0) for posteriors in served])
         found.append(
             TaskFigures(
-                release=f"{manifest.family}/{manifest.release}",
+                release=f"{model.manifest.family}/{model.manifest.release}",
                 tasks=len(truth),
                 task=task,
-                n_classes=manifest.sizes[task],
+                n_classes=model.manifest.sizes[task],
                 n_songs=len(rows),
                 n_segments=len(of_song),
                 segments=areas(labels[of_song], by_segment[task]),
@@ -104,52 +102,32 @@ def figures_of(model: Model, rows: Sequence[Row], options: Options, progress: Pr
     return found
 
 
+def _segments(
+    model: MultitaskModel, rows: Sequence[Row], extractor: FeatureExtractor, progress: Progress
+) -> list[FloatArray]:
+    """(n_segments, n_features) of each row's pieces."""
+    listen = model.manifest.listen
+    decode = Decoder(pieces(listen).spec, listen.pieces)
+    found = []
+    with progress.counting("segments", len(rows)) as advance:
+        for row in rows:
+            found.append(extractor.windows(cut(made(row, decode), listen)))
+            advance(1)
+    return found
+
+
 def table(lines: Sequence[TaskFigures]) -> str:
     """Baselines, then the release beside them, as the paper's table 1; differences in percent points."""
     baseline = {line.task: line.percent for line in lines if line.tasks == 1}
-    rows = [
-        "| model | task | release | classes | songs | segments | AUC-ROC (%) | AUC-PR (%) "
-        "| songs: AUC-ROC | AUC-PR | accuracy |",
-        "|---" * 11 + "|",
-    ]
+    rows = []
     for line in sorted(lines, key=lambda line: (line.tasks, line.task)):
         kind, cells = "Baseline", [f"{value:.2f}" for value in line.percent]
         if line.tasks > 1:
             kind = f"Multi-task {ROMAN[line.task]}"
             beside = zip(cells, line.percent, baseline.get(line.task, ()), strict=False)
             cells = [f"{cell} ({value - before:+.2f})" for cell, value, before in beside] or cells
-        counts = f"{line.n_classes} | {line.n_songs} | {line.n_segments}"
-        rows.append(f"| {kind} | {line.task} | {line.release} | {counts} | {' | '.join(cells)} | {line.accuracy:.3f} |")
-    return "\n".join(rows) + "\n"
-
-
-def measure_release(model: Model, sets: Sequence[EvaluationSet], progress: Progress) -> Figures:
-    """For the manifest and the card of a new release."""
-    metrics: dict[str, Any] = {}
-    page = []
-    for chosen in sets:
-        lines = figures_of(model, rows_of(chosen), Options(), progress)
-        metrics[chosen.name] = {"rows": lines[0].n_songs} | {line.task: asdict(line) for line in lines}
-        page.append(f"### {chosen.name}\n{chosen.note}\n\n{table(lines)}")
-    return Figures({mode_name(frozenset({AUDIO})): metrics}, "\n\n".join(page))
-
-
-def write_table(folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
-    """evaluation.md and evaluation.json of the release in `folder`, and of the baselines that lie beside it."""
-    rows = rows_of(chosen)
-    folders = [*baselines(folder), folder]
-    lines = [line for each in folders for line in figures_of(load_model(each), rows, options, progress)]
-    text = table(lines)
-    write_report(output, [asdict(line) for line in lines], f"{describe(chosen, rows)} {chosen.note}\n\n{text}")
-    return text
-
-
-def rows_of(chosen: EvaluationSet) -> list[Row]:
-    """Rows with audio. Raises CorpusError if there are none."""
-    rows = [row for row in chosen.rows(None) if row.path is not None]
-    if not rows:
-        raise CorpusError(f"set {chosen.name!r}: {chosen.catalogue} has no rows with audio in these splits")
-    return rows
+        rows.append((kind, line.task, line.release, line.n_classes, line.n_songs, line.n_segments, *cells, line.accuracy))
+    return md.table([*HEADS, *HEADS_OF_SONGS], rows) + "\n"
 
 
 def baselines(folder: Path) -> list[Path]:

@@ -6,40 +6,32 @@ early stops: those are choices here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from app.audio.spec import WindowRequest
-from app.audio.windows import fit_window
-from app.domain import FloatArray
-from app.families.contract import Label
-from app.families.parts.weights import COUNTER
+from app.domain import AUDIO, FloatArray
+from app.families.contract import Label, Model
 from app.families.tagging.manifest import AudioConfig, MelCnnConfig, NetworkConfig, TaggingManifest
 from app.families.tagging.networks import build_network
-from app.lab.caches import Decoder, Waveforms
-from app.lab.corpus.catalogue import Row, read_catalogue
-from app.lab.corpus.check import check_rows
+from app.lab.corpus.catalogue import Row
 from app.lab.corpus.tags import most_frequent, refuse_undecided, truth_of
 from app.lab.errors import CheckpointError, CorpusError
-from app.lab.evaluation.answers import EvaluationSet
+from app.lab.evaluation.answers import read_inputs, score
 from app.lab.evaluation.evaluate import Options
-from app.lab.evaluation.tags import PAPER_TABLE_4, averages, figures, thresholds
-from app.lab.features import cache_folder
+from app.lab.evaluation.tags import PAPER_TABLE_4, averages, by_tag, figures, table_4, thresholds
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Recipe
-from app.lab.training.recipes.tagging_measures import evaluate_tags, measure_release
-
-Numbers = npt.NDArray[np.int64]
+from app.lab.training.recipe import Draft
+from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
+from app.lab.training.recipes.songs import Clips, IntArray, clips_of, songs_to_learn, stored_tensors
 
 
 class TaggingConfig(TrainConfig):
@@ -59,8 +51,8 @@ class TaggingConfig(TrainConfig):
     restarts: int = Field(3, ge=0)
 
 
-class TaggingRecipe(Recipe[TaggingConfig, Numbers]):
-    """A batch is numbers of rows."""
+class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
+    """An example is a song, of which a batch hears one window."""
 
     name: ClassVar[str] = "tagging"
     family: ClassVar[str] = "tagging"
@@ -68,23 +60,20 @@ class TaggingRecipe(Recipe[TaggingConfig, Numbers]):
     _thresholds: tuple[float, ...] = ()  # of the last validation
 
     def prepare(self, progress: Progress) -> None:
-        config = self.config
-        rows = [row for row in read_catalogue(config.catalogue, None) if row.path is not None]
-        if leaks := [finding for finding in check_rows(rows, ()) if finding.kind == "track_in_two_splits"]:
-            raise CorpusError(f"{config.catalogue.name}, {leaks[0]}")  # MagnaTagATune's own split shares artists
-        self.rows, self.valid = ([row for row in rows if row.split == split] for split in ("train", "valid"))
-        if not self.rows or not self.valid:
-            raise CorpusError(f"{config.catalogue}: tagging needs rows with audio in the splits train and valid")
-        self.tags = config.labels or tuple(most_frequent((row.cells for row in self.rows), config.n_tags))
+        config, window = self.config, self.config.audio.window
+        train, valid = songs_to_learn(config.catalogue)  # MagnaTagATune's own split shares artists
+        self.tags = config.labels or tuple(most_frequent((row.cells for row in train), config.n_tags))
+        self.n_examples = len(train)
+        self._truth, self._valid_truth = self._of_tags(train), self._of_tags(valid)
+        decoded = WindowRequest(window, config.audio.most_windows)  # as served
+        self.songs, self.valid = (clips_of(rows, decoded, window, config.cache_folder, progress) for rows in (train, valid))
+
+    def _of_tags(self, rows: Sequence[Row]) -> FloatArray:
+        """(n, n_tags). Raises CorpusError naming a tag that all rows, or none, have."""
         codes = [tag.code for tag in self.tags]
-        self._truth, self._valid_truth = (truth_of([row.cells for row in rows], codes) for rows in (self.rows, self.valid))
-        refuse_undecided(self._truth, codes, "train")
-        refuse_undecided(self._valid_truth, codes, "valid")
-        request = WindowRequest(config.audio.window, config.audio.most_windows)  # as served
-        self._waveforms = Waveforms(cache_folder(config.cache_folder, request, "waveforms"))
-        heard = [*self.rows, *self.valid]
-        with progress.counting("decoding", len(heard)) as advance:
-            self._waveforms.add(heard, Decoder(request.spec, request.max_windows), advance)
+        truth = truth_of([row.cells for row in rows], codes)
+        refuse_undecided(truth, codes, rows[0].split)
+        return truth
 
     def build(self) -> nn.Module:
         return build_network(self.config.network, self.config.audio, len(self.tags))
@@ -100,84 +89,69 @@ class TaggingRecipe(Recipe[TaggingConfig, Numbers]):
         """Equation 2."""
         return self.config.global_decay ** (early_stops + 1)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.config.steps_per_epoch or max(1, len(self.rows) // self.config.batch_size)
-
-    def batches(self, epoch: int) -> Iterator[Numbers]:
-        """Every row once, in another order each epoch; a rest smaller than a batch is left out."""
-        rng = np.random.default_rng([self.config.seed, epoch])
-        size = min(self.config.batch_size, len(self.rows))
-        order = np.concatenate(
-            [rng.permutation(len(self.rows)) for _ in range(-(-self.steps_per_epoch * size // len(self.rows)))]
-        )
-        for step in range(self.steps_per_epoch):
-            yield order[step * size : (step + 1) * size]
-
-    def loss(self, network: nn.Module, batch: Numbers, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Binary cross-entropy of one window of each song; every segment has the song's tags (§4.4.2)."""
-        rows = [self.rows[number] for number in batch.tolist()]
-        samples = np.stack([self._window(row, int(rng.integers(self._n_windows(row)))) for row in rows])
-        logits = network(self._tensor(samples))  # (n, segments, n_tags)
-        truth = self._tensor(self._truth[batch])[:, None].expand_as(logits)
+        songs = self.songs
+        samples = [_window(songs, number, int(rng.integers(_n_windows(songs, number)))) for number in batch.tolist()]
+        logits = network(self.tensor(np.stack(samples)))  # (n, segments, n_tags)
+        truth = self.tensor(self._truth[batch])[:, None].expand_as(logits)
         return binary_cross_entropy_with_logits(logits, truth)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Loss and mean AUC of probabilities averaged over segments and windows, as served. Sets the thresholds."""
-        found = np.stack([self._answer(network, row) for row in self.valid])
+        found = np.stack([self._answer(network, number) for number in range(len(self.valid.rows))])
         loss = binary_cross_entropy(torch.from_numpy(found), torch.from_numpy(self._valid_truth)).item()
         self._thresholds = tuple(thresholds(self._valid_truth, found))
         measured = figures(self._valid_truth, found, [tag.code for tag in self.tags], self._thresholds)
         return {"loss": loss, "auc": float(averages(measured)["auc"])}
 
-    def _answer(self, network: nn.Module, row: Row) -> FloatArray:
-        """(n_tags,)."""
-        windows = [self._window(row, place)[None] for place in range(self._n_windows(row))]
-        found = [torch.sigmoid(network(self._tensor(samples))).mean(dim=(0, 1)) for samples in windows]
+    def _answer(self, network: nn.Module, number: int) -> FloatArray:
+        """(n_tags,) of a validation song."""
+        windows = [_window(self.valid, number, place)[None] for place in range(_n_windows(self.valid, number))]
+        found = [torch.sigmoid(network(self.tensor(samples))).mean(dim=(0, 1)) for samples in windows]
         return torch.stack(found).mean(dim=0).cpu().numpy()
 
-    def _window(self, row: Row, place: int) -> FloatArray:
-        size = self.config.audio.window_samples
-        return fit_window(self._waveforms.read(row, place * size, size), size)
-
-    def _n_windows(self, row: Row) -> int:
-        return -(-self._waveforms.length(row) // self.config.audio.window_samples)
-
-    def _tensor(self, array: FloatArray) -> Tensor:
-        return torch.from_numpy(array).to(self.config.torch_device)
-
     def fingerprint(self) -> str:
-        return self._waveforms.fingerprint([*self.rows, *self.valid])
+        return self.songs.fingerprint() + self.valid.fingerprint()
 
     def facts(self) -> dict[str, Any]:
         positives = {tag.code: int(n) for tag, n in zip(self.tags, self._truth.sum(axis=0), strict=True)}
         tags = [tag.model_dump() for tag in self.tags]
-        rows = {"audio": len(self.rows)}
+        rows = {"audio": len(self.songs.rows)}
         return {"tags": tags, "thresholds": list(self._thresholds), "rows": rows, "positives": positives}
 
     def export(self, stored: dict[str, Any]) -> Draft:
         """Weights as they were trained; thresholds of the validation of this epoch."""
-        facts = stored["facts"]
+        facts, config = stored["facts"], self.config
         if not facts["thresholds"]:
             raise CheckpointError("the checkpoint was written before the first validation; name best.pt")
-        manifest = TaggingManifest(
-            family="tagging",
-            release="draft",
-            created=date.today(),
-            labels=[Label.model_validate(tag) for tag in facts["tags"]],
-            sha256="0" * 64,
-            training={name: facts[name] for name in ("rows", "positives")},
-            metrics={},
-            audio=self.config.audio,
-            network=self.config.network,
-            thresholds=facts["thresholds"],
-        )
-        tensors = {name: tensor.float().contiguous() for name, tensor in stored["network"].items() if COUNTER not in name}
-        about = f"{PAPER_TABLE_4[self.config.network.kind].name} (Dalla Longa et al.), several labels a song"
-        return Draft(manifest, tensors, about, calibrated=True, measure=measure_release)
+        tags = [Label.model_validate(tag) for tag in facts["tags"]]
+        told = self.unnamed(tags, {name: facts[name] for name in ("rows", "positives")})
+        manifest = TaggingManifest(**told, audio=config.audio, network=config.network, thresholds=facts["thresholds"])
+        about = f"{PAPER_TABLE_4[config.network.kind].name} (Dalla Longa et al.), several labels a song"
+        return Draft(manifest, stored_tensors(stored), about, calibrated=True, measure=self.measure)
 
     @classmethod
-    def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
+    def figures(cls, models: Sequence[Model], rows: Sequence[Row], options: Options, progress: Progress) -> SetFigures:
         """AUC by tag and averaged, TPR and FPR at the release's thresholds, and the paper's table 4. Raises CorpusError."""
-        return evaluate_tags(folder, chosen, output, options, progress)
+        model = models[-1]
+        manifest = model.manifest
+        assert isinstance(manifest, TaggingManifest)
+        codes = [label.code for label in manifest.labels]
+        inputs = read_inputs(model, rows, options.extractor(model), progress)
+        if silent := [row for row, given in zip(rows, inputs, strict=True) if AUDIO not in given.features]:
+            raise CorpusError(f"line {silent[0].line}: {silent[0].path} is silent; drop the row")
+        probabilities = np.stack([score(model, given, frozenset({AUDIO})).probabilities for given in inputs])
+        found = figures(truth_of([row.cells for row in rows], codes), probabilities, codes, manifest.thresholds)
+        means = averages(found)
+        page = f"{table_4(manifest.network.kind, means)}\n\n{by_tag(found)}"
+        return SetFigures(means, {"averages": means, "tags": [asdict(tag) for tag in found]}, page)
+
+
+def _n_windows(songs: Clips, number: int) -> int:
+    return -(-songs.length(number) // songs.heard.window_samples)
+
+
+def _window(songs: Clips, number: int, place: int) -> FloatArray:
+    return songs.window(number, place * songs.heard.window_samples)

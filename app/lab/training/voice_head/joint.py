@@ -9,8 +9,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from app.domain import FloatArray, Scores
-from app.families.lrid_voice.identify import VoiceHead, WindowScores, log, pooled, softmax, testimony
+from app.families.lrid_voice.identify import VoiceHead, WindowScores, log, pooled, testimony
 from app.families.lrid_voice.identify_config import ExpertConfig
+from app.families.parts.probabilities import softmax
 from app.lab.training.voice_head.data import Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings
 

@@ -12,13 +12,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from app.audio.spec import WindowRequest
 from app.families.multitask.manifest import SegmentConfig
+from app.lab.caches import Decoder
 from app.lab.corpus.made.multitask import make
 from app.lab.corpus.made.sounds import write_wav
 from app.lab.corpus.tables import write_table
 from app.lab.errors import CorpusError
 from app.lab.progress import Progress
 from app.lab.training.recipes.multitask import MultitaskConfig, MultitaskRecipe
-from app.lab.training.recipes.multitask_data import Pieces
+from app.lab.training.recipes.multitask_data import cut, n_segments, pieces
 from app.lab.training.recipes.multitask_table import Areas, TaskFigures, areas, table
 from tests.corpora import edited
 
@@ -42,12 +43,13 @@ def test_segments_come_from_two_pieces(tmp_path: Path) -> None:
     """The level tells where in a song of 36 s a segment was: pieces of 6 s around 12 s and 24 s."""
     seconds = np.repeat(np.arange(36), RATE_HZ).astype(np.float32)
     write_wav(tmp_path / "levels.wav", np.asarray(0.1 + seconds / 100, np.float32))
-    pieces = Pieces(SegmentConfig(piece_seconds=6.0))
-    cut = pieces.cut(pieces.decode(tmp_path / "levels.wav"))
-    starts = [round(100 * (float(segment[RATE_HZ // 2]) - 0.1)) for segment in cut]
-    assert (sorted(starts), {len(segment) for segment in cut}) == ([9, 12, 21, 24], {48_000})
-    assert Pieces(SegmentConfig()).count(2 * 60 * RATE_HZ) == 40  # of a whole song
-    (short,) = pieces.cut(np.ones(1000, np.float32))
+    listen = SegmentConfig(piece_seconds=6.0)
+    request = pieces(listen)
+    segments = cut(Decoder(request.spec, request.max_windows)(tmp_path / "levels.wav"), listen)
+    starts = [round(100 * (float(segment[RATE_HZ // 2]) - 0.1)) for segment in segments]
+    assert (sorted(starts), {len(segment) for segment in segments}) == ([9, 12, 21, 24], {48_000})
+    assert n_segments(2 * 60 * RATE_HZ, SegmentConfig()) == 40  # of a whole song
+    (short,) = cut(np.ones(1000, np.float32), listen)
     assert (short.sum(), len(short)) == (1000, 48_000)
 
 

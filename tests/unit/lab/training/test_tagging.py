@@ -102,7 +102,7 @@ def test_every_row_is_drawn_once_an_epoch_and_resuming_gives_the_same_weights(so
     one = recipe(songs, tmp_path / "one", epochs=2)
     one.train(Progress())
     drawn = np.concatenate(list(one.batches(0)))
-    assert len(set(drawn.tolist())) == len(drawn) == len(one.rows) // 8 * 8
+    assert len(set(drawn.tolist())) == len(drawn) == len(one.songs.rows) // 8 * 8
     recipe(songs, tmp_path / "two", epochs=1).train(Progress())
     recipe(songs, tmp_path / "two", epochs=2, resume=True).train(Progress())
     first, second = (checkpoint.load(tmp_path / name / "last.pt") for name in ("one", "two"))

@@ -1,0 +1,107 @@
+"""What recipes that learn from whole songs share: rows by split, their audio on disk, windows of it, batches, a release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from app.audio.spec import WindowRequest, WindowSpec
+from app.audio.windows import fit_window
+from app.domain import FloatArray
+from app.families.contract import Label
+from app.families.parts.weights import COUNTER
+from app.lab.caches import Decoder, Waveforms
+from app.lab.corpus.catalogue import LANGUAGE, Row, read_catalogue
+from app.lab.corpus.check import refuse_leaks
+from app.lab.errors import CheckpointError, CorpusError
+from app.lab.features import cache_folder
+from app.lab.progress import Progress
+from app.lab.training.learner import C
+from app.lab.training.recipe import Recipe
+
+IntArray = npt.NDArray[np.int64]
+
+
+def has_audio(row: Row) -> bool:
+    return row.path is not None
+
+
+def songs_to_learn(
+    catalogue: Path,
+    codes: Sequence[str] | None = None,
+    column: str = LANGUAGE,
+    has: Callable[[Row], bool] = has_audio,
+    what: str = "audio",
+) -> tuple[list[Row], list[Row]]:
+    """The rows of the splits train and valid that have what is learnt from.
+
+    An artist may be in both, a track may not. Raises CorpusError naming the row.
+    """
+    rows = read_catalogue(catalogue, codes, column=column)
+    refuse_leaks(rows, codes or (), {"track_in_two_splits"})
+    train, valid = ([row for row in rows if row.split == split and has(row)] for split in ("train", "valid"))
+    if not train or not valid:
+        raise CorpusError(f"{catalogue}: songs with {what} are needed in the splits train and valid")
+    return train, valid
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """The rows of a split, and what was decoded of their audio, on disk."""
+
+    rows: list[Row]
+    waveforms: Waveforms
+    heard: WindowSpec  # at once, by the network
+
+    def length(self, number: int) -> int:
+        """Samples of a row's audio; 0 where it has none."""
+        row = self.rows[number]
+        return self.waveforms.length(row) if has_audio(row) else 0
+
+    def window(self, number: int, start: int) -> FloatArray:
+        """(window_samples,) of a row from a sample on, filled up as in serving; zeros where it has no audio."""
+        size = self.heard.window_samples
+        if not has_audio(self.rows[number]):
+            return np.zeros(size, np.float32)
+        return fit_window(self.waveforms.read(self.rows[number], start, size), size, self.heard.padding)
+
+    def fingerprint(self) -> str:
+        """Of the audio."""
+        return self.waveforms.fingerprint([row for row in self.rows if has_audio(row)])
+
+
+def clips_of(rows: list[Row], decoded: WindowRequest, heard: WindowSpec, cache: Path, progress: Progress) -> Clips:
+    """Decodes what is not in the cache yet. Raises CorpusError naming the row."""
+    waveforms = Waveforms(cache_folder(cache, decoded, "waveforms"))
+    with_audio = [row for row in rows if has_audio(row)]
+    with progress.counting("decoding", len(with_audio)) as advance:
+        waveforms.add(with_audio, Decoder(decoded.spec, decoded.max_windows), advance)
+    return Clips(rows, waveforms, heard)
+
+
+class SongRecipe(Recipe[C, IntArray]):
+    """Learns from songs; a batch is numbers of examples."""
+
+    def tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        """On the device of the training."""
+        return torch.from_numpy(array).to(self.config.torch_device)
+
+    def unnamed(self, labels: Sequence[Label], training: dict[str, Any]) -> dict[str, Any]:
+        """What every manifest holds, of a release that has no name, hash and figures yet."""
+        described = {"family": self.family, "release": "draft", "created": date.today(), "sha256": "0" * 64}
+        return described | {"labels": list(labels), "training": training, "metrics": {}}
+
+
+def stored_tensors(stored: dict[str, Any]) -> dict[str, Tensor]:
+    """A checkpoint's weights as a release stores them, in fp32. Raises CheckpointError if they are not finite."""
+    if broken := [name for name, tensor in stored["network"].items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"the checkpoint's tensor {broken[0]!r} holds NaN or infinite values: train again")
+    return {name: tensor.float().contiguous() for name, tensor in stored["network"].items() if COUNTER not in name}
