@@ -52,6 +52,8 @@ def undo_all(undo: Path) -> Iterator[tuple[Path, LridError | None]]:
             yield path, error
         except OSError as error:
             yield path, TagRefused(f"the file cannot be written: {error.strerror}")
+        except (KeyError, ValueError):
+            yield path, TagRefused("its line in the undo file is of another form")
         else:
             yield path, None
 

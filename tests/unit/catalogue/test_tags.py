@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import io
+import json
 import os
 import shutil
 import stat
@@ -140,6 +142,8 @@ def test_what_was_cut_off_in_the_undo_file_costs_only_itself(tmp_path: Path) -> 
     write(paths[1], "fra", undo)
     assert list(undo_all(undo)) == [(path, None) for path in reversed(paths)]
     assert [path.read_bytes() for path in paths] == before
+    undo.write_text(json.dumps({"path": base64.b64encode(os.fsencode(paths[0])).decode()}))
+    assert [error.code for _, error in undo_all(undo) if error] == ["tag_refused"]
     undo.write_text("no JSON\n5\n")
     with pytest.raises(InputUnreadable, match="no undo file"):
         list(undo_all(undo))
