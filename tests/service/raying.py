@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from tests.service.live import PATIENCE_SECONDS, ROOT, SETTINGS
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: see tests/README.md")
+YAML = ROOT / "app/catalogue/ray/serve.yaml"
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -27,6 +31,26 @@ def environment(store: Path, **settings: object) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LRID_")}
     named = {f"LRID_{name.upper()}": str(value) for name, value in settings.items()}
     return kept | SETTINGS | ENVIRONMENT | {"LRID_MODEL_STORE": str(store), "LRID_DECODE_WORKERS": "1"} | named
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def shipped(port: int, model: str, replicas: int) -> dict[str, Any]:
+    """What is shipped for `serve deploy`, on a port of loopback, with this release in `user_config`, and small."""
+    config: dict[str, Any] = yaml.safe_load(YAML.read_text(encoding="utf-8"))
+    config["http_options"] |= {"host": "127.0.0.1", "port": port}
+    (application,) = config["applications"]
+    application["args"] = {"model": "lrid_net/1"}
+    (deployment,) = application["deployments"]
+    deployment["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": replicas}
+    deployment |= {"user_config": {"model": model}, "health_check_period_s": 1}
+    deployment["ray_actor_options"] = {"num_cpus": 1}
+    return config
 
 
 def score(given: Path, output: Path, store: Path, **settings: object) -> subprocess.Popen[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -22,10 +21,9 @@ from app.catalogue.ray.scaling import QUEUE_SECONDS, by_queue_seconds
 from app.catalogue.ray.serve import settings_of
 from app.settings import Settings
 from tests.releases import write_release
-from tests.service.live import PATIENCE_SECONDS, ROOT, wait_until
-from tests.service.raying import environment, kill_a_worker, needs_ray
+from tests.service.live import PATIENCE_SECONDS, wait_until
+from tests.service.raying import YAML, environment, free_port, kill_a_worker, needs_ray, shipped
 
-YAML = ROOT / "app/catalogue/ray/serve.yaml"
 DRIVER = Path(__file__).parent / "ray_serve_driver.py"
 TITLE = "ServeReplica:lrid:Lrid"  # of a replica's process
 GOOD = {"title": "La vie en rose"}
@@ -51,14 +49,7 @@ class Replicas:
 
     def deploy(self, model: str) -> dict[str, str]:
         """With this release in `user_config`; returns what came of it."""
-        config = yaml.safe_load(YAML.read_text(encoding="utf-8"))
-        config["http_options"] |= {"host": "127.0.0.1", "port": self.port}
-        (application,) = config["applications"]
-        application["args"] = {"model": "lrid_net/1"}
-        (deployment,) = application["deployments"]
-        deployment["autoscaling_config"] |= {"min_replicas": 2, "max_replicas": 2}
-        deployment |= {"user_config": {"model": model}, "health_check_period_s": 1}
-        deployment["ray_actor_options"] = {"num_cpus": 1}
+        config = shipped(self.port, model, replicas=2)
         self._yaml.write_text(yaml.safe_dump(config), encoding="utf-8")
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -93,13 +84,6 @@ class Replicas:
     def close(self) -> None:
         self.client.close()
         self.process.communicate(timeout=PATIENCE_SECONDS)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
