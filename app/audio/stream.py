@@ -37,7 +37,7 @@ _READ_BYTES = str(1 << 15)  # at once by the parser of FLAC; the default, 1024, 
 _AIFF_PACKETS = 16  # of 4 KiB of PCM each are decoded together, which halves the time
 _WARM_UP_PACKETS = 12  # MP3 looks back up to 511 bytes, AAC and Opus over two to four packets
 _WARM_UP_SECONDS = 1.0  # at most; a packet of WAV may last longer than all of them should
-_BLOCK_SAMPLES = 1 << 14  # of each channel: frames are mixed down in blocks, which is several times faster
+_BLOCK_SAMPLES = 1 << 16  # of each channel: frames are mixed down in blocks, which is several times faster
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # between or behind frames: no damage
 _OFF_COURSE_SECONDS = 0.3
 
@@ -236,7 +236,7 @@ def _joined(frames: Iterator[tuple[float | None, av.AudioFrame]]) -> Iterator[tu
         if this != kind:
             fifo, kind = av.AudioFifo(), this
         began = start if start is not None else began
-        if frame.samples >= _BLOCK_SAMPLES and not fifo.samples:
+        if frame.samples >= _BLOCK_SAMPLES // 4 and not fifo.samples:  # long enough as it is
             yield began, frame
             began = None
             continue
