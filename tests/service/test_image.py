@@ -122,4 +122,4 @@ def test_a_start_without_rights_compiles_and_converts_nothing(image: Image) -> N
         process.terminate()
         assert process.wait(PATIENCE_SECONDS) == 0
     text = (image.root / "log").read_text()
-    assert '"precision": "int8", "engine": "openvino"' in text, text
+    assert '"precision":"int8","engine":"openvino"' in text, text

@@ -208,7 +208,6 @@ def processes(config: TrainConfig) -> Iterator[tuple[int, int]]:
     distributed.init_process_group("nccl" if config.torch_device.type == "cuda" else "gloo")
     try:
         yield distributed.get_rank(), size
-        distributed.barrier()  # gloo's threads let go of the last tensors a little late: Python must not end before them
     finally:
         distributed.destroy_process_group()
 
@@ -222,7 +221,11 @@ def _of_first(number: float, size: int, config: TrainConfig) -> float:
     if size == 1:
         return number
     shared = torch.tensor([number], dtype=torch.float64, device=config.torch_device)
-    distributed.broadcast(shared, 0)
+    if distributed.get_rank() > 0:  # sent, not broadcast: gloo's threads hold what is broadcast a little longer than
+        distributed.recv(shared, 0)  # the call lasts, and a Python that ends in that time is aborted
+    else:
+        for other in range(1, size):
+            distributed.send(shared, other)
     return float(shared.item())
 
 
