@@ -21,13 +21,32 @@ PROGRAM = "import app.cli.score as s; s.WATCH_SECONDS = 0.5; from app.cli.main i
 
 @pytest.fixture
 def environment(tiny_store: Path) -> Mapping[str, str]:
-    return os.environ | SETTINGS | {"LRID_MODEL_STORE": str(tiny_store), "LRID_DECODE_WORKERS": "1", "PYTHONPATH": str(ROOT)}
+    return (
+        os.environ
+        | SETTINGS
+        | {
+            "LRID_MODEL_STORE": str(tiny_store),
+            "LRID_DECODE_WORKERS": "1",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONFAULTHANDLER": "1",
+        }
+    )
 
 
 def started(folder: Path, output: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", PROGRAM, "score", "--watch", str(folder), "--output", str(output)]
     with output.with_name("said").open("ab") as said:
         return subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+
+
+def ended(process: subprocess.Popen[bytes], said: Path) -> None:
+    """Fails with the stack of every thread if the process does not end by itself."""
+    try:
+        assert process.wait(60) == 0
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # faulthandler writes them
+        process.wait()
+        pytest.fail(said.read_text())
 
 
 def rows(output: Path) -> dict[str, dict[str, str]]:
@@ -68,7 +87,7 @@ def test_files_that_come_and_change_and_a_kill(tmp_path: Path, environment: Mapp
         (music / "text.wav").write_text("no audio")
         wait_until(lambda: {"last.wav", "text.wav"} <= rows(output).keys())
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        ended(process, tmp_path / "said")
         assert "the same command goes on from here" in (tmp_path / "said").read_text()
     finally:
         process.kill()
