@@ -44,7 +44,7 @@ class Image:
 
     def run(self, command: str) -> None:
         done = subprocess.run(
-            ["sh", "-c", self.moved(command)],
+            ["sh", "-c", command],
             cwd=self.source,
             env=self.environment,
             capture_output=True,
@@ -74,9 +74,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
         if word == "COPY":
             made.copy(arguments)
         if word == "RUN" and not any(name in arguments for name in BOUGHT):
-            command = arguments.replace("python -m venv", f"{sys.executable} -m venv --without-pip")
+            moved = made.moved(arguments)
+            command = moved.replace("python -m venv", f"{sys.executable} -m venv --without-pip")
             made.run(command.replace("pip install", "pip install --no-build-isolation"))
-            if command != arguments:
+            if command != moved:
                 borrow(made.root / "opt/lrid")
     yield made
     shutil.rmtree(made.root)
@@ -90,7 +91,7 @@ def borrow(prefix: Path) -> None:
 
 def test_what_is_installed_is_the_package(image: Image) -> None:
     code = "import app, sys; sys.exit(not app.__file__.startswith(sys.prefix))"
-    image.run(f"cd /tmp && python -c '{code}'")
+    image.run(f"cd {image.temporary} && python -c '{code}'")
 
 
 def test_a_start_without_rights_compiles_and_converts_nothing(image: Image) -> None:
