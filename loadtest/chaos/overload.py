@@ -8,9 +8,11 @@ import statistics
 import time
 from collections import Counter
 
+from app.client import AsyncLridClient, RequestRefused
 from loadtest.chaos.rows import Load, Row, in_ms, name_seconds
 from loadtest.client import Connections, Sent, closed_loop, open_loop, percentile
 from loadtest.servers import Server, server
+from loadtest.sounds import encoded
 
 TIMES = (2, 5)  # of the peak
 AT_ONCE = 12  # clients that find the peak
@@ -79,22 +81,25 @@ def retry_after(load: Load) -> list[Row]:
     tries: list[int] = []
     late: list[float] = []  # seconds from the advised moment to the accepted try
 
-    async def obedient(connections: Connections) -> None:
+    async def obedient(client: AsyncLridClient, clip: bytes) -> None:
         advised_at = 0.0
         for count in range(1, 60):
             tried_at = time.monotonic()
-            reply = await connections.exchange(load.clip)
-            if reply.status == 200:
+            try:
+                await client.identify(clip)
+            except RequestRefused as refused:
+                wait_seconds = refused.retry_after_seconds or 1.0
+                advised_at = advised_at or tried_at + wait_seconds
+                await asyncio.sleep(wait_seconds)
+            else:
                 tries.append(count)
                 late.extend([max(tried_at - advised_at, 0.0)] if count > 1 else [])
                 return
-            wait_seconds = reply.retry_after_seconds or 1.0
-            advised_at = advised_at or tried_at + wait_seconds
-            await asyncio.sleep(wait_seconds)
 
     async def burst(port: int, n: int) -> None:
-        async with Connections(port) as connections:
-            await asyncio.gather(*(obedient(connections) for _ in range(n)))
+        clip = encoded(30.0, 1, "MP3")
+        async with AsyncLridClient(f"http://127.0.0.1:{port}", retries=False) as client:
+            await asyncio.gather(*(obedient(client, clip) for _ in range(n)))
 
     n = 4 * QUEUE_ITEMS
     with server(LRID_QUEUE_MAX_ITEMS=str(QUEUE_ITEMS), LRID_MAX_WINDOWS=str(QUEUE_ITEMS)) as running:
