@@ -52,7 +52,7 @@ def by_ffprobe(path: Path) -> list[str]:
         with av.open(str(path)) as container:
             found = [container.metadata, container.streams.audio[0].metadata]
     else:
-        command = "ffprobe -v error -of json -show_format -show_streams -select_streams a".split()
+        command = ["ffprobe", "-v", "error", "-of", "json", "-show_format", "-show_streams", "-select_streams", "a"]
         shown = json.loads(subprocess.run([*command, str(path)], capture_output=True, check=True).stdout)
         found = [part.get("tags", {}) for part in (shown["format"], *shown["streams"])]
     return [value for tags in found for name, value in tags.items() if name.lower() == "language"]
