@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 METER_SECONDS = 1.0  # on a terminal
 LINE_SECONDS = 30.0  # elsewhere
 WATCH_SECONDS = 5.0  # between two looks at a folder
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def score(
@@ -111,15 +113,34 @@ async def _run(
     from app.catalogue.score import Scoring
     from app.catalogue.watch import watch
 
+    _cancel_on_signals()
     answerer = make()
     scoring = Scoring(answerer, target, meter.count)
     try:
         await (watch(scoring, songs, WATCH_SECONDS) if isinstance(songs, Path) else scoring.run(songs))
-    except asyncio.CancelledError:  # Ctrl-C
+    except asyncio.CancelledError:  # Ctrl-C, SIGTERM
         print("stopped; the same command goes on from here", file=sys.stderr)
     finally:
         await answerer.close()
     return scoring
+
+
+def _cancel_on_signals() -> None:
+    """SIGINT and SIGTERM cancel the current task; a second one ends the process at once.
+
+    The handlers of `asyncio.run` do not wake the loop when another thread takes the signal, and are not installed where
+    SIGINT was ignored at the start, as a shell does for what a script starts with `&`.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def cancel() -> None:
+        for each in _ENDING:
+            loop.remove_signal_handler(each)
+        task.cancel()
+
+    for each in _ENDING:
+        loop.add_signal_handler(each, cancel)
 
 
 def _answerer(settings: Settings, servers: list[str], key: str | None, *, lyrics_from_tags: bool) -> Here | Servers:

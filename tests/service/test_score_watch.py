@@ -16,7 +16,9 @@ import pytest
 from tests.audio_samples import song, wav
 from tests.service.live import ROOT, SETTINGS, wait_until
 
-PROGRAM = "import app.cli.score as s; s.WATCH_SECONDS = 0.5; from app.cli.main import app; app()"
+# As a script starts it with `&`: SIGINT is ignored.
+PROGRAM = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+PROGRAM += "import app.cli.score as s; s.WATCH_SECONDS = 0.5; from app.cli.main import app; app()"
 
 
 @pytest.fixture

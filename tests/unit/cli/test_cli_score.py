@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
+import os
+import signal
+import time
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from app.catalogue.here import Here
+from app.catalogue.names import load_names
+from app.catalogue.output import Output
 from app.cli import main as cli
+from app.cli.score import Meter, _run
+from app.local import listener
+from app.settings import Settings
 from tests.audio_samples import song, wav
 
 runner = CliRunner()
@@ -57,3 +69,24 @@ def test_names_and_files_in_one_table(tmp_path: Path) -> None:
 def test_what_ends_the_run_has_a_code(tmp_path: Path) -> None:
     result = runner.invoke(cli.app, ["score", str(tmp_path / "none.csv"), "--output", str(tmp_path / "o.csv")])
     assert getattr(result.exception, "code", None) == "input_unreadable"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_watch_even_if_it_was_ignored_at_the_start(tmp_path: Path, number: signal.Signals) -> None:
+    settings = Settings()
+
+    def here() -> Here:
+        return Here(partial(listener, settings), partial(load_names, settings), 1)
+
+    async def signalled() -> float:
+        asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), number)
+        started = time.monotonic()
+        with closing(Output(tmp_path / "out.csv", ["id"])) as output:
+            await asyncio.wait_for(_run(tmp_path, output, here, Meter(None)), 20)
+        return time.monotonic() - started
+
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        assert asyncio.run(signalled()) < 10
+    finally:
+        signal.signal(number, before)
