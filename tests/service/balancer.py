@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from tests.service.openloop import Connections, get_request
+from tests.service.openloop import exchange, get_request
 
 CHECK_SECONDS = 0.2
 
@@ -49,11 +49,9 @@ class Balancer:
     async def _look(self) -> None:
         for port in list(self._ready):
             ready = False
-            connections = Connections(port)
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(5):
-                    ready = (await connections.exchange(get_request("/health/ready", "Connection: close"))).status == 200
-            await connections.close()
+                    ready = (await exchange(port, get_request("/health/ready", "Connection: close"))).status == 200
             if port in self._ready:
                 self._ready[port] = ready
 

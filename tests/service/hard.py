@@ -13,7 +13,7 @@ import psutil
 
 from tests.service.faulty import Device
 from tests.service.live import PATIENCE_SECONDS, LiveServer
-from tests.service.openloop import Connections, Reply
+from tests.service.openloop import Reply, exchange
 
 
 def start(store: Path, folder: Path, **settings: object) -> tuple[LiveServer, Device]:
@@ -29,11 +29,8 @@ def ask_all(port: int, requests: Sequence[bytes]) -> list[Reply]:
     """All at once, each over a connection of its own."""
 
     async def run() -> list[Reply]:
-        connections = Connections(port)
         async with asyncio.timeout(PATIENCE_SECONDS):
-            replies = await asyncio.gather(*(connections.exchange(request) for request in requests))
-        await connections.close()
-        return replies
+            return await asyncio.gather(*(exchange(port, request) for request in requests))
 
     return asyncio.run(run())
 

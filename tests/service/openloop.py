@@ -1,4 +1,4 @@
-"""Open-loop load: requests leave at their times whatever becomes of the others, as from a world of strangers.
+"""Open-loop load: requests leave at their times whatever becomes of the others, each over a connection of its own.
 
 A closed loop slows down when the server does, and so hides what overload feels like. Here the delay of an answer counts
 from the moment at which its request was due. Any status is an answer; a connection that breaks is one too, with status 0.
@@ -7,20 +7,13 @@ from the moment at which its request was due. Any status is an answer; a connect
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Whole HTTP/1.1 requests, as bytes, under a name."""
-
-    kind: str
-    data: bytes
+import httpx
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +32,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request and what became of it."""
+    """One request and its reply."""
 
-    kind: str
-    due_seconds: float  # since the load began
-    seconds: float  # from due to the last byte of the answer
+    number: int
+    seconds: float  # from the moment it was due to the last byte of the answer
     reply: Reply
 
     @property
@@ -51,99 +43,39 @@ class Sent:
         return self.reply.status
 
 
-NO_REPLY = Reply(0, {}, b"")
-
-
-class Connections:
-    """Keep-alive connections to 127.0.0.1; as many as are needed at once.
-
-    Those that were idle for 2 s are not used again: the server closes them after 5 s, perhaps just when we write.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = []
-
-    async def exchange(self, data: bytes) -> Reply:
-        """Send one request and read its answer. An idle connection that the server closed meanwhile is not used."""
-        reader, writer = await self._take()
+async def exchange(port: int, data: bytes) -> Reply:
+    """Send one request to 127.0.0.1 and read its answer."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
         try:
-            writer.write(data)  # not drained: a refusal may come before the body has left
-            reply = await read_reply(reader)
-        except (OSError, EOFError, ValueError):
+            writer.write(data)  # not drained: a rejection may come before the body has left
+            return await _read_reply(reader)
+        finally:
             writer.close()
-            return NO_REPLY
-        except BaseException:
-            writer.close()
-            raise
-        if reply.headers.get("connection", "").lower() == "close":
-            writer.close()
-        else:
-            self._idle.append((reader, writer, time.monotonic()))
-        return reply
-
-    async def _take(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        while self._idle:
-            reader, writer, since = self._idle.pop()
-            if not reader.at_eof() and not writer.is_closing() and time.monotonic() - since < 2.0:
-                return reader, writer
-            writer.close()
-        return await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 20)
-
-    async def close(self) -> None:
-        for _, writer, _ in self._idle:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-        self._idle.clear()
+    except (OSError, EOFError, ValueError):
+        return Reply(0, {}, b"")
 
 
-async def read_reply(reader: asyncio.StreamReader) -> Reply:
+async def _read_reply(reader: asyncio.StreamReader) -> Reply:
     """Raises EOFError or OSError when the connection ends, ValueError when it does not speak HTTP."""
     lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    status = int(lines[0].split(" ", 2)[1])
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
-    if "content-length" in headers:
-        body = await reader.readexactly(int(headers["content-length"]))
-    elif headers.get("transfer-encoding") == "chunked":
-        body = b"".join([chunk async for chunk in _chunks(reader)])
-    else:
-        body = b""
-    return Reply(status, headers, body)
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Reply(int(lines[0].split(" ", 2)[1]), headers, body)
 
 
-async def _chunks(reader: asyncio.StreamReader) -> Any:
-    while size := int(await reader.readuntil(b"\r\n"), 16):
-        yield (await reader.readexactly(size + 2))[:-2]
-    await reader.readuntil(b"\r\n")
-
-
-async def open_loop(
-    port: int, make: Callable[[int], Request], *, per_second: float, seconds: float, patience_seconds: float = 90.0
-) -> list[Sent]:
+async def open_loop(port: int, make: Callable[[int], bytes], *, per_second: float, seconds: float) -> list[Sent]:
     """Send `make(0)`, `make(1)`, ... at a fixed rate for `seconds`; wait for every answer, in the order they were due."""
-    connections = Connections(port)
     began = time.perf_counter()
 
     async def one(number: int) -> Sent:
-        due = number / per_second
-        request = make(number)
-        reply = NO_REPLY
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(patience_seconds):
-                reply = await connections.exchange(request.data)
-        return Sent(request.kind, due, time.perf_counter() - began - due, reply)
+        due_at = began + number / per_second
+        await asyncio.sleep(due_at - time.perf_counter())
+        reply = await exchange(port, make(number))
+        return Sent(number, time.perf_counter() - due_at, reply)
 
-    tasks = []
-    for number in range(round(per_second * seconds)):
-        wait_seconds = began + number / per_second - time.perf_counter()
-        if wait_seconds > 0 or number % 16 == 0:
-            await asyncio.sleep(max(wait_seconds, 0))
-        tasks.append(asyncio.create_task(one(number)))
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        await connections.close()
+    async with asyncio.timeout(seconds + 90):
+        return await asyncio.gather(*(one(number) for number in range(round(per_second * seconds))))
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -154,31 +86,20 @@ def percentile(values: list[float], share: float) -> float:
 
 def get_request(path: str, *headers: str) -> bytes:
     """A whole GET request."""
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: loadtest", *headers, "", ""]).encode()
-
-
-def post_request(path: str, content_type: str, body: bytes, *headers: str) -> bytes:
-    """A whole POST request."""
-    lines = [f"POST {path} HTTP/1.1", "Host: loadtest", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*lines, *headers, "", ""]).encode() + body
+    return _raw("GET", path, headers)
 
 
 def json_post(fields: dict[str, Any], *headers: str) -> bytes:
     """POST /identify with metadata."""
-    return post_request("/identify", "application/json", json.dumps(fields).encode(), *headers)
+    return _raw("POST", "/identify", headers, json=fields)
 
 
 def audio_post(audio: bytes, fields: dict[str, str] | None = None, *headers: str) -> bytes:
     """POST /identify with audio and form fields, the fields first."""
-    return post_request("/identify", f"multipart/form-data; boundary={BOUNDARY}", b"".join(_form(audio, fields)), *headers)
+    return _raw("POST", "/identify", headers, data=fields, files={"audio": ("a", audio)})
 
 
-BOUNDARY = "lrid-loadtest-boundary"
-
-
-def _form(audio: bytes, fields: dict[str, str] | None) -> Iterator[bytes]:
-    for name, value in (fields or {}).items():
-        yield f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-    yield f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'.encode()
-    yield audio
-    yield f"\r\n--{BOUNDARY}--\r\n".encode()
+def _raw(method: str, path: str, headers: tuple[str, ...], **body: Any) -> bytes:
+    request = httpx.Request(method, f"http://tests{path}", headers=dict(h.split(": ", 1) for h in headers), **body)
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + request.read()

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.service.balancer import Balancer
 from tests.service.faulty import clip
 from tests.service.live import LiveServer, wait_until
-from tests.service.openloop import Request, audio_post, json_post, open_loop
+from tests.service.openloop import audio_post, json_post, open_loop
 
 GOOD = {"title": "La vie en rose", "artist": "Édith Piaf"}
 DELAY_SECONDS = 2.0
@@ -62,9 +62,7 @@ def test_rolling_restart_behind_a_balancer(tiny_store: Path, tmp_path: Path) -> 
             async def load() -> list[int]:
                 statuses: list[int] = []
                 while not ends.is_set():
-                    sent = await open_loop(
-                        balancer.port, lambda n: Request("any", requests[n % 5]), per_second=10, seconds=1
-                    )
+                    sent = await open_loop(balancer.port, lambda n: requests[n % 5], per_second=10, seconds=1)
                     statuses += [one.status for one in sent]
                 return statuses
 

@@ -18,7 +18,7 @@ import pytest
 from tests.service.faulty import Device, clip
 from tests.service.hard import ask_all, children, start
 from tests.service.live import LiveServer, wait_until
-from tests.service.openloop import Connections, Reply, Request, audio_post, json_post, open_loop, percentile
+from tests.service.openloop import Reply, audio_post, exchange, json_post, open_loop, percentile
 
 SECONDS_PER_WINDOW = 0.1
 QUEUE_ITEMS = 12
@@ -41,7 +41,7 @@ def test_overload_is_shed(slow: Slow) -> None:
     live, _ = slow
     capacity = 1 / SECONDS_PER_WINDOW
     data = audio_post(clip(0.3))
-    sent = asyncio.run(open_loop(live.port, lambda _: Request("clip", data), per_second=5 * capacity, seconds=4))
+    sent = asyncio.run(open_loop(live.port, lambda _: data, per_second=5 * capacity, seconds=4))
     outcomes = Counter(one.status for one in sent)
     assert set(outcomes) == {200, 429}
     assert outcomes[200] >= QUEUE_ITEMS  # the queue was used
@@ -63,11 +63,9 @@ def test_who_obeys_retry_after_is_served(slow: Slow) -> None:
     live, _ = slow
     tries: list[int] = []
 
-    async def obedient(connections: Connections, data: bytes) -> None:
+    async def obedient(data: bytes) -> None:
         for count in range(1, 20):
-            reply = await connections.exchange(data)
-            if not reply.status:  # told to come back later than an idle connection is kept
-                reply = await connections.exchange(data)
+            reply = await exchange(live.port, data)
             if reply.status == 200:
                 tries.append(count)
                 return
@@ -75,11 +73,9 @@ def test_who_obeys_retry_after_is_served(slow: Slow) -> None:
             await asyncio.sleep(reply.retry_after_seconds)
 
     async def burst() -> None:
-        connections = Connections(live.port)
         async with asyncio.TaskGroup() as group:
             for _ in range(4 * QUEUE_ITEMS):
-                group.create_task(obedient(connections, audio_post(clip(0.3))))
-        await connections.close()
+                group.create_task(obedient(audio_post(clip(0.3))))
 
     asyncio.run(burst())
     assert len(tries) == 4 * QUEUE_ITEMS
@@ -92,16 +88,14 @@ def test_metadata_does_not_wait_for_songs(slow: Slow) -> None:
     device.hold()  # songs wait for ever
 
     async def run() -> tuple[list[Reply], float]:
-        connections = Connections(live.port)
-        songs = [asyncio.create_task(connections.exchange(audio_post(clip(0.3)))) for _ in range(QUEUE_ITEMS)]
+        songs = [asyncio.create_task(exchange(live.port, audio_post(clip(0.3)))) for _ in range(QUEUE_ITEMS)]
         await asyncio.to_thread(wait_until, lambda: live.metric("lrid_queue_items") >= QUEUE_ITEMS - 1)
         began = time.monotonic()
-        texts = [await connections.exchange(json_post(TITLE)) for _ in range(50)]
+        texts = [await exchange(live.port, json_post(TITLE)) for _ in range(50)]
         seconds = time.monotonic() - began
         assert not any(song.done() for song in songs)
         device.release()
         await asyncio.gather(*songs)
-        await connections.close()
         return texts, seconds
 
     texts, seconds = asyncio.run(run())
@@ -131,14 +125,11 @@ def test_uploads_are_bounded_together(tiny_store: Path, tmp_path: Path) -> None:
         before_mb = live.peak_memory_mb()
 
         async def run() -> list[Reply]:
-            connections = Connections(live.port)
-            tasks = [asyncio.create_task(connections.exchange(big)) for _ in range(40)]
+            tasks = [asyncio.create_task(exchange(live.port, big)) for _ in range(40)]
             await asyncio.to_thread(wait_until, lambda: sum(task.done() for task in tasks) >= 30)
             assert live.metric("lrid_upload_bytes") <= 8e6
             device.release()
-            replies = await asyncio.gather(*tasks)
-            await connections.close()
-            return replies
+            return await asyncio.gather(*tasks)
 
         outcomes = Counter(reply.status for reply in asyncio.run(run()))
         assert set(outcomes) == {200, 429}
@@ -157,11 +148,9 @@ def test_an_upload_that_stalls_keeps_nobody_out(slow: Slow) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", live.port)
             writer.write(data[:2000])
             stalled.append(writer)
-        connections = Connections(live.port)
-        replies = [await connections.exchange(data) for _ in range(3)]
+        replies = [await exchange(live.port, data) for _ in range(3)]
         for writer in stalled:
             writer.transport.abort()
-        await connections.close()
         return replies
 
     assert [reply.status for reply in asyncio.run(run())] == [200] * 3

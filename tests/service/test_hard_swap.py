@@ -18,7 +18,7 @@ from tests.releases import edit_manifest, replace_weights, write_release
 from tests.service.faulty import clip
 from tests.service.hard import ask_all, without_times
 from tests.service.live import LiveServer, wait_until
-from tests.service.openloop import Request, Sent, audio_post, json_post, open_loop
+from tests.service.openloop import Sent, audio_post, json_post, open_loop
 from tests.service.problems import check_problem
 
 KEY = {"Authorization": "Bearer admin"}
@@ -70,9 +70,7 @@ def load_while(live: LiveServer, work: Callable[[], None]) -> list[Sent]:
         last_round = False
         while not last_round:
             last_round = working.done()
-            sent += await open_loop(
-                live.port, lambda n: Request(str(n % len(REQUESTS)), REQUESTS[n % len(REQUESTS)]), per_second=12, seconds=1
-            )
+            sent += await open_loop(live.port, lambda n: REQUESTS[n % len(REQUESTS)], per_second=12, seconds=1)
         await working
         return sent
 
@@ -83,7 +81,7 @@ def check_none_lost_none_mixed(sent: list[Sent], answers: dict[str, list[dict[st
     assert {one.status for one in sent} == {200}
     for one in sent:
         answer = without_times(one.reply)
-        assert answer == answers[answer["model"]["release"]][int(one.kind)]
+        assert answer == answers[answer["model"]["release"]][one.number % len(REQUESTS)]
     assert {one.reply.json()["model"]["release"] for one in sent} == {"1", "2"}
 
 
