@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from app.domain import FloatArray
+from app.families.contract import Target
 from app.families.golden import Golden, GoldenCase, Tone, answer
 from app.families.lrid_net.config import LridNetManifest
 from app.families.lrid_net.listen import LogMel
@@ -118,14 +119,13 @@ def tiny_model(seed: int = 0, **changes: Any) -> LridNetModel:
 
 
 def listen_with(model: LridNetModel) -> Callable[[list[FloatArray]], FloatArray]:
-    """The unfolded fp32 network as a `listen`."""
-
+    """The fp32 network as a `listen`."""
     assert model.audio is not None
-    network: Any = model.audio.listener
+    prepared = model.audio.listener.prepare(Target("cpu", "fp32"))
 
     def listen(windows: list[FloatArray]) -> FloatArray:
         with torch.inference_mode():
-            return network(torch.from_numpy(np.stack(windows))).numpy()
+            return prepared(torch.from_numpy(np.stack(windows))).numpy()
 
     return listen
 

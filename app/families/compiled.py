@@ -1,31 +1,22 @@
-"""Loops over single numbers, compiled by numba: the n-gram readers are made of them.
-
-Without numba they run as plain Python: correct, but about 100 times slower.
-"""
+"""Loops over single numbers, compiled by numba: the n-gram readers are made of them."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+import numba
+from numba.core.codegen import get_host_cpu_features
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def has_compiler() -> bool:
-    return importlib.util.find_spec("numba") is not None
-
-
 def converts_halves() -> bool:
     """Whether compiled code may use the processor's own conversion of 16-bit floats; LLVM's other one cannot be linked."""
-    if not has_compiler():
-        return False
-    config: Any = importlib.import_module("numba").config
+    config: Any = numba.config
     if config.CPU_NAME or config.CPU_FEATURES is not None:  # compiled for other machines than this one
         return False
-    codegen: Any = importlib.import_module("numba.core.codegen")
-    return "+f16c" in codegen.get_host_cpu_features()
+    return "+f16c" in get_host_cpu_features()  # type: ignore[no-untyped-call]
 
 
 def compiled(function: F) -> F:
@@ -35,11 +26,7 @@ def compiled(function: F) -> F:
     in another file could change unnoticed); where neither can be written, every process compiles for itself. The
     interpreter's lock stays held: for some microseconds, giving it up costs more.
     """
-    if not has_compiler():
-        return function
-    numba: Any = importlib.import_module("numba")
     try:
-        made: F = numba.njit(cache=True, error_model="numpy")(function)
+        return numba.njit(cache=True, error_model="numpy")(function)  # type: ignore[return-value]
     except RuntimeError:  # no place to keep it
-        made = numba.njit(error_model="numpy")(function)
-    return made
+        return numba.njit(error_model="numpy")(function)  # type: ignore[return-value]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from app.families.genre.manifest import ReadConfig
 from app.families.parts.lyrics import excerpt, sung_lines
-from app.families.parts.ngrams.spelling import WORD, normalised
+from app.families.parts.ngrams.fields import WORD, normalised
 
 Words = npt.NDArray[np.int64]  # numbers from 1; 0 is no word
 

@@ -6,18 +6,13 @@ exchanged and the two compared (tests/parity).
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from app.families.contract import Backend, Listen, Precision, Target
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
 from app.families.parts.log_mel import mel_bands
-from app.families.parts.openvino_backend import Convertible
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CACHED_FRAMES = 516  # a block whose spectrum stays in a CPU's cache; a fifth of a window
 EXPANSION = 4  # a bottleneck's output has four times its inner width (He et al. 2016)
 
@@ -30,8 +25,7 @@ class LogMel(nn.Module):
 
     def __init__(self, config: ListenConfig) -> None:
         super().__init__()
-        self.config = config
-        c = config
+        self.config = c = config
         mel = mel_bands(c.mel_bands, c.fft_size, c.sample_rate_hz, c.low_hz, c.high_hz)  # (128, 513)
         self.register_buffer("hann", torch.hann_window(config.fft_size), persistent=False)  # (1024,) periodic
         self.register_buffer("mel", mel, persistent=False)
@@ -103,23 +97,10 @@ class ResNet(nn.Module):
                 channels = width * EXPANSION
             stages.append(nn.Sequential(*layers))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self._n_features = channels  # 2,048
-        self._initialise()
-
-    def _initialise(self) -> None:
-        if self.conv1.weight.is_meta:
-            return  # the weights are replaced; drawing on the meta device costs seconds of imports
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.conv1.weight.dtype
-
-    @property
-    def n_features(self) -> int:
-        return self._n_features
+        if not self.conv1.weight.is_meta:  # there the weights are replaced, and drawing costs seconds of imports
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def feature_map(self, x: Tensor) -> Tensor:
         """(n, 1, 128, 2580) → (n, 2048, 4, 81)."""
@@ -129,51 +110,6 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, 1, 128, t) → s_audio (n, 2048), by global average pooling."""
         return self.feature_map(x).float().mean(dim=(-2, -1))
-
-
-class Listener(nn.Module):
-    """Waveform to s_audio in one module; implements `contract.Listener`."""
-
-    def __init__(self, log_mel: LogMel, trunk: ResNet) -> None:
-        super().__init__()
-        self.log_mel = log_mel
-        self.trunk = trunk
-        self._conversion: Convertible | None = None
-
-    @property
-    def n_features(self) -> int:
-        return self.trunk.n_features
-
-    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
-        return ("bf16", "fp32")
-
-    def prepare(self, target: Target) -> Listen:
-        """Fold BatchNorm into the convolutions and lay the weights out for the target."""
-        if target.backend == "openvino":
-            compiled = self._converted().compile(target.precision, target.threads)
-            return lambda samples: compiled(self.log_mel(samples).unsqueeze(1))  # (n, 2048)
-        trunk = fold_batch_norm(copy.deepcopy(self.trunk)).eval()
-        device = torch.device(target.device)
-        trunk = trunk.to(device, DTYPES[target.precision]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Listener(copy.deepcopy(self.log_mel).to(device), trunk).eval()
-
-    def forget(self) -> None:
-        self.trunk.to("meta")
-        self._conversion = None
-
-    def _converted(self) -> Convertible:
-        """Converted once: takes seconds, and serves every number of threads."""
-        if self._conversion is None:
-            c = self.log_mel.config
-            trunk = fold_batch_norm(copy.deepcopy(self.trunk)).eval()
-            self._conversion = Convertible(trunk, (1, 1, c.mel_bands, c.window_frames))
-        return self._conversion
-
-    def forward(self, samples: Tensor) -> Tensor:
-        """(n, window_samples) float32 → (n, 2048) float32; the trunk runs in the type of its weights."""
-        x = self.log_mel(samples).unsqueeze(1)  # (n, 1, 128, 2580)
-        x = x.to(self.trunk.dtype, memory_format=torch.channels_last)
-        return self.trunk(x).float()  # type: ignore[no-any-return]
 
 
 def fold_batch_norm(trunk: ResNet) -> ResNet:

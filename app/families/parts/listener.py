@@ -3,39 +3,66 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from app.errors import ReleaseError
 from app.families.contract import Backend, Listen, Precision, Target
 from app.families.parts.openvino_backend import Convertible
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 class NetworkListener:
-    """Window → front end, of which nothing is learnt → network → features; in fp32. Implements `contract.Listener`."""
+    """Window → front end, of which nothing is learnt → network → features. Implements `contract.Listener`."""
 
     def __init__(
-        self, front_end: nn.Module, network: nn.Module, n_features: int, shape: tuple[int, ...] | None = None
+        self,
+        front_end: nn.Module,
+        network: nn.Module,
+        n_features: int,
+        shape: tuple[int, ...] | None = None,
+        *,
+        halves: bool = False,
     ) -> None:
-        """`shape`: of what the network gets of one window, (1, …), for OpenVINO; None: torch runs it everywhere."""
+        """`shape`: of what the network gets of one window, (1, …), for OpenVINO; None: torch runs it everywhere.
+
+        `halves`: the network may run in bf16, and on a GPU in fp16.
+        """
         self.n_features = n_features
         self._front_end = front_end
         self._network = network.eval()
         self._shape = shape
+        self._halves = halves
 
     def precisions(self, backend: Backend) -> tuple[Precision, ...]:
-        return ("fp32",)
+        return ("bf16", "fp32") if self._halves else ("fp32",)
 
     def prepare(self, target: Target) -> Listen:
-        """Raises ReleaseError for another precision than fp32."""
-        if target.precision != "fp32":
-            raise ReleaseError(f"this release listens in fp32, not in {target.precision}")
+        """Raises ReleaseError for a precision that the network is not made for."""
+        runs_in = list(DTYPES) if self._halves else ["fp32"]
+        if target.precision not in runs_in:
+            raise ReleaseError(f"this release listens in {', '.join(runs_in)}, not in {target.precision}")
         if target.backend == "openvino" and self._shape is not None:
-            compiled = Convertible(self._network, self._shape).compile("fp32", target.threads)
+            compiled = self._converted.compile(target.precision, target.threads)
             return lambda samples: compiled(self._front_end(samples))
-        both = nn.Sequential(copy.deepcopy(self._front_end), copy.deepcopy(self._network))
-        return both.to(torch.device(target.device)).eval()
+        front_end = copy.deepcopy(self._front_end).to(target.device)
+        dtype = DTYPES[target.precision]
+        network = copy.deepcopy(self._network).to(target.device, dtype)
+
+        def listen(samples: Tensor) -> Tensor:
+            return network(front_end(samples).to(dtype)).float()  # type: ignore[no-any-return]
+
+        return listen
+
+    @cached_property
+    def _converted(self) -> Convertible:
+        """Takes seconds, and serves every number of threads."""
+        assert self._shape is not None
+        return Convertible(self._network, self._shape)
 
     def forget(self) -> None:
         self._network.to("meta")
+        vars(self).pop("_converted", None)

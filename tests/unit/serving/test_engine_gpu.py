@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from app.domain import FloatArray
-from app.families.contract import Precision, Target
-from app.families.lrid_net.config import ListenConfig, NetworkConfig
-from app.families.lrid_net.listen import Listener, LogMel, ResNet
+from app.families.contract import Listener, Precision, Target
 from app.serving.engine import Engine, EngineChoice, choices
+from tests.releases import TINY, tiny_model
 
 pytestmark = [
     pytest.mark.gpu,
@@ -20,8 +19,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def listener() -> Listener:
-    torch.manual_seed(0)
-    return Listener(LogMel(ListenConfig()), ResNet(NetworkConfig(base_channels=16))).eval()
+    audio = tiny_model(network=TINY | {"base_channels": 16}, listen={"window_seconds": 30.0}).audio
+    assert audio is not None
+    return audio.listener
 
 
 @pytest.fixture(scope="module")

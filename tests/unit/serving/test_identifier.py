@@ -14,7 +14,7 @@ from app.domain import AUDIO, TEXT, FloatArray, Identification, Metadata, Readin
 from app.errors import AudioCorrupt, DeadlineExceeded, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import Target
 from app.families.golden import Tone
-from app.families.lrid_net.listen import Listener
+from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.model import LridNetModel, NamesBranch
 from app.serving.engine import Engine, EngineChoice
 from tests.releases import tiny_model
@@ -47,11 +47,10 @@ def zero_spectrogram(model: LridNetModel) -> torch.Tensor:
 
 def spectrograms(model: LridNetModel, n: int) -> torch.Tensor:
     assert model.audio is not None
-    assert isinstance(model.audio.listener, Listener)
     spec = model.audio.window
     tones = [Tone(pitch_hz=100.0 * (i + 1)).samples(spec.window_samples, spec.sample_rate_hz) for i in range(n)]
     with torch.inference_mode():
-        return model.audio.listener.log_mel(torch.from_numpy(np.stack(tones)))
+        return LogMel(model.manifest.listen)(torch.from_numpy(np.stack(tones)))
 
 
 # --- the answer is the network's --------------------------------------------------------------------------------------

@@ -1,32 +1,32 @@
 """Texts of metadata taken apart: rows of the n-gram table, langdetect's evidence, shares of scripts.
 
-The same code reads in training and in serving.
+N-grams are hashed in the manner of fastText (Bojanowski et al. 2017), over code points: no vocabulary, nothing is ever
+unknown. Hashes are 32-bit FNV-1a with a multiplicative finish, the same on every machine. Of langdetect's profiles every
+n-gram of a text counts: nothing is drawn at random, nothing is left out. The same code reads in training and in serving.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from app.domain import FloatArray
 from app.errors import ReleaseError
+from app.families.parts.ngrams import loops
 from app.families.parts.ngrams.config import NgramConfig, Script
-from app.families.parts.ngrams.loops import (
-    CODE_BITS,
-    NOT_KNOWN,
-    SLOT_BITS,
-    IndexArray,
-    Owners,
-    Spelled,
-    Tables,
-    explain,
-    fill_slots,
-    take_apart,
-)
-from app.families.parts.ngrams.spelling import bounded, code_points, normalised, word_hashes
+from app.families.parts.ngrams.loops import IndexArray
 from app.families.parts.profiles import Profiles, cleaned, langdetect_languages
+
+Laid = tuple[IndexArray, IndexArray]  # the numbers of several texts end to end, and where each begins, (n + 1,)
+
+BEGIN, END = "\x02", "\x03"  # around a text: n-grams know where it begins and ends
+WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,16 @@ class FieldReader:
         if tuple(config.languages) != installed:
             raise ReleaseError(f"text languages should be langdetect's {list(installed)}, but are {config.languages}")
         self.config = config
-        self._explanations = Explanations(config.languages, config.smoothing)
-        self.tables: Tables = (
-            self._explanations.keys,
-            self._explanations.rows,
-            self._explanations.logarithms,
+        profiles = Profiles(config.languages)
+        self._normal = profiles.normal
+        keys = np.full(1 << loops.SLOT_BITS, loops.NOT_KNOWN, np.int64)  # of n-grams, by their hash
+        rows = np.zeros(1 << loops.SLOT_BITS, np.int32)  # of the logarithms
+        loops.fill_slots(keys, rows, ngram_keys(profiles.known))
+        logarithms = np.log(profiles.probabilities + config.smoothing).astype(np.float32)
+        self.tables: loops.Tables = (
+            keys,
+            rows,
+            logarithms,
             owners(config.scripts),
             config.max_ngram,
             32 - config.buckets_log2,
@@ -62,11 +67,11 @@ class FieldReader:
         """A field as a client sent it, or None → the characters that are read."""
         return normalised(text, self.config.max_characters) if text else ""
 
-    def spelled(self, texts: Sequence[str]) -> Spelled:
+    def spelled(self, texts: Sequence[str]) -> loops.Spelled:
         """Normalised texts as code points, and where each begins: all texts bounded, then all as the profiles see them;
         and the hashes of their words.
         """
-        both = [*map(bounded, texts), *map(self._explanations.spelled, texts)]
+        both = [*(f"{BEGIN}{text}{END}" for text in texts), *map(self._as_profiled, texts)]
         return (*code_points(both), *word_hashes(texts))
 
     def __call__(self, text: str | None) -> FieldRead:
@@ -75,36 +80,17 @@ class FieldReader:
         evidence = np.zeros(len(self.config.languages), np.float32)
         if not plain:
             return FieldRead(np.zeros(0, np.int64), evidence, 0.0, scripts)
-        buckets, n_known = take_apart(self.spelled([plain]), 0, self.tables, evidence, scripts)
+        buckets, n_known = loops.take_apart(self.spelled([plain]), 0, self.tables, evidence, scripts)
         return FieldRead(buckets, evidence, float(n_known), scripts)
 
     def explained(self, text: str, max_characters: int) -> tuple[FloatArray, int]:
         """A text of any length → (n_languages,) the sum of the logarithms of its known n-grams, and their number."""
-        codes, _ = code_points([self._explanations.spelled(normalised(text, max_characters))])
+        codes, _ = code_points([self._as_profiled(normalised(text, max_characters))])
         evidence = np.zeros(len(self.config.languages), np.float32)
         keys, rows, logarithms, *_ = self.tables
-        return evidence, explain(codes, keys, rows, logarithms, evidence)
+        return evidence, loops.explain(codes, keys, rows, logarithms, evidence)
 
-
-def has_letters(text: str) -> bool:
-    return any(map(str.isalpha, text))
-
-
-class Explanations:
-    """langdetect's profiles, every n-gram of a text counted: nothing is drawn at random, nothing is left out.
-
-    Nothing but its arrays is needed to explain a text; see `explain`.
-    """
-
-    def __init__(self, languages: Sequence[str], smoothing: float) -> None:
-        profiles = Profiles(languages)
-        self.logarithms = np.log(profiles.probabilities + smoothing).astype(np.float32)
-        self.keys = np.full(1 << SLOT_BITS, NOT_KNOWN, np.int64)  # of n-grams, by their hash
-        self.rows = np.zeros(1 << SLOT_BITS, np.int32)  # of `logarithms`
-        fill_slots(self.keys, self.rows, ngram_keys(profiles.known))
-        self._normal = profiles.normal
-
-    def spelled(self, text: str) -> str:
+    def _as_profiled(self, text: str) -> str:
         """A normalised text as langdetect's profiles see it, with the spaces that go before.
 
         It has no capitals, so langdetect's rules for them do not matter. (Circled ones have no small form, but no
@@ -113,18 +99,44 @@ class Explanations:
         return "  " + cleaned(text).translate(self._normal)
 
 
+def has_letters(text: str) -> bool:
+    return any(map(str.isalpha, text))
+
+
+def normalised(text: str, max_characters: int) -> str:
+    """Compatibility forms composed, lower case, single spaces, cut: writing habits that say nothing of the language."""
+    folded = unicodedata.normalize("NFKC", text[: 4 * max_characters]).lower()
+    return " ".join(folded.split())[:max_characters]
+
+
+def code_points(texts: Sequence[str]) -> Laid:
+    """Of any strings, lone surrogates included."""
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
+    return codes, _starts(texts)
+
+
+def word_hashes(texts: Sequence[str]) -> Laid:
+    """32-bit hashes of the words of normalised texts."""
+    by_text = [[zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in WORD.findall(text)] for text in texts]
+    return np.array([crc for hashes in by_text for crc in hashes], np.int64), _starts(by_text)
+
+
+def _starts(parts: Sequence[Sequence[object]]) -> IndexArray:
+    return np.array([0, *accumulate([len(part) for part in parts])], np.int64)
+
+
 def ngram_keys(ngrams: Iterable[str]) -> IndexArray:
     """(n,), a number for each of these n-grams of up to three characters, as `explain` makes it."""
     keys = []
     for ngram in ngrams:
         key = 0
         for char in ngram:
-            key = key << CODE_BITS | ord(char) + 1
+            key = key << loops.CODE_BITS | ord(char) + 1
         keys.append(key)
     return np.array(keys, np.int64)
 
 
-def owners(scripts: Sequence[Script]) -> Owners:
+def owners(scripts: Sequence[Script]) -> loops.Owners:
     """The script of each code point, as far as the last that has one; what is of none has `len(scripts)`."""
     last = max(high for script in scripts for _, high in script.ranges)
     owner = np.full(last + 1, len(scripts), np.uint8)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
 from app.domain import FloatArray
 from app.families.compiled import compiled, converts_halves
@@ -32,18 +34,13 @@ NOT_KNOWN = -1
 
 
 @compiled
-def most_buckets(n_codes: int, n_words: int, max_ngram: int) -> int:
-    """How many rows of the table a text may have."""
-    return max_ngram * n_codes + 2 * n_words
-
-
-@compiled
-def find_buckets(codes: IndexArray, words: IndexArray, max_ngram: int, shift: int, found: IndexArray) -> int:
-    """Rows of the table, with repetition, into `found`, which has room for all; returns how many.
+def find_buckets(codes: IndexArray, words: IndexArray, max_ngram: int, shift: int) -> IndexArray:
+    """Rows of the table, with repetition.
 
     `codes` (n,): a bounded text. First its n-grams by their start, then its words, each with the pair that it ends.
     `shift`: 32 less the number of bits of a row's number.
     """
+    found = np.empty(max_ngram * len(codes) + 2 * len(words), np.int64)
     count = 0
     for start in range(len(codes)):
         state = FNV_START
@@ -59,7 +56,7 @@ def find_buckets(codes: IndexArray, words: IndexArray, max_ngram: int, shift: in
             pair = ((int(words[i - 1]) * FNV_PRIME) & BITS_32) ^ word ^ PAIR_SALT
             found[count] = ((pair * SPREAD) & BITS_32) >> shift
             count += 1
-    return count
+    return found[:count]
 
 
 @compiled
@@ -82,7 +79,7 @@ def fill_slots(keys: IndexArray, rows: SlotRows, new: IndexArray) -> None:
 def explain(codes: IndexArray, keys: IndexArray, rows: SlotRows, logarithms: FloatArray, total: FloatArray) -> int:
     """Adds the logarithms of the probabilities of all known n-grams to `total`, (n_languages,); returns how many.
 
-    `codes` (n,): of a text as `Explanations.spelled` gives it. Its first two are the spaces before.
+    `codes` (n,): of a text as `FieldReader` spells it for the profiles. Its first two are the spaces before.
     """
     n_known = 0
     for end in range(2, len(codes)):
@@ -144,11 +141,10 @@ def take_apart(
     keys, rows, logarithms, owner, max_ngram, shift = tables
     own, own_words = codes[starts[i] : starts[i + 1]], words[word_starts[i] : word_starts[i + 1]]
     seen = i + len(word_starts) - 1
-    buckets = np.empty(most_buckets(len(own), len(own_words), max_ngram), np.int64)
-    n_buckets = find_buckets(own, own_words, max_ngram, shift, buckets)
+    buckets = find_buckets(own, own_words, max_ngram, shift)
     n_known = explain(codes[starts[seen] : starts[seen + 1]], keys, rows, logarithms, evidence)
     share_scripts(own[1:-1], owner, scripts)
-    return buckets[:n_buckets], n_known
+    return buckets, n_known
 
 
 @compiled
@@ -208,21 +204,11 @@ def add_up(table: Table, buckets: IndexArray, total: FloatArray) -> None:
         total[i] /= root
 
 
-@compiled
-def weigh_rows(evidence: FloatArray, n_known: FloatArray, views: FloatArray) -> None:
-    """`weigh_fields` for n rows: (n, 3, n_languages), (n, 3) → (n, 2 * 4 * n_languages)."""
-    for row in range(len(evidence)):
-        weigh_fields(evidence[row], n_known[row], views[row])
-
-
 # --- the networks -----------------------------------------------------------------------------------------------------
 
 
 def _half_reader() -> Callable[[np.uint16], np.float32]:
     """Builds what reads a float of 16 bits, given as its bits: compiled, one instruction of the processor."""
-    types: Any = importlib.import_module("numba.core.types")
-    extending: Any = importlib.import_module("numba.extending")
-    ir: Any = importlib.import_module("llvmlite.ir")
 
     def read(_: Any, bits: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -230,8 +216,7 @@ def _half_reader() -> Callable[[np.uint16], np.float32]:
 
         return types.float32(types.uint16), generate
 
-    made: Callable[[np.uint16], np.float32] = extending.intrinsic(read)
-    return made
+    return intrinsic(read)  # type: ignore[return-value]
 
 
 CONVERTS_HALVES = converts_halves()
@@ -245,12 +230,7 @@ def as_read(weights: npt.NDArray[np.float16]) -> Halves | FloatArray:
 
 @compiled
 def read_song(
-    spelled: Spelled,
-    places: IndexArray,
-    tables: Tables,
-    table: Table,
-    weights: Weights,
-    biases: Biases,
+    spelled: Spelled, places: IndexArray, tables: Tables, table: Table, weights: Weights, biases: Biases
 ) -> FloatArray:
     """The posterior over the classes, (n_classes,). Text i of `spelled` is field `places[i]`: see `read_fields`."""
     n_fields, n_networks, width = 3, weights[0].shape[0], table[0].shape[1]

@@ -23,7 +23,7 @@ from app.families.contract import Strict
 from app.families.parts.names import clean
 from app.families.parts.ngrams.config import N_FIELDS
 from app.families.parts.ngrams.fields import FieldReader, has_letters
-from app.families.parts.ngrams.loops import weigh_rows
+from app.families.parts.ngrams.loops import weigh_fields
 from app.lab.corpus.catalogue import Row, artist_key, read_catalogue
 from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import REST
@@ -166,7 +166,8 @@ class FieldTable:
         n = len(places)
         evidence, known = self.evidence[places], self.n_known[places]
         views = np.zeros((n, 2 * (N_FIELDS + 1) * evidence.shape[2]), np.float32)
-        weigh_rows(evidence, known, views)
+        for row in range(n):
+            weigh_fields(evidence[row], known[row], views[row])
         return np.concatenate([views, self.scripts[places].reshape(n, -1), (places > 0).astype(np.float32)], axis=1)
 
     def ngrams(self, places: Indices) -> tuple[Indices, Indices, FloatArray]:

@@ -8,16 +8,15 @@ from langdetect.detector import Detector
 from langdetect.detector_factory import DetectorFactory
 
 from app.domain import FloatArray
-from app.families.parts.ngrams.config import default_scripts
-from app.families.parts.ngrams.fields import Explanations, ngram_keys, owners
-from app.families.parts.ngrams.loops import explain, share_scripts, weigh
-from app.families.parts.ngrams.spelling import code_points, normalised
+from app.families.parts.ngrams.config import NgramConfig, default_scripts
+from app.families.parts.ngrams.fields import FieldReader, code_points, ngram_keys, normalised, owners
+from app.families.parts.ngrams.loops import share_scripts, weigh
 from app.families.parts.profiles import PROFILES, Profiles, langdetect_languages
 
 
 @pytest.fixture(scope="module")
-def explanations() -> Explanations:
-    return Explanations(langdetect_languages(), 0.5 / 10_000)
+def fields() -> FieldReader:
+    return FieldReader(NgramConfig(class_mix={"a": 0.5, "b": 0.5}, languages=list(langdetect_languages())))
 
 
 @pytest.fixture(scope="module")
@@ -27,39 +26,32 @@ def factory() -> DetectorFactory:
     return factory
 
 
-def explained(explanations: Explanations, text: str) -> tuple[FloatArray, int]:
-    total = np.zeros(len(langdetect_languages()), np.float32)
-    codes, _ = code_points([explanations.spelled(normalised(text, 200))])
-    return total, explain(codes, explanations.keys, explanations.rows, explanations.logarithms, total)
-
-
 @pytest.mark.parametrize(
     "text", ["la vie ne vaut rien", "ty i ja", "ночь над рекой", "桜の花", "sommaren är kort", "Nghìn năm", "Ⓐ🅐 NO"]
 )
-def test_the_sum_over_all_ngrams_is_langdetects(explanations: Explanations, factory: DetectorFactory, text: str) -> None:
+def test_the_sum_over_all_ngrams_is_langdetects(fields: FieldReader, factory: DetectorFactory, text: str) -> None:
     """Each n-gram that langdetect would draw from, once, with its smoothing and its profiles."""
     detector: Detector = factory.create()
     detector.append(normalised(text, 200))
     detector.cleaning_text()
     ngrams = detector._extract_ngrams()
     expected = np.sum([np.log(np.array(factory.word_lang_prob_map[g]) + 0.5 / 10_000) for g in ngrams], axis=0)
-    found, n_known = explained(explanations, text)
+    found, n_known = fields.explained(text, 200)
     assert n_known == len(ngrams)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_every_ngram_of_the_profiles_is_found_in_its_row(explanations: Explanations) -> None:
+def test_every_ngram_of_the_profiles_is_found_in_its_row(fields: FieldReader) -> None:
     known = list(Profiles(langdetect_languages()).known)
     keys = ngram_keys(known)
     assert len(set(keys.tolist())) == len(known)
-    held = explanations.keys >= 0
-    assert dict(zip(explanations.keys[held].tolist(), explanations.rows[held].tolist(), strict=True)) == {
-        key: row for row, key in enumerate(keys.tolist())
-    }
+    held, rows, *_ = fields.tables
+    found = dict(zip(held[held >= 0].tolist(), rows[held >= 0].tolist(), strict=True))
+    assert found == {key: row for row, key in enumerate(keys.tolist())}
 
 
-def test_nothing_known_explains_nothing(explanations: Explanations) -> None:
-    found, n_known = explained(explanations, "12 34")
+def test_nothing_known_explains_nothing(fields: FieldReader) -> None:
+    found, n_known = fields.explained("12 34", 200)
     assert n_known == 0
     assert not found.any()
     mean, posterior = np.ones((2, len(found)), np.float32)

@@ -15,7 +15,7 @@ from app.errors import ReleaseError
 from app.families.parts.names import clean
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.fields import FieldReader
-from app.families.parts.ngrams.loops import weigh_rows
+from app.families.parts.ngrams.loops import weigh_fields
 from app.families.parts.ngrams.reader import SCALE, TABLE, NgramReader, packed
 
 SONG = Metadata(artist="Les Enfants du Canal", album="Sous les ponts", title="J'attends l'été")
@@ -25,11 +25,11 @@ texts = st.one_of(st.none(), st.text(max_size=80))
 def by_definition(config: NgramConfig, tensors: dict[str, Tensor], metadata: Metadata) -> FloatArray:
     """The posterior by torch, from the fields as training takes them apart."""
     fields = [FieldReader(config)(getattr(metadata, name)) for name in METADATA_FIELDS]
-    views = np.zeros((1, 8 * len(config.languages)), np.float32)
-    evidence = np.array([[field.evidence for field in fields]], np.float32)
-    weigh_rows(evidence, np.array([[field.n_known for field in fields]], np.float32), views)
+    views = np.zeros(8 * len(config.languages), np.float32)
+    evidence = np.array([field.evidence for field in fields], np.float32)
+    weigh_fields(evidence, np.array([field.n_known for field in fields], np.float32), views)
     given = [float(bool(getattr(metadata, name))) for name in METADATA_FIELDS]
-    counted = torch.from_numpy(np.concatenate([views[0], *[field.scripts for field in fields], np.array(given, np.float32)]))
+    counted = torch.from_numpy(np.concatenate([views, *[field.scripts for field in fields], np.array(given, np.float32)]))
     logits = []
     for k in range(config.networks):
         own = tensors[TABLE][:, k * config.embedding_size : (k + 1) * config.embedding_size]

@@ -6,16 +6,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.families.parts.ngrams.loops import find_buckets, most_buckets
-from app.families.parts.ngrams.spelling import bounded, code_points, normalised, word_hashes
+from app.families.parts.ngrams.fields import BEGIN, END, code_points, normalised, word_hashes
+from app.families.parts.ngrams.loops import find_buckets
 
 MASK = 0xFFFFFFFF
 
 
 def buckets(text: str, max_ngram: int, buckets_log2: int) -> list[int]:
-    codes, words = code_points([bounded(text)])[0], word_hashes([text])[0]
-    found = np.empty(most_buckets(len(codes), len(words), max_ngram), np.int64)
-    return found[: find_buckets(codes, words, max_ngram, 32 - buckets_log2, found)].tolist()
+    codes, words = code_points([f"{BEGIN}{text}{END}"])[0], word_hashes([text])[0]
+    return find_buckets(codes, words, max_ngram, 32 - buckets_log2).tolist()
 
 
 def slow_hashes(text: str, max_ngram: int) -> list[int]:
