@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -147,7 +147,7 @@ def _posteriors(model: VoiceModel, songs: Songs, verses: Sequence[Verse], *, own
 
 
 def _heard_answers(model: VoiceModel, songs: Songs, given: Mapping[str, FloatArray]) -> list[tuple[str, str, str]]:
-    songs, codes = songs.with_readings(given), model.head.codes
+    songs, codes = replace(songs, readings=given), model.head.codes
     heard = listen_to_all(model.head, songs, model.head.windows(songs.hidden), HeadSettings(), text=True)
     found = []
     for song in np.flatnonzero(songs.known):

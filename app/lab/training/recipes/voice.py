@@ -7,6 +7,7 @@ so that a training that was stopped goes on where it was; the fit and its cross-
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,14 +96,18 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         self._check_groups(songs)
         progress.say(f"{int(songs.known.sum())} songs of {len(np.unique(songs.groups[songs.known]))} artists or sources")
         head = fit_head(songs, parts.listener, parts.facts, config.head)
-        figures = self._cross_validated(songs, parts, progress)
+        with progress.counting("cross-validating", config.folds) as advance:
+            held = cross_validate(songs, parts.listener, parts.facts, config.head, config.folds, advance)
         told = {
             "start": parts.origin,
             "songs": _counts(songs, parts.codes),
             "class_prior": dict(parts.reader.config.class_mix),
         }
         draft = draft_voice(parts, head, told, config.head.positions)
-        checkpoint.save(best, self._state(draft, figures))
+        manifest, figures = draft.manifest.model_dump_json(), tables(held, songs, parts.codes)
+        facts = {"manifest": manifest, "about": draft.about, "figures": figures}
+        stored = {"recipe": self.name, "network": draft.tensors, "config": config.model_dump_json(), "facts": facts}
+        checkpoint.save(best, stored | {"best_epoch": -1})
         return best
 
     def parts(self) -> VoiceParts:
@@ -126,7 +131,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
             heard = read_heard(config.features, parts.codes, WORLD_ALIASES)
             if (found := heard.hidden.shape[1]) != n_hidden:
                 raise TrainingError(f"{config.features}: {found} features a window; these ears have {n_hidden}")
-            heard = heard.with_readings(readings(names_of(config.features), read, len(parts.codes)))
+            heard = replace(heard, readings=readings(names_of(config.features), read, len(parts.codes)))
         else:
             rows = song_rows(config.catalogue, parts.codes, progress)
             request = WindowRequest(_window(parts), config.most_windows, whole=True)
@@ -168,17 +173,6 @@ class VoiceRecipe(Trainable[VoiceConfig]):
                 f"songs of {found} artists or sources; a head needs {wanted}, to be judged by some it was not fitted to: "
                 "add songs, fill the column artist, or set head.inner_folds lower"
             )
-
-    def _cross_validated(self, songs: Songs, parts: VoiceParts, progress: Progress) -> str:
-        folds = self.config.folds
-        with progress.counting("cross-validating", folds) as advance:
-            held = cross_validate(songs, parts.listener, parts.facts, self.config.head, folds, advance)
-        return tables(held, songs, parts.codes)
-
-    def _state(self, draft: Draft, figures: str) -> dict[str, Any]:
-        facts = {"manifest": draft.manifest.model_dump_json(), "about": draft.about, "figures": figures}
-        config = self.config.model_dump_json()
-        return {"recipe": self.name, "network": draft.tensors, "config": config, "facts": facts, "best_epoch": -1}
 
     def export(self, stored: dict[str, Any]) -> Draft:
         facts = stored["facts"]

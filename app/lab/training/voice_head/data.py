@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +55,6 @@ class Songs:
         windows = np.concatenate([first[song] + np.arange(self.counts[song]) for song in songs])
         readings = {name: posterior[songs] for name, posterior in self.readings.items()}
         return Songs(self.hidden[windows], self.counts[songs], self.labels[songs], self.groups[songs], readings)
-
-    def with_readings(self, readings: Mapping[str, FloatArray]) -> Songs:
-        return replace(self, readings=readings)
 
 
 def planned(n_windows: int, positions: Sequence[float]) -> Ints:

@@ -22,24 +22,19 @@ BEGINNING = np.array([0.75, 1.0, -3.0])  # of an expert: exponent, mix_exponent,
 
 @dataclass(frozen=True, slots=True)
 class Listened:
-    """Holds the answers after each further window of a song; the last is that of all planned windows."""
+    """Holds the answer at which listening stops."""
 
-    answers: tuple[Scores, ...]
-
-    @property
-    def windows(self) -> int:
-        """After how many windows listening stops."""
-        return next((place for place, one in enumerate(self.answers, 1) if one.enough), len(self.answers))
-
-    @property
-    def answer(self) -> Scores:
-        """The answer at which listening stops."""
-        return self.answers[self.windows - 1]
+    answer: Scores
+    windows: int  # listened to
 
 
 def listen(head: VoiceHead, scores: WindowScores, order: Ints, readings: Mapping[str, FloatArray]) -> Listened:
-    """Listens to windows in `order`; `scores`: of a song's windows in order of time."""
-    return Listened(tuple(head.join(scores[order[: number + 1]], readings) for number in range(len(order))))
+    """Listens to windows in `order` until it is enough; `scores`: of a song's windows in order of time."""
+    for windows in range(1, len(order) + 1):
+        answer = head.join(scores[order[:windows]], readings)
+        if answer.enough:
+            break
+    return Listened(answer, windows)
 
 
 def listen_to_all(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings, text: bool) -> list[Listened]:

@@ -15,7 +15,7 @@ from app.lab.training.voice_head.data import Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings, class_label, prior_biases
 
 N_STEPS = 25
-BEGINNINGS = 1.0, 1.5, 1.0  # window_scale, entropy_weight, song_scale
+BEGINNINGS = torch.tensor([1.0, 1.5, 1.0], dtype=torch.float64)  # window_scale, entropy_weight, song_scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,39 +37,20 @@ class Draws:
     songs: Ints  # (n_draws,) the song of each draw
 
 
-class _Head(nn.Module):
-    def __init__(self, prior: Tensor, free: Tensor, member: Tensor) -> None:
-        """(n_tokens,), (n_tokens,) 0 or 1, (n_tokens, n_classes)."""
-        super().__init__()
-        self.prior, self.free, self.member = prior, free, member
-        self.correction = nn.Parameter(torch.zeros_like(prior))
-        self.logs = nn.Parameter(torch.zeros(3, dtype=torch.float64))  # of the three numbers, over their beginnings
+def song_logits(logits: Tensor, draws: Draws, member: Tensor, biases: Tensor, numbers: Tensor) -> Tensor:
+    """(n_windows, n_tokens) → (n_draws, n_classes) logits. The same as `VoiceHead.windows` and `pooled`.
 
-    @property
-    def biases(self) -> Tensor:
-        return self.prior + self.free * self.correction
-
-    @property
-    def numbers(self) -> Tensor:
-        """(3,) window_scale, entropy_weight, song_scale."""
-        return self.logs.exp() * torch.tensor(BEGINNINGS, dtype=torch.float64)
-
-    @property
-    def penalty(self) -> Tensor:
-        return (self.free * self.correction).square().sum() + self.logs.square().sum()
-
-    def forward(self, logits: Tensor, draws: Draws) -> Tensor:
-        """(n_windows, n_tokens) → (n_draws, n_classes) logits. The same as `VoiceHead.windows` and `pooled`."""
-        window_scale, entropy_weight, song_scale = self.numbers
-        by_token = torch.softmax((logits + self.biases) * window_scale, dim=1)
-        by_class = torch.clamp(by_token @ self.member, min=1e-8)  # (n_windows, n_classes)
-        logs = by_class.log()
-        weights = torch.exp(entropy_weight * (by_class * logs).sum(dim=1))[draws.windows, None]
-        draw, size = torch.from_numpy(draws.draw), len(draws.songs)
-        total = logs.new_zeros(size, logs.shape[1]).index_add(0, draw, weights * logs[draws.windows])
-        mean = total / logs.new_zeros(size, 1).index_add(0, draw, weights)
-        scaled: Tensor = mean * song_scale
-        return scaled
+    `member`: (n_tokens, n_classes), 1 where a token counts for a class; `numbers`: window_scale, entropy_weight, song_scale.
+    """
+    by_token = torch.softmax((logits + biases) * numbers[0], dim=1)
+    by_class = torch.clamp(by_token @ member, min=1e-8)  # (n_windows, n_classes)
+    logs = by_class.log()
+    weights = torch.exp(numbers[1] * (by_class * logs).sum(dim=1))[draws.windows, None]
+    draw, size = torch.from_numpy(draws.draw), len(draws.songs)
+    total = logs.new_zeros(size, logs.shape[1]).index_add(0, draw, weights * logs[draws.windows])
+    mean = total / logs.new_zeros(size, 1).index_add(0, draw, weights)
+    scaled: Tensor = mean * numbers[2]
+    return scaled
 
 
 def fit_languages(
@@ -84,23 +65,28 @@ def fit_languages(
     sung = {codes[label] for label in songs.labels[songs.known]}
     free = torch.tensor([float(label in sung) for label in labels], dtype=torch.float64)
     member = torch.tensor([[float(label == code) for code in codes] for label in labels], dtype=torch.float64)
-    head = _Head(torch.tensor(prior_biases(languages, codes, settings), dtype=torch.float64), free, member)
+    prior = torch.tensor(prior_biases(languages, codes, settings), dtype=torch.float64)
     draws = draw_windows(songs, settings)
     logits = torch.from_numpy(songs.hidden @ rows.T).double()
     labels_of_draws = torch.from_numpy(songs.labels[draws.songs])
     weights = torch.from_numpy(_weights(songs, draws, settings))
     strength = settings.bias_l2 / int(songs.known.sum())
-    optimiser = torch.optim.LBFGS(head.parameters(), max_iter=N_STEPS, history_size=20, line_search_fn="strong_wolfe")
+    correction = torch.zeros_like(prior, requires_grad=True)
+    logs = torch.zeros_like(BEGINNINGS, requires_grad=True)  # of the three numbers, over their beginnings
+    optimiser = torch.optim.LBFGS([correction, logs], max_iter=N_STEPS, history_size=20, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         optimiser.zero_grad()
-        losses = nn.functional.cross_entropy(head(logits, draws), labels_of_draws, reduction="none")
-        loss = losses @ weights + strength * head.penalty
+        moved = free * correction
+        found = song_logits(logits, draws, member, prior + moved, logs.exp() * BEGINNINGS)
+        losses = nn.functional.cross_entropy(found, labels_of_draws, reduction="none")
+        loss = losses @ weights + strength * (moved.square().sum() + logs.square().sum())
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return LanguageFit(head.biases.detach().float().numpy(), *head.numbers.tolist())
+    biases = (prior + free * correction).detach().float().numpy()
+    return LanguageFit(biases, *(logs.exp() * BEGINNINGS).tolist())
 
 
 def draw_windows(songs: Songs, settings: HeadSettings) -> Draws:

@@ -15,7 +15,7 @@ from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import NOTHING, Songs, group_folds, planned, read_heard
 from app.lab.training.voice_head.fit import FittedHead, Listener, ReaderFacts, fit_head
 from app.lab.training.voice_head.heard import with_speech
-from app.lab.training.voice_head.joint import Listened, fit_threshold, listen
+from app.lab.training.voice_head.joint import fit_threshold, listen
 from app.lab.training.voice_head.report import UNTIL_SURE, answer, cross_validate, figures, song_windows
 from app.lab.training.voice_head.settings import HeadSettings
 
@@ -107,7 +107,7 @@ def test_right_names_gain_exponent(fitted: FittedHead) -> None:
 def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs) -> None:
     """Without any instrumental to learn from."""
     sung = songs.subset(np.flatnonzero(songs.sung))
-    head = fit_head(sung.with_readings({}), LISTENER, READER, SETTINGS).head(CODES)
+    head = fit_head(replace(sung, readings={}), LISTENER, READER, SETTINGS).head(CODES)
     instrumentals = songs.subset(np.flatnonzero(~songs.sung))
     recordings = [song_windows(instrumentals, song) for song in range(len(instrumentals.labels))]
     assert share_of("zxx", head, recordings) > 0.8
@@ -146,11 +146,17 @@ def test_two_languages_are_mul(songs: Songs, head: VoiceHead) -> None:
 
 
 def test_listening_stops_when_it_is_enough(songs: Songs, head: VoiceHead) -> None:
-    heard = listen(head, head.windows(songs.hidden[:N_WINDOWS]), planned(N_WINDOWS, SETTINGS.positions), {})
-    assert len(heard.answers) == len(SETTINGS.positions)
-    steps = [replace(one, enough=enough) for one, enough in zip(heard.answers, (False, False, True, True), strict=True)]
-    assert (Listened(tuple(steps)).windows, Listened(tuple(steps)).answer) == (3, steps[2])
-    assert Listened(tuple(steps[:2])).windows == 2
+    """Never before the answer is enough, nor after; at the last planned window where it never is."""
+    order, stopped = planned(N_WINDOWS, SETTINGS.positions), set()
+    for song in range(len(songs.labels)):
+        scores = head.windows(song_windows(songs, song))
+        heard = listen(head, scores, order, {})
+        steps = [head.join(scores[order[:windows]], {}).enough for windows in range(1, heard.windows + 1)]
+        assert not any(steps[:-1])
+        assert heard.answer.enough == steps[-1]
+        assert steps[-1] or heard.windows == len(order)
+        stopped.add(heard.windows)
+    assert len(stopped) > 1
 
 
 @pytest.mark.parametrize(("labels", "threshold"), [([0, 0, 0, 0], 0.95), ([0, 0, 1, 1], 0.98), ([1, 1, 1, 1], 0.99)])
