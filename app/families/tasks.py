@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from app.domain import MULTIPLE, NOTHING_SUNG, TEXT, UNDETERMINED, FloatArray, Language, Mode, Scores
 from app.errors import UnknownLanguage
@@ -25,6 +26,7 @@ class View:
 
     top_k: int | None = None  # best classes that are listed; None: all
     candidates: tuple[str, ...] | None = None  # classes that are possible; None: all
+    written: bool = False  # a list of languages may be an orjson.Fragment: nothing but orjson sees the answer
 
 
 class Task(Protocol):
@@ -61,6 +63,15 @@ class Bounds:
     least_by_mode: Mapping[Mode, Mapping[str, float]] = field(default_factory=dict)  # by language, instead of both
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The classes listed, best first."""
+
+    places: list[int]  # rows in label order
+    shares: list[float]  # probabilities over the candidates
+    raw: list[float]  # probabilities over all classes
+
+
 class LanguageTask:
     """Single label: the best class, or `und` (not sure), `zxx` (nothing is sung), `mul` (several languages)."""
 
@@ -70,6 +81,8 @@ class LanguageTask:
         self._bounds = bounds
         self._rows = {language.code: row for row, language in enumerate(languages)}
         self._described = [(language.code, language.iso639_3, language.name) for language in languages]
+        heads = [{"code": code, "iso639_3": iso639_3, "name": name} for code, iso639_3, name in self._described]
+        self._heads = [b"}," + orjson.dumps(head)[:-1] + b',"probability":' for head in heads]
         self._all = np.arange(len(languages))
 
     def check(self, view: View) -> None:
@@ -82,15 +95,15 @@ class LanguageTask:
 
     def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
         """`language`, `probability`, `languages`, and `sung`: shares of the languages where windows tell several."""
-        ranked = self.ranked(scores.probabilities, view)
-        language, probability = self._decide(ranked, scores.unsung, mode)
+        ranking = self._ranking(scores.probabilities, view)
+        language, probability = self._decide(ranking, scores.unsung, mode)
         sung = self._several(scores, view)
         if sung and language != NOTHING_SUNG:  # two languages in halves leave neither of them sure
-            language, probability = MULTIPLE, ranked[0]["probability"]
+            language, probability = MULTIPLE, ranking.shares[0]
         return {
             "language": language,
             "probability": probability,
-            "languages": ranked,
+            "languages": self._written(ranking) if view.written else self._listed(ranking),
             "sung": sung if language == MULTIPLE else None,
         }
 
@@ -99,26 +112,40 @@ class LanguageTask:
         unsung = np.zeros(len(scores.windows)) if scores.windows_unsung is None else scores.windows_unsung
         moments = []
         for row, not_sung in zip(scores.windows, unsung.tolist(), strict=True):
-            ranked = self.ranked(row, view)
-            language, probability = self._decide(ranked, not_sung, mode)
-            moments.append({"language": language, "probability": probability, "languages": ranked})
+            ranking = self._ranking(row, view)
+            language, probability = self._decide(ranking, not_sung, mode)
+            moments.append({"language": language, "probability": probability, "languages": self._listed(ranking)})
         return moments
 
     def ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
         """(n_classes,) → `top_k` of the candidates, best first, renormalised over them, as LanguageProbability."""
+        return self._listed(self._ranking(probabilities, view))
+
+    def _ranking(self, probabilities: FloatArray, view: View) -> Ranking:
         rows = self._candidates(view)
         raw = probabilities[rows].astype(np.float64)
         total = raw.sum()
         order = (-raw).argsort(kind="stable")[: view.top_k]  # ties in the release's order
         best = raw[order]
         shares = best / total if total > 0 else np.full(len(best), 1 / len(rows))
-        places = rows[order].tolist()
+        return Ranking(rows[order].tolist(), shares.round(6).tolist(), best.round(6).tolist())
+
+    def _listed(self, ranking: Ranking) -> list[Json]:
         return [
             {"code": code, "iso639_3": iso639_3, "name": name, "probability": share, "raw_probability": own}
             for (code, iso639_3, name), share, own in zip(
-                [self._described[i] for i in places], shares.round(6).tolist(), best.round(6).tolist(), strict=True
+                [self._described[i] for i in ranking.places], ranking.shares, ranking.raw, strict=True
             )
         ]
+
+    def _written(self, ranking: Ranking) -> orjson.Fragment:
+        """The JSON of `_listed`, at a third of its cost: only the numbers are new."""
+        n = len(ranking.places)
+        parts = [b',"raw_probability":'] * (4 * n)
+        parts[0::4] = [self._heads[i] for i in ranking.places]
+        parts[1::4] = orjson.dumps(ranking.shares)[1:-1].split(b",")
+        parts[3::4] = orjson.dumps(ranking.raw)[1:-1].split(b",")
+        return orjson.Fragment(b"[" + b"".join(parts)[2:] + b"}]")
 
     def _candidates(self, view: View) -> npt.NDArray[np.intp]:
         """Rows of the classes that are possible."""
@@ -126,10 +153,10 @@ class LanguageTask:
             return self._all
         return np.array([row for code, row in self._rows.items() if code in view.candidates], np.intp)
 
-    def _decide(self, ranked: list[Json], unsung: float, mode: Mode) -> tuple[str, float]:
+    def _decide(self, ranking: Ranking, unsung: float, mode: Mode) -> tuple[str, float]:
         if unsung > self._bounds.most_unsung:
             return NOTHING_SUNG, round(unsung, 6)
-        code, probability = ranked[0]["code"], ranked[0]["probability"]
+        code, probability = self._described[ranking.places[0]][0], ranking.shares[0]
         least = self._bounds.least.get(mode, 0.0)
         if TEXT in mode:
             least = self._bounds.least_by_language.get(code, least)

@@ -16,9 +16,9 @@ from app.serving.work import IdentifyOptions
 STAGES = tuple(Timing.model_fields)
 
 
-def view_of(options: Options) -> View:
+def view_of(options: Options, *, written: bool = False) -> View:
     """Which part of the answer the client wants."""
-    return View(options.top_k, options.languages)
+    return View(options.top_k, options.languages, written)
 
 
 def identify_options(options: Options, deadline: float) -> IdentifyOptions:
@@ -33,9 +33,9 @@ def identify_options(options: Options, deadline: float) -> IdentifyOptions:
     )
 
 
-def build_response(identified: Identification, model: Model, options: Options) -> Json:
-    """The whole answer."""
-    manifest, view, seconds = model.manifest, view_of(options), identified.seconds_by_stage
+def build_response(identified: Identification, model: Model, options: Options, *, written: bool = False) -> Json:
+    """The whole answer. `written`: for orjson alone, see `View`."""
+    manifest, view, seconds = model.manifest, view_of(options, written=written), identified.seconds_by_stage
     return {
         **model.task.answer(identified.scores, identified.mode, view),
         "modalities": _modalities(identified),

@@ -31,7 +31,7 @@ class IdentifyEndpoint:
         async def read(gate: AudioGate) -> Sequence[IdentifyRequest]:
             return (await self._body.read(request, gate),)
 
-        (answer,) = await self._answering.answers(request, read)
+        (answer,) = await self._answering.answers(request, read, written=True)
         await yield_to_others()  # before the answer is sent
         return Response(orjson.dumps(answer), media_type="application/json")
 

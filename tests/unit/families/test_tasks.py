@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +41,15 @@ def test_ranked_best_first_and_ties_in_the_releases_order() -> None:
     ranked = task().ranked(spread(("ko", 0.5), ("de", 0.3)), View())
     assert [entry["code"] for entry in ranked] == ["ko", "de", *(code for code in CODES if code not in ("ko", "de"))]
     assert (ranked[0]["name"], ranked[0]["iso639_3"]) == ("Korean", "kor")
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=N, max_size=N), st.integers(1, N), st.booleans())
+def test_a_written_answer_has_the_bytes_of_the_listed_one(raw: list[float], top_k: int, some: bool) -> None:
+    found, candidates = Scores(np.array(raw, np.float32), NO_WINDOWS), CODES[:3] if some else None
+    listed, written = (
+        task().answer(found, READ, View(top_k, tuple(candidates) if candidates else None, w)) for w in (False, True)
+    )
+    assert orjson.dumps(written) == orjson.dumps(listed)
 
 
 def test_a_class_that_is_no_single_language_has_no_iso639_3() -> None:
