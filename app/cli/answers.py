@@ -20,13 +20,6 @@ LEAST_FILE_WIDTH = 16
 GAP = "  "
 
 
-class JsonLines:
-    """One object a line: the body of the service, or the error, and the file."""
-
-    def show(self, found: FileAnswer) -> None:
-        print(json_line(found), flush=True)
-
-
 class AnswerLines:
     """Prints one row per answer as it comes: columns on a terminal, tab-separated otherwise."""
 
@@ -65,13 +58,13 @@ class AnswerLines:
             print("    " + printable(line), file=sys.stderr)
 
 
-def json_line(found: FileAnswer) -> str:
-    """The body of the service, or the error, and the file."""
-    file = None if found.path is None else printable(found.path)
+def show_json(found: FileAnswer) -> None:
+    """One object a line: the body of the service, or the error, and the file."""
+    body = found.answer or {}
     if found.error is not None:
         body = {"code": found.error.code, "detail": found.error.detail, "remedy": found.error.remedy}
-        return json.dumps({"file": file, **body}, ensure_ascii=False)
-    return json.dumps({"file": file, **(found.answer or {})}, ensure_ascii=False)
+    file = None if found.path is None else printable(found.path)
+    print(json.dumps({"file": file, **body}, ensure_ascii=False), flush=True)
 
 
 def cells(answer: dict[str, Any], top_k: int) -> dict[str, str]:

@@ -66,9 +66,8 @@ def table(
     """
     from app.families.store import release_folder
     from app.lab.evaluation.answers import PAPER_CODES
-    from app.lab.evaluation.baselines import baselines
     from app.lab.evaluation.evaluate import describe, measure
-    from app.lab.evaluation.tables import NEEDS_RELEASE, baseline_page, release_page
+    from app.lab.evaluation.tables import NEEDS_RELEASE, baseline_page, baselines, release_page
 
     chosen = _rows(catalogue, split)
     if (number in NEEDS_RELEASE) != bool(releases):

@@ -54,11 +54,9 @@ def identify(
     from app.local import FileRequest
 
     logging.basicConfig(level=logging.ERROR)
-    given = {"windows": windows, "languages": languages, "timeline": timeline, "explain": explain, "top_k": top_k}
-    options = build_options(
-        {"tags": tags, "lyrics_from_tags": lyrics_from_tags}
-        | {name: value for name, value in given.items() if value is not None}
-    )
+    given: dict[str, object] = {"tags": tags, "lyrics_from_tags": lyrics_from_tags, "timeline": timeline, "explain": explain}
+    given |= {"windows": windows, "languages": languages, "top_k": top_k}
+    options = build_options({name: value for name, value in given.items() if value is not None})
     request = FileRequest(Metadata(artist=artist, album=album, title=title), options, _text_of(lyrics))
     if not files and not request.metadata.fields and request.lyrics is None:
         raise typer.BadParameter("give FILES, folders, or names alone by --artist, --album, --title, --lyrics")
@@ -76,18 +74,18 @@ def _text_of(path: Path | None) -> str | None:
 
 async def _answer(settings: Settings, files: list[Path], request: FileRequest, *, as_json: bool) -> int:
     """Prints every answer; returns the number of files without one."""
-    from app.cli.answers import AnswerLines, JsonLines
+    from app.cli.answers import AnswerLines, show_json
     from app.local import identify_files, identify_names
 
-    lines = JsonLines() if as_json else AnswerLines(request.options.top_k or 2)
+    show = show_json if as_json else AnswerLines(request.options.top_k or 2).show
     if not files:
-        lines.show(answer := await identify_names(settings, request))
+        show(answer := await identify_names(settings, request))
         return int(answer.error is not None)
     found = [one for path in files for one in find_files(path)]
     if not found:
         typer.echo("no audio files there", err=True)
     failed = 0
     async for answer in identify_files(settings, found, request):
-        lines.show(answer)
+        show(answer)
         failed += answer.error is not None
     return failed

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from app.catalogue.rows import Row
     from app.catalogue.score import Scoring
     from app.catalogue.servers import Servers
-    from app.catalogue.summary import Summary
     from app.settings import Settings
 
 METER_SECONDS = 1.0  # on a terminal
@@ -76,13 +75,7 @@ def score(
 
     started = time.monotonic()
     by_ray.score(settings, given, output, by_ray.Cluster(ray, workers), lyrics_from_tags=lyrics_from_tags)
-    _print(by_ray.summarise(output))
-    typer.echo(f"{time.monotonic() - started:,.0f} s")
-
-
-def _print(summary: Summary) -> None:
-    for line in summary.lines():
-        typer.echo(line)
+    typer.echo("\n".join([*by_ray.summarise(output).lines(), f"{time.monotonic() - started:,.0f} s"]))
 
 
 def _score(given: str, output: Path, answerer: Callable[[], Here | Servers], *, watch: bool) -> None:
@@ -101,7 +94,7 @@ def _score(given: str, output: Path, answerer: Callable[[], Here | Servers], *, 
     finally:
         target.close()
         meter.end()
-    _print(scoring.summary)
+    typer.echo("\n".join(scoring.summary.lines()))
     if scoring.skipped:
         typer.echo(f"{scoring.skipped:,} rows were answered by earlier runs")
 

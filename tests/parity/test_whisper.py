@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from app.families.parts.log_mel_16khz import LogMel16kHz
+from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.whisper_checkpoint import FIRST_LANGUAGE, LANGUAGES, NO_SPEECH, ears_from_checkpoint
 from tests.whisper_reference import Reference, random_checkpoint
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from app.families.parts.log_mel_16khz import LogMel16kHz
+from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.whisper import Ears
 from app.families.parts.whisper_checkpoint import LANGUAGES, ears_from_checkpoint
 from app.families.parts.whisper_config import WhisperConfig

@@ -14,7 +14,7 @@ from app.families.genre.manifest import GenreManifest
 from app.families.genre.network import Fusion, GenreNetwork, LyricsNet
 from app.families.genre.words import WordReader
 from app.families.parts.listener import NetworkListener
-from app.families.parts.log_mel_16khz import LogMel16kHz
+from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.lstm import lstm_layer
 from app.families.parts.probabilities import softmax
 from app.families.parts.weights import load_weights

@@ -1,4 +1,4 @@
-"""Mono samples → log-mel spectrogram, by the numbers of a manifest; librosa's defaults elsewhere."""
+"""Mono samples → log-mel spectrograms: by the numbers of a manifest and librosa's defaults, and as Whisper has them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
 from app.families.parts.mel_config import MelConfig
+from app.families.parts.whisper_config import HOP_SIZE, SAMPLE_RATE_HZ
 
 POWER_FLOOR = 1e-10  # -100 dB
+FFT_SIZE = 400  # samples, 25 ms; periodic Hann; Whisper's
+DYNAMIC_RANGE = 8.0  # decades of power kept under the window's own maximum: 80 dB; Whisper's
 
 
 def mel_bands(n_bands: int, fft_size: int, sample_rate_hz: int, low_hz: float = 0.0, high_hz: float | None = None) -> Tensor:
@@ -44,3 +47,28 @@ class LogMel(MelPower):
     def forward(self, samples: Tensor) -> Tensor:
         """(n, s) float32 in [-1, 1] → (n, bands, s // hop + 1)."""
         return self.power(samples).clamp_min(POWER_FLOOR).log10() / 4 + 1
+
+
+class LogMel16kHz(nn.Module):
+    """Whisper's front end (openai/whisper, `audio.py`): |STFT|², mel bands, log10, about [-1, 1].
+
+    Clipped to 80 dB under the window's own maximum.
+    """
+
+    hann: Tensor
+    mel: Tensor
+
+    def __init__(self, n_mels: int) -> None:
+        super().__init__()
+        self.register_buffer("hann", torch.hann_window(FFT_SIZE), persistent=False)  # (400,) periodic
+        self.register_buffer("mel", mel_bands(n_mels, FFT_SIZE, SAMPLE_RATE_HZ), persistent=False)  # (n_mels, 201)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(n, s) float32 in [-1, 1] → (n, n_mels, s // 160) float32; 1,000 frames for 10 s."""
+        padded = nn.functional.pad(samples[:, None], (FFT_SIZE // 2, FFT_SIZE // 2), mode="reflect")[:, 0]  # centred
+        frames = padded.unfold(-1, FFT_SIZE, HOP_SIZE)[:, : samples.shape[-1] // HOP_SIZE]  # (n, t, 400), the last dropped
+        spectrum = torch.fft.rfft(frames * self.hann)  # (n, t, 201)
+        power = spectrum.real.square() + spectrum.imag.square()
+        log_mel = (self.mel @ power.transpose(-1, -2)).clamp_min(POWER_FLOOR).log10()  # (n, n_mels, t)
+        loudest = log_mel.amax(dim=(-2, -1), keepdim=True)  # (n, 1, 1) of each window
+        return (torch.maximum(log_mel, loudest - DYNAMIC_RANGE) + 4.0) / 4.0

@@ -71,9 +71,10 @@ class Convertible:
         With int8, what is not rounded is bf16 where the CPU multiplies it.
         """
         core = self._openvino.Core()
+        around_int8 = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
         streams = max(1, torch.get_num_threads() // threads)
         settings = {
-            "INFERENCE_PRECISION_HINT": _HINTS.get(precision) or _around_int8(core),
+            "INFERENCE_PRECISION_HINT": _HINTS.get(precision, around_int8),
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams * threads,
             "ENABLE_CPU_PINNING": False,  # decoders want to run on the same cores
@@ -85,14 +86,8 @@ def _converted(module: nn.Module, shape: tuple[int, ...], folder: Path) -> Path:
     """The module in OpenVINO's own format, in `folder`, by a process of its own."""
     source, target = folder / "module.pt", folder / "module.xml"
     torch.save(module, source)
-    command = [
-        sys.executable,
-        "-m",
-        "app.families.parts.openvino_convert",
-        str(source),
-        str(target),
-        ",".join(map(str, shape)),
-    ]
+    program, sizes = "app.families.parts.openvino_convert", ",".join(map(str, shape))
+    command = [sys.executable, "-m", program, str(source), str(target), sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_ROOT)
     if done.returncode:
         raise ReleaseError(f"OpenVINO could not convert the network: {done.stderr.strip()[-300:]}; use LRID_ENGINE=torch")
@@ -135,7 +130,3 @@ def import_openvino() -> Any:
     """OpenVINO, without the package by which it reports its use to its makers."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return importlib.import_module("openvino")
-
-
-def _around_int8(core: Any) -> str:
-    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from app.domain import FloatArray
-from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, Finding, Row, artists_in_two_splits, parse
+from app.domain import METADATA_FIELDS, FloatArray
+from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, Finding, Row, artist_key, artists_in_two_splits, parse
 from app.lab.corpus.tables import read_table
 from app.lab.corpus.tags import TAGS, tags_of
 from app.lab.errors import CorpusError
@@ -67,13 +67,9 @@ def check_corpus(
 ) -> CorpusCheck:
     """Reads all of a catalogue and, with `decode`, all of its audio. Raises CorpusError if it is no catalogue."""
     table = read_table(path)
-    rows: list[Row] = []
-    findings: list[Finding] = []
-    for row in parse(path, table, None if column == TAGS else codes, column=column):
-        if isinstance(row, Finding):
-            findings.append(row)
-        else:
-            rows.append(row)
+    parsed = list(parse(path, table, None if column == TAGS else codes, column=column))
+    rows = [row for row in parsed if isinstance(row, Row)]
+    findings = [finding for finding in parsed if isinstance(finding, Finding)]
     findings += _audio_findings(rows, table.unit, decode, jobs, progress)
     expected = {"artist_in_two_splits"} if column == ARTIST else set()
     findings += [finding for finding in check_rows(rows, codes, table.unit) if finding.kind not in expected]
@@ -103,9 +99,7 @@ def _key(row: Row) -> object:
         return row.path
     if row.metadata.fields == ("title",):
         return None  # many songs have one title
-    return tuple(" ".join((given or "").split()).casefold() for given in (
-        row.metadata.artist, row.metadata.album, row.metadata.title
-    ))  # fmt: skip
+    return tuple(artist_key(getattr(row.metadata, name)) for name in METADATA_FIELDS)
 
 
 def _duplicates(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Iterator[Finding]:

@@ -19,19 +19,19 @@ class Journal:
         try:
             config.output.mkdir(parents=True, exist_ok=True)
             (config.output / "config.json").write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            kept = [row for row in read_log(self._path) if int(row["epoch"]) < from_epoch]
-            self._write(kept)
+            self._rows = [row for row in read_log(self._path) if int(row["epoch"]) < from_epoch]
+            self._write()
         except OSError as error:
             raise TrainingError(f"{config.output} cannot be written ({error}); free some disk or choose another") from error
-        self._began = time.monotonic() - 60 * (float(kept[-1]["minutes"]) if kept else 0.0)
+        self._began = time.monotonic() - 60 * (float(self._rows[-1]["minutes"]) if self._rows else 0.0)
 
-    def _write(self, rows: list[dict[str, str]]) -> None:
+    def _write(self) -> None:
         part = self._path.with_suffix(".part")
         with part.open("w", newline="", encoding="utf-8") as file:
-            if rows:
-                writer = csv.DictWriter(file, list(rows[0]))
+            if self._rows:
+                writer = csv.DictWriter(file, list(self._rows[0]))
                 writer.writeheader()
-                writer.writerows(rows)
+                writer.writerows(self._rows)
         part.replace(self._path)
 
     def add(self, epoch: int, learning_rate: float, train_loss: float, scores: dict[str, float]) -> str:
@@ -39,8 +39,9 @@ class Journal:
         minutes = (time.monotonic() - self._began) / 60
         values = {"epoch": str(epoch), "minutes": f"{minutes:.2f}", "learning_rate": f"{learning_rate:.3g}"}
         values |= {"train_loss": f"{train_loss:.4f}"} | {f"valid_{name}": f"{value:.4f}" for name, value in scores.items()}
+        self._rows.append(values)
         try:
-            self._write([*read_log(self._path), values])
+            self._write()
         except OSError as error:
             raise TrainingError(f"{self._path} cannot be written ({error}); free some disk, go on with --resume") from error
         return "  ".join(f"{name} {value}" for name, value in values.items())

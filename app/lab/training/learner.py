@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.sampling import shuffled
 
 C = TypeVar("C", bound=TrainConfig)
 B = TypeVar("B")  # a batch: small, such as row numbers; `loss` makes tensors of it
@@ -70,3 +70,13 @@ class Learner(ABC, Generic[C, B]):
     def facts(self) -> dict[str, Any]:
         """Returns what the release says of its training data; plain values, kept in the checkpoint."""
         return {}
+
+
+def shuffled(n_rows: int, batch_size: int, n_batches: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """Yields batches of row numbers: every row once before any comes again."""
+    order = np.zeros(0, np.int64)
+    for _ in range(n_batches):
+        if len(order) < batch_size:
+            order = np.concatenate([order, rng.permutation(n_rows)])
+        yield order[:batch_size]
+        order = order[batch_size:]

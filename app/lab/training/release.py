@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
 
 from app.domain import AUDIO, LYRICS, TEXT
+from app.errors import ReleaseError
 from app.families.contract import Manifest, Model, VectorField, further_fields
-from app.families.golden import Golden, GoldenCase, Tone
+from app.families.golden import Golden, GoldenCase, Tone, load_golden, replay
 from app.families.golden import answer as golden_answer
-from app.families.store import families
+from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS, families, load_model
 from app.lab.evaluation.answers import Answers, EvaluationSet, Inputs, answer, read_inputs
 from app.lab.evaluation.calibrate import Calibration, calibrate
 from app.lab.evaluation.report import Evaluation, case_report
@@ -27,8 +32,9 @@ from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
 from app.lab.training import card
 from app.lab.training.config import MAY_CHANGE
-from app.lab.training.publish import free_place, publish, weights_bytes
 from app.lab.training.recipe import Draft, Figures
+
+MAX_WEIGHTS_MB = 95.0  # 10^6 bytes: releases are committed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +53,10 @@ class ReleaseConfig:
 def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None = None) -> Path:
     """Builds the folder beside its place and renames it there. Raises CorpusError, ReleaseError."""
     progress = progress or Progress()
-    place = free_place(config.store, draft.manifest.family, config.release)
-    data = weights_bytes(draft.tensors)
+    place = config.store / draft.manifest.family / config.release
+    if place.exists():
+        raise ReleaseError(f"{place} exists; releases never change: choose another name")
+    data = _weights_bytes(draft.tensors)
     settings = {name: value for name, value in (config.settings or {}).items() if name not in MAY_CHANGE | {"labels"}}
     manifest = draft.manifest.model_copy(
         update={
@@ -64,7 +72,7 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
         manifest, calibrations, found = _measured(manifest, draft, config, progress)
     manifest = manifest.model_copy(update={"metrics": found.metrics})
     golden = make_golden(_loaded(manifest, draft), draft.golden)
-    return publish(place, manifest, data, golden, card.write(manifest, draft, calibrations, config.limits, found.page))
+    return _publish(place, manifest, data, golden, card.write(manifest, draft, calibrations, config.limits, found.page))
 
 
 def _measured(
@@ -154,3 +162,44 @@ def _vectors(model: Model) -> list[Mapping[str, Any]]:
     fields = {name: field for name, field in further_fields(model).items() if isinstance(field, VectorField)}
     given = [{name: [round(math.sin(i + 1), 4) for i in range(field.length)]} for name, field in fields.items()]
     return [case for further in given for case in ({"further": further}, {"audio": LOW, "further": further})]
+
+
+def _weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Returns the content of weights.safetensors. Raises ReleaseError if it is too large."""
+    data = safetensors_bytes(dict(tensors))
+    if len(data) > MAX_WEIGHTS_MB * 1e6:
+        raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
+    return data
+
+
+def _publish(place: Path, manifest: Manifest, data: bytes, golden: Golden, card: str) -> Path:
+    """Builds the folder elsewhere in the store, verifies it, and renames it to `place`. Raises ReleaseError, OSError."""
+    store = place.parent.parent
+    store.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".making-", dir=store))
+    try:
+        folder = staging / manifest.family / manifest.release
+        folder.mkdir(parents=True)
+        (folder / WEIGHTS).write_bytes(data)
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / GOLDEN).write_text(golden.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
+        verify(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(place)  # fails if somebody made one meanwhile
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return place
+
+
+def verify(folder: Path) -> float:
+    """Checks hash, schema, shapes, finite weights, and golden.json in fp32; returns the largest |Δp| against it.
+
+    Raises ReleaseError naming what is wrong.
+    """
+    model = load_model(folder)
+    if not (folder / CARD).is_file():
+        raise ReleaseError(f"{CARD} is missing: a release says what it knows and what it does not")
+    return replay(
+        model, load_golden(folder / GOLDEN), FeatureExtractor(model.audio).windows if model.audio else None, "fp32"
+    )

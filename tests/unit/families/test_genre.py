@@ -17,7 +17,7 @@ from app.families.genre.manifest import GenreManifest, ReadConfig, SeeConfig, Si
 from app.families.genre.model import GenreModel
 from app.families.genre.network import GenreNetwork, LyricsNet, SpectrogramNet
 from app.families.genre.words import WordReader, vocabulary_of
-from app.families.parts.log_mel_16khz import LogMel16kHz
+from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.lstm import lstm_layer
 from app.families.parts.weights import COUNTER
 

@@ -20,7 +20,7 @@ from torch.nn.functional import nll_loss
 
 from app.audio.spec import WindowRequest, WindowSpec
 from app.families.contract import Label
-from app.families.parts.log_mel_16khz import LogMel16kHz
+from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.whisper import Ears, Whisper
 from app.families.parts.whisper_config import WhisperConfig
 from app.lab.caches import Decoder, Waveforms

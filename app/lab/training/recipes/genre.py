@@ -25,7 +25,7 @@ from app.families.genre.manifest import GenreManifest, Sizes
 from app.families.genre.network import GenreNetwork
 from app.families.genre.words import WordReader, Words, vocabulary_of
 from app.families.golden import Tone
-from app.families.parts.log_mel_16khz import LogMel16kHz
+from app.families.parts.log_mel import LogMel16kHz
 from app.lab.corpus.catalogue import Row, classes_of
 from app.lab.errors import CorpusError
 from app.lab.evaluation.metrics import average

@@ -28,7 +28,6 @@ from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.lrid_net_data import LANGDETECT_SEED, Data, DataConfig, prepare
-from app.lab.training.sampling import shuffled
 
 VariantName = Literal["main", "adr", "tdr", "atdr", "to", "ao"]
 ModeName = Literal["both", "audio_only", "text_only"]
@@ -105,6 +104,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
 
     def prepare(self, progress: Progress) -> None:
         self.data = prepare(self.config, audio=self.config.kind.audio, text=self.config.kind.text, progress=progress)
+        self.n_examples = self.data.train.n_trained
         self._log_mel = LogMel(self.config.listen).to(self.config.torch_device)
 
     def build(self) -> LridNet:
@@ -120,14 +120,6 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         with torch.no_grad():  # decibels have a large mean: filters that ignore it are better conditioned
             network.f.conv1.weight -= network.f.conv1.weight.mean(dim=(2, 3), keepdim=True)
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.config.steps_per_epoch or max(1, self.data.train.n_trained // self.config.batch_size)
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        rng = np.random.default_rng([self.config.seed, epoch])
-        return shuffled(self.data.train.n_trained, self.config.batch_size, self.steps_per_epoch, rng)
 
     def loss(self, network: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
         """Returns the cross-entropy of a batch, a scalar."""

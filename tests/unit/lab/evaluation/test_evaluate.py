@@ -13,10 +13,9 @@ from typer.testing import CliRunner
 from app.cli.main import app
 from app.lab.corpus.catalogue import read_catalogue
 from app.lab.evaluation.answers import UNDECIDED, UNSUNG, Answers, EvaluationSet, answer, read_inputs, viewed
-from app.lab.evaluation.baselines import JOINED, baselines
 from app.lab.evaluation.evaluate import describe
 from app.lab.evaluation.report import Measured, as_page, case_report, label_report, markdown
-from app.lab.evaluation.tables import PRINTED, PRINTED_JOINED, baseline_page, release_page
+from app.lab.evaluation.tables import JOINED, PRINTED, PRINTED_JOINED, baseline_page, baselines, release_page
 from app.lab.features import FeatureExtractor
 from app.lab.labels import PAPER_LABELS
 from app.lab.progress import Progress

@@ -25,7 +25,6 @@ from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.loop import State, _wait
-from app.lab.training.publish import verify
 from app.lab.training.recipes import draft_of
 from app.lab.training.recipes.multimodal import MultimodalRecipe
 from app.lab.training.recipes.multimodal_data import (
@@ -38,6 +37,7 @@ from app.lab.training.recipes.multimodal_data import (
     listened,
 )
 from app.lab.training.recipes.multimodal_tables import tables_of
+from app.lab.training.release import verify
 from tests.multimodal_release import CODES, make_small, small_recipe, small_settings
 
 BOTH = f"{AUDIO}+{CONSUMPTION}"
