@@ -142,7 +142,7 @@ def music4all(
         f"{report.unlisted:,} in no split list; without audio: {report.without_audio:,}"
     )
     by = f"by {', '.join(report.lists)}" if report.lists else f"here, 80:20 by artist, seed {seed}"
-    typer.echo(f"{report.output}: split {by}")
+    typer.echo(f"{output}: split {by}")
 
 
 @corpus.command()
@@ -164,7 +164,7 @@ def magnatagatune(
     _print_counts(Console(highlight=False), report.counts)
     typer.echo(f"{report.n_tags} tags, {report.n_joined} after joining those that say the same")
     typer.echo(f"left out: {report.without_tags:,} clips without one of these tags, {report.without_audio:,} without audio")
-    typer.echo(f"{report.output}: {report.rows:,} clips, split by folder")
+    typer.echo(f"{output}: {report.rows:,} clips, split by folder")
 
 
 @corpus.command()
@@ -212,4 +212,4 @@ def feedback(
         typer.echo(f"{code:8} {number:8,}")
     for why, number in sorted(report.left_out.items()):
         typer.echo(f"left out, {why}: {number:,}")
-    typer.echo(f"{report.output}: {report.languages.total():,} rows")
+    typer.echo(f"{output}: {report.languages.total():,} rows")

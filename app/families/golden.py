@@ -52,13 +52,9 @@ class GoldenCase(Strict):
     probabilities: list[float]  # in logit order, by the fp32 network
 
     @property
-    def metadata(self) -> Metadata:
-        return Metadata(artist=self.artist, album=self.album, title=self.title)
-
-    @property
     def track(self) -> Track:
         """All but the audio."""
-        return Track(None, self.metadata, self.further)
+        return Track(None, Metadata(artist=self.artist, album=self.album, title=self.title), self.further)
 
 
 class Golden(Strict):

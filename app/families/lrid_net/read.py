@@ -44,17 +44,13 @@ class LangdetectReader:
         self._profiles = Profiles(installed)
         self._seed = seed
 
-    @property
-    def n_features(self) -> int:
-        return len(self._profiles.languages) + 1
-
     def __call__(self, metadata: Metadata) -> Reading:
         vector = self.vector_of(metadata.joined[:MOST_CHARACTERS])
         return Reading(vector=vector.astype(np.float32), informative=not vector[-1])
 
     def vector_of(self, text: str) -> Float64Array:
-        """(n_features,) of `text`; the last is 1, and all others 0, when langdetect detects no language in it."""
-        vector = np.zeros(self.n_features)
+        """(n_languages + 1,) of `text`; the last is 1, and all others 0, when langdetect detects no language in it."""
+        vector = np.zeros(len(self._profiles.languages) + 1)
         text = cleaned(text)
         known = self._profiles.excerpt(text)
         if known:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
-from torch import Tensor, fake_quantize_per_channel_affine, nn
+from torch import Tensor, fake_quantize_per_channel_affine, fake_quantize_per_tensor_affine, nn
 
 from app.errors import ReleaseError
 
@@ -23,29 +23,18 @@ WEIGHT_STEPS = 127  # to either side of 0
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-class Rounded(nn.Module):
-    """Activations rounded to 8 bits: 256 steps from `low` to `high`, one of which is 0."""
-
-    def __init__(self, low: float, high: float) -> None:
-        super().__init__()
-        low, high = min(low, 0.0), max(high, 1e-6)  # 0 is what padding is
-        self.scale = (high - low) / STEPS
-        self.zero = round(-low / self.scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape → the same."""
-        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, STEPS)
-
-
 class Quantised(nn.Module):
-    """A linear layer or a convolution whose input and weights are rounded to 8 bits."""
+    """A linear layer or a convolution with weights rounded to 8 bits, and its input to 256 steps, one of which is 0."""
 
     scale: Tensor
     zero: Tensor
 
     def __init__(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d, low: float, high: float) -> None:
+        """`low`, `high`: the ends of the input's steps."""
         super().__init__()
-        self.rounded = Rounded(low, high)
+        low, high = min(low, 0.0), max(high, 1e-6)  # 0 is what padding is
+        self.input_scale = (high - low) / STEPS
+        self.input_zero = round(-low / self.input_scale)
         self.layer = layer
         scale = row_scale(layer.weight.detach())  # (out,)
         self.register_buffer("scale", scale)
@@ -54,7 +43,7 @@ class Quantised(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """As the layer, within the rounding."""
         weight = fake_quantize_per_channel_affine(self.layer.weight, self.scale, self.zero, 0, -WEIGHT_STEPS, WEIGHT_STEPS)
-        x = self.rounded(x)
+        x = fake_quantize_per_tensor_affine(x, self.input_scale, self.input_zero, 0, STEPS)
         if isinstance(self.layer, nn.Linear):
             return nn.functional.linear(x, weight, self.layer.bias)
         return self.layer._conv_forward(x, weight, self.layer.bias)  # type: ignore[no-any-return]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from app.errors import ReleaseError
+from app.families.parts.listener import DTYPES
 from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.openvino_backend import Convertible
 from app.families.parts.quantised import Ranges, quantised
@@ -28,8 +29,6 @@ from app.families.parts.whisper_config import STRIDE, WhisperConfig
 
 if TYPE_CHECKING:
     from app.families.contract import Backend, Listen, Precision, Target
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 SILENCE_POWER = 1e-12  # mean square at -120 dBFS, the least level told apart
 

@@ -36,7 +36,6 @@ class Song(NamedTuple):
 class FeedbackReport:
     """Counts the corrections by language, and those that no row was made of by the reason."""
 
-    output: Path
     languages: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -45,7 +44,7 @@ def feedback_corpus(feedback: Path, songs: Iterable[Song], output: Path, *, forc
     """A later correction of the same audio, or the same answer, replaces an earlier one. Raises CorpusError."""
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
-    report = FeedbackReport(output)
+    report = FeedbackReport()
     corrections = _read(feedback, report.left_out)
     records = {key: {name: str(line.get(name) or "") for name in COLUMNS} for key, line in corrections.items()}
     for song in songs:

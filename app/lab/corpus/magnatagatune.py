@@ -43,7 +43,6 @@ vocal: vocals, voice, voices | weird: strange
 class MagnaTagATuneReport:
     """Counts what became of the clips."""
 
-    output: Path
     rows: int
     counts: dict[str, dict[str, int]]  # of these by split and tag
     n_tags: int  # in the file
@@ -81,7 +80,6 @@ def read_magnatagatune(
         raise CorpusError(f"{folder}: no clip is left; expected the clips in folders 0 to f of {folder / 'mp3'}")
     write_table(output, COLUMNS, rows)
     return MagnaTagATuneReport(
-        output,
         len(rows),
         count(rows, TAGS),
         n_tags=len(tags),

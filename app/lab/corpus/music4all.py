@@ -32,7 +32,6 @@ OWNER = "Music4All"
 class Music4AllReport:
     """Counts what became of the tracks."""
 
-    output: Path
     counts: dict[str, dict[str, int]]  # rows by split and label
     instrumental: int  # left out
     unlabelled: int  # left out: no language
@@ -67,7 +66,6 @@ def read_music4all(
         assign(rows, 0.2, seed)
     write_table(output, COLUMNS, rows)
     return Music4AllReport(
-        output,
         count(rows),
         instrumental=len(languages) - len(sung),
         unlabelled=len(sung) - len(labelled),

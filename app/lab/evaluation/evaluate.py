@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from app.families.contract import Manifest, Model, Target
+from app.families.contract import Manifest, Model
 from app.families.prior import under_prior
 from app.families.store import load_model
 from app.lab.corpus.catalogue import Row
@@ -27,16 +27,15 @@ ClassView = Literal["all", "eleven"]
 class Options:
     """Says how rows are measured."""
 
-    target: Target | None = None  # where the release listens; None: fp32 on the CPU
     view: ClassView = "all"  # eleven: the paper's classes, all others summed, to compare with older figures
     cache: Path | None = None  # folder for features of audio, to measure again without listening
 
     def extractor(self, model: Model) -> FeatureExtractor | None:
-        """Listens as a request to the server; None where the release does not listen."""
+        """Listens as a request to the server, in fp32 on the CPU; None where the release does not listen."""
         if model.audio is None:
             return None
         cache = self.cache and cache_folder(self.cache, served_windows(model.audio), model.manifest.sha256)
-        return FeatureExtractor(model.audio, self.target, cache=cache)
+        return FeatureExtractor(model.audio, cache=cache)
 
 
 def evaluate(

@@ -24,16 +24,15 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def draw(measured: Measured, folder: Path) -> list[Path]:
+def draw(measured: Measured, folder: Path) -> None:
     """Writes reliability, coverage and one confusion per case; none where matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
-        return []
+        return
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    written = []
     with pyplot.rc_context(STYLE):
         figures = {"reliability": _reliability(pyplot, measured), "coverage": _coverage(pyplot, measured)}
         figures |= {f"confusion_{mode}": _confusion(pyplot, measured, mode) for mode in measured.cases}
@@ -42,8 +41,6 @@ def draw(measured: Measured, folder: Path) -> list[Path]:
             figure.text(0.005, -0.01, source, fontsize=7, color=GREY, va="top")
             figure.savefig(folder / f"{name}.png", bbox_inches="tight", pad_inches=0.15)
             pyplot.close(figure)
-            written.append(folder / f"{name}.png")
-    return written
 
 
 def _confusion(pyplot: Any, measured: Measured, mode: str) -> Any:

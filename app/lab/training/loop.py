@@ -85,7 +85,9 @@ def train(recipe: AnyLearner, progress: Progress | None = None) -> Path:
         run = _begin(recipe, rank, size)
         state = run.state
         journal = Journal(config, state.epoch) if rank == 0 else None
-        loss_of = _shared(LossOf(recipe, run.network), size)
+        loss_of: nn.Module = LossOf(recipe, run.network)
+        if size > 1:
+            loss_of = DistributedDataParallel(loss_of, find_unused_parameters=True)
 
         while state.epoch < config.epochs and not _waited_enough(state, config):
             _train_epoch(run, loss_of, progress)
@@ -210,10 +212,6 @@ def processes(config: TrainConfig) -> Iterator[tuple[int, int]]:
         yield distributed.get_rank(), size
     finally:
         distributed.destroy_process_group()
-
-
-def _shared(loss_of: nn.Module, size: int) -> nn.Module:
-    return loss_of if size == 1 else DistributedDataParallel(loss_of, find_unused_parameters=True)
 
 
 def _of_first(number: float, size: int, config: TrainConfig) -> float:

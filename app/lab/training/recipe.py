@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from app.families.contract import Manifest, Model
+from app.families.contract import Label, Manifest, Model
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import Options, evaluate
 from app.lab.evaluation.report import markdown
@@ -69,6 +70,11 @@ class Trainable(ABC, Generic[R]):
     @abstractmethod
     def export(self, stored: dict[str, Any]) -> Draft:
         """Makes a draft of a release from a checkpoint. Raises CheckpointError."""
+
+    def unnamed(self, labels: Sequence[Label], training: dict[str, Any]) -> dict[str, Any]:
+        """What every manifest holds, of a release that has no name, hash and figures yet."""
+        described = {"family": self.family, "release": "draft", "created": date.today(), "sha256": "0" * 64}
+        return described | {"labels": list(labels), "training": training, "metrics": {}}
 
     @classmethod
     def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:

@@ -43,8 +43,7 @@ class ReleaseConfig:
 
     store: Path
     release: str  # its name, such as "1"
-    calibration: Sequence[EvaluationSet]  # validation rows: temperatures and thresholds come from these alone
-    figures: Sequence[EvaluationSet] = ()  # measured once, for the card
+    calibration: Sequence[EvaluationSet]  # validation rows: temperatures, thresholds and the card's figures
     data: str  # what it was trained on, in words
     limits: str = ""  # what it does not know, in words
     settings: Mapping[str, Any] | None = None  # of the training
@@ -67,7 +66,7 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
     )
     calibrations: dict[str, Calibration] = {}
     if draft.measure is not None:
-        found = draft.measure(_loaded(manifest, draft), [*config.calibration, *config.figures], progress)
+        found = draft.measure(_loaded(manifest, draft), config.calibration, progress)
     else:
         manifest, calibrations, found = _measured(manifest, draft, config, progress)
     manifest = manifest.model_copy(update={"metrics": found.metrics})
@@ -82,7 +81,7 @@ def _measured(
     inputs = _inputs(_loaded(manifest, draft), config, progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:
-        rows = [row for chosen in config.calibration for row in inputs[chosen.name]]
+        rows = [row for own in inputs.values() for row in own]
         calibrations = {mode: _calibration(given) for mode, given in answer(_loaded(manifest, draft), rows).items()}
         manifest = _calibrated(manifest, calibrations)
     model, codes = _loaded(manifest, draft), [label.code for label in manifest.labels]
@@ -92,8 +91,7 @@ def _measured(
         evaluations[name] = {mode: case_report(given, codes) for mode, given in answer(model, own).items()}
         for mode, case in evaluations[name].items():
             metrics.setdefault(mode, {})[name] = case.summary()
-    page = card.figures_page(evaluations, [*config.calibration, *config.figures])
-    return manifest, calibrations, Figures(metrics, page)
+    return manifest, calibrations, Figures(metrics, card.figures_page(evaluations, config.calibration))
 
 
 def _loaded(manifest: Manifest, draft: Draft) -> Model:
@@ -104,9 +102,10 @@ def _inputs(model: Model, config: ReleaseConfig, progress: Progress) -> dict[str
     """Reads the inputs, by name of the set; they do not depend on the calibration."""
     codes = [label.code for label in model.manifest.labels]
     extractor = FeatureExtractor(model.audio) if model.audio else None
-    sets = [*config.calibration, *config.figures]
-    column = model.task.column
-    return {chosen.name: read_inputs(model, chosen.rows(codes, column), extractor, progress) for chosen in sets}
+    return {
+        chosen.name: read_inputs(model, chosen.rows(codes, model.task.column), extractor, progress)
+        for chosen in config.calibration
+    }
 
 
 def _calibration(given: Answers) -> Calibration:

@@ -50,7 +50,8 @@ def make(folder: Path, seed: int, *, rounds: int = ROUNDS, seconds: float = SECO
         clips.append([number, f"Made artist {number}", "Made", f"Made clip {number}"])
     _write(folder / ANNOTATIONS, ["clip_id", *columns, "mp3_path"], annotations)
     _write(folder / CLIPS, ["clip_id", "artist", "album", "title"], clips)
-    return read_magnatagatune(folder, folder / "songs.csv", strength=MADE).output
+    read_magnatagatune(folder, folder / "songs.csv", strength=MADE)
+    return folder / "songs.csv"
 
 
 def drawn(rng: np.random.Generator) -> set[str]:

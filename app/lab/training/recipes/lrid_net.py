@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -219,13 +218,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         }
         config = self.config
         manifest = LridNetManifest(
-            family="lrid_net",
-            release="draft",
-            created=date.today(),
-            labels=list(config.labels),
-            sha256="0" * 64,
-            training={"variant": config.variant, **stored["facts"]},
-            metrics={},
+            **self.unnamed(config.labels, {"variant": config.variant, **stored["facts"]}),
             temperature={},
             thresholds={},
             listen=config.listen,

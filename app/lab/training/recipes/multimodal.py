@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -191,13 +190,9 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
             )
         own = {name: tensor.float().contiguous() for name, tensor in stored["network"].items() if COUNTER not in name}
         manifest = MultimodalManifest(
-            family=self.family,
-            release="draft",
-            created=date.today(),
-            labels=list(config.labels),
-            sha256="0" * 64,
-            training={"class_prior": facts["class_prior"], "ears": str(config.checkpoint or config.start)},
-            metrics={},
+            **self.unnamed(
+                config.labels, {"class_prior": facts["class_prior"], "ears": str(config.checkpoint or config.start)}
+            ),
             listen=ears.config,
             segments=config.segments,
             most_windows=config.most_windows,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from torch import Tensor
 from app.audio.spec import WindowRequest, WindowSpec
 from app.audio.windows import fit_window
 from app.domain import FloatArray
-from app.families.contract import Label
 from app.families.parts.weights import COUNTER
 from app.lab.caches import Decoder, Waveforms
 from app.lab.corpus.catalogue import LANGUAGE, Row, read_catalogue
@@ -93,11 +91,6 @@ class SongRecipe(Recipe[C, IntArray]):
     def tensor(self, array: npt.NDArray[Any]) -> Tensor:
         """On the device of the training."""
         return torch.from_numpy(array).to(self.config.torch_device)
-
-    def unnamed(self, labels: Sequence[Label], training: dict[str, Any]) -> dict[str, Any]:
-        """What every manifest holds, of a release that has no name, hash and figures yet."""
-        described = {"family": self.family, "release": "draft", "created": date.today(), "sha256": "0" * 64}
-        return described | {"labels": list(labels), "training": training, "metrics": {}}
 
 
 def stored_tensors(stored: dict[str, Any]) -> dict[str, Tensor]:

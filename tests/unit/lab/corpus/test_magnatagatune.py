@@ -65,9 +65,9 @@ def test_clips_may_lie_beside_the_lists_and_have_no_names(folder: Path, tmp_path
     for place in (folder / "mp3").iterdir():
         place.rename(folder / place.name)
     (folder / "clip_info_final.csv").unlink()
-    report = read_magnatagatune(folder, tmp_path / "songs.tsv")
+    report = read_magnatagatune(folder, output := tmp_path / "songs.tsv")
     assert report.rows == 5  # oboe is among the fifty
-    assert read_catalogue(report.output, None)[0].metadata.fields == ()
+    assert read_catalogue(output, None)[0].metadata.fields == ()
 
 
 def test_the_paper_s_example_and_every_spelling_once() -> None:

@@ -47,7 +47,7 @@ def test_lists_of_ids(music4all: Path) -> None:
         "gg": ("en", "en", "test"),
     }
     assert (report.instrumental, report.unlabelled, report.unlisted, report.without_audio) == (1, 1, 1, 1)
-    first, *_, last = read_catalogue(report.output, CODES)
+    first, *_, last = read_catalogue(music4all.parent / "out" / "m.tsv", CODES)
     assert first.path is not None
     assert first.path.resolve() == (music4all / "audios/aa.mp3").resolve()
     assert (first.metadata.artist, first.metadata.album, first.metadata.title) == ("Artist aa", "Album aa", 'Song "aa"')

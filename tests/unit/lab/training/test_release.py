@@ -53,7 +53,6 @@ def release_config(best: Path) -> ReleaseConfig:
         store=folder / "store",
         release="1",
         calibration=[EvaluationSet("tones", "Synthetic tones, validation.", folder / "manifest.tsv", ("valid",))],
-        figures=[EvaluationSet("kept apart", "Synthetic tones, test.", folder / "manifest.tsv")],
         data="Tones of three pitches.",
         limits="Anything that is not a tone.",
         settings=draft_of(best)[1],
@@ -90,7 +89,7 @@ def test_a_release_verifies_loads_and_replays(made: Path) -> None:
 
 def test_golden_covers_every_mix_of_modalities(made: Path) -> None:
     cases = load_golden(made / "golden.json").cases
-    mixes = {(case.audio is not None, bool(case.metadata.fields)) for case in cases}
+    mixes = {(case.audio is not None, bool(case.track.metadata.fields)) for case in cases}
     assert mixes == {(True, True), (True, False), (False, True)}
     assert all(abs(sum(case.probabilities) - 1) < 1e-4 for case in cases)
 
@@ -108,7 +107,7 @@ def test_the_manifest_says_how_it_was_made(made: Path) -> None:
     assert manifest.training["variant"] == "atdr"
     assert sum(manifest.training["class_prior"].values()) == pytest.approx(1, abs=1e-3)
     assert set(manifest.metrics) == {"both", "audio_only", "text_only"}
-    assert manifest.metrics["both"]["kept apart"]["rows"] == 6
+    assert manifest.metrics["both"]["tones"]["rows"] == 24
     assert manifest.training["settings"]["network"]["base_channels"] == 4
     assert 1 <= manifest.training["settings"]["epochs_trained"] <= 3
     assert str(made.parents[3]) not in (made / "manifest.json").read_text()  # no paths of the machine it was made on
@@ -116,7 +115,7 @@ def test_the_manifest_says_how_it_was_made(made: Path) -> None:
 
 def test_the_card_carries_figures_and_limits(made: Path) -> None:
     card = (made / "CARD.md").read_text(encoding="utf-8")
-    for words in ("Tones of three pitches.", "Anything that is not a tone.", "### kept apart", "| audio only |"):
+    for words in ("Tones of three pitches.", "Anything that is not a tone.", "### tones", "| audio only |"):
         assert words in card
 
 
@@ -126,7 +125,7 @@ def test_rows_of_another_class_mix_are_measured_as_they_would_be_served(
     """`catalog_prior` is what LRID_CATALOG_PRIOR is to serving: the same code, the same answers."""
     mix = tmp_path / "mix.json"
     mix.write_text(json.dumps({"en": 1, "fr": 1, "ja": 98}), encoding="utf-8")
-    rows = replace(release_config.figures[0], catalog_prior=str(mix))
+    rows = replace(release_config.calibration[0], splits=("test",), catalog_prior=str(mix))
     found = evaluate(made, rows, tmp_path / "measured")["audio_only"]
     plain = load_model(made)
     assert plain.audio is not None
@@ -186,8 +185,11 @@ def test_a_release_without_a_card_is_refused(copy: Path) -> None:
 
 def test_evaluate_writes_json_and_markdown(made: Path, release_config: ReleaseConfig, tmp_path: Path) -> None:
     cache = Options(cache=tmp_path / "cache")
-    evaluation = evaluate(made, release_config.figures[0], tmp_path / "out", cache)
-    assert evaluate(made, release_config.figures[0], tmp_path / "out", cache) == evaluation
+    validation = release_config.calibration[0]
+    on_validation = evaluate(made, validation, tmp_path / "out", cache)
+    kept_apart = replace(validation, splits=("test",))
+    evaluation = evaluate(made, kept_apart, tmp_path / "out", cache)
+    assert evaluate(made, kept_apart, tmp_path / "out", cache) == evaluation
     assert {mode: case.rows for mode, case in evaluation.items()} == {"both": 6, "audio_only": 6, "text_only": 6}
     said = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
     assert said["cases"]["both"]["accuracy"] == pytest.approx(evaluation["both"].accuracy)
@@ -195,4 +197,4 @@ def test_evaluate_writes_json_and_markdown(made: Path, release_config: ReleaseCo
     text = (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8")
     assert "| text only | 6 |" in text
     manifest = load_model(made).manifest
-    assert manifest.metrics["both"]["kept apart"]["accuracy"] == pytest.approx(evaluation["both"].accuracy, abs=1e-4)
+    assert manifest.metrics["both"]["tones"]["accuracy"] == pytest.approx(on_validation["both"].accuracy, abs=1e-4)
