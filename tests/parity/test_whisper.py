@@ -84,7 +84,7 @@ def test_the_network_is_whispers(tmp_path: Path) -> None:
         np.testing.assert_allclose(given[:128], hidden, atol=2e-5)
         assert given[128] == pytest.approx(hidden @ reference.row(NO_SPEECH), abs=1e-4)
         assert given[129] == pytest.approx(20 * np.log10(np.sqrt(np.mean(window.astype(np.float64) ** 2))), abs=1e-3)
-        logits = given[:128] @ loaded.language_rows.numpy().T
+        logits = given[:128] @ loaded.rows.numpy().T
         expected = [hidden @ reference.row(FIRST_LANGUAGE + i) for i in range(len(LANGUAGES))]
         np.testing.assert_allclose(logits, expected, atol=1e-3)
 

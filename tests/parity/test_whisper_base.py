@@ -52,7 +52,7 @@ def test_the_network_with_the_checkpoints_weights() -> None:
     assert features[:5] == pytest.approx(FIGURES["hidden_first_5"], abs=2e-4)
     assert np.linalg.norm(features[:512]) == pytest.approx(FIGURES["hidden_norm"], abs=1e-3)
     assert features[512] == pytest.approx(FIGURES["no_speech_logit"], abs=2e-4)
-    logits = loaded.language_rows @ torch.from_numpy(features[:512])
+    logits = loaded.rows @ torch.from_numpy(features[:512])
     assert logits[:5].tolist() == pytest.approx(FIGURES["logits_first_5"], abs=2e-4)
     best = logits.softmax(0).topk(3)
     assert [LANGUAGES[i] for i in best.indices.tolist()] == [language for language, _ in FIGURES["top3"]]

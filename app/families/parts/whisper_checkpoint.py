@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +48,15 @@ _OFFICIAL = {
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """What a release takes from Whisper."""
+class FirstEars:
+    """Ears in fp32 and evaluation mode, and the languages that they tell apart."""
 
-    ears: Ears  # fp32, in evaluation mode
-    language_rows: Tensor  # (99, d) float32; hidden @ language_rows.T are the logits, in the order of LANGUAGES
+    ears: Ears
+    rows: Tensor  # (n_languages, d) float32; hidden @ rows.T are their logits
+    languages: Sequence[str] = LANGUAGES  # Whisper's own codes
 
 
-def ears_from_checkpoint(path: Path, n_positions: int = 500) -> Checkpoint:
+def ears_from_checkpoint(path: Path, n_positions: int = 500) -> FirstEars:
     """Read a multilingual Whisper; sizes come from its tensors. `n_positions` of 20 ms are a window.
 
     Raises ReleaseError for a file that cannot be read, and for a missing or wrong tensor, by its name.
@@ -79,7 +81,7 @@ def ears_from_checkpoint(path: Path, n_positions: int = 500) -> Checkpoint:
     whisper.load_state_dict(state, assign=True)
     first = FIRST_LANGUAGE - _FIRST_ROW
     ears = Ears(config, whisper, tokens[NO_SPEECH - _FIRST_ROW].clone())
-    return Checkpoint(ears.eval(), tokens[first : first + len(LANGUAGES)].clone())
+    return FirstEars(ears.eval(), tokens[first : first + len(LANGUAGES)].clone())
 
 
 class _Tensors:

@@ -71,11 +71,6 @@ def acceptance_table(found: Mapping[str, Acceptance], codes: Sequence[str]) -> s
     """Writes the paper's table 1: a row per language and one for the average, four columns for each of the named."""
     heads = [f"{name} {measure}" for name in found for measure in MEASURES]
     columns = [column for one in found.values() for column in one.columns()]
-    rows = {code: [column[i] for column in columns] for i, code in enumerate(codes)}
-    rows["mean"] = [mean for one in found.values() for mean in one.means()]
-    return markdown_table("language", heads, rows)
-
-
-def markdown_table(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[float]]) -> str:
-    """Writes three digits per cell, and nothing for NaN."""
-    return md.table([first, *heads], [(name, *row) for name, row in rows.items()]) + "\n"
+    rows = [(code, *(column[i] for column in columns)) for i, code in enumerate(codes)]
+    means = [mean for one in found.values() for mean in one.means()]
+    return md.table(["language", *heads], [*rows, ("mean", *means)]) + "\n"

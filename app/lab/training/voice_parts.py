@@ -20,7 +20,7 @@ from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.reader import NgramReader
 from app.families.parts.quantised import Ranges
 from app.families.parts.whisper import Ears
-from app.families.parts.whisper_checkpoint import LANGUAGES, ears_from_checkpoint
+from app.families.parts.whisper_checkpoint import FirstEars, ears_from_checkpoint
 from app.families.parts.whisper_weights import ears_from_stored
 from app.families.store import read_manifest, read_weights, release_folder
 from app.lab.errors import TrainingError
@@ -35,15 +35,6 @@ class NamesReader:
 
     config: NgramConfig
     tensors: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class FirstEars:
-    """Holds what listens, and the languages it tells apart."""
-
-    ears: Ears
-    rows: Tensor  # (n_languages, n_state) float32; hidden @ rows.T are their logits
-    languages: Sequence[str]  # its own codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +87,7 @@ def ears_to_begin_with(store: Path, reference: str, whisper: Path | None, n_posi
     if whisper is None:
         parts = parts_of_release(store, reference)
         return FirstEars(parts.ears, torch.from_numpy(parts.listener.rows), parts.listener.languages)
-    found = ears_from_checkpoint(whisper, n_positions)
-    return FirstEars(found.ears, found.language_rows, LANGUAGES)
+    return ears_from_checkpoint(whisper, n_positions)
 
 
 def parts_of_release(store: Path, reference: str) -> VoiceParts:
@@ -131,8 +121,7 @@ def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoicePar
     config, names = reader_of(reader)
     facts = ReaderFacts(names.config.class_mix, threshold=threshold)
     codes = [label.code for label in config.labels]
-    listener = _listener(FirstEars(found.ears, found.language_rows, LANGUAGES), codes)
-    return VoiceParts(config.labels, found.ears, listener, names, facts, whisper.name)
+    return VoiceParts(config.labels, found.ears, _listener(found, codes), names, facts, whisper.name)
 
 
 def reader_of(path: Path) -> tuple[ReaderConfig, NamesReader]:

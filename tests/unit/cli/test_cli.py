@@ -24,21 +24,8 @@ from app.http.schemas import IdentifyResponse
 from tests.audio_samples import flac, mp3, song, wav
 from tests.releases import CODES, edit_manifest
 
+pytestmark = pytest.mark.usefixtures("tiny_environment")
 runner = CliRunner()
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tiny_store: Path) -> None:
-    for name, value in {
-        "LRID_MODEL_STORE": str(tiny_store),
-        "LRID_MODEL": "lrid_net/1",
-        "LRID_DEVICE": "cpu",
-        "LRID_PRECISION": "fp32",
-        "LRID_ENGINE": "torch",
-        "LRID_DECODE_WORKERS": "1",
-        "COLUMNS": "200",
-    }.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

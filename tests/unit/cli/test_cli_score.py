@@ -24,20 +24,8 @@ from app.local import listener
 from app.settings import Settings
 from tests.audio_samples import song, wav
 
+pytestmark = pytest.mark.usefixtures("tiny_environment")
 runner = CliRunner()
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tiny_store: Path) -> None:
-    settings = {
-        "MODEL_STORE": str(tiny_store),
-        "MODEL": "lrid_net/1",
-        "DEVICE": "cpu",
-        "ENGINE": "torch",
-        "DECODE_WORKERS": "1",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(f"LRID_{name}", value)
 
 
 def test_names_and_files_in_one_table(tmp_path: Path) -> None:

@@ -16,16 +16,7 @@ runner = CliRunner()
 
 
 @pytest.fixture
-def songs(monkeypatch: pytest.MonkeyPatch, tiny_store: Path, tmp_path: Path) -> Path:
-    settings = {
-        "MODEL_STORE": str(tiny_store),
-        "MODEL": "lrid_net/1",
-        "DEVICE": "cpu",
-        "ENGINE": "torch",
-        "DECODE_WORKERS": "1",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(f"LRID_{name}", value)
+def songs(tiny_environment: None, tmp_path: Path) -> Path:
     folder = tmp_path / "songs"
     folder.mkdir()
     (folder / "a.flac").write_bytes(flac())

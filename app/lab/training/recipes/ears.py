@@ -22,6 +22,7 @@ from app.audio.spec import WindowRequest, WindowSpec
 from app.families.contract import Label
 from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.whisper import Ears, Whisper
+from app.families.parts.whisper_checkpoint import FirstEars
 from app.families.parts.whisper_config import WhisperConfig
 from app.lab.caches import Decoder, Waveforms
 from app.lab.corpus.catalogue import Row
@@ -33,7 +34,7 @@ from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.voice_head.heard import song_rows
 from app.lab.training.voice_head.settings import class_label
-from app.lab.training.voice_parts import FirstEars, ears_to_begin_with
+from app.lab.training.voice_parts import ears_to_begin_with
 from app.settings import Settings
 
 MIX_POWER = 0.5  # 1 leaves the mix of languages as it is, 0 makes it even

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from app.families.multimodal.network import MultimodalNetwork
-from app.lab.evaluation.acceptance import Acceptance, acceptance, acceptance_table, markdown_table
+from app.lab import markdown as md
+from app.lab.evaluation.acceptance import Acceptance, acceptance, acceptance_table
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.loop import train
@@ -42,12 +43,12 @@ def tables_of(first: MultimodalRecipe, seeds: Sequence[int], progress: Progress)
     codes, n = first.config.codes, int((first.songs.splits == split).sum())
     second = _mean([pair[1] for pair in found])
     areas = [one.average_precision for one in second.values()]
-    rows = {code: [area[i] for area in areas] for i, code in enumerate(codes)}
-    rows["mean"] = [float(np.nanmean(area)) for area in areas]
+    rows = [(code, *(area[i] for area in areas)) for i, code in enumerate(codes)]
+    means = [float(np.nanmean(area)) for area in areas]
     page = (
         f"Split {split} of {first.config.catalogue.name}, {n} songs; seeds {', '.join(map(str, seeds))}.\n\n"
         f"Table 1\n\n{acceptance_table(_mean([pair[0] for pair in found]), codes)}\n"
-        f"Table 2: mAP without consumption data\n\n{markdown_table('language', list(second), rows)}"
+        f"Table 2: mAP without consumption data\n\n{md.table(['language', *second], [*rows, ('mean', *means)])}\n"
     )
     (first.config.output / "tables.md").write_text(page, encoding="utf-8")
     return page

@@ -29,7 +29,7 @@ def test_sizes_come_from_the_tensors(tmp_path: Path) -> None:
     assert loaded.ears.config == WhisperConfig(n_mels=40, n_positions=20, n_state=128, n_head=2, n_layer=2)
     assert loaded.ears.config.window_samples == 6400
     assert loaded.ears.n_features == 130
-    assert loaded.language_rows.shape == (99, 128)
+    assert loaded.rows.shape == (99, 128)
     assert not loaded.ears.training
 
 
@@ -43,7 +43,7 @@ def test_whole_and_cut_tables_are_read_alike(tmp_path: Path) -> None:
     whole[positions] = torch.cat([cut[positions], torch.ones(444, 128)])
     one = ears_from_checkpoint(written(tmp_path, cut), n_positions=50)
     other = ears_from_checkpoint(written(tmp_path, whole), n_positions=50)
-    assert torch.equal(one.language_rows, other.language_rows)
+    assert torch.equal(one.rows, other.rows)
     states = one.ears.state_dict(), other.ears.state_dict()
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
