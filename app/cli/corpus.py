@@ -52,21 +52,14 @@ def check(
     if release is not None:
         manifest = read_manifest(release_folder(make_settings().model_store, release))
         codes = [*(label.code for label in manifest.labels), NOTHING_SUNG]
-    with Bars().counting("decoding", _rows(catalogue)) as advance:
-        decode = Decoder(ListenConfig().window) if audio else None
-        found = check_corpus(catalogue, codes, decode=decode, column=column, jobs=jobs, progress=advance)
+    decode = Decoder(ListenConfig().window) if audio else None
+    found = check_corpus(catalogue, codes, decode=decode, column=column, jobs=jobs, progress=Bars())
     if as_json:
         typer.echo(json.dumps(found.as_dict(), ensure_ascii=False))
     else:
         _print_check(found)
     if found.findings:
         raise SystemExit(1)
-
-
-def _rows(catalogue: Path) -> int:
-    from app.lab.corpus.tables import read_table
-
-    return sum(bool(record.get("path")) for _, record in read_table(catalogue).records)
 
 
 def _print_check(found: CorpusCheck) -> None:

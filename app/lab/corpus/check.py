@@ -16,7 +16,7 @@ from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, Finding, Row, art
 from app.lab.corpus.tables import read_table
 from app.lab.corpus.tags import TAGS, tags_of
 from app.lab.errors import CorpusError
-from app.lab.progress import Advance
+from app.lab.progress import Advance, Progress
 
 Decode = Callable[[Path], FloatArray]  # file → mono float32 samples; raises what it likes
 
@@ -63,14 +63,15 @@ def check_corpus(
     decode: Decode | None,
     column: str = LANGUAGE,
     jobs: int = 1,
-    progress: Advance = lambda n: None,
+    progress: Progress | None = None,
 ) -> CorpusCheck:
     """Reads all of a catalogue and, with `decode`, all of its audio. Raises CorpusError if it is no catalogue."""
     table = read_table(path)
     parsed = list(parse(path, table, None if column == TAGS else codes, column=column))
     rows = [row for row in parsed if isinstance(row, Row)]
     findings = [finding for finding in parsed if isinstance(finding, Finding)]
-    findings += _audio_findings(rows, table.unit, decode, jobs, progress)
+    with (progress or Progress()).counting("decoding", sum(row.path is not None for row in rows)) as advance:
+        findings += _audio_findings(rows, table.unit, decode, jobs, advance)
     expected = {"artist_in_two_splits"} if column == ARTIST else set()
     findings += [finding for finding in check_rows(rows, codes, table.unit) if finding.kind not in expected]
     of_class = {code: [row for row in rows if is_of(row, i, code)] for i, code in enumerate(codes)}
@@ -140,16 +141,14 @@ def _rare_classes(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Itera
             yield Finding("class_never_trained", f"{unit} {own[0].line}", what, remedy)
 
 
-def _audio_findings(
-    rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, progress: Advance
-) -> Iterator[Finding]:
+def _audio_findings(rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, advance: Advance) -> Iterator[Finding]:
     """Yields missing and unreadable files, and files with the same bytes under two names."""
     heard: dict[bytes, Row] = {}
     with ThreadPoolExecutor(jobs) as pool:  # decoders and hashes leave the interpreter's lock
         work = [(row, pool.submit(_listen, row.path, decode)) for row in rows if row.path is not None]
         for row, result in work:
             found = result.result()
-            progress(1)
+            advance(1)
             where = f"{unit} {row.line}"
             if isinstance(found, str):
                 kind = "missing_audio" if found.startswith("no file") else "unreadable_audio"
