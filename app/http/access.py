@@ -109,8 +109,5 @@ def _given_key(scope: Scope) -> bytes:
 
 def _match(given: bytes, keys: Iterable[bytes]) -> bytes | None:
     """The digest among `keys` that equals `given`. Compares all of them, so that timing does not tell which matched."""
-    found = None
-    for key in keys:
-        if hmac.compare_digest(given, key):
-            found = key
-    return found
+    found = [key for key in keys if hmac.compare_digest(given, key)]
+    return found[0] if found else None

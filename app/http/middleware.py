@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Draining, InternalError, LridError
 from app.http.problem import problem_response
-from app.http.traces import STAGES, Traces
+from app.http.traces import STAGES, OpenTelemetry, route_of
 
 log = logging.getLogger("lrid.access")
 
@@ -32,7 +32,7 @@ _SECURITY_HEADERS = (
 class RequestContext:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, is_leaving: Callable[[], bool], traces: Traces | None = None) -> None:
+    def __init__(self, app: ASGIApp, is_leaving: Callable[[], bool], traces: OpenTelemetry | None = None) -> None:
         """While `is_leaving()`, connections are closed after their answer, so that clients connect elsewhere."""
         self._traces = traces
         self.app = app
@@ -91,12 +91,10 @@ def _problem_of(error: BaseException, request_id: str) -> LridError:
 def _log_access(scope: Scope, status: int, seconds: float) -> None:
     if not log.isEnabledFor(logging.INFO):
         return
-    # The route pattern, never the path that the client sent.
-    route = scope.get("lrid.route") or getattr(scope.get("route"), "path", None)
     fields = {
         "request_id": scope["lrid.request_id"],
         "method": scope["method"],
-        "route": route,
+        "route": route_of(scope),
         "status": status,
         "code": scope.get("lrid.code"),
         "ms": round(seconds * 1000, 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -61,11 +62,8 @@ def body(content: Json) -> Json:
 
 def media(properties: Json, required: tuple[str, ...] = (), **examples: object) -> Json:
     """One media type of a body whose schema is an object."""
-    schema: Json = {"type": "object", "properties": properties}
-    if required:
-        schema["required"] = list(required)
-    named = {name: {"value": value} for name, value in examples.items()}
-    return {"schema": schema, "examples": named}
+    schema: Json = {"type": "object", "properties": properties} | ({"required": list(required)} if required else {})
+    return {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
 
 
 def identify() -> Json:
@@ -73,23 +71,16 @@ def identify() -> Json:
     audio = {"audio": binary("An audio file; its bytes decide what it is, not its name or type.")}
     form = media(audio | text_fields() | OPTIONS, song_with_title=EXAMPLE | {"timeline": True})
     names = media(text_fields() | OPTIONS, names=EXAMPLE, candidates=EXAMPLE | {"languages": ["en", "fr"], "top_k": 2})
-    return {
-        "requestBody": body({"multipart/form-data": form, "application/json": names}),
-        "parameters": [*_query_options(), _DEADLINE],
-    }
+    content = {"multipart/form-data": form, "application/json": names}
+    return {"requestBody": body(content), "parameters": [*_query_options(), _DEADLINE]}
 
 
 def batch() -> Json:
     """Describe POST /identify/batch: lines of JSON, and their common options in the query."""
     lines = '{"id": 1, "title": "La vie en rose", "artist": "Édith Piaf"}\n{"id": 2, "title": "Für immer jung"}\n'
-    media = {
-        "schema": {"type": "string", "description": "A JSON object a line."},
-        "examples": {"two_lines": {"value": lines}},
-    }
-    return {
-        "requestBody": body({"application/x-ndjson": media}),
-        "parameters": [*_query_options(), _DEADLINE],
-    }
+    schema = {"type": "string", "description": "A JSON object a line."}
+    content = {"application/x-ndjson": {"schema": schema, "examples": {"two_lines": {"value": lines}}}}
+    return {"requestBody": body(content), "parameters": [*_query_options(), _DEADLINE]}
 
 
 def ndjson() -> dict[int | str, dict[str, Any]]:
@@ -134,13 +125,7 @@ def _query_options() -> list[Json]:
 
 def describe(app: FastAPI) -> None:
     """Have the application's document made here, once."""
-
-    def document() -> Json:
-        if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = cache(partial(_document, app))  # type: ignore[method-assign]
 
 
 def _document(app: FastAPI) -> Json:
@@ -149,9 +134,8 @@ def _document(app: FastAPI) -> Json:
     components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
     components["securitySchemes"] = _KEYS
     found["security"] = [{}, *({name: []} for name in _KEYS)]  # {}: no key, where the operator has set none
-    found["x-errors"] = [_error(code, error) for code, error in sorted(public_errors().items())]
+    found["x-errors"] = [
+        {"code": code, "status": error.status, "title": error.title, "remedy": error.remedy}
+        for code, error in sorted(public_errors().items())
+    ]
     return found
-
-
-def _error(code: str, error: type[LridError]) -> Json:
-    return {"code": code, "status": error.status, "title": error.title, "remedy": error.remedy}

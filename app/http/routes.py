@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
 from app.domain import AUDIO
@@ -94,7 +95,9 @@ def _add_releases(router: APIRouter, service: Service, store: Path, known: Famil
         return MarkdownResponse(await asyncio.to_thread(_card, store, f"{family}/{release}"))
 
     @router.post("/admin/releases", responses=openapi.problems())
-    async def swap(release: SwapRequest) -> ReleaseName:
+    async def swap(
+        release: Annotated[SwapRequest, Body(openapi_examples={"default": {"value": {"model": "lrid_voice/2"}}})],
+    ) -> ReleaseName:
         """Load another release, prove it, and serve it. Needs an admin key. Requests in flight end with the old one."""
         return release_name((await service.swap(release.model)).model.manifest)
 

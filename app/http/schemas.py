@@ -93,20 +93,6 @@ class Explanation(BaseModel):
     text_only: list[LanguageProbability] | None = None
 
 
-class OtherExplanation(BaseModel):
-    """The same by a release that knows genres."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, list[ClassProbability] | None]
-
-
-class TagsExplanation(BaseModel):
-    """The same by a release that knows tags."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, list[TagProbability] | None]
-
-
 class ReleaseName(BaseModel):
     family: str
     release: str
@@ -166,7 +152,7 @@ class GenreResponse(Answered):
     probability: float
     genres: list[ClassProbability] = Field(description="Best first.")
     timeline: list[GenreMoment] | None
-    explanation: OtherExplanation | None
+    explanation: dict[str, list[ClassProbability] | None] | None
 
 
 class ArtistMoment(Timed):
@@ -184,7 +170,7 @@ class ArtistResponse(Answered):
     probability: float
     artists: list[ClassProbability] = Field(description="Best first.")
     timeline: list[ArtistMoment] | None
-    explanation: OtherExplanation | None
+    explanation: dict[str, list[ClassProbability] | None] | None
 
 
 class TagsMoment(Timed):
@@ -198,14 +184,10 @@ class TagsResponse(Answered):
 
     tags: list[TagProbability] = Field(description="Best first; any number of them may apply.")
     timeline: list[TagsMoment] | None
-    explanation: TagsExplanation | None
+    explanation: dict[str, list[TagProbability] | None] | None
 
 
-OTHER_ANSWERS = {
-    "genre": GenreResponse,
-    "artist": ArtistResponse,
-    "tags": TagsResponse,
-}  # than languages, by their main member
+OTHER_ANSWERS = {"genre": GenreResponse, "artist": ArtistResponse, "tags": TagsResponse}  # by their main member
 
 
 class Problem(BaseModel):
@@ -225,9 +207,7 @@ class SwapRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(
-        max_length=130, description="`family/release`, or `family` for its newest release.", examples=["lrid_voice/2"]
-    )
+    model: str = Field(max_length=130, description="`family/release`, or `family` for its newest release.")
 
 
 class LanguageEntry(BaseModel):

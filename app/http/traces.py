@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.types import Scope
 
@@ -27,12 +27,10 @@ def note(scope: Mapping[str, Any], stages: Sequence[Stage]) -> None:
         noted.extend(stages[: MAX_STAGES - len(noted)])
 
 
-class Traces(Protocol):
-    def record(self, scope: Scope, status: int, started: float) -> None:
-        """One request that has ended; `started` in time.perf_counter()'s seconds."""
-
-    def close(self) -> None:
-        """Send what is left; takes some seconds where nobody receives it."""
+def route_of(scope: Scope) -> str | None:
+    """The route's pattern, never the path that the client sent."""
+    found: str | None = scope.get("lrid.route") or getattr(scope.get("route"), "path", None)
+    return found
 
 
 class OpenTelemetry:
@@ -55,23 +53,13 @@ class OpenTelemetry:
         self._server, self._failed = SpanKind.SERVER, Status(StatusCode.ERROR)
 
     def record(self, scope: Scope, status: int, started: float) -> None:
+        """One request that has ended; `started` in time.perf_counter()'s seconds."""
         began = time.time_ns() - round(time.perf_counter() * 1e9)  # of perf_counter, since 1970
-        route = scope.get("lrid.route") or getattr(scope.get("route"), "path", None)
-        attributes = {
-            "http.request.method": scope["method"],
-            "http.response.status_code": status,
-            "lrid.request_id": scope["lrid.request_id"],
-        }
-        further = {"http.route": route, "lrid.code": scope.get("lrid.code")}
-        attributes |= {name: value for name, value in further.items() if value}
-        if status >= BAD_REQUEST:
-            attributes["error.type"] = str(scope.get("lrid.code") or status)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         span = self._tracer.start_span(
-            f"{scope['method']} {route or ''}".rstrip(),
-            context=self._caller(headers),
+            f"{scope['method']} {route_of(scope) or ''}".rstrip(),
+            context=self._caller({name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}),
             kind=self._server,
-            attributes=attributes,
+            attributes=_attributes(scope, status),
             start_time=began + round(started * 1e9),
         )
         if span.is_recording():
@@ -87,4 +75,18 @@ class OpenTelemetry:
         span.end()
 
     def close(self) -> None:
+        """Send what is left; takes some seconds where nobody receives it."""
         self._provider.shutdown()
+
+
+def _attributes(scope: Scope, status: int) -> dict[str, Any]:
+    code = scope.get("lrid.code")
+    found = {
+        "http.request.method": scope["method"],
+        "http.response.status_code": status,
+        "lrid.request_id": scope["lrid.request_id"],
+        "http.route": route_of(scope),
+        "lrid.code": code,
+        "error.type": str(code or status) if status >= BAD_REQUEST else None,
+    }
+    return {name: value for name, value in found.items() if value}
