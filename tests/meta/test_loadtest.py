@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("chaos", "compare", "compare --field", "engine", "fuzz", "latency", "score", "soak", "throughput")
+COMMANDS = ("chaos", "cluster", "compare", "compare --field", "engine", "fuzz", "latency", "score", "soak", "throughput")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -173,7 +173,7 @@ def test_the_version_has_its_changes() -> None:
 # --- continuous integration -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["run", "install", "bill", "check", "test"])
+@pytest.mark.parametrize("name", ["run", "install", "bill", "check", "test", "test_ray"])
 def test_chores_are_scripts(name: str) -> None:
     script = ROOT / ".ci" / name
     assert os.access(script, os.X_OK)
@@ -184,7 +184,7 @@ def test_chores_are_scripts(name: str) -> None:
 
 def test_ci_runs_every_chore_once() -> None:
     lines = (ROOT / ".ci/run").read_text().splitlines()
-    steps = [".ci/install", ".ci/check", ".ci/test"]
+    steps = [".ci/install", ".ci/check", ".ci/test", ".ci/test_ray"]
     assert [line for line in lines if line in steps] == steps
 
 

@@ -43,7 +43,7 @@ def free_port() -> int:
 def shipped(port: int, model: str, replicas: int) -> dict[str, Any]:
     """What is shipped for `serve deploy`, on a port of loopback, with this release in `user_config`, and small."""
     config: dict[str, Any] = yaml.safe_load(YAML.read_text(encoding="utf-8"))
-    config["http_options"] |= {"host": "127.0.0.1", "port": port}
+    config["http_options"] |= {"host": "127.0.0.1", "port": port, "request_timeout_s": PATIENCE_SECONDS}
     (application,) = config["applications"]
     application["args"] = {"model": "lrid_net/1"}
     (deployment,) = application["deployments"]
@@ -57,7 +57,7 @@ def score(given: Path, output: Path, store: Path, **settings: object) -> subproc
     """`lrid score --ray local` with two workers, started."""
     return subprocess.Popen(
         [sys.executable, "-m", "app.cli", "score", str(given), "--output", str(output), "--ray", "local", "--workers", "2"],
-        env=environment(store, **settings),
+        env=environment(store, **settings) | {"RAY_ADDRESS": "127.0.0.1:1"},  # of another Ray, which it leaves alone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

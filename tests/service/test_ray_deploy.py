@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -25,9 +27,12 @@ def test_what_is_shipped_is_deployed(tmp_path: Path, tiny_store: Path) -> None:
     start = [str(PROGRAMS / "ray"), "start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--num-cpus", "4"]
     ports = {"port": free_port(), "dashboard-port": at, "ray-client-server-port": free_port()}
     ports |= {"dashboard-agent-listen-port": free_port(), "min-worker-port": 0, "max-worker-port": 0}
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # short, as sockets lie in it; in Ray's own others would find this Ray
     options = [f"--{name}={value}" for name, value in ports.items()]
     with (tmp_path / "log").open("wb") as log:
-        ray = subprocess.Popen([*start, "--dashboard-host=127.0.0.1", *options], env=told, stdout=log, stderr=log)
+        ray = subprocess.Popen(
+            [*start, f"--temp-dir={folder}", "--dashboard-host=127.0.0.1", *options], env=told, stdout=log, stderr=log
+        )
     try:
         with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_SECONDS) as client:
             wait_until(lambda: answers(client, f"{dashboard}/api/version"), (tmp_path / "log").read_text)
@@ -48,6 +53,7 @@ def test_what_is_shipped_is_deployed(tmp_path: Path, tiny_store: Path) -> None:
         for process in [*psutil.Process(ray.pid).children(recursive=True), ray]:
             process.kill()
         ray.wait(PATIENCE_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def answers(client: httpx.Client, url: str) -> bool:

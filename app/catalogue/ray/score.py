@@ -23,7 +23,7 @@ from app.catalogue.summary import Summary
 from app.errors import LridError, ReleaseError
 from app.settings import Settings
 
-LOCAL = "local"
+LOCAL = "local"  # to Ray as well: a new one
 SPARE_CPUS = 2  # of Ray's count, not of the machine: for its tasks that read, and write or leave out what is written
 # Rows in the hands of a process, lost with it; and in a file, lost with the run. Seconds of work, half a minute of it.
 _NAMES_PER_BATCH, _NAMES_PER_FILE = 2_000, 20_000
@@ -95,16 +95,14 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
     """Ray, connected to the cluster or started for this run alone. Raises ClusterUnusable."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     needed = cluster.workers * cluster.cpus_per_worker + SPARE_CPUS
-    local: dict[str, Any] = {"num_cpus": needed, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    local: dict[str, Any] = {}
     if cluster.address == LOCAL:
-        os.environ.setdefault(
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
-        )  # so that Ray listens on this machine's loopback only
+        local = {"num_cpus": needed, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # so that Ray listens on loopback only
     ray = importlib.import_module("ray")
-    try:
-        given = local if cluster.address == LOCAL else {"address": cluster.address}
-        ray.init(log_to_driver=False, logging_level="error", **given)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    try:  # without an address it would join any Ray that runs here, or that RAY_ADDRESS names
+        ray.init(cluster.address, log_to_driver=False, logging_level="error", **local)
+    except Exception as error:  # of any kind: a start that takes Ray too long is a bare Exception
         raise ClusterUnusable(f"{cluster.address}: {error}") from error
     try:
         found = ray.cluster_resources().get("CPU", 0)
