@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -14,6 +15,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 _IMPORTED = ["app.cli.main", "app.server.run", "app.serving.loading", "app.families.lrid_net.model", "numba"]
+_IMPORTED += [f"app.families.{name}.manifest" for name in ("genre", "lrid_voice", "multimodal", "multitask", "tagging")]
 
 
 class ForkedProcess:
@@ -57,6 +59,7 @@ def _import_once(path: str) -> None:
 
 def _run(module: str, environment: dict[str, str], log: Path) -> None:
     """In the new process."""
+    gc.freeze()  # what was imported is never garbage: collections skip it
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the process it is forked from ignores it
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
