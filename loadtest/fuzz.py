@@ -28,7 +28,7 @@ import psutil
 
 from loadtest.client import NO_REPLY, Connections, Reply, audio_post, read_reply
 from loadtest.mutations import Case, Cases
-from loadtest.servers import REPOSITORY, Server, server
+from loadtest.servers import REPOSITORY, Server, say, server, table
 from loadtest.soak import slope_per_hour
 from loadtest.sounds import encoded
 
@@ -95,7 +95,7 @@ async def fuzz(running: Server, cases: Cases, numbers: range, keep: Path | None)
                         f"after case {number}: the control's answer differs: {_difference(expected, came)}"
                     )
                 tally.rss_mb.append((time.monotonic() - began, running.rss_mb))
-                print(_progress(tally, time.monotonic() - began, len(numbers)), file=sys.stderr)
+                say(_progress(tally, time.monotonic() - began, len(numbers)))
 
     async with Connections(running.port) as connections, asyncio.TaskGroup() as group:
         expected = await _control(connections, good, tally)
@@ -217,8 +217,9 @@ def report(tally: Tally) -> str:
     """Markdown."""
     settled = tally.rss_mb[len(tally.rss_mb) // 4 :]  # the first quarter fills caches
     rss = f"{tally.rss_mb[0][1]:.0f} → {tally.rss_mb[-1][1]:.0f} MB" if tally.rss_mb else "not measured"
-    lines = ["| outcome | cases |", "|---|---|", *(f"| {name} | {n} |" for name, n in sorted(tally.outcomes.items())), ""]
-    lines += [
+    lines = [
+        table(["outcome", "cases"], [[name, str(n)] for name, n in sorted(tally.outcomes.items())]),
+        "",
         f"{tally.done} cases in {tally.seconds:.0f} s, {len(tally.failures)} failures, {len(tally.costly)} decoders "
         f"replaced, slowest {tally.slowest_seconds:.1f} s; "
         f"memory of the server process {rss}, {slope_per_hour(settled):+.1f} MB an hour after the first quarter.",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from app.domain import Metadata, Track
 from app.serving.loading import Loaded, load_release
 from app.settings import Settings
 from loadtest.client import Connections, audio_post, json_post
-from loadtest.servers import machine, server
+from loadtest.servers import machine, save, server, table
 from loadtest.sounds import TRACKS, encoded
 
 ADDED_NAME_MS, ADDED_CLIP_MS = 5.0, 15.0  # required; of a clip beyond its decoding
@@ -38,9 +37,8 @@ def main() -> None:
     settings = Settings(model=options.model, device="cpu")
     with server(LRID_DEVICE="cpu", LRID_MODEL=options.model) as ours:
         found = measure(ours.port, settings, options.repeats)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(table(found))
+    save(options.json, found)
+    print(report(found))
 
 
 def measure(port: int, settings: Settings, repeats: int) -> dict[str, float]:
@@ -84,14 +82,15 @@ def bare(loaded: Loaded, settings: Settings, clip: bytes) -> dict[str, Callable[
     return work
 
 
-def table(found: dict[str, float]) -> str:
+def report(found: dict[str, float]) -> str:
     """Markdown."""
-    lines = ["| one request at a time, ms | over HTTP | bare model | added | required |", "|---|---|---|---|---|"]
+    rows = []
     decoding = found.get("clip, decoding", 0.0)
     for what, most in (("name", ADDED_NAME_MS), ("clip", decoding + ADDED_CLIP_MS)):
         over, alone = found[f"{what} over HTTP"], found.get(f"{what}, bare model", 0.0)
-        lines.append(f"| {what} | {over:.2f} | {alone:.2f} | {over - alone:.2f} | ≤ {most:.1f} |")
-    return "\n".join([*lines, "", f"Decoding a clip alone takes {decoding:.1f} ms. {machine()}"])
+        rows.append([what, f"{over:.2f}", f"{alone:.2f}", f"{over - alone:.2f}", f"≤ {most:.1f}"])
+    found_table = table(["one request at a time, ms", "over HTTP", "bare model", "added", "required"], rows)
+    return f"{found_table}\n\nDecoding a clip alone takes {decoding:.1f} ms. {machine()}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -29,7 +28,7 @@ import psutil
 
 from app.settings import Settings
 from loadtest.client import audio_post, closed_loop
-from loadtest.servers import REPOSITORY, START_SECONDS, Processes, machine, server, wait_until
+from loadtest.servers import REPOSITORY, START_SECONDS, Processes, machine, save, say, server, table, wait_until
 from loadtest.sounds import TRACKS, encoded
 
 LEAST_NAMES_PER_SECOND, LEAST_SHARE_OF_SERVER = 10_000.0, 0.95  # required, on two cores
@@ -95,15 +94,14 @@ def main() -> None:
         names = measure_names(Path(folder), options)
         clips, asked = measure_clips(Path(folder), options)
     result = Result(names, clips, asked, machine())
-    if options.json:
-        options.json.write_text(json.dumps(asdict(result), indent=1) + "\n")
-    print(table(result))
+    save(options.json, asdict(result))
+    print(report(result))
 
 
 def measure_names(folder: Path, options: argparse.Namespace) -> Rate:
     with scoring(write_names(folder / "names.csv", options.names)) as turns:
         turns.take(2 * options.seconds)
-    say("names", turns)
+    _say("names", turns)
     return turns.rate
 
 
@@ -117,10 +115,10 @@ def measure_clips(folder: Path, options: argparse.Namespace) -> tuple[Rate, Rate
         with suspended(running), scoring(songs) as scored:
             for _ in range(options.turns):
                 scored.take(options.seconds)
-                say("lrid score", scored)
+                _say("lrid score", scored)
                 with suspended(scored.processes), suspended(running, otherwise=True):
                     asked.take(options.seconds)
-                say("server", asked)
+                _say("server", asked)
     return scored.rate, asked.rate
 
 
@@ -209,12 +207,12 @@ def write_clips(folder: Path, n: int, clips: list[bytes]) -> Path:
     return folder
 
 
-def say(what: str, turns: Turns) -> None:
+def _say(what: str, turns: Turns) -> None:
     rate = turns.rate
-    print(f"{what}: {rate.per_second:,.1f}/s, {rate.cpu_ms:.3g} ms of CPU each", file=sys.stderr, flush=True)
+    say(f"{what}: {rate.per_second:,.1f}/s, {rate.cpu_ms:.3g} ms of CPU each")
 
 
-def table(result: Result) -> str:
+def report(result: Result) -> str:
     """Markdown."""
     share = result.clips.per_second / result.server_clips.per_second
     rows = [
@@ -226,8 +224,7 @@ def table(result: Result) -> str:
         ("clips, CPU of a file; of the server for one", _both(result, "cpu_ms", "{:.0f} ms"), ""),
         ("clips, busy cores; of the server", _both(result, "cores", "{:.2f}"), ""),
     ]
-    lines = ["| figure | measured | required |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
-    return "\n".join([*lines, "", result.machine])
+    return f"{table(['figure', 'measured', 'required'], rows)}\n\n{result.machine}"
 
 
 def _both(result: Result, name: str, form: str) -> str:

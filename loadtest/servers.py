@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +140,22 @@ def wait_until(holds: Callable[[], object], seconds: float = WAIT_SECONDS) -> No
         if time.monotonic() > ends_at:
             raise TimeoutError(f"waited {seconds:g} s in vain")
         time.sleep(0.05)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def save(path: Path | None, found: object) -> None:
+    """As JSON, where a path is given."""
+    if path:
+        path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def say(text: str) -> None:
+    """On standard error, at once."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def machine() -> str:

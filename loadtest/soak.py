@@ -30,7 +30,7 @@ import psutil
 
 from app.settings import Settings
 from loadtest.client import Connections, audio_post, json_post, percentile
-from loadtest.servers import SERVE, Server, server
+from loadtest.servers import SERVE, Server, save, server, table
 from loadtest.sounds import TRACKS, encoded, hostile
 
 SAMPLE_SECONDS = 10.0
@@ -77,10 +77,8 @@ def main() -> None:
         arguments = (*SERVE[:-1], "error")
         with server(arguments, LRID_ADMIN_KEYS=KEY, TMPDIR=folder) as running:
             soak = asyncio.run(_run(running, Path(folder), options.minutes * 60, options.pause_ms / 1000))
-    if options.json:
-        looks = {"samples": soak.samples, "at_rest": soak.at_rest}
-        saved = {name: [asdict(sample) for sample in samples] for name, samples in looks.items()}
-        options.json.write_text(json.dumps(saved, indent=1) + "\n")
+    looks = {"samples": soak.samples, "at_rest": soak.at_rest}
+    save(options.json, {name: [asdict(sample) for sample in samples] for name, samples in looks.items()})
     print(report(soak))
     raise SystemExit(1 if soak.wrong else 0)
 
@@ -228,17 +226,20 @@ def report(soak: Soak) -> str:
     for title, samples in (("under load", soak.samples), ("at rest, after a swap", soak.at_rest)):
         settled = samples[len(samples) // 5 :]
         quarter = max(len(settled) // 4, 1)
-        head = f"| {title} ({len(settled)} samples) | first quarter, median | last quarter, median | most | slope an hour |"
-        lines += [head, "|---|---|---|---|---|"]
+        rows = []
         for name in Sample.__slots__[1:] if settled else ():
             points = [(sample.seconds, float(getattr(sample, name))) for sample in settled]
             values = [value for _, value in points]
             early, late = np.median(values[:quarter]), np.median(values[-quarter:])
-            lines.append(f"| {name} | {early:,.0f} | {late:,.0f} | {max(values):,.0f} | {slope_per_hour(points):+.1f} |")
-        lines.append("")
-    lines += ["| sent | p50 | p99 | requests |", "|---|---|---|---|"]
-    for kind, seconds in sorted(soak.seconds_by_kind.items()):
-        lines.append(f"| {kind} | {percentile(seconds, 0.5):.3f} s | {percentile(seconds, 0.99):.3f} s | {len(seconds)} |")
+            slope = f"{slope_per_hour(points):+.1f}"
+            rows.append([name, f"{early:,.0f}", f"{late:,.0f}", f"{max(values):,.0f}", slope])
+        what = f"{title} ({len(settled)} samples)"
+        lines += [table([what, "first quarter, median", "last quarter, median", "most", "slope an hour"], rows), ""]
+    delays = [
+        [kind, f"{percentile(seconds, 0.5):.3f} s", f"{percentile(seconds, 0.99):.3f} s", str(len(seconds))]
+        for kind, seconds in sorted(soak.seconds_by_kind.items())
+    ]
+    lines.append(table(["sent", "p50", "p99", "requests"], delays))
     outcomes = ", ".join(f"{name} {n}" for name, n in sorted(soak.outcomes.items()))
     lines += ["", f"Outcomes: {outcomes}.", f"Wrong: {len(soak.wrong)}.", *(f"- {wrong}" for wrong in soak.wrong[:20])]
     return "\n".join(lines)

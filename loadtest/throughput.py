@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import selectors
 import socket
 import statistics
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from loadtest.client import ask, audio_post, closed_loop, json_post
-from loadtest.servers import Server, machine, server
+from loadtest.servers import Server, machine, save, server, table
 from loadtest.sounds import TRACKS, encoded
 
 BASELINES = ("-m", "uvicorn", "--factory", "loadtest.baselines:create_app", "--log-level", "warning", "--no-access-log")
@@ -54,9 +53,8 @@ def main() -> None:
         answer = asyncio.run(ask(ours.port, json_post({"title": "La vie en rose"}))).body.decode()
         with server(BASELINES, "/openapi.json", ANSWER=answer) as baselines:
             result = measure(ours, baselines, options)
-    if options.json:
-        options.json.write_text(json.dumps(asdict(result), indent=1) + "\n")
-    print(table(result))
+    save(options.json, asdict(result))
+    print(report(result))
 
 
 def measure(ours: Server, baselines: Server, options: argparse.Namespace) -> Result:
@@ -119,7 +117,7 @@ def _read_answer(connection: socket.socket) -> None:
         missing -= len(connection.recv(missing))
 
 
-def table(result: Result) -> str:
+def report(result: Result) -> str:
     """Markdown."""
     of_empty = result.names_per_second / result.empty_per_second
     times_langdetect = result.names_per_second / result.langdetect_per_second
@@ -131,8 +129,7 @@ def table(result: Result) -> str:
         ("CPU when idle, of one core", f"{result.idle_cpu_percent:.2f} %", f"< {IDLE_CPU_PERCENT:g} %"),
         ("memory of all processes after the load (PSS)", f"{result.memory_mb:,.0f} MB", f"< {MEMORY_MB:,.0f} MB"),
     ]
-    lines = ["| figure | measured | required |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
-    return "\n".join([*lines, "", result.machine])
+    return f"{table(['figure', 'measured', 'required'], rows)}\n\n{result.machine}"
 
 
 if __name__ == "__main__":

@@ -30,14 +30,10 @@ class MatroskaTag:
         code = str(tracks[0].get("language", "und"))
         code = _ONLY_BCP47.get(str(tracks[0].get("language_ietf")), code)
         self.language = "" if code == "und" else dict(pair.split(":") for pair in _BIBLIOGRAPHIC.split()).get(code, code)
-        self._code = ""
 
-    def set(self, code: str) -> None:
-        self._code = code
-
-    def save(self, path: Path) -> None:
+    def write(self, code: str, path: Path) -> None:
         """Into a copy of the file. Raises TagRefused."""
-        _run("mkvpropedit", path.absolute(), "--edit", "track:a1", "--set", f"language={self._code}")
+        _run("mkvpropedit", path.absolute(), "--edit", "track:a1", "--set", f"language={code}")
 
 
 def _run(program: str, *arguments: str | Path) -> bytes:

@@ -22,8 +22,6 @@ from app.catalogue.errors import InputUnreadable, TagRefused
 from app.catalogue.files import printable
 from app.errors import LridError
 
-_STEP_BYTES = 1 << 16  # compared at once
-
 
 def rewrite(path: Path, change: Callable[[Path], None], undo: Path) -> None:
     """`change` gets a copy to work on. Raises TagRefused where the file cannot be changed, or its audio would be."""
@@ -156,12 +154,9 @@ def _unpacked(text: str) -> bytes:
 
 def _common(a: bytes, b: bytes) -> int:
     """Length of the beginning that both have."""
-    length = 0
-    while (step := a[length : length + _STEP_BYTES]) and step == b[length : length + _STEP_BYTES]:
-        length += len(step)
-    while length < min(len(a), len(b)) and a[length] == b[length]:
-        length += 1
-    return length
+    length = min(len(a), len(b))
+    differs = np.frombuffer(a, np.uint8, length) != np.frombuffer(b, np.uint8, length)
+    return int(differs.argmax()) if differs.any() else length
 
 
 def _restore(path: Path, record: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ class Scoring:
         self._groups: set[asyncio.Task[Answered]] = set()
         for record in output.earlier():
             self._done.add(hash(record["id"]))
-            self.summary.count_cells(record)
+            self.summary.count(record)
 
     async def run(self, rows: Iterable[Row | None]) -> None:
         """Answer what is not answered yet. Raises OutputFailed, ReleaseError, ServerUnreachable."""
@@ -142,7 +142,7 @@ class Scoring:
                     raise
             await asyncio.sleep(_DISK_POLL_SECONDS)
         for _, scored in answered:
-            self.summary.count(scored)
+            self.summary.count(scored._asdict())
         self._on_rows(len(answered), sum(bool(scored.error) for _, scored in answered))
 
 

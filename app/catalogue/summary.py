@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from app.catalogue.rows import Scored
 from app.domain import NOTHING_SUNG, UNDETERMINED
 
 APART = (UNDETERMINED, NOTHING_SUNG)  # they are no language: not in the total of the shares
@@ -19,19 +19,13 @@ class Summary:
         self.sung_seconds: defaultdict[str, float] = defaultdict(float)
         self.errors: Counter[str] = Counter()
 
-    def count(self, scored: Scored) -> None:
-        self._count(scored.language, scored.sung_seconds or 0.0, scored.error)
-
-    def count_cells(self, cells: Mapping[str, str]) -> None:
-        """A row of an output, as text."""
-        self._count(cells["language"], float(cells["sung_seconds"] or 0.0), cells["error"])
-
-    def _count(self, language: str, sung_seconds: float, error: str) -> None:
-        if error:
-            self.errors[error] += 1
+    def count(self, row: Mapping[str, Any]) -> None:
+        """`row`: columns of an output, numbers or text."""
+        if row["error"]:
+            self.errors[row["error"]] += 1
         else:
-            self.tracks[language] += 1
-            self.sung_seconds[language] += sung_seconds
+            self.tracks[row["language"]] += 1
+            self.sung_seconds[row["language"]] += float(row["sung_seconds"] or 0.0)
 
     def lines(self) -> Iterator[str]:
         """For people: a line per language, most tracks first, then what is no language, then errors."""

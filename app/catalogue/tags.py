@@ -42,9 +42,7 @@ class LanguageTag(Protocol):
     def language(self) -> str:
         """The code that the tag holds now, or ""."""
 
-    def set(self, code: str) -> None: ...
-
-    def save(self, path: Path) -> None:
+    def write(self, code: str, path: Path) -> None:
         """Into a copy of the file."""
 
 
@@ -65,26 +63,18 @@ class MutagenTag:
         tags = self._file.tags
         if isinstance(tags, ID3):
             return "/".join(str(text) for frame in tags.getall("TLAN") for text in frame.text)  # type: ignore[no-untyped-call]
-        values = [
-            value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-            for value in tags.get(self._name) or ()
-        ]
-        return "/".join(values)
+        values = tags.get(self._name) or ()
+        return "/".join([value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values])
 
-    def set(self, code: str) -> None:
-        tags = self._file.tags
-        if isinstance(tags, ID3):
-            # Latin-1, which every version reads
-            tags.setall("TLAN", [TLAN(encoding=0, text=[code])])  # type: ignore[no-untyped-call]
-        else:
-            tags[self._name] = [MP4FreeForm(code.encode())] if isinstance(tags, MP4Tags) else code  # type: ignore[no-untyped-call]
-
-    def save(self, path: Path) -> None:
+    def write(self, code: str, path: Path) -> None:
         """Into a copy of the file. ID3 keeps its version; 2.2, which mutagen cannot write, becomes 2.3."""
         tags = self._file.tags
         if not isinstance(tags, ID3):
+            tags[self._name] = [MP4FreeForm(code.encode())] if isinstance(tags, MP4Tags) else code  # type: ignore[no-untyped-call]
             self._file.save(path)
             return
+        # Latin-1, which every version reads
+        tags.setall("TLAN", [TLAN(encoding=0, text=[code])])  # type: ignore[no-untyped-call]
         if tags.version < _ID3_WRITTEN:
             tags.update_to_v23()  # type: ignore[no-untyped-call]
         tags.save(path, v2_version=4 if tags.version >= (2, 4) else 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,7 +132,6 @@ class _Chosen:
             check_writable(found.path)
             action = f"would write {code}"
         else:
-            tag.set(code)
-            rewrite(found.path, tag.save, self._undo)
+            rewrite(found.path, partial(tag.write, code), self._undo)
             action = f"wrote {code}"
         return code or language, f"{probability:.2f}", before, action

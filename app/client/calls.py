@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from app.client.problems import ClientError, NoLanguages, RequestRefused, ServerUnreachable
-from app.client.retries import AGAIN, Deadline, retry_after_seconds
+from app.client.retries import AGAIN, retry_after_seconds
 from app.http.options import Options
 from app.http.schemas import OTHER_ANSWERS, IdentifyResponse, Problem
 
@@ -30,11 +31,12 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)  # httpx's arguments: json, files, data, content, headers
 
-    def request(self, client: httpx.Client | httpx.AsyncClient, deadline: Deadline) -> httpx.Request:
-        body = dict(self.body)
-        headers = body.pop("headers", {}) | deadline.headers()
-        remaining = max(deadline.remaining_seconds, 0.001) + 1.0  # the server's own 504 says more than a broken connection
-        return client.build_request(self.method, self.path, params=self.query, headers=headers, timeout=remaining, **body)
+    def request(self, client: httpx.Client | httpx.AsyncClient, deadline: float) -> httpx.Request:
+        """`deadline`: by time.monotonic(). The server gets what is left of it, and a second more to answer 504."""
+        body, remaining = dict(self.body), max(deadline - time.monotonic(), 0.001)
+        headers = body.pop("headers", {}) | {"X-Request-Timeout": f"{remaining:.3f}"}
+        timeout = remaining + 1.0
+        return client.build_request(self.method, self.path, params=self.query, headers=headers, timeout=timeout, **body)
 
 
 def query_of(options: Options) -> dict[str, str]:

@@ -13,7 +13,7 @@ import httpx
 from app.client.batch import BatchAnswer, Row, answers_of, blocks
 from app.client.calls import Audio, Call, batch_call, identified, identify_call, parsed, read_audio
 from app.client.problems import ServerUnreachable
-from app.client.retries import Deadline, Outcome, wait_seconds
+from app.client.retries import Outcome, wait_seconds
 from app.http.options import DEFAULT_OPTIONS, Options
 from app.http.schemas import IdentifyResponse, LanguagesResponse
 
@@ -36,10 +36,10 @@ class _Client:
     def __init__(self, url: str, timeout_seconds: float, *, retries: bool = True) -> None:
         self._url, self._timeout_seconds, self._retries = url, timeout_seconds, retries
 
-    def _deadline(self) -> Deadline:
-        return Deadline.after(self._timeout_seconds)
+    def _deadline(self) -> float:
+        return time.monotonic() + self._timeout_seconds
 
-    def _wait_seconds(self, outcome: Outcome, attempt: int, deadline: Deadline) -> float | None:
+    def _wait_seconds(self, outcome: Outcome, attempt: int, deadline: float) -> float | None:
         return wait_seconds(outcome, attempt, deadline) if self._retries else None
 
     def _response(self, outcome: Outcome) -> httpx.Response:
@@ -87,7 +87,7 @@ class LridClient(_Client):
         """The classes of the release that is served, and what it reads. Raises ClientError."""
         return parsed(self._send(LANGUAGES, self._deadline()), LanguagesResponse)
 
-    def _send(self, call: Call, deadline: Deadline) -> httpx.Response:
+    def _send(self, call: Call, deadline: float) -> httpx.Response:
         for attempt in count():
             outcome: Outcome
             try:
@@ -139,7 +139,7 @@ class AsyncLridClient(_Client):
         """As LridClient.languages."""
         return parsed(await self._send(LANGUAGES, self._deadline()), LanguagesResponse)
 
-    async def _send(self, call: Call, deadline: Deadline) -> httpx.Response:
+    async def _send(self, call: Call, deadline: float) -> httpx.Response:
         for attempt in count():
             outcome: Outcome
             try:

@@ -21,7 +21,7 @@ class RequestRefused(ClientError):
 
     @property
     def code(self) -> str:
-        """The stable code, as listed in the README of the project."""
+        """The stable code, as listed in app/http/README.md."""
         return self.problem.code
 
 

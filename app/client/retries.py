@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
 
 import httpx
 
@@ -15,36 +14,18 @@ LONGEST_WAIT_SECONDS = 10.0
 Outcome = httpx.Response | httpx.TransportError
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """A point in time, by time.monotonic()."""
-
-    at_seconds: float
-
-    @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        return cls(time.monotonic() + seconds)
-
-    @property
-    def remaining_seconds(self) -> float:
-        return self.at_seconds - time.monotonic()
-
-    def headers(self) -> dict[str, str]:
-        """What tells the server how long the answer is worth waiting for."""
-        return {"X-Request-Timeout": f"{max(self.remaining_seconds, 0.001):.3f}"}
-
-
-def wait_seconds(outcome: Outcome, attempt: int, deadline: Deadline) -> float | None:
+def wait_seconds(outcome: Outcome, attempt: int, deadline: float) -> float | None:
     """How long to wait before the call is made again. None: never, the outcome stands.
 
-    `attempt` counts from 0. A call may be repeated after a broken connection: identifying changes nothing.
+    `attempt` counts from 0, `deadline` is of time.monotonic(). A call may be repeated after a broken connection:
+    identifying changes nothing.
     """
     if isinstance(outcome, httpx.Response) and outcome.status_code not in AGAIN:
         return None
     asked = retry_after_seconds(outcome) if isinstance(outcome, httpx.Response) else None
     backoff = min(FIRST_WAIT_SECONDS * 2**attempt, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1.0)
     wait = backoff if asked is None else asked
-    return wait if wait < deadline.remaining_seconds else None
+    return wait if wait < deadline - time.monotonic() else None
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:

@@ -12,8 +12,6 @@ tests/service/test_hard_faults.py. See also `loadtest.fuzz` and `loadtest.soak`.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,9 +20,10 @@ from app.server.connections import raise_file_limit
 from loadtest.chaos import faults, hostile, overload
 from loadtest.chaos.rows import Load, Row
 from loadtest.client import audio_post
-from loadtest.servers import machine
+from loadtest.servers import machine, save, say, table
 from loadtest.sounds import encoded
 
+HEAD = ("what happens", "measured", "required", "holds")
 SCENARIOS: dict[str, Callable[[Load], list[Row]]] = {
     "overload": overload.overload,
     "retry_after": overload.retry_after,
@@ -53,15 +52,12 @@ def main() -> None:
     load = Load(audio_post(encoded(30.0, 1, "MP3")), options.seconds, options.clients)
     rows: list[Row] = []
     for name in options.only or SCENARIOS:
-        print(f"{name} ...", file=sys.stderr, flush=True)
+        say(f"{name} ...")
         found = SCENARIOS[name](load)
-        print("\n".join(row.markdown for row in found), file=sys.stderr, flush=True)
+        say(table(HEAD, [row.cells for row in found]))
         rows += found
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-    print("| what happens | measured | required | holds |\n|---|---|---|---|")
-    print("\n".join(row.markdown for row in rows))
-    print(f"\n{machine()}")
+    save(options.json, {"machine": machine(), "rows": [asdict(row) for row in rows]})
+    print(f"{table(HEAD, [row.cells for row in rows])}\n\n{machine()}")
     raise SystemExit(0 if all(row.holds for row in rows) else 1)
 
 

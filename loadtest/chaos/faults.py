@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 from app.settings import Settings
 from loadtest.chaos.rows import NAME, Load, Row, in_ms
-from loadtest.client import Connections, Reply, Sent, json_post, open_loop
+from loadtest.client import Connections, Reply, Sent, ask, json_post, open_loop
 from loadtest.servers import Server, server, wait_until
 
 KEY = "chaos-admin-key"
@@ -50,7 +50,7 @@ def swap(load: Load) -> list[Row]:
     request = json_post({"model": Settings().model}, f"Authorization: Bearer {KEY}", path="/admin/releases")
 
     def replace(running: Server) -> None:
-        status = asyncio.run(_exchange(running.port, request)).status
+        status = asyncio.run(ask(running.port, request)).status
         if status != 200:
             raise RuntimeError(f"swap: expected 200, got {status}")
 
@@ -83,11 +83,6 @@ async def _beside(running: Server, load: Load, work: Callable[[Server], None]) -
     while not working.done():
         sent += await open_loop(running.port, lambda n: requests[n % 4], per_second=PER_SECOND, seconds=2)
     return sent, await working
-
-
-async def _exchange(port: int, request: bytes) -> Reply:
-    async with Connections(port) as connections:
-        return await connections.exchange(request)
 
 
 def _code(one: Sent) -> str:

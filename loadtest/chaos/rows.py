@@ -21,8 +21,8 @@ class Row:
     holds: bool
 
     @property
-    def markdown(self) -> str:
-        return f"| {self.what} | {self.measured} | {self.required} | {'yes' if self.holds else '**no**'} |"
+    def cells(self) -> tuple[str, ...]:
+        return self.what, self.measured, self.required, "yes" if self.holds else "**no**"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from pathlib import Path
 from app.settings import Settings
 from loadtest.client import Sent, audio_post, closed_loop, open_loop, percentile
 from loadtest.compare.field import main as field_comparison
-from loadtest.servers import REPOSITORY, SERVE, Server, StartError, machine, server
+from loadtest.servers import REPOSITORY, SERVE, Server, StartError, machine, save, say, server, table
 from loadtest.sounds import encoded
 
 OURS = "this service"
@@ -94,10 +94,9 @@ def main() -> None:
         for contender in [everyone[0], *rest]:  # this service first: its peak sets the loads
             if not contender.failure:
                 _measure(contender, everyone[0], requests, options)
-            if options.json:
-                saved = {"machine": machine(), "bare_engine": bare, "scores": [asdict(each) for each in everyone]}
-                options.json.write_text(json.dumps(saved, indent=1) + "\n")
-    print(table(everyone, median(bare)))
+            scores = [asdict(each) for each in everyone]
+            save(options.json, {"machine": machine(), "bare_engine": bare, "scores": scores})
+    print(report(everyone, median(bare)))
 
 
 def _measure(contender: Contender, ours: Contender, requests: Sequence[bytes], options: argparse.Namespace) -> None:
@@ -110,17 +109,17 @@ def _measure(contender: Contender, ours: Contender, requests: Sequence[bytes], o
             peak = asyncio.run(closed_loop(running.port, requests, at_once=options.clients, seconds=options.seconds))
             contender.peaks_per_second.append(peak)
             contender.cpu_ms.append(1e3 * (running.cpu_seconds - before) / max(peak * options.seconds, 1))
-        _say(f"{contender.name}: peak {peak:.2f}/s")
+        say(f"{contender.name}: peak {peak:.2f}/s")
         for share in filter(None, options.loads.split(",")):
             with server(contender.command, contender.health, **environ) as running:  # anew: no backlog of the last load
                 _warm_up(running, requests)
                 rate = float(share) * ours.peaks_per_second[-1]
                 load = summary(_offer(running.port, requests, rate, options), options.seconds)
             contender.loads.setdefault(share, []).append(load)
-            _say(f"{contender.name}: {load}")
+            say(f"{contender.name}: {load}")
     except StartError as error:
         contender.failure = str(error)[:200].replace("\n", " ")
-        _say(f"{contender.name}: {contender.failure}")
+        say(f"{contender.name}: {contender.failure}")
 
 
 def _warm_up(running: Server, requests: Sequence[bytes]) -> None:
@@ -156,20 +155,19 @@ def _bare_engine(model: str) -> float:
     return float(json.loads(done.stdout)["windows_per_second"])
 
 
-def table(everyone: Sequence[Contender], bare_per_second: float) -> str:
+def report(everyone: Sequence[Contender], bare_per_second: float) -> str:
     """Markdown."""
     shares = list(dict.fromkeys(share for each in everyone for share in each.loads))
     head = ["server", "peak /s", "CPU ms each"]
     for share in shares:
         head += [f"{share} ×: good /s", "p50 ms", "p99 ms", "rejected", "failed"]
-    lines = [_row(head), _row(["---"] * len(head))]
+    rows = []
     for each in everyone:
         cells = [each.name, f"none: {each.failure}" if each.failure else f"{each.peak:.2f}", _whole(median(each.cpu_ms))]
         for share in shares:
             cells += _load_cells(each.loads.get(share, []))
-        lines.append(_row(cells))
-    ours = everyone[0]
-    lines.append("")
+        rows.append(cells)
+    ours, lines = everyone[0], [table(head, rows), ""]
     for engine, required in REQUIRED.items():
         rivals = [each for each in everyone[1:] if each.engine == engine and each.peak > 0]
         if rivals and ours.peak > 0:
@@ -196,14 +194,6 @@ def median(values: Sequence[float]) -> float:
 
 def _whole(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:,.0f}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _options() -> argparse.Namespace:

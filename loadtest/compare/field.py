@@ -25,7 +25,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from loadtest.client import BOUNDARY, Connections, Reply, form, percentile, post_request
-from loadtest.servers import SERVE, Server, machine, server
+from loadtest.servers import SERVE, Server, machine, say, server, table
 
 OURS, FASTER_WHISPER, PLAIN = "this service", "faster-whisper", "FastAPI, plain"
 REQUIRED, AIM = 3.0, 6.0  # times faster-whisper's songs a second
@@ -69,7 +69,7 @@ class Contender:
             replies = await asyncio.gather(*(answer(song) for song in songs))
         for song, reply in zip(songs, replies, strict=True):
             if reply.status != 200:
-                _say(f"{self.name}: status {reply.status} for a song in {song.language!r}")
+                say(f"{self.name}: status {reply.status} for a song in {song.language!r}")
                 continue
             self.right += best_language(reply) == SAME.get(song.language, song.language)
             self.undetermined += reply.json().get("language") == "und"
@@ -93,7 +93,7 @@ class Contender:
         n = max(len(delays_ms), 1)
         turn = Turn(len(delays_ms) / took, 1e3 * (self.running.cpu_seconds - before) / n, tuple(delays_ms))
         self.turns.setdefault(clients, []).append(turn)
-        _say(f"{self.name}, {_clients(clients)}: {turn.songs_per_second:.2f} songs/s, {turn.cpu_ms:.0f} ms of CPU each")
+        say(f"{self.name}, {_clients(clients)}: {turn.songs_per_second:.2f} songs/s, {turn.cpu_ms:.0f} ms of CPU each")
 
 
 def best_language(reply: Reply) -> str:
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
                 turn = number % len(everyone)
                 for contender in everyone[turn:] + everyone[:turn]:
                     asyncio.run(contender.take_turn(songs, n, options.seconds))
-    print(table(everyone, len(songs)))
+    print(report(everyone, len(songs)))
     print(f"- {options.model}; {options.rounds} round(s) of {options.seconds:g} s; {machine()}, {started}")
 
 
@@ -154,20 +154,20 @@ def _request(audio: bytes) -> bytes:
     return post_request("/identify?tags=false", f"multipart/form-data; boundary={BOUNDARY}", body)
 
 
-def table(everyone: Sequence[Contender], n_songs: int) -> str:
+def report(everyone: Sequence[Contender], n_songs: int) -> str:
     """Markdown; everyone[0] is this service, everyone[1] faster-whisper."""
     clients = list(everyone[0].turns)
     head = ["server", "right"]
     for n in clients:
         head += [f"{_clients(n)}: songs/s", "p50 ms", "p99 ms", "CPU ms a song"]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for each in everyone:
         unsure = f" ({each.undetermined} of all `und`)" if each.undetermined else ""
         cells = [each.name, f"{each.right} of {n_songs}{unsure}"]
         for n in clients:
             cells += _cells(each.turns[n])
-        lines.append(cells)
-    text = ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
+        rows.append(cells)
+    text = [table(head, rows), ""]
     for rival in everyone[1:]:
         times = ", ".join(f"{_ratio(everyone[0].turns[n], rival.turns[n]):.1f} × with {_clients(n)}" for n in clients)
         cpu = ", ".join(f"{_cpu_ms(rival.turns[n]) / _cpu_ms(everyone[0].turns[n]):.1f}" for n in clients)
@@ -196,10 +196,6 @@ def _ratio(ours: Sequence[Turn], theirs: Sequence[Turn]) -> float:
     """Median of the rounds' own ratios."""
     pairs = zip(ours, theirs, strict=True)
     return statistics.median(our.songs_per_second / max(their.songs_per_second, 1e-9) for our, their in pairs)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

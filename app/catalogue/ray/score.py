@@ -62,7 +62,7 @@ def summarise(output: Path) -> Summary:
     summary = Summary()
     for batch in dataset.dataset(output, format="parquet").to_batches(columns=[*ANSWER_COLUMNS]):
         for cells in batch.to_pylist():
-            summary.count_cells(cells)
+            summary.count(cells)
     return summary
 
 

@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,7 @@ def by_ffprobe(path: Path) -> list[str]:
 
 
 def write(path: Path, code: str, undo: Path) -> None:
-    tag = open_tag(path)
-    tag.set(code)
-    rewrite(path, tag.save, undo)
+    rewrite(path, partial(open_tag(path).write, code), undo)
 
 
 @pytest.fixture(params=MAKERS)

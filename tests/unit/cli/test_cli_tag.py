@@ -40,9 +40,7 @@ def test_a_dry_run_then_written_kept_overwritten_and_undone(songs: Path, tmp_pat
     assert tag(songs, *options, "--write")[0][-1] == f"wrote {language}"
     assert open_tag(path).language == language
     assert tag(songs, *options, "--write")[0][-1] == "there already"
-    other = open_tag(path)
-    other.set("epo")
-    other.save(path)
+    open_tag(path).write("epo", path)
     assert tag(songs, *options, "--write")[0][-2:] == ["epo", "kept"]
     assert tag(songs, *options, "--write", "--overwrite")[0][-1] == f"wrote {language}"
     rows = tag("--undo", undo)
