@@ -5,7 +5,7 @@
 
 Songs, clips, names, rejected requests, clients that disconnect, hostile files; and every two minutes a decoder is killed and
 the release is loaded anew, first under load and then, while the clients pause, at rest. The process tree is sampled every
-10 s, and after each swap at rest: under load memory holds what is being worked on, at rest only what is kept. The first
+10 s, and after each swap at rest: under load memory holds the work in progress, at rest only what stays. The first
 fifth of the samples, in which caches fill, does not count. Exit code 1 if an answer was wrong or a server error came.
 """
 

@@ -1,4 +1,4 @@
-"""Answers in this process and those it starts: ears for files, as many readers as there are cores for names."""
+"""Answers in this process and those it starts: an audio engine for files, one reader per core for names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cores() -> int:
 
 
 class Here:
-    """Implements `score.Answerer`. What only names need, or only files, is started with the first of them."""
+    """Implements `score.Answerer`. What names need starts with the first name, what files need with the first file."""
 
     def __init__(
         self, files: Callable[[], AbstractAsyncContextManager[Listen]], names: Callable[[], Answer], files_at_once: int

@@ -20,7 +20,7 @@ Readings = Mapping[str, Reading | None]  # by modality
 
 
 def load_names(settings: Settings) -> Answer:
-    """Load the release without its ears. Raises ReleaseError."""
+    """Load the release without its audio network. Raises ReleaseError."""
     from app.serving.loading import load_release
 
     model = load_release(settings, settings.model, listen=False).model

@@ -1,4 +1,4 @@
-"""Names alone, in several processes at the reader's own speed. Each loads the release for itself, without its ears."""
+"""Names alone, in several processes. Each loads the release for itself, without the audio network."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _work(connection: Connection, make: Callable[[], Answer]) -> None:
 
 
 def scored_by_names(answer: Answer, names: Sequence[Track]) -> list[Scored]:
-    """One that cannot be answered costs only itself."""
+    """A song that cannot be answered costs only itself."""
     try:
         return answer(names)
     except Exception:

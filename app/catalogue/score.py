@@ -22,7 +22,7 @@ Answered = list[tuple[Row, Scored]]
 
 
 class Answerer(Protocol):
-    """Answers rows: here, or by servers. Bad rows are answers with an error; what it raises ends the run."""
+    """Answers rows, in this process or by servers. A bad row is an answer with an error; an exception ends the run."""
 
     files_at_once: int
     groups_at_once: int
@@ -115,7 +115,7 @@ class Scoring:
         return list(zip(rows, await self._answerer.names(rows), strict=True))
 
     async def _taken(self, taking: asyncio.Task[list[Row | None]]) -> list[Row | None]:
-        """The next rows; while they are waited for, answers that come are written."""
+        """The next rows; answers that arrive before them are written."""
         while not taking.done():
             await self._collect(taking)
         return taking.result()
@@ -131,7 +131,7 @@ class Scoring:
             await self._write([pair for task in done for pair in task.result()])
 
     async def _write(self, answered: Answered) -> None:
-        """A full disk is waited for. Raises OutputFailed."""
+        """Waits for a full disk. Raises OutputFailed."""
         until = time.monotonic() + DISK_WAIT_SECONDS
         while True:
             try:

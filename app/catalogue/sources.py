@@ -109,7 +109,7 @@ def _json_rows(blocks: Iterator[bytes], folder: Path) -> Iterator[Row | None]:
 
 
 def _piped() -> Iterator[bytes]:
-    """Standard input, as it comes; none where nothing has come for a while, so that nobody waits for it in vain."""
+    """Standard input, as it comes; an empty block after a silence, so that earlier rows are answered meanwhile."""
     while True:
         if not select.select([0], [], [], _SILENCE_SECONDS)[0]:
             yield b""

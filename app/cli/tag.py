@@ -71,7 +71,7 @@ def _take_back(undo: Path) -> int:
 
 
 class _Chosen:
-    """What the options say."""
+    """Tags files as the options say."""
 
     def __init__(self, settings: Settings, undo: Path, least: float, *, write: bool, overwrite: bool) -> None:
         self._settings, self._undo, self._least = settings, undo, least
@@ -98,7 +98,7 @@ class _Chosen:
         return sum(map(self._one, scored_files(table, manifest.languages)))
 
     def _one(self, found: FileAnswer) -> bool:
-        """Whether it failed."""
+        """Tag one file; returns whether that failed."""
         assert found.path is not None
         name = printable(found.path)
         try:

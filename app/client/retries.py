@@ -1,4 +1,4 @@
-"""When a call is made again: after Retry-After where the server names it, else after growing waits; never too late."""
+"""When a call is repeated: after Retry-After if the server sent it, else after growing waits, and before the deadline."""
 
 from __future__ import annotations
 
