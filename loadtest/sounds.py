@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from typing import Any
 
 import av
@@ -73,26 +72,21 @@ def muxed(seconds: float, seed: int, container: str, codec: str) -> bytes:
     return out.getvalue()
 
 
-def wav_header(rate_hz: int, channels: int, data_bytes: int, body: bytes) -> bytes:
-    """A 16-bit WAV whose header may lie about its length."""
-    frame_bytes = channels * 2
-    fmt = struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * frame_bytes & 0xFFFFFFFF, frame_bytes, 16)
-    riff = min(36 + data_bytes, 0xFFFFFFFF)
-    return struct.pack("<4sI4s4sI16s4sI", b"RIFF", riff, b"WAVE", b"fmt ", 16, fmt, b"data", data_bytes) + body
+def _wav(samples: np.ndarray) -> bytes:
+    """(n, channels) float32 → a file of floats."""
+    out = io.BytesIO()
+    soundfile.write(out, samples, RATE_HZ, "FLOAT", format="WAV")
+    return out.getvalue()
 
 
 def hostile() -> dict[str, tuple[bytes, str]]:
     """Files that must be rejected, with the code of the error."""
-    flac, mp3, seconds = encoded(2, 3, "FLAC"), encoded(5, 3, "MP3"), bytes(2 * RATE_HZ)
-    noise = np.random.default_rng(1).bytes(100_000)
-    nan = io.BytesIO()
-    soundfile.write(nan, np.full((RATE_HZ, 1), np.nan, np.float32), RATE_HZ, "FLOAT", format="WAV")
+    m4a, noise = muxed(2, 3, "ipod", "aac"), np.random.default_rng(1).bytes(100_000)
     return {
         "random bytes": (noise, "audio_unknown_format"),
-        "damaged flac": (flac[:200] + noise[:5000] + flac[5200:], "audio_corrupt"),
-        "wav that promises hours": (wav_header(RATE_HZ, 1, 0xFFFFFF00, seconds), "audio_too_long"),
-        "wav of 255 channels": (wav_header(RATE_HZ, 255, len(seconds), seconds), "audio_parameters"),
-        "wav of NaN": (nan.getvalue(), "audio_not_finite"),
+        "m4a without its index": (m4a[: len(m4a) // 2], "audio_truncated"),
+        "wav of 255 channels": (_wav(np.zeros((200, 255), np.float32)), "audio_parameters"),
+        "wav of NaN": (_wav(np.full((RATE_HZ, 1), np.nan, np.float32)), "audio_not_finite"),
         "empty": (b"", "audio_empty"),
-        "start of an mp3": (mp3[:100], "audio_unknown_format"),
+        "start of an mp3": (encoded(5, 3, "MP3")[:100], "audio_corrupt"),
     }

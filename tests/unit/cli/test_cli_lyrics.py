@@ -53,30 +53,28 @@ def test_a_text_file_and_the_tags(tmp_path: Path) -> None:
     assert lyrics_use(song)["reason"] == "not_given"
 
 
-def test_a_table_with_lyrics(tmp_path: Path) -> None:
+def test_a_table_with_lyrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     song = tmp_path / "song.flac"
     song.write_bytes(flac())
     tags = mutagen.flac.FLAC(song)  # type: ignore[no-untyped-call]
     tags["LYRICS"] = [LYRICS]
     tags.save()
-    table = tmp_path / "songs.csv"
-    with table.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows(
-            [["id", "path", "title", "lyrics"], ["heard", "song.flac", "", ""], ["read", "song.flac", "", LYRICS]]
-        )
-        writer.writerows([["words", "", "", LYRICS], ["both", "", "Regen", LYRICS], ["long", "", "", "la" * 9000]])
+    files = [["heard", "song.flac", "", ""], ["read", "song.flac", "", LYRICS]]
+    names = [["words", "", "", LYRICS], ["both", "", "Regen", LYRICS], ["long", "", "", "la" * 9000]]
+    monkeypatch.setattr("app.catalogue.here.cores", lambda: 1)  # processes for names, which import torch
 
-    def used(*options: str) -> dict[str, str]:
-        output = tmp_path / f"out{len(options)}.csv"
+    def used(songs: list[list[str]], *options: str) -> dict[str, str]:
+        table, output = tmp_path / f"songs{len(options)}.csv", tmp_path / f"out{len(options)}.csv"
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([["id", "path", "title", "lyrics"], *songs])
         result = CliRunner().invoke(cli.app, ["score", str(table), "--output", str(output), *options])
         assert result.exit_code == 0, result.output
         with output.open(newline="") as rows:
             return {row["id"]: row["modalities"] or row["error"] for row in csv.DictReader(rows)}
 
     written = {"words": "lyrics", "both": "text+lyrics", "long": "metadata_too_long"}
-    assert used() == {"heard": "audio", "read": "audio+lyrics"} | written
-    assert used("--lyrics-from-tags") == {"heard": "audio+lyrics", "read": "audio+lyrics"} | written
+    assert used(files + names) == {"heard": "audio", "read": "audio+lyrics"} | written
+    assert used(files, "--lyrics-from-tags") == {"heard": "audio+lyrics", "read": "audio+lyrics"}
 
 
 def test_a_release_without_lyrics_and_lyrics_that_are_too_long(
