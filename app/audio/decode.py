@@ -42,7 +42,7 @@ def load_recording(data: bytes | Path, request: WindowRequest, limits: DecodeLim
     encoded = data.read_bytes() if isinstance(data, Path) else data
     try:
         found = sniff(encoded)
-        with Stream(encoded, found, limits) as stream:
+        with Stream(encoded, found, limits) as stream, np.errstate(all="ignore"):  # samples that are not finite are refused
             return _Loading(encoded, found, stream, request, limits).recording()
     except MemoryError:
         raise DecoderMemory() from None

@@ -21,6 +21,7 @@ _SAMPLE_FORMATS: Mapping[str, tuple[np.dtype[Any], float, float]] = {  # type, s
 }
 _CANCELLED = 0.1  # of a channel's level: a quieter mean means that the channels cancel each other
 _COARSE = 16  # samples
+_SPARSE = 16  # of so many such stretches one is looked at
 
 
 def is_readable(frame: av.AudioFrame) -> bool:
@@ -38,7 +39,10 @@ def to_mono(frame: av.AudioFrame, silence_peak: float) -> FloatArray:
     dtype, zero, scale = _SAMPLE_FORMATS[frame.format.name.removesuffix("p")]
     if frame.format.is_planar:
         planes = [_floats(plane, dtype, frame.samples) for plane in frame.planes[:channels]]
-        mono: FloatArray = sum(planes[1:], start=planes[0]) * np.float32(1 / (channels * scale))
+        mono = planes[0] + planes[1] if channels > 1 else planes[0].copy()
+        for plane in planes[2:]:
+            mono += plane
+        mono *= np.float32(1 / (channels * scale))
         step = 1
     else:
         values, step = _floats(frame.planes[0], dtype, frame.samples * channels), channels
@@ -68,6 +72,6 @@ def _level(samples: FloatArray, step: int = 1, zero: float = 0.0) -> float:
     """
     mean = np.zeros(_COARSE * step, np.float32)
     mean[::step] = 1 / _COARSE
-    with np.errstate(all="ignore"):  # samples that are not finite are refused later
-        coarse = samples[: samples.size - samples.size % mean.size].reshape(-1, mean.size) @ mean - np.float32(zero)
-        return math.sqrt(coarse @ coarse / coarse.size) if coarse.size else 0.0
+    stretches = samples[: samples.size - samples.size % mean.size].reshape(-1, mean.size)
+    coarse = stretches[::_SPARSE] @ mean - np.float32(zero)
+    return math.sqrt(coarse @ coarse / coarse.size) if coarse.size else 0.0

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import numpy as np
 
 from app.audio.ends import mended, missing_bytes, next_link
 from app.audio.mono import is_readable, to_mono
@@ -32,9 +33,10 @@ _DECODERS = (
 )
 _MAX_DEMUXED_STREAMS = 256  # more look like lack of memory to FFmpeg; the limit of the service is lower
 _PROBE_PACKETS = "1"  # for DTS inside WAV, which begins with its sync word; the default takes 17 ms for a song
-_PACKET_BYTES = str(1 << 17)  # of WAV; by default there are 4 to 16 times as many packets
+_PLAIN = ("aiff", "au", "caf", "w64", "wav")  # demuxers whose packets of PCM are the file's own bytes
+_LAST_FRAMES = 16  # of PCM, that FFmpeg reads to see whether it ends where the header says
+_PACKET_BYTES = 1 << 19  # of WAV and of PCM that is cut out of the file; FFmpeg's own are 4 to 32 times as many
 _READ_BYTES = str(1 << 15)  # at once by the parser of FLAC; the default, 1024, costs it 8 ms more for a song
-_AIFF_PACKETS = 16  # of 4 KiB of PCM each are decoded together, which halves the time
 _WARM_UP_PACKETS = 12  # MP3 looks back up to 511 bytes, AAC and Opus over two to four packets
 _WARM_UP_SECONDS = 1.0  # at most; a packet of WAV may last longer than all of them should
 _BLOCK_SAMPLES = 1 << 16  # of each channel: frames are mixed down in blocks, which is several times faster
@@ -50,12 +52,15 @@ class Stream:
 
     def __init__(self, data: bytes, found: Found, limits: DecodeLimits) -> None:
         """Raises AudioCorrupt, AudioTruncated, AudioUnknownFormat, AudioParameters, AudioTooLong."""
-        self._data = data if found.format == "Ogg" else b""
+        self._file, self._found = mended(data[found.start :], found), found
+        self.packets: list[Any] = []  # av.Packet; of PCM views of the file
+        self.gaps: tuple[int, ...] = ()
+        self.chained = False
         self.next_start = 0  # first byte of an Ogg link with other parameters, which FFmpeg does not go on to
         self._silence_peak = limits.silence_peak
         self.bad: set[int] = set()
         self.off_course = False  # decoding gave another length than the packets promised
-        self._container = _open(data, found)
+        self._container = _open(self._file, found)
         try:
             self._choose(limits.max_streams)
             self._demux(limits.max_audio_seconds)
@@ -85,34 +90,56 @@ class Stream:
         if not 1 <= channels <= MAX_CHANNELS:
             raise AudioParameters(f"Expected 1 to {MAX_CHANNELS} channels; {channels} came.")
         self._codec.thread_count = 1
-        self._at_once = _AIFF_PACKETS if self._container.format.name == "aiff" and self._codec.name.startswith("pcm_") else 1
         self.codec: str = self._codec.name
         self.sample_rate_hz: int = rate
 
     def _demux(self, max_seconds: float) -> None:
         """Fill `packets`, and `starts`: seconds at which each begins, and last the length of the track."""
-        base = float(self._stream.time_base or Fraction(1, 1_000_000))
-        self.packets: list[av.Packet[Any]] = []
+        base = self._stream.time_base or Fraction(1, 1_000_000)
         ticks, bound = 0, (max_seconds + 1.0) / base
         try:
-            for packet in self._container.demux(self._stream):
-                if packet.size:
-                    self.packets.append(packet)
-                    ticks += packet.duration or 0
-                if ticks > bound:
-                    raise _too_long(max_seconds)
+            if not self._cut_plain_pcm():
+                for packet in self._container.demux(self._stream):
+                    if packet.size:
+                        self.packets.append(packet)
+                        ticks += packet.duration or 0
+                    if ticks > bound:
+                        raise _too_long(max_seconds)
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError, OSError):  # what came until here can be heard
-            self.next_start = next_link(self._data, self.packets[-1].pos or 0) if self.packets else 0
+            if self.packets and self._found.format == "Ogg":
+                self.next_start = next_link(self._file, self.packets[-1].pos or 0)
+                self.next_start += self._found.start if self.next_start else 0
             if not self.next_start:
                 self.bad.add(len(self.packets))
-        self.bad |= {index for index, packet in enumerate(self.packets) if packet.is_corrupt}
-        timeline = measure(self.packets, base, self.sample_rate_hz, self.codec)
-        self.starts, self.gaps = timeline.starts, timeline.gaps
-        self.chained = timeline.chained or self.next_start > 0
+        if not (self.packets and isinstance(self.packets[0], memoryview)):
+            self.bad |= {index for index, packet in enumerate(self.packets) if packet.is_corrupt}
+            timeline = measure(self.packets, float(base), self.sample_rate_hz, self.codec)
+            self.starts, self.gaps = timeline.starts, timeline.gaps
+            self.chained = timeline.chained or self.next_start > 0
         if self.seconds > max_seconds:
             raise _too_long(max_seconds)
+
+    def _cut_plain_pcm(self) -> bool:
+        """Whether the file ends its PCM where the header says; then its packets are cut out of it, not read and copied."""
+        frames = self._stream.duration or 0
+        plain = self._container.format.name in _PLAIN and self.codec.startswith("pcm_")
+        if not plain or self._stream.time_base != Fraction(1, self.sample_rate_hz):
+            return False
+        first = next(self._container.demux(self._stream))
+        frame_bytes = first.size // (first.duration or first.size + 1)
+        end = (first.pos or 0) + frames * frame_bytes
+        self._container.seek(max(frames - _LAST_FRAMES, 0), stream=self._stream)
+        tail = [packet for packet in self._container.demux(self._stream) if packet.size]
+        if not frame_bytes or not tail or tail[-1].pos + tail[-1].size != end or tail[-1].is_corrupt:
+            self._container.seek(0, stream=self._stream)
+            return False
+        step, view = max(_PACKET_BYTES // frame_bytes, 1) * frame_bytes, memoryview(self._file)
+        self.packets = [view[at : min(at + step, end)] for at in range(first.pos, end, step)]
+        sizes = [len(packet) for packet in self.packets]
+        self.starts = np.cumsum([0, *sizes]) / (frame_bytes * self.sample_rate_hz)
+        return True
 
     @property
     def seconds(self) -> float:
@@ -130,7 +157,8 @@ class Stream:
     def clock_seconds(self) -> float | None:
         """End of the last packet by its time stamp."""
         last = self.packets[-1]
-        return None if last.pts is None else float((last.pts + (last.duration or 0)) * self._stream.time_base)
+        known = isinstance(last, av.Packet) and last.pts is not None
+        return float((last.pts + (last.duration or 0)) * self._stream.time_base) if known else None
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -146,14 +174,14 @@ class Stream:
         first = bisect_left(self.starts, start_seconds) - 1
         early = bisect_left(self.starts, start_seconds - _WARM_UP_SECONDS) - 1
         first = max(first - _WARM_UP_PACKETS, early, 0)
-        while first > 0 and not self.packets[first].is_keyframe:
+        while first > 0 and not getattr(self.packets[first], "is_keyframe", True):
             first -= 1
         last = min(bisect_left(self.starts, stop_seconds) + 1, len(self.packets))
-        at = 0.0
-        for began, frame in _joined(self._frames(first, last)):
-            at = at if began is None else began
+        at: float | None = None
+        for frame in _joined(self._frames(first, last)):
             if not is_readable(frame):
                 continue
+            at = self._began if at is None else at
             rate, samples = frame.sample_rate, to_mono(frame, self._silence_peak)
             begin = max(round((start_seconds - at) * rate), 0)
             end = round(min((stop_seconds - at) * rate, samples.size))
@@ -162,42 +190,31 @@ class Stream:
             at += samples.size / rate
             if at >= stop_seconds:
                 return
-        self.off_course |= not self.bad and abs(at - min(stop_seconds, self.seconds)) > _OFF_COURSE_SECONDS
+        self.off_course |= not self.bad and abs((at or 0.0) - min(stop_seconds, self.seconds)) > _OFF_COURSE_SECONDS
 
-    def _frames(self, first: int, last: int) -> Iterator[tuple[float | None, av.AudioFrame]]:
-        """Decode packets `first` to `last`; with the first frame comes the time at which it begins."""
+    def _frames(self, first: int, last: int) -> Iterator[av.AudioFrame]:
+        """Decode packets `first` to `last`; `_began` is then the second at which the first frame begins."""
         self._codec.flush_buffers()
-        began: float | None = 0.0
-        for index in range(first, last, self._at_once):
-            stop = min(index + self._at_once, last)
-            frames = self._decode(index, stop)
-            if first and began is not None and frames:
+        self._began = 0.0
+        known = first == 0
+        rest = [None] if last == len(self.packets) else []  # what is left in the decoder
+        for index, packet in enumerate([*self.packets[first:last], *rest], first):
+            try:
+                frames = self._codec.decode(packet if packet is None or isinstance(packet, av.Packet) else av.Packet(packet))
+            except MemoryError:
+                raise
+            except (av.FFmpegError, ValueError, OSError):
+                if packet is not None and not bytes(packet).startswith(_TAGS):
+                    self.bad.add(index)
+                continue
+            if not known and frames:
                 # Counted back from the end of the packets, because some decoders keep their first output.
-                began = float(self.starts[stop]) - sum(frame.samples / frame.sample_rate for frame in frames)
-            for frame in frames:
-                yield began, frame
-                began = None
-        if last == len(self.packets):
-            for frame in self._decode(last, last):
-                yield began, frame
-                began = None
-
-    def _decode(self, first: int, stop: int) -> list[av.AudioFrame]:
-        """Frames of some packets; of none, those left in the decoder. Packets that fail have none."""
-        packets = self.packets[first:stop]
-        packet = av.Packet(b"".join(packets)) if len(packets) > 1 else packets[0] if packets else None
-        try:
-            frames: list[av.AudioFrame] = self._codec.decode(packet)
-            return frames
-        except MemoryError:
-            raise
-        except (av.FFmpegError, ValueError, OSError):
-            if packet is not None and not bytes(packet).startswith(_TAGS):
-                self.bad.add(first)
-            return []
+                end = float(self.starts[min(index + 1, last)])
+                self._began, known = end - sum(frame.samples / frame.sample_rate for frame in frames), True
+            yield from frames
 
 
-def _open(data: bytes, found: Found) -> Any:
+def _open(file: bytes, found: Found) -> Any:
     """The demuxed container. Raises AudioCorrupt, AudioTruncated."""
     av.logging.set_level(av.logging.PANIC)  # FFmpeg would write to stderr
     options = {
@@ -206,44 +223,43 @@ def _open(data: bytes, found: Found) -> Any:
         "codec_whitelist": _DECODERS,
         "max_streams": str(_MAX_DEMUXED_STREAMS),
         "max_probe_packets": _PROBE_PACKETS,
-        "max_size": _PACKET_BYTES,
+        "max_size": str(_PACKET_BYTES),
         "raw_packet_size": _READ_BYTES,
     }
-    file = io.BytesIO(mended(data[found.start :], found))
     try:
-        return av.open(file, "r", format=found.demuxer, container_options=options, metadata_errors="surrogateescape")
+        return av.open(
+            io.BytesIO(file), "r", format=found.demuxer, container_options=options, metadata_errors="surrogateescape"
+        )
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError, OSError):
-        if missing := missing_bytes(data, found):
+        if missing := missing_bytes(file, found):
             raise AudioTruncated(missing) from None
         raise AudioCorrupt("Expected a readable container; its headers cannot be parsed.") from None
 
 
-def _joined(frames: Iterator[tuple[float | None, av.AudioFrame]]) -> Iterator[tuple[float | None, Any]]:
+def _joined(frames: Iterator[av.AudioFrame]) -> Iterator[Any]:
     """Frames of one kind in a row → few long ones: mixing down is then several times faster.
 
     A change of the channels must be seen here: AudioFifo (PyAV 18.1) crashes on one.
     """
-    fifo = av.AudioFifo()
+    fifo, waiting = av.AudioFifo(), 0
     kind: tuple[int, str, int] | None = None
-    began: float | None = None
-    for start, frame in frames:
+    for frame in frames:
         this = frame.layout.nb_channels, frame.format.name, frame.sample_rate
-        if fifo.samples and (this != kind or fifo.samples >= _BLOCK_SAMPLES):
-            yield began, fifo.read()
-            began = None
+        if waiting and (this != kind or waiting >= _BLOCK_SAMPLES):
+            yield fifo.read()
+            waiting = 0
         if this != kind:
             fifo, kind = av.AudioFifo(), this
-        began = start if start is not None else began
-        if frame.samples >= _BLOCK_SAMPLES // 4 and not fifo.samples:  # long enough as it is
-            yield began, frame
-            began = None
+        if frame.samples >= _BLOCK_SAMPLES // 4 and not waiting:  # long enough as it is
+            yield frame
             continue
         frame.pts = None
         fifo.write(frame)
-    if fifo.samples:
-        yield began, fifo.read()
+        waiting += frame.samples
+    if waiting:
+        yield fifo.read()
 
 
 def _too_long(max_seconds: float) -> AudioTooLong:

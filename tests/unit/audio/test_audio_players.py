@@ -141,6 +141,21 @@ def test_joined_files_go_on(name: str) -> None:
     assert_whole(JOINED[name](), 19.0)
 
 
+def test_a_chain_of_other_channels_is_heard_once_and_whole() -> None:
+    long, short = samples_of.vorbis(SONG), samples_of.vorbis(SHORT[:, :1])
+    assert_whole(long + short + long, 31.0)
+    assert_whole(random.Random(2).randbytes(300) + long + short + long, 31.0)
+
+
+@pytest.mark.parametrize("name", ["wav", "aiff"])
+def test_a_header_that_says_too_little_or_too_much_of_pcm(name: str) -> None:
+    data = getattr(samples_of, name)(SONG)
+    assert_whole(data + b"LIST\x04\0\0\0INFO")
+    recording = heard(data[: len(data) // 2])
+    assert recording.seconds == pytest.approx(6.0, abs=0.01)
+    assert [warning.code for warning in recording.warnings] == ["truncated"]
+
+
 WAVS = ["ALAW", "DOUBLE", "FLOAT", "GSM610", "IMA_ADPCM", "MS_ADPCM", "PCM_24", "PCM_32", "PCM_U8", "ULAW"]
 
 
