@@ -23,9 +23,9 @@ import numpy as np
 from app.families.parts.ngrams.loops import as_read, mean_logits
 
 random = np.random.default_rng(0)
-sums, counted = random.standard_normal((3, 2, 4), np.float32), random.standard_normal(5, np.float32)
+inputs = random.standard_normal((2, 3 * 2 * 4 + 5), np.float32)
 weights = tuple(as_read(random.standard_normal(shape).astype(np.float16)) for shape in ((2, 17, 6), (2, 6, 3)))
-read = mean_logits(sums, counted, weights, tuple(np.ones((2, w.shape[2]), np.float32) for w in weights))
+read = mean_logits(inputs, 3, 4, weights, tuple(np.ones((2, w.shape[2]), np.float32) for w in weights))
 print(json.dumps({"ngrams": read.tolist()}))
 """
 

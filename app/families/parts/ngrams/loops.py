@@ -31,6 +31,7 @@ WORD_SALT, PAIR_SALT = 0x51ED270B, 0x7FEB352D
 CODE_BITS = 21  # of a code point; three make a key
 SLOT_BITS = 18  # 87,486 n-grams are known to the profiles of langdetect 1.0.9
 NOT_KNOWN = -1
+ROWS_AT_ONCE = 32  # of a layer's weights, 24 kB
 
 
 @compiled
@@ -182,16 +183,6 @@ def read_fields(
 
 
 @compiled
-def read_rows(spelled: Spelled, starts: IndexArray, places: IndexArray, tables: Tables, table: Table, x: FloatArray) -> None:
-    """`read_fields` for the n rows of x. Texts starts[row] to starts[row + 1] are of a row; text i is field `places[i]`."""
-    n_fields, n_languages = 3, tables[2].shape[1]
-    for row in range(len(x)):
-        first, stop = starts[row], starts[row + 1]
-        evidence = np.zeros((n_fields, n_languages), np.float32)
-        read_fields(spelled, first, places[first:stop], tables, table, evidence, x[row])
-
-
-@compiled
 def add_up(table: Table, buckets: IndexArray, total: FloatArray) -> None:
     """The sum of these rows of the table over the root of their number into `total`, (embedding_size,) zeros."""
     rows, steps = table
@@ -229,52 +220,81 @@ def as_read(weights: npt.NDArray[np.float16]) -> Halves | FloatArray:
 
 
 @compiled
-def read_song(
-    spelled: Spelled, places: IndexArray, tables: Tables, table: Table, weights: Weights, biases: Biases
+def read_songs(
+    spelled: Spelled,
+    starts: IndexArray,
+    places: IndexArray,
+    tables: Tables,
+    table: Table,
+    weights: Weights,
+    biases: Biases,
 ) -> FloatArray:
-    """The posterior over the classes, (n_classes,). Text i of `spelled` is field `places[i]`: see `read_fields`."""
-    n_fields, n_networks, width = 3, weights[0].shape[0], table[0].shape[1]
+    """The posteriors over the classes, (n, n_classes), of n songs, each to the bit as if it were alone.
+
+    Texts starts[song] to starts[song + 1] of `spelled` are of a song; text i is field `places[i]`: see `read_fields`.
+    """
+    n_songs, n_fields, n_networks, width = len(starts) - 1, 3, weights[0].shape[0], table[0].shape[1]
     n_counted = weights[0].shape[1] - n_fields * (width // n_networks)
-    x = np.zeros(n_fields * width + n_counted, np.float32)
-    read_fields(spelled, 0, places, tables, table, np.zeros((n_fields, tables[2].shape[1]), np.float32), x)
-    sums = x[: n_fields * width].reshape(n_fields, n_networks, width // n_networks)
-    logits = mean_logits(sums, x[n_fields * width :], weights, biases)
-    shares = np.exp(logits - logits.max())
-    return shares / shares.sum()  # type: ignore[no-any-return]
+    x = np.zeros((n_songs, n_fields * width + n_counted), np.float32)
+    for song in range(n_songs):
+        first, stop = starts[song], starts[song + 1]
+        evidence = np.zeros((n_fields, tables[2].shape[1]), np.float32)
+        read_fields(spelled, first, places[first:stop], tables, table, evidence, x[song])
+    logits = mean_logits(x, n_fields, width // n_networks, weights, biases)
+    for song in range(n_songs):
+        shares = np.exp(logits[song] - logits[song].max())
+        logits[song] = shares / shares.sum()
+    return logits
 
 
 @compiled
-def mean_logits(sums: FloatArray, counted: FloatArray, weights: Weights, biases: Biases) -> FloatArray:
-    """(n_fields, networks, embedding_size), (n_counted,) → the networks' mean logits, (n_classes,)."""
-    n_fields, n_networks, size = sums.shape
-    total = np.zeros(weights[-1].shape[2], np.float32)
+def mean_logits(x: FloatArray, n_fields: int, size: int, weights: Weights, biases: Biases) -> FloatArray:
+    """The networks' mean logits, (n, n_classes). A row of x: by field the `size` sums of each network, then what all see."""
+    n_networks, n_in, _ = weights[0].shape
+    total = np.zeros((len(x), weights[-1].shape[2]), np.float32)
     for network in range(n_networks):
-        h = np.empty(n_fields * size + len(counted), np.float32)
+        h = np.empty((len(x), n_in), np.float32)
         for field in range(n_fields):
-            h[field * size : (field + 1) * size] = sums[field, network]
-        h[n_fields * size :] = counted
+            h[:, field * size : (field + 1) * size] = x[:, (field * n_networks + network) * size :][:, :size]
+        h[:, n_fields * size :] = x[:, n_fields * n_networks * size :]
         for layer in range(len(weights)):
-            out = biases[layer][network].copy()
-            add_product(h, weights[layer][network], out)
+            out = np.empty((len(x), weights[layer].shape[2]), np.float32)
+            out[:] = biases[layer][network]
+            add_products(h, weights[layer][network], out)
             h = np.maximum(out, np.float32(0.0))
         total += out
     return total / np.float32(n_networks)
 
 
 @compiled
-def add_product(x: FloatArray, weight: Halves | FloatArray, out: FloatArray) -> None:
-    """out += x @ weight, always in the same order: four rows at a time, those with an input of 0 left out."""
-    rows = np.zeros(len(x) + 3, np.int64)
-    n = 0
-    for row in range(len(x)):
-        rows[n] = row
-        n += x[row] != 0.0
-    for i in range(0, n, 4):
-        a, b, c, d = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
-        xa = x[a]
-        xb = x[b] if i + 1 < n else np.float32(0.0)
-        xc = x[c] if i + 2 < n else np.float32(0.0)
-        xd = x[d] if i + 3 < n else np.float32(0.0)
-        wa, wb, wc, wd = weight[a], weight[b], weight[c], weight[d]
-        for j in range(len(out)):
-            out[j] += xa * read_weight(wa[j]) + xb * read_weight(wb[j]) + xc * read_weight(wc[j]) + xd * read_weight(wd[j])
+def add_products(x: FloatArray, weight: Halves | FloatArray, out: FloatArray) -> None:
+    """out += x @ weight, each row in its own order: four rows of the weights at a time, those with an input of 0 left out.
+
+    All rows of x use some of the weights before any goes on, since fetching these takes as long as multiplying.
+    """
+    rows = np.zeros((len(x), x.shape[1] + 3), np.int64)
+    counts, done = np.zeros(len(x), np.int64), np.zeros(len(x), np.int64)
+    for song in range(len(x)):
+        for row in range(x.shape[1]):
+            rows[song, counts[song]] = row
+            counts[song] += x[song, row] != 0.0
+    for stop in range(ROWS_AT_ONCE, x.shape[1] + ROWS_AT_ONCE, ROWS_AT_ONCE):
+        for song in range(len(x)):
+            i, n, own = done[song], counts[song], rows[song]
+            while i < n and own[i] < stop:
+                add_four(x[song], own[i : i + 4], n - i, weight, out[song])
+                i += 4
+            done[song] = i
+
+
+@compiled
+def add_four(x: FloatArray, rows: IndexArray, n: int, weight: Halves | FloatArray, out: FloatArray) -> None:
+    """Adds these four rows of the weights, each times its input, to `out`; the first n of them if n is smaller."""
+    a, b, c, d = rows[0], rows[1], rows[2], rows[3]
+    xa = x[a]
+    xb = x[b] if n > 1 else np.float32(0.0)
+    xc = x[c] if n > 2 else np.float32(0.0)
+    xd = x[d] if n > 3 else np.float32(0.0)
+    wa, wb, wc, wd = weight[a], weight[b], weight[c], weight[d]
+    for j in range(len(out)):
+        out[j] += xa * read_weight(wa[j]) + xb * read_weight(wb[j]) + xc * read_weight(wc[j]) + xd * read_weight(wd[j])

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from app.domain import METADATA_FIELDS, FloatArray, Metadata, Reading
 from app.errors import ReleaseError
-from app.families.parts.ngrams.config import N_FIELDS, NgramConfig
+from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.fields import FieldReader, has_letters
-from app.families.parts.ngrams.loops import Table, as_read, read_rows, read_song
+from app.families.parts.ngrams.loops import Table, as_read, read_songs
 
 TABLE, SCALE = "table", "table.scale"  # tensors of a reader, beside `layer0.weight`, `layer0.bias`, `layer1.weight`, ...
+SONGS_AT_ONCE = 16  # their inputs and the weights in use fit into a core's cache
 
 
 class NgramReader:
@@ -35,9 +36,7 @@ class NgramReader:
         else:
             self._table = (found[TABLE], np.ones(config.n_buckets, np.float32))
         n_layers = len(config.hidden_units) + 1
-        halves = [found[f"layer{i}.weight"].astype(np.float16) for i in range(n_layers)]  # as a release has them
-        self._weights = tuple(half.astype(np.float32) for half in halves)
-        self._as_read = tuple(as_read(half) for half in halves)
+        self._weights = tuple(as_read(found[f"layer{i}.weight"].astype(np.float16)) for i in range(n_layers))
         self._biases = tuple(found[f"layer{i}.bias"] for i in range(n_layers))
         self._mix = np.array(list(config.class_mix.values()), np.float32)
 
@@ -52,35 +51,25 @@ class NgramReader:
 
     def __call__(self, metadata: Metadata) -> Reading:
         """The posterior over the classes under `class_mix`; where no field has a letter, that mix itself."""
-        plain = [self.fields.normalised(getattr(metadata, name)) for name in METADATA_FIELDS]
-        if not any(map(has_letters, plain)):
-            return Reading(self.class_mix, informative=False)
-        given = [place for place, text in enumerate(plain) if text]
-        spelled = self.fields.spelled([plain[place] for place in given])
-        posterior = read_song(spelled, np.array(given), self.fields.tables, self._table, self._as_read, self._biases)
-        return Reading(posterior, informative=True)
+        return self.read_many([metadata])[0]
 
     def read_many(self, songs: Sequence[Metadata]) -> list[Reading]:
-        """Each as by itself, up to rounding, in half the time."""
+        """Each to the bit as by itself, in less time."""
         plain = [[self.fields.normalised(getattr(song, name)) for name in METADATA_FIELDS] for song in songs]
         rows = [row for row, texts in enumerate(plain) if any(map(has_letters, texts))]
-        readings = [Reading(self.class_mix, informative=False) for _ in songs]
-        for row, posterior in zip(rows, self._posteriors([plain[row] for row in rows]), strict=True):
-            readings[row] = Reading(posterior, informative=True)
+        readings = [Reading(self.class_mix, informative=False)] * len(songs)
+        for first in range(0, len(rows), SONGS_AT_ONCE):
+            some = rows[first : first + SONGS_AT_ONCE]
+            for row, posterior in zip(some, self._posteriors([plain[row] for row in some]), strict=True):
+                readings[row] = Reading(posterior, informative=True)
         return readings
 
     def _posteriors(self, plain: Sequence[Sequence[str]]) -> FloatArray:
         """(n_classes,) for each of n songs: artist, album and title, normalised."""
         given = [[place for place, text in enumerate(texts) if text] for texts in plain]
         spelled = self.fields.spelled([text for texts in plain for text in texts if text])
-        starts = np.array([0, *accumulate(map(len, given))])
-        width = self._table[0].shape[1]
-        x = np.zeros((len(plain), N_FIELDS * width + self.config.n_counted), np.float32)
-        read_rows(spelled, starts, np.array(list(chain(*given)), np.int64), self.fields.tables, self._table, x)
-        sums = x[:, : N_FIELDS * width].reshape(len(x), N_FIELDS, self.config.networks, self.config.embedding_size)
-        logits = _mean_logits_of_rows(sums, x[:, N_FIELDS * width :], self._weights, self._biases)
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+        starts, places = np.array([0, *accumulate(map(len, given))]), np.array(list(chain(*given)))
+        return read_songs(spelled, starts, places, self.fields.tables, self._table, self._weights, self._biases)
 
 
 def shapes(config: NgramConfig) -> dict[str, tuple[int, ...]]:
@@ -110,20 +99,3 @@ def _floats(name: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...]) ->
     if not np.isfinite(values).all():
         raise ReleaseError(f"the reader's tensor '{name}' holds NaN or infinite values")
     return values
-
-
-def _mean_logits_of_rows(
-    sums: FloatArray, counted: FloatArray, weights: tuple[FloatArray, ...], biases: tuple[FloatArray, ...]
-) -> FloatArray:
-    """`mean_logits` for n rows at twice the speed: (n, n_fields, networks, size), (n, n_counted) → (n, n_classes).
-
-    Not to the bit: BLAS adds up in another order.
-    """
-    n, n_fields, n_networks, size = sums.shape
-    total = np.zeros((n, weights[-1].shape[2]), np.float32)
-    for network in range(n_networks):
-        h = np.concatenate([sums[:, :, network].reshape(n, n_fields * size), counted], axis=1)
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            h = np.maximum(h @ weight[network] + bias[network], np.float32(0.0))
-        total += h @ weights[-1][network] + biases[-1][network]
-    return total / np.float32(n_networks)
