@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from app.serving.retry_after import RetryAfter
 
 log = logging.getLogger("lrid.batcher")
 
+Turn = Callable[[], float]  # seconds after which a rejected client should return
 Listen = Callable[[list[FloatArray]], FloatArray]  # blocking: n windows → (n, n_audio_features)
 
 WATCH_SECONDS = 0.2  # how often a running batch is checked for a dead thread
@@ -107,22 +109,25 @@ class Batcher:
         """Expected wait of a window that arrives now behind `extra_windows` more, from the load and the measured rate."""
         return (self._queue.n_items + len(self._running) + extra_windows) * self.seconds_per_window
 
-    def check_room(self, n_items: int, audio_seconds: float, deadline: float, *, promised: float = 0) -> None:
+    def check_room(
+        self, n_items: int, audio_seconds: float, deadline: float, *, promised: float = 0, turn: Turn | None = None
+    ) -> None:
         """Raises QueueFull, with a Retry-After computed from load and rate, if these windows would not be served.
 
-        `promised` windows are still being decoded, but count as waiting.
+        `promised` windows are still being decoded, but count as waiting. `turn` gives the Retry-After of more than these.
         """
+        turn = turn or partial(self.retry_after_seconds, n_items)
         excess = self._queue.n_items + promised + n_items - self._queue.max_items
         if excess > 0 or not self._queue.fits(n_items, audio_seconds):
             raise QueueFull(
                 f"{self._queue.n_items} windows wait for the device, which is the limit",
-                retry_after_seconds=self.retry_after_seconds(n_items),
+                retry_after_seconds=turn(),
             )
         late = asyncio.get_running_loop().time() + self.wait_seconds(promised + n_items) - deadline
         if late > 0 and self.wait_seconds(promised) > 0:
             raise QueueFull(
                 "the windows that wait would keep this request past its deadline",
-                retry_after_seconds=max(late, self.retry_after_seconds(n_items)),
+                retry_after_seconds=max(late, turn()),
             )
 
     def retry_after_seconds(self, n_items: float) -> float:

@@ -76,7 +76,9 @@ class Identifier:
             )
         self._decoding.check_room(deadline, self.retry_after_seconds)
         if self.batcher is not None:
-            self.batcher.check_room(1, 0.0, deadline, promised=self._decoding.files * self._windows_per_track)
+            promised = self._decoding.files * self._windows_per_track
+            turn = self.retry_after_seconds  # a client that is rejected now repeats the track, not this window
+            self.batcher.check_room(1, 0.0, deadline, promised=promised, turn=turn)
 
     def retry_after_seconds(self) -> float:
         """When to retry a track that is rejected now, by the slowest of decoders, device and both together."""

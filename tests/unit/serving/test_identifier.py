@@ -225,6 +225,22 @@ def test_a_track_that_would_wait_too_long_is_rejected_until_others_are_done(mode
     asyncio.run(scenario())
 
 
+def test_a_track_that_the_device_has_no_time_for_is_told_to_wait_for_all_its_windows(model: LridNetModel) -> None:
+    async def scenario() -> None:
+        async with serving(model) as parts:
+            assert parts.identifier.batcher is not None
+            parts.identifier.batcher.seconds_per_window = 10.0
+            slow = asyncio.create_task(parts.identify(b"slow", TITLE))
+            await asyncio.sleep(0.05)
+            with pytest.raises(QueueFull, match="past its deadline") as refused:
+                parts.identifier.check_room(asyncio.get_running_loop().time() + 45)
+            assert refused.value.retry_after_seconds == pytest.approx(40)  # four windows are expected of a track
+            slow.cancel()
+            await asyncio.gather(slow, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
 def test_files_in_decoding_are_bounded_and_the_place_is_given_back(model: LridNetModel) -> None:
     async def scenario() -> None:
         async with serving(model, max_files=2) as parts:
