@@ -42,6 +42,10 @@ class Label(Strict):
     iso639_3: str | None = Field(None, pattern=r"^[a-z]{3}$")  # None for a class that is no single language
     name: str
 
+    @property
+    def language(self) -> Language:
+        return Language(self.code, self.iso639_3, self.name)
+
 
 class Manifest(Strict):
     """The part of `manifest.json` that every family has."""
@@ -64,7 +68,7 @@ class Manifest(Strict):
     @cached_property
     def languages(self) -> tuple[Language, ...]:
         """The classes in the order of the scores."""
-        return tuple(Language(label.code, label.iso639_3, label.name) for label in self.labels)
+        return tuple(label.language for label in self.labels)
 
 
 def mode_name(mode: Mode) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,8 @@ from app.errors import ReleaseError
 from app.families.multimodal.manifest import SegmentConfig
 
 ENTRY_POINTS = "lrid.separators"  # the group in which a package announces a separator: its name → a function that makes it
-
-
-class Separator(Protocol):
-    """Separates the vocals from a mix, as Spleeter does for the paper."""
-
-    def __call__(self, samples: Tensor) -> Tensor:
-        """(n, s) float32 of a mix at the release's rate → (n, s) of its vocals; rows do not influence each other."""
+# Separates vocals, as Spleeter does for the paper: (n, s) float32 of mixes at the release's rate → (n, s), row by row.
+Separator = Callable[[Tensor], Tensor]
 
 
 def separator_of(name: str | None) -> Separator | None:

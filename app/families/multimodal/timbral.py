@@ -6,29 +6,23 @@ import torch
 from torch import Tensor, nn
 
 from app.families.multimodal.manifest import TimbralConfig
-from app.families.parts.log_mel import POWER_FLOOR, mel_bands
+from app.families.parts.log_mel import POWER_FLOOR, MelPower
+from app.families.parts.mel_config import MelConfig
 from app.families.parts.whisper_config import SAMPLE_RATE_HZ
 
 SILENT_POWER = 1e-12  # of a frame in which nothing sounds, such as those that fill up a short window
 
 
-class MelFrames(nn.Module):
+class MelFrames(MelPower):
     """Samples → log-mel spectra of frames that overlap by half."""
 
-    hann: Tensor
-    mel: Tensor
-
     def __init__(self, n_mels: int, frame_samples: int) -> None:
-        super().__init__()
-        self.frame = frame_samples
-        self.register_buffer("hann", torch.hann_window(frame_samples), persistent=False)
-        self.register_buffer("mel", mel_bands(n_mels, frame_samples, SAMPLE_RATE_HZ), persistent=False)  # (n_mels, n_freqs)
+        super().__init__(MelConfig(fft_size=frame_samples, hop_size=frame_samples // 2, mel_bands=n_mels), SAMPLE_RATE_HZ)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """(n, s) → (n, t, n_mels) decades of power, and (n, t) whether anything sounds."""
-        frames = samples.unfold(1, self.frame, self.frame // 2)  # (n, t, frame)
-        power = torch.fft.rfft(frames * self.hann).abs().square()  # (n, t, n_freqs)
-        return (power @ self.mel.T).clamp_min(POWER_FLOOR).log10(), frames.square().mean(dim=2) > SILENT_POWER
+        level = samples.unfold(1, self.config.fft_size, self.config.hop_size).square().mean(dim=2)
+        return self.power(samples, None).clamp_min(POWER_FLOOR).log10().transpose(1, 2), level > SILENT_POWER
 
 
 def with_derivatives(x: Tensor) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from app.domain import AUDIO, FloatArray, Language, Mode, Scores
-from app.families.contract import AudioBranch, InputBranch, Label
+from app.families.contract import AudioBranch, InputBranch
 from app.families.multitask.manifest import MultitaskManifest
 from app.families.multitask.network import LogMel, MultitaskNetwork
 from app.families.parts.listener import NetworkListener
@@ -22,7 +22,7 @@ ARTISTS = "artists"
 class SingerTask(LanguageTask):
     """The language, and who sings."""
 
-    def __init__(self, languages: tuple[Language, ...], artists: tuple[Language, ...]) -> None:
+    def __init__(self, languages: Sequence[Language], artists: Sequence[Language]) -> None:
         super().__init__(languages, Bounds({}, {}))
         self._artists = ClassTask(artists, "artist", ARTISTS)
 
@@ -68,9 +68,5 @@ def _task(manifest: MultitaskManifest) -> Task:
     if manifest.asks == "artist":
         return ClassTask(manifest.languages, "artist", ARTISTS)
     if manifest.artists:
-        return SingerTask(manifest.languages, as_classes(manifest.artists))
+        return SingerTask(manifest.languages, [label.language for label in manifest.artists])
     return LanguageTask(manifest.languages, Bounds({}, {}))
-
-
-def as_classes(labels: list[Label]) -> tuple[Language, ...]:
-    return tuple(Language(label.code, label.iso639_3, label.name) for label in labels)

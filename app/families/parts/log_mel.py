@@ -34,11 +34,15 @@ class MelPower(nn.Module):
         self.register_buffer("hann", torch.hann_window(config.fft_size), persistent=False)
         self.register_buffer("mel", mel, persistent=False)
 
-    def power(self, samples: Tensor, around: str = "reflect") -> Tensor:
-        """(n, s) float32 in [-1, 1] → (n, bands, s // hop + 1); `around`: what lies beyond both ends, as torch has it."""
+    def power(self, samples: Tensor, around: str | None = "reflect") -> Tensor:
+        """(n, s) float32 in [-1, 1] → (n, bands, s // hop + 1).
+
+        `around`: what lies beyond both ends, as torch has it; None: nothing, frames begin with the samples.
+        """
         fft_size, hop_size = self.config.fft_size, self.config.hop_size
-        spectrum = torch.stft(samples, fft_size, hop_size, window=self.hann, pad_mode=around, return_complex=True)
-        return self.mel @ (spectrum.real.square() + spectrum.imag.square())  # centred
+        ends = {"center": False} if around is None else {"pad_mode": around}
+        spectrum = torch.stft(samples, fft_size, hop_size, window=self.hann, return_complex=True, **ends)
+        return self.mel @ (spectrum.real.square() + spectrum.imag.square())
 
 
 class LogMel(MelPower):

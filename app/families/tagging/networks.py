@@ -2,7 +2,7 @@
 
 Each maps the samples of a song to logits of its segments, (n, window_samples) → (n, segments, n_tags); the two CNNs have one
 segment. The tables count four numbers for each channel of a batch norm: two are learnt, two are its running mean and
-variance. `n_numbers` counts likewise.
+variance.
 
 Where a printed number contradicts its own layer, the layer is right:
 - Table 2: the first convolution makes 261 - 2 = 259 frames, not 256 (129 after pooling, as printed, is half of 259), and the
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from app.families.parts.log_mel import LogMel
-from app.families.parts.weights import COUNTER
 from app.families.tagging.manifest import AudioConfig, LstmConfig, MelCnnConfig, NetworkConfig, SampleCnnConfig
 
 KERNEL = 3  # of every convolution
@@ -138,8 +137,3 @@ def _dense(n_inputs: int, n_tags: int) -> nn.Linear:
 def n_segments(config: NetworkConfig) -> int:
     """Predictions of one window."""
     return config.segments if isinstance(config, LstmConfig) else 1
-
-
-def n_numbers(network: nn.Module) -> int:
-    """Parameters as the tables count them."""
-    return sum(tensor.numel() for name, tensor in network.state_dict().items() if COUNTER not in name)

@@ -6,30 +6,30 @@ Songs are fanned out to their segments. An example is a segment, and what its re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from app.domain import AUDIO, FloatArray
+from app.families.contract import Model, mode_name
 from app.families.multimodal.manifest import MultimodalManifest
 from app.families.multimodal.model import CONSUMPTION
 from app.families.multimodal.network import MultimodalNetwork
 from app.families.multimodal.timbral import TimbralHistogram
-from app.families.parts.weights import COUNTER
 from app.families.parts.whisper_weights import stored_ears
+from app.lab.corpus.catalogue import Row
 from app.lab.errors import CheckpointError, CorpusError
-from app.lab.evaluation.acceptance import acceptance, tuned_thresholds
-from app.lab.evaluation.answers import EvaluationSet
+from app.lab.evaluation.acceptance import MEASURES, acceptance, acceptance_table, tuned_thresholds
+from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
 from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Recipe
+from app.lab.training.recipe import Draft
 from app.lab.training.recipes.multimodal_data import (
     NO_AUDIO,
     NO_CONSUMPTION,
@@ -39,21 +39,25 @@ from app.lab.training.recipes.multimodal_data import (
     Songs,
     listened,
 )  # fmt: skip
-from app.lab.training.recipes.multimodal_measures import evaluate, measure
+from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
+from app.lab.training.recipes.songs import IntArray, stored_tensors
 
-Numbers = npt.NDArray[np.int64]
-Examples = npt.NDArray[np.int64]  # (n, 2): a segment, and what it lacks
+Examples = IntArray  # (n, 2): a segment, and what it lacks
 SEGMENTS_AT_ONCE = 512
+NOTE = (
+    "mAP: area under the precision-recall curve of each language. P, R and F1 where a language is accepted from its own "
+    "threshold in that case on, which gave the best F1 on split `valid`. Cases: everything, and each input alone."
+)
 
 
-class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
+class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
     """A song's answer is the sum of its segments' by their seconds."""
 
     name: ClassVar[str] = "multimodal"
     family: ClassVar[str] = "multimodal"
     config_type: ClassVar[type[TrainConfig]] = MultimodalConfig
-    songs: Songs | None = None  # variants share them, and the codebook
-    timbral: TimbralHistogram | None = None
+    songs: Songs  # variants share them, and the codebook
+    timbral: TimbralHistogram | None
 
     @property
     def measured_on(self) -> Path | None:
@@ -62,7 +66,7 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
 
     def prepare(self, progress: Progress) -> None:
         config = self.config
-        if self.songs is None:
+        if not hasattr(self, "songs"):
             self.songs, self.timbral = listened(config, progress)
         songs = self.songs
         widths = {name: part.shape[1] for name, part in songs.parts.items() if name in config.inputs}
@@ -107,7 +111,6 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
 
     def examples(self, split: str) -> Examples:
         """Every segment of the split, and its replicas."""
-        assert self.songs is not None
         every = self.songs.segments(split)
         found = [_lacking(every, WHOLE)]
         full = every[~self._x[every, -1].isnan().numpy()] if self.sizes[CONSUMPTION] else every[:0]
@@ -117,7 +120,7 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
             found.append(_lacking(full, NO_AUDIO))
         return np.concatenate(found)
 
-    def loss(self, network: nn.Module, batch: Numbers, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Cross-entropy."""
         examples = self._train[batch]
         return cross_entropy(network(self.inputs(examples)), self._truth(examples))
@@ -152,10 +155,9 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
         return {f"{AUDIO}+{CONSUMPTION}": WHOLE, AUDIO: NO_CONSUMPTION, CONSUMPTION: NO_AUDIO}
 
     @torch.no_grad()
-    def answers(self, network: nn.Module, split: str, lacks: int = WHOLE) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    def answers(self, network: nn.Module, split: str, lacks: int = WHOLE) -> tuple[IntArray, FloatArray]:
         """Labels (n,) of the split's songs and probabilities (n, n_classes): their segments' by duration."""
         songs = self.songs
-        assert songs is not None
         own = songs.segments(split)
         by_segment = self._logits(network, _lacking(own, lacks)).softmax(dim=1).cpu().numpy()
         owners, place = np.unique(songs.owner[own], return_inverse=True)
@@ -165,20 +167,35 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
 
     def fingerprint(self) -> str:
         """Of all features, labels and splits."""
-        assert self.songs is not None
         arrays = (self._x.numpy(), self._y.numpy(), self.songs.seconds, self.songs.splits)
         return hashlib.sha256(b"".join(np.ascontiguousarray(one).tobytes() for one in arrays)).hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
-        assert self.songs is not None
         counts = np.bincount(self.songs.labels[self.songs.splits == "train"], minlength=len(self.config.labels))
         shares = dict(zip(self.config.codes, (counts / counts.sum()).tolist(), strict=True))
         return {"thresholds": self.thresholds, "sizes": self.sizes, "class_prior": shares}
 
     @classmethod
-    def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
+    def rows_of(cls, chosen: EvaluationSet, model: Model) -> list[Row]:
+        """Rows in which something is sung. Raises CorpusError."""
+        codes = [label.code for label in model.manifest.labels]
+        return [row for row in chosen.rows(codes) if row.label < len(codes)]
+
+    @classmethod
+    def figures(cls, models: Sequence[Model], rows: Sequence[Row], options: Options, progress: Progress) -> SetFigures:
         """mAP, precision, recall and F1 in the cases of the release."""
-        return evaluate(folder, chosen, output, options, progress)
+        model = models[-1]
+        manifest = model.manifest
+        assert isinstance(manifest, MultimodalManifest)
+        codes = [label.code for label in manifest.labels]
+        given = answer(model, read_inputs(model, rows, options.extractor(model), progress))
+        found = {}
+        for mode, by_class in manifest.thresholds.items():
+            if own := given.get(case := mode_name(frozenset(mode.split("+")))):
+                least = np.array([by_class.get(code, 0.5) for code in codes])
+                found[case] = acceptance(own.labels, own.probabilities, least)
+        cases = {case: dict(zip(MEASURES, one.means(), strict=True)) for case, one in found.items()}
+        return SetFigures(cases, {"labels": codes, "cases": cases}, f"{acceptance_table(found, codes)}\n{NOTE}")
 
     def export(self, stored: dict[str, Any]) -> Draft:
         """The ears are read again from where they came from. Raises CheckpointError for a network without vocals."""
@@ -188,11 +205,10 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
             raise CheckpointError(
                 f"a release needs vocals of these ears, {ears.config.n_state} numbers; it has {sizes['vocals']}"
             )
-        own = {name: tensor.float().contiguous() for name, tensor in stored["network"].items() if COUNTER not in name}
+        own = stored_tensors(stored)
+        learnt = {"class_prior": facts["class_prior"], "ears": str(config.checkpoint or config.start)}
         manifest = MultimodalManifest(
-            **self.unnamed(
-                config.labels, {"class_prior": facts["class_prior"], "ears": str(config.checkpoint or config.start)}
-            ),
+            **self.unnamed(config.labels, learnt),
             listen=ears.config,
             segments=config.segments,
             most_windows=config.most_windows,
@@ -202,8 +218,8 @@ class MultimodalRecipe(Recipe[MultimodalConfig, Numbers]):
             thresholds={mode: dict(zip(config.codes, own, strict=True)) for mode, own in facts["thresholds"].items()},
         )
         about = f"A 1-D ResNet of {', '.join(config.inputs)} (Lee & Coviello), replicas {config.replica}"
-        return Draft(manifest, stored_ears(ears) | own, about, calibrated=True, measure=measure)
+        return Draft(manifest, stored_ears(ears) | own, about, calibrated=True, measure=self.measure)
 
 
-def _lacking(segments: npt.NDArray[np.int64], what: int) -> Examples:
+def _lacking(segments: IntArray, what: int) -> Examples:
     return np.stack([segments, np.full_like(segments, what)], axis=1)

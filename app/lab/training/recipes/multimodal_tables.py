@@ -31,13 +31,8 @@ Trained = tuple[MultimodalRecipe, MultimodalNetwork, npt.NDArray[np.float64]]  #
 
 def run_tables(config: MultimodalConfig, seeds: Sequence[int], progress: Progress) -> str:
     """Trains nine networks for each seed on features that are computed once; writes tables.md, and returns it."""
-    return tables_of(MultimodalRecipe(config), seeds, progress)
-
-
-def tables_of(first: MultimodalRecipe, seeds: Sequence[int], progress: Progress) -> str:
-    """The same; `first` may have its songs already."""
+    first = MultimodalRecipe(config)
     first.prepare(progress)
-    assert first.songs is not None
     split = "test" if (first.songs.splits == "test").any() else "valid"
     found = [_one_seed(first, split, seed, progress) for seed in seeds]
     codes, n = first.config.codes, int((first.songs.splits == split).sum())

@@ -83,24 +83,20 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """L_artist + alpha L_lang, or the loss of the only task."""
-        return self._joined(self._losses(self._logits(network, self.songs, batch), self.songs, batch))
+        return self._loss(network(self._heard(self.songs, batch)), self.songs, batch)
 
-    def _joined(self, losses: dict[TaskName, Tensor]) -> Tensor:
-        if len(losses) == 1:
-            return next(iter(losses.values()))
-        return losses["artist"] + self.alpha * losses["language"]
-
-    def _logits(self, network: nn.Module, songs: Segments, numbers: IntArray) -> Tensor:
-        return network(self._heard(songs, numbers))  # type: ignore[no-any-return]
+    def _loss(self, logits: Tensor, songs: Segments, numbers: IntArray) -> Tensor:
+        weights = {"language": self.alpha} if len(self.labels) == 2 else {}
+        losses = [
+            weights.get(task, 1.0) * cross_entropy(own, self.tensor(songs.labels(numbers, task)))
+            for task, own in self._by_task(logits).items()
+        ]
+        return torch.stack(losses).sum()
 
     def _heard(self, songs: Segments, numbers: IntArray) -> Tensor:
         """(n, 1, 187, 96)."""
         log_mel: Tensor = self._log_mel(self.tensor(songs.samples(numbers)))
         return log_mel.contiguous(memory_format=torch.channels_last)
-
-    def _losses(self, logits: Tensor, songs: Segments, numbers: IntArray) -> dict[TaskName, Tensor]:
-        by_task = self._by_task(logits).items()
-        return {task: cross_entropy(own, self.tensor(songs.labels(numbers, task))) for task, own in by_task}
 
     def _by_task(self, logits: Tensor) -> dict[TaskName, Tensor]:
         return dict(zip(self.labels, torch.split(logits, list(self.sizes.values()), dim=1), strict=True))
@@ -111,8 +107,8 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
         refit_batch_norm(network, (self._heard(self.songs, some) for some in islice(self.batches(0), REFIT_BATCHES)))
         numbers = np.arange(len(self.valid.places))
         parts = np.array_split(numbers, -(-len(numbers) // SEGMENTS_AT_ONCE))
-        logits = torch.cat([self._logits(network, self.valid, part) for part in parts])
-        scores = {"loss": self._joined(self._losses(logits, self.valid, numbers)).item()}
+        logits = torch.cat([network(self._heard(self.valid, part)) for part in parts])
+        scores = {"loss": self._loss(logits, self.valid, numbers).item()}
         for task, own in self._by_task(logits).items():
             right = own.argmax(dim=1) == self.tensor(self.valid.labels(numbers, task))
             scores[f"accuracy_{task}"] = right.float().mean().item()
@@ -160,4 +156,4 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
         by_model = [figures_of(model, rows, options, progress) for model in models]
         lines = [line for own in by_model for line in own]
         summary = {"rows": len(rows)} | {line.task: asdict(line) for line in by_model[-1]}
-        return SetFigures(summary, {"lines": [asdict(line) for line in lines]}, table(lines))
+        return SetFigures({"audio_only": summary}, {"lines": [asdict(line) for line in lines]}, table(lines))

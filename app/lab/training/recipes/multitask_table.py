@@ -15,7 +15,7 @@ import numpy as np
 
 from app.domain import AUDIO, FloatArray
 from app.families.contract import Model
-from app.families.multitask.manifest import MultitaskManifest, TaskName
+from app.families.multitask.manifest import MultitaskManifest, SegmentConfig, TaskName
 from app.families.multitask.model import MultitaskModel
 from app.families.store import MANIFEST, read_manifest
 from app.lab import markdown as md
@@ -78,35 +78,24 @@ def figures_of(model: Model, rows: Sequence[Row], options: Options, progress: Pr
     assert isinstance(model, MultitaskModel)
     extractor = options.extractor(model)
     assert extractor is not None
-    truth = classes_of_rows(rows, model.manifest.classes)
-    segments = _segments(model, rows, extractor, progress)
+    name, truth = f"{model.manifest.family}/{model.manifest.release}", classes_of_rows(rows, model.manifest.classes)
+    segments = _segments(model.manifest.listen, rows, extractor, progress)
     of_song = np.repeat(np.arange(len(rows)), [len(logits) for logits in segments])
     by_segment = model.posteriors(np.concatenate(segments))
     served = [model.posteriors(found.features[AUDIO]) for found in read_inputs(model, rows, extractor, progress)]
     found = []
     for task, labels in truth.items():
         songs = np.stack([posteriors[task].mean(axis=0) for posteriors in served])
-        found.append(
-            TaskFigures(
-                release=f"{model.manifest.family}/{model.manifest.release}",
-                tasks=len(truth),
-                task=task,
-                n_classes=model.manifest.sizes[task],
-                n_songs=len(rows),
-                n_segments=len(of_song),
-                segments=areas(labels[of_song], by_segment[task]),
-                songs=areas(labels, songs),
-                accuracy=float((songs.argmax(axis=1) == labels).mean()),
-            )
-        )
+        counts = len(truth), task, model.manifest.sizes[task], len(rows), len(of_song)
+        measured = areas(labels[of_song], by_segment[task]), areas(labels, songs)
+        found.append(TaskFigures(name, *counts, *measured, float((songs.argmax(axis=1) == labels).mean())))
     return found
 
 
 def _segments(
-    model: MultitaskModel, rows: Sequence[Row], extractor: FeatureExtractor, progress: Progress
+    listen: SegmentConfig, rows: Sequence[Row], extractor: FeatureExtractor, progress: Progress
 ) -> list[FloatArray]:
     """(n_segments, n_features) of each row's pieces."""
-    listen = model.manifest.listen
     decode = Decoder(pieces(listen).spec, listen.pieces)
     found = []
     with progress.counting("segments", len(rows)) as advance:

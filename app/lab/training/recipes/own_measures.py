@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.domain import AUDIO
-from app.families.contract import Model, mode_name
+from app.families.contract import Model
 from app.families.store import load_model
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CorpusError
@@ -23,9 +22,9 @@ from app.lab.training.recipes.songs import SongRecipe, has_audio
 
 @dataclass(frozen=True, slots=True)
 class SetFigures:
-    """What was measured of a release that listens, on one set of rows."""
+    """What was measured of a release, on one set of rows."""
 
-    summary: dict[str, Any]  # for the manifest
+    summary: dict[str, dict[str, Any]]  # for the manifest, by mode
     plain: dict[str, Any]  # for evaluation.json
     page: str  # tables, as Markdown
 
@@ -44,31 +43,32 @@ class MeasuringRecipe(SongRecipe[C]):
         return []
 
     @classmethod
+    def rows_of(cls, chosen: EvaluationSet, model: Model) -> list[Row]:
+        """Rows with audio. Raises CorpusError if there are none."""
+        if rows := [row for row in chosen.rows(None) if has_audio(row)]:
+            return rows
+        raise CorpusError(f"set {chosen.name!r}: {chosen.catalogue} has no rows with audio in these splits")
+
+    @classmethod
     def measure(cls, model: Model, sets: Sequence[EvaluationSet], progress: Progress) -> Figures:
         """For manifest and card."""
-        metrics, pages = {}, []
+        metrics: dict[str, dict[str, Any]] = {}
+        pages = []
         for chosen in sets:
-            rows = rows_of(chosen)
+            rows = cls.rows_of(chosen, model)
             found = cls.figures([model], rows, Options(), progress)
-            metrics[chosen.name] = found.summary
+            for mode, summary in found.summary.items():
+                metrics.setdefault(mode, {})[chosen.name] = summary
             pages.append(f"### {chosen.name}\n{describe(chosen, rows)} {chosen.note}\n\n{found.page}")
-        by_mode = {mode_name(frozenset({AUDIO})): metrics} if metrics else {}
-        return Figures(by_mode, "\n\n".join(pages) or "None were measured.")
+        return Figures(metrics, "\n\n".join(pages) or "None were measured.")
 
     @classmethod
     def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
         """Writes evaluation.json and evaluation.md. Raises ReleaseError, CorpusError."""
-        rows = rows_of(chosen)
         models = [load_model(each) for each in (*cls.compared_with(folder), folder)]
+        rows = cls.rows_of(chosen, models[-1])
         found = cls.figures(models, rows, options, progress)
         said = {"release": describe_release(models[-1].manifest), "data": describe(chosen, rows)}
         page = f"{said['release']} on {said['data']} {chosen.note}\n\n{found.page}"
         write_report(output, said | found.plain, page + "\n")
         return page
-
-
-def rows_of(chosen: EvaluationSet) -> list[Row]:
-    """Rows with audio. Raises CorpusError if there are none."""
-    if rows := [row for row in chosen.rows(None) if has_audio(row)]:
-        return rows
-    raise CorpusError(f"set {chosen.name!r}: {chosen.catalogue} has no rows with audio in these splits")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ class TaggingConfig(TrainConfig):
     n_tags: int = Field(50, ge=2)  # of those, at most
     audio: AudioConfig = AudioConfig()
     network: NetworkConfig = MelCnnConfig()  # network.kind: mel_cnn, sample_cnn, lstm
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16 is twice as fast where the processor has it
 
     learning_rate: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -93,9 +94,14 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         """Binary cross-entropy of one window of each song; every segment has the song's tags (§4.4.2)."""
         songs = self.songs
         samples = [_window(songs, number, int(rng.integers(_n_windows(songs, number)))) for number in batch.tolist()]
-        logits = network(self.tensor(np.stack(samples)))  # (n, segments, n_tags)
+        logits = self._logits(network, np.stack(samples))  # (n, segments, n_tags)
         truth = self.tensor(self._truth[batch])[:, None].expand_as(logits)
         return binary_cross_entropy_with_logits(logits, truth)
+
+    def _logits(self, network: nn.Module, samples: FloatArray) -> Tensor:
+        with torch.autocast(self.config.torch_device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            logits = network(self.tensor(samples))
+        return logits.float()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -109,7 +115,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
     def _answer(self, network: nn.Module, number: int) -> FloatArray:
         """(n_tags,) of a validation song."""
         windows = [_window(self.valid, number, place)[None] for place in range(_n_windows(self.valid, number))]
-        found = [torch.sigmoid(network(self.tensor(samples))).mean(dim=(0, 1)) for samples in windows]
+        found = [torch.sigmoid(self._logits(network, samples)).mean(dim=(0, 1)) for samples in windows]
         return torch.stack(found).mean(dim=0).cpu().numpy()
 
     def fingerprint(self) -> str:
@@ -146,7 +152,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         found = figures(truth_of([row.cells for row in rows], codes), probabilities, codes, manifest.thresholds)
         means = averages(found)
         page = f"{table_4(manifest.network.kind, means)}\n\n{by_tag(found)}"
-        return SetFigures(means, {"averages": means, "tags": [asdict(tag) for tag in found]}, page)
+        return SetFigures({"audio_only": means}, {"averages": means, "tags": [asdict(tag) for tag in found]}, page)
 
 
 def _n_windows(songs: Clips, number: int) -> int:

@@ -12,8 +12,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from app.families.parts.log_mel import LogMel
 from app.families.parts.mel_config import MelConfig
+from app.families.parts.weights import COUNTER
 from app.families.tagging.manifest import AudioConfig, LstmConfig, MelCnnConfig, NetworkConfig, SampleCnnConfig
-from app.families.tagging.networks import BidirectionalLstm, build_network, n_numbers
+from app.families.tagging.networks import BidirectionalLstm, build_network
 
 N_TAGS = 50
 CLIP = AudioConfig()
@@ -60,6 +61,11 @@ TABLES: dict[str, tuple[NetworkConfig, list[tuple[tuple[int, ...], int]], int]] 
         1_021_700,  # printed as 1.02×10^6
     ),
 }  # fmt: skip
+
+
+def n_numbers(network: nn.Module) -> int:
+    """Parameters as the tables count them, four for each channel of a batch norm."""
+    return sum(tensor.numel() for name, tensor in network.state_dict().items() if COUNTER not in name)
 
 
 def layers(network: nn.Module) -> list[tuple[tuple[int, ...], int]]:

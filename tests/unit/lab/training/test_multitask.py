@@ -58,8 +58,8 @@ def test_the_loss_is_the_papers(songs: Path, tmp_path: Path) -> None:
     assert both.alpha == 8 / 4
     network, batch = both.build().eval(), np.arange(4)
     losses = {
-        task: recipe(songs, tmp_path, tasks=task)._losses(own, both.songs, batch)[task].item()
-        for task, own in both._by_task(both._logits(network, both.songs, batch)).items()
+        task: recipe(songs, tmp_path, tasks=task)._loss(own, both.songs, batch).item()
+        for task, own in both._by_task(network(both._heard(both.songs, batch))).items()
     }
     joint = both.loss(network, batch, np.random.default_rng(0)).item()
     assert joint == pytest.approx(losses["artist"] + 2 * losses["language"], rel=1e-5)

@@ -109,6 +109,18 @@ def test_every_row_is_drawn_once_an_epoch_and_resuming_gives_the_same_weights(so
     assert all(torch.equal(tensor, second["network"][name]) for name, tensor in first["network"].items())
 
 
+def test_bf16_gives_nearly_the_loss_of_fp32(songs: Path, tmp_path: Path) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        one = recipe(songs, tmp_path, precision=precision)
+        one.prepare(Progress())
+        torch.manual_seed(0)
+        loss = one.loss(one.build(), np.arange(8), np.random.default_rng(0))
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.item())
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
 def test_a_tag_without_an_example_is_named(songs: Path, tmp_path: Path) -> None:
     loud, oboe = Label(code="loud", name="loud"), Label(code="oboe", name="oboe")
     with pytest.raises(CorpusError, match=r"no positive example of oboe in split train \(72 rows\): add such rows"):
