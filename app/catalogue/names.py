@@ -9,7 +9,7 @@ from app.catalogue.processes import Answer
 from app.catalogue.rows import Scored
 from app.domain import AUDIO, METADATA_FIELDS, TEXT, Metadata, Reading, Track
 from app.errors import LridError, MetadataTooLong, ModalityNotUsed, NothingGiven, NothingUsable
-from app.families.contract import InputBranch, ManyBranch, Model, further_fields
+from app.families.contract import Model, further_fields, read_each
 from app.families.fields import further_values
 from app.families.tasks import Json, View
 from app.settings import Settings
@@ -31,7 +31,7 @@ def answer_names(model: Model, max_characters: int, songs: Sequence[Track]) -> l
     """The short form of the answers of POST /identify, equal up to rounding. What the release does not read is ignored."""
     checked = [_checked(model, max_characters, song) for song in songs]
     tracks = [Track(None, Metadata()) if isinstance(one, LridError) else one for one in checked]
-    read = [_read_many(branch, tracks) for branch in model.inputs.values()]
+    read = [read_each(branch, tracks) for branch in model.inputs.values()]
     return [
         Scored(error=one.code)
         if isinstance(one, LridError)
@@ -51,10 +51,6 @@ def _checked(model: Model, max_characters: int, song: Track) -> Track | LridErro
     if any(len(getattr(names, name) or "") > max_characters for name in METADATA_FIELDS):
         return MetadataTooLong()
     return Track(None, names, further) if further or TEXT in model.inputs else ModalityNotUsed()
-
-
-def _read_many(branch: InputBranch, tracks: Sequence[Track]) -> Sequence[Reading | None]:
-    return branch.read_many(tracks) if isinstance(branch, ManyBranch) else [branch.read(track) for track in tracks]
 
 
 def _scored(model: Model, readings: Readings) -> Scored:

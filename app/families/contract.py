@@ -181,3 +181,8 @@ class Model(Protocol):
 def further_fields(model: Model) -> dict[str, InputField]:
     """What a request may send for modalities of the family's own, by name."""
     return {name: branch.field for name, branch in model.inputs.items() if branch.field is not None}
+
+
+def read_each(branch: InputBranch, tracks: Sequence[Track]) -> Sequence[Reading | None]:
+    """The readings of many tracks, together where the branch can."""
+    return branch.read_many(tracks) if isinstance(branch, ManyBranch) else [branch.read(track) for track in tracks]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from app.domain import (
     Window,
 )
 from app.errors import ModalityNotUsed, NothingGiven, NothingUsable, NotReady, QueueFull
-from app.families.contract import AudioBranch, Model, TextField
+from app.families.contract import AudioBranch, Model, TextField, read_each
 from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
 from app.serving.retry_after import RetryAfter, Throughput
@@ -32,6 +33,7 @@ from app.serving.work import IdentifyOptions, Work
 # decoding four windows, and a song that leaves doubt mostly leaves more.
 _MORE = 3
 _MOST_WAITING = 256  # rejected tracks that are expected back
+_READ_AT_ONCE = 16  # tracks; the event loop does nothing else meanwhile
 _BUSY = 8  # tracks in progress, which keep decoders and device busy: so many are accepted, however slow they are
 
 
@@ -55,6 +57,7 @@ class Identifier:
         self._in_progress = 0  # tracks with audio, from their first decoding to their last window
         self._throughput = Throughput()  # of those
         self._retry_after = RetryAfter(_MOST_WAITING)
+        self._unread: list[Work] = []
 
     @property
     def healthy(self) -> bool:
@@ -96,8 +99,7 @@ class Identifier:
         if track.audio is None and not track.further and TEXT not in self.model.inputs:
             raise ModalityNotUsed(f"title, album and artist were given; this release reads {_wanted(self.model)} only")
         work = Work(track, options)
-        await yield_to_others()
-        self._read(work)
+        await self._read(work)
         await yield_to_others()
         if track.audio is not None:
             with work.failing("decode"):
@@ -128,15 +130,27 @@ class Identifier:
             self._in_progress -= 1
             note(loop.time())
 
-    def _read(self, work: Work) -> None:
-        """Read every modality that needs no device."""
+    async def _read(self, work: Work) -> None:
+        """Read every modality that needs no device, together with requests that came meanwhile: names cost less so."""
+        self._unread.append(work)
+        await yield_to_others()
+        if work in self._unread:  # the first to go on reads for all
+            together, self._unread = self._unread[:_READ_AT_ONCE], self._unread[_READ_AT_ONCE:]
+            with contextlib.suppress(Exception):  # then each reads by itself, so that one fails alone
+                self._read_all(together)
+        if not work.read:
+            self._read_all([work])
+
+    def _read_all(self, several: Sequence[Work]) -> None:
         started = time.perf_counter()
-        for modality, branch in self.model.inputs.items():
-            reading = branch.read(work.track)
-            if reading is not None:
-                work.readings[modality] = reading
-        if work.readings:
-            work.spend("read", "read", started, time.perf_counter() - started)
+        tracks = [work.track for work in several]
+        by_modality = {modality: read_each(branch, tracks) for modality, branch in self.model.inputs.items()}
+        seconds = (time.perf_counter() - started) / len(several)
+        for row, work in enumerate(several):
+            found = {modality: readings[row] for modality, readings in by_modality.items()}
+            work.take_readings(
+                {modality: reading for modality, reading in found.items() if reading is not None}, started, seconds
+            )
 
     async def _listen(self, work: Work, audio: bytes) -> None:
         """Decode and listen, a few windows at a time, until the answer is sure or every planned window was heard."""
@@ -205,7 +219,7 @@ class Identifier:
             work.track = replace(work.track, further={**work.track.further, LYRICS: recording.lyrics})
             work.from_tags.add(LYRICS)
         if work.from_tags and not work.windows:
-            self._read(work)
+            self._read_all([work])
 
     def _combine(self, work: Work) -> Scores:
         started = time.perf_counter()

@@ -49,19 +49,26 @@ class IdentifyOptions:
         return self.whole or self.max_windows is not None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Work:
     """Everything known about one track so far."""
 
     track: Track
     options: IdentifyOptions
     readings: dict[str, Reading] = field(default_factory=dict)
+    read: bool = False  # what was given, if anything
     recording: Recording | None = None
     windows: list[Span] = field(default_factory=list)
     rows: list[FloatArray] = field(default_factory=list)  # features, (n, n_features) each
     warnings: dict[AudioWarning, None] = field(default_factory=dict)
     from_tags: set[str] = field(default_factory=set)  # modalities
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def take_readings(self, readings: Mapping[str, Reading], started: float, seconds: float) -> None:
+        self.read = True
+        self.readings |= readings
+        if self.readings:
+            self.spend("read", "read", started, seconds)
 
     def hear(self, windows: tuple[Window, ...], features: FloatArray, queue_seconds: float, model_seconds: float) -> None:
         self.windows.extend([Span(window.start_seconds, window.start_seconds + window.seconds) for window in windows])

@@ -293,3 +293,39 @@ def test_requests_that_came_together_share_each_step_and_answers_do_not_change(
     assert steps == ["read"] * 4 + ["combine"] * 4
     for one, other in zip(alone, together, strict=True):
         assert one.scores.probabilities.tolist() == other.scores.probabilities.tolist()
+
+
+def test_a_track_whose_reading_fails_fails_alone(model: LridNetModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracks that came together are read together; the others get the answer that they get alone."""
+    songs = [TITLE, Metadata(title="broken"), DIGITS]
+    alone = [identify(model, b"1", song) for song in songs]
+    read = NamesBranch.read
+
+    def failing(self: NamesBranch, track: Track) -> Reading | None:
+        if track.metadata.title == "broken":
+            raise RuntimeError("no reading")
+        return read(self, track)
+
+    monkeypatch.setattr(NamesBranch, "read", failing)
+
+    async def scenario() -> list[Identification | BaseException]:
+        async with serving(model) as parts:
+            return await asyncio.gather(*(parts.identify(b"1", song) for song in songs), return_exceptions=True)
+
+    first, broken, last = asyncio.run(scenario())
+    assert isinstance(broken, RuntimeError)
+    for one, other in ((first, alone[0]), (last, alone[2])):
+        assert isinstance(one, Identification)
+        assert one.scores.probabilities.tolist() == other.scores.probabilities.tolist()
+
+
+def test_a_track_whose_client_left_before_it_was_read_is_forgotten(model: LridNetModel) -> None:
+    async def scenario() -> Identification:
+        async with serving(model) as parts:
+            gone = asyncio.ensure_future(parts.identify(None, DIGITS))
+            await asyncio.sleep(0)
+            gone.cancel()
+            return await parts.identify(None, TITLE)
+
+    found = asyncio.run(scenario())
+    assert found.scores.probabilities.tolist() == identify(model, None, TITLE).scores.probabilities.tolist()
