@@ -35,7 +35,8 @@ _MAX_DEMUXED_STREAMS = 256  # more look like lack of memory to FFmpeg; the limit
 _PROBE_PACKETS = "1"  # for DTS inside WAV, which begins with its sync word; the default takes 17 ms for a song
 _PLAIN = ("aiff", "au", "caf", "w64", "wav")  # demuxers whose packets of PCM are the file's own bytes
 _LAST_FRAMES = 16  # of PCM, that FFmpeg reads to see whether it ends where the header says
-_PACKET_BYTES = 1 << 19  # of WAV and of PCM that is cut out of the file; FFmpeg's own are 4 to 32 times as many
+_PACKET_BYTES = str(1 << 19)  # of WAV that FFmpeg reads; by default there are 4 to 32 times as many packets
+_PACKET_FRAMES = 1 << 17  # of PCM that is cut out of the file
 _READ_BYTES = str(1 << 15)  # at once by the parser of FLAC; the default, 1024, costs it 8 ms more for a song
 _WARM_UP_PACKETS = 12  # MP3 looks back up to 511 bytes, AAC and Opus over two to four packets
 _WARM_UP_SECONDS = 1.0  # at most; a packet of WAV may last longer than all of them should
@@ -135,7 +136,7 @@ class Stream:
         if not frame_bytes or not tail or tail[-1].pos + tail[-1].size != end or tail[-1].is_corrupt:
             self._container.seek(0, stream=self._stream)
             return False
-        step, view = max(_PACKET_BYTES // frame_bytes, 1) * frame_bytes, memoryview(self._file)
+        step, view = _PACKET_FRAMES * frame_bytes, memoryview(self._file)
         self.packets = [view[at : min(at + step, end)] for at in range(first.pos, end, step)]
         sizes = [len(packet) for packet in self.packets]
         self.starts = np.cumsum([0, *sizes]) / (frame_bytes * self.sample_rate_hz)
@@ -223,7 +224,7 @@ def _open(file: bytes, found: Found) -> Any:
         "codec_whitelist": _DECODERS,
         "max_streams": str(_MAX_DEMUXED_STREAMS),
         "max_probe_packets": _PROBE_PACKETS,
-        "max_size": str(_PACKET_BYTES),
+        "max_size": _PACKET_BYTES,
         "raw_packet_size": _READ_BYTES,
     }
     try:
