@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 
 from app.errors import (
@@ -112,13 +112,24 @@ def json_object(body: bytes) -> dict[str, Any]:
     try:
         fields = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise MalformedJson(f"the body is not valid JSON: {error}") from None
+        raise MalformedJson(f"the body is not valid JSON: {error}{_no_number(body)}") from None
     if not isinstance(fields, dict):
         raise MalformedJson(f"expected a JSON object, got {type(fields).__name__}")
     # from_json keeps the last of several members; as many colons as members: all distinct
     if body.count(b":") != len(fields):
         json.loads(body, object_pairs_hook=_check_names)
     return fields
+
+
+def _no_number(body: bytes) -> str:
+    """Names the member with NaN or Infinity, where nothing else is wrong: some clients write these, but JSON has neither."""
+    try:
+        fields = from_json(body)
+    except ValueError:
+        return ""
+    members = fields.items() if isinstance(fields, dict) else ()
+    names = [name for name, value in members if to_json(value) != to_json(value, inf_nan_mode="null")]
+    return f"; NaN and Infinity, as in {names[0][:40]!r}, are no JSON" if names else ""
 
 
 def _check_names(members: list[tuple[str, Any]]) -> None:

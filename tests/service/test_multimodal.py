@@ -84,4 +84,5 @@ def test_nan_is_refused(server: LiveServer, song: tuple[bytes, list[float]]) -> 
     as_json = server.client.post(
         "/identify", content=f'{{"consumption": {text}}}', headers={"content-type": "application/json"}
     )
-    assert as_json.status_code in {400, 422}
+    assert (as_json.status_code, as_json.json()["code"]) == (400, "malformed_json")
+    assert "NaN and Infinity, as in 'consumption', are no JSON" in as_json.json()["detail"]

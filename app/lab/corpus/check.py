@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from app.domain import METADATA_FIELDS, FloatArray
+from app.errors import InvalidOption
+from app.families.contract import VectorField
+from app.families.fields import further_values
 from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, Finding, Row, artist_key, artists_in_two_splits, parse
 from app.lab.corpus.tables import read_table
 from app.lab.corpus.tags import TAGS, tags_of
@@ -32,7 +36,9 @@ FINDINGS = {
     "artist_in_two_splits": "artists in two splits",
     "class_with_one_item": "classes with one item",
     "class_never_trained": "classes to validate that are never trained",
+    "odd_vector": "vectors that are none, or of another length",
 }
+VECTOR = re.compile(r"\[[-+.,\deE\s]+\]")  # a JSON array of numbers
 FATAL = {"artist_in_two_splits", "track_in_two_splits"}  # a training on such rows would measure what it has seen
 
 
@@ -74,6 +80,7 @@ def check_corpus(
         findings += _audio_findings(rows, table.unit, decode, jobs, advance)
     expected = {"artist_in_two_splits"} if column == ARTIST else set()
     findings += [finding for finding in check_rows(rows, codes, table.unit) if finding.kind not in expected]
+    findings += _odd_vectors(rows, table.unit)
     of_class = {code: [row for row in rows if is_of(row, i, code)] for i, code in enumerate(codes)}
     counts = {split: {code: sum(row.split == split for row in own) for code, own in of_class.items()} for split in SPLITS}
     audio, text = sum(row.path is not None for row in rows), sum(bool(row.metadata.fields) for row in rows)
@@ -139,6 +146,18 @@ def _rare_classes(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Itera
             what = f"class {code!r} has {len(own)} rows in {own[0].split}, and none to train"
             remedy = "Add some, map it to others, or split again"
             yield Finding("class_never_trained", f"{unit} {own[0].line}", what, remedy)
+
+
+def _odd_vectors(rows: Sequence[Row], unit: str) -> Iterator[Finding]:
+    """Compares the cells of a column that holds vectors with the first vector in it."""
+    cells = [(name, cell) for row in rows for name, cell in row.cells.items() if VECTOR.fullmatch(cell)]
+    fields = {name: VectorField(cell.count(",") + 1) for name, cell in reversed(cells)}
+    for row in rows:
+        for name, vector in fields.items():
+            try:
+                further_values({name: row.cells.get(name, "").encode() or None}, {name: vector})
+            except InvalidOption as error:
+                yield Finding("odd_vector", f"{unit} {row.line}", error.detail, "Correct the cell, or empty it")
 
 
 def _audio_findings(rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, advance: Advance) -> Iterator[Finding]:

@@ -78,7 +78,7 @@ def _read_text(path: Path) -> Table:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, **tabs)
         columns: list[str] = next(reader, [])
-        for cells in reader:
+        while (cells := _next(reader, path)) is not None:
             if len(cells) > len(columns):
                 raise CorpusError(
                     f"{path.name}, line {reader.line_num}: {len(cells)} cells, but the header has {len(columns)}. "
@@ -87,6 +87,16 @@ def _read_text(path: Path) -> Table:
             if cells:  # no empty line
                 records.append((reader.line_num, dict(zip(columns, cells, strict=False))))
     return Table(columns, records, "line")
+
+
+def _next(reader: Any, path: Path) -> list[str] | None:
+    """Returns the next row; None behind the last. Raises CorpusError naming the line of a row that cannot be read."""
+    begins = reader.line_num + 1
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        most = f"a cell may have {csv.field_size_limit():,} characters at most. Shorten it, or close its quote"
+        raise CorpusError(f"{path.name}, line {begins}: {error}; {most}") from error
 
 
 def _write_text(path: Path, tabs: bool, columns: Sequence[str], records: Iterable[Record]) -> None:

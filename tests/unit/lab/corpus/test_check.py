@@ -72,6 +72,18 @@ def test_each_thing_that_is_wrong_is_named(tmp_path: Path, line: str, kind: str,
     assert [str(finding) for finding in check.findings if says in str(finding)] != []
 
 
+def test_vectors_are_as_long_as_the_first_of_their_column(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    cells = ['"[0.5, 1]"', "", '"[0.5]"', '"[0.5, NaN]"', "here", '"[1e0, -2]"']
+    rows = [f"a{i},{i},en,train,[00:12.50]la la,{cell}" for i, cell in enumerate(cells)]
+    path.write_text("\n".join(["artist,title,label,split,lyrics,consumption", *rows]), encoding="utf-8")
+    assert [str(finding) for finding in found(path).findings] == [
+        "line 4: consumption: expected 2 numbers. Correct the cell, or empty it",
+        "line 5: consumption: expected a JSON array of 2 numbers. Correct the cell, or empty it",
+        "line 6: consumption: expected a JSON array of 2 numbers. Correct the cell, or empty it",
+    ]
+
+
 def test_titles_alone_may_repeat(tmp_path: Path) -> None:
     check = found(write(tmp_path, ",,Love,en,train", ",,Love,en,valid", ",,Love,fr,train", *GOOD))
     assert check.findings == []

@@ -56,6 +56,7 @@ def test_lines_are_those_an_editor_shows(tmp_path: Path) -> None:
         ("m.xlsx", b"", r"unknown kind of table; expected one of \.csv, \.parquet"),
         ("m.parquet", b"no parquet at all", "cannot be read"),
         ("m.tsv", b"title\tlabel\na\tb\ten\n", "line 2: 3 cells, but the header has 2"),
+        ("m.csv", b'title,label\na,en\n"' + 30_000 * b"la la\n", "line 3: field larger.*131,072 characters"),
         ("m.csv", b"", "no column 'label' or 'language'; found"),
     ],
 )

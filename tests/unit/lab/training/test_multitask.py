@@ -39,6 +39,13 @@ def recipe(catalogue: Path, output: Path, **changes: Any) -> MultitaskRecipe:
     return prepared
 
 
+def test_the_defaults_are_the_papers() -> None:
+    config = MultitaskConfig(catalogue=Path("songs.csv"))
+    assert (config.batch_size, config.learning_rate, config.alpha, config.tasks) == (32, 1e-3, None, "both")
+    assert (config.listen.segment_seconds, config.listen.pieces, config.listen.piece_seconds) == (3.0, 2, 60.0)
+    assert config.blocks.channels == (32, 64, 128, 64, 32)
+
+
 def test_segments_come_from_two_pieces(tmp_path: Path) -> None:
     """The level tells where in a song of 36 s a segment was: pieces of 6 s around 12 s and 24 s."""
     seconds = np.repeat(np.arange(36), RATE_HZ).astype(np.float32)
