@@ -58,6 +58,7 @@ CORS_HEADERS = (
     "Authorization",
     "Content-Encoding",
     "Content-Type",
+    "Inference-Header-Content-Length",
     "traceparent",
     "X-API-Key",
     "X-Request-Id",
@@ -130,6 +131,7 @@ def _application(service: Service, traces: OpenTelemetry | None) -> Application:
         version=version("lrid-serve"),
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     describe(app)
@@ -219,7 +221,7 @@ def _feedback_file(settings: Settings) -> FeedbackFile | None:
 
 def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
     """Answers the preflights of pages from other origins, which carry no key; where the operator has named origins."""
-    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    origins = [origin.strip().rstrip("/") for origin in settings.cors_origins.split(",") if origin.strip()]
     if not origins:
         return app
     return CORSMiddleware(
@@ -227,7 +229,7 @@ def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
         allow_origins=origins,
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=CORS_HEADERS,
-        expose_headers=["Retry-After", "X-Request-Id"],
+        expose_headers=["Inference-Header-Content-Length", "Retry-After", "X-Request-Id"],
     )
 
 
@@ -238,7 +240,8 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
         return on_lrid_error(request, NotFound("no such path"))
     if error.status_code == MethodNotAllowed.status:
         response = on_lrid_error(request, MethodNotAllowed(f"{request.method} is not answered here"))
-        response.headers.update(error.headers or {})
+        allowed = (error.headers or {}).get("Allow", "")
+        response.headers["Allow"] = "GET, HEAD" if allowed == "GET" else allowed
         return response
     return on_lrid_error(request, InvalidOption(str(error.detail)))
 

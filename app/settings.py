@@ -92,7 +92,9 @@ class Settings(BaseSettings):
     )
     requests_per_minute: float = Field(0.0, ge=0, description="Rate limit of each key; 0 = none.")
     cors_origins: str = Field(
-        "", description="Origins whose pages may ask, such as `https://example.org`, separated by commas; `*`: all."
+        "",
+        pattern=r"^\s*((\*|null|https?://[^\s/,]+/?)\s*(,\s*|$))*$",
+        description="Origins whose pages may ask, such as `https://example.org`, separated by commas; `*`: all.",
     )
 
     feedback_file: Path | None = Field(

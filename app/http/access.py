@@ -69,15 +69,14 @@ class Access:
         self._buckets = {key: TokenBucket(rules.requests_per_minute) for key in keys}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            try:
-                self._check(scope)
-            except (Unauthorized, RateLimited) as error:
-                response = on_lrid_error(Request(scope), error)
-                if isinstance(error, Unauthorized):
-                    response.headers["WWW-Authenticate"] = "Bearer"
-                await response(scope, receive, send)
-                return
+        try:
+            self._check(scope)
+        except (Unauthorized, RateLimited) as error:
+            response = on_lrid_error(Request(scope), error)
+            if isinstance(error, Unauthorized):
+                response.headers["WWW-Authenticate"] = "Bearer"
+            await response(scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:

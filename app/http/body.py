@@ -21,7 +21,8 @@ from app.errors import (
 from app.families.contract import InputField, TextField
 from app.families.fields import JSON_BYTES_PER_CHARACTER, most_bytes
 from app.http.encoding import body_chunks
-from app.http.multipart import BYTES_PER_CHARACTER, NOT_GIVEN, FormLimits, Gate, read_form
+from app.http.gate import AudioGate
+from app.http.multipart import BYTES_PER_CHARACTER, NOT_GIVEN, FormLimits, read_form
 from app.http.options import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
 
 JSON_OVERHEAD_BYTES = 65_536  # names, options and white space
@@ -42,7 +43,7 @@ class BodyReader:
             max_body=max_upload_bytes, max_field=max(1024, max_metadata_characters * BYTES_PER_CHARACTER)
         )
 
-    async def read(self, request: Request, gate: Gate) -> IdentifyRequest:
+    async def read(self, request: Request, gate: AudioGate) -> IdentifyRequest:
         """Raises an error of the request as a whole, the errors of `gate`, or ClientDisconnect."""
         query = query_options(request)
         kind = media_type(request)
@@ -57,7 +58,7 @@ class BodyReader:
             return self.request_of(await self.read_json(request), query)
         raise UnsupportedContentType(f"got {kind[:60]!r}" if kind else "the request has no Content-Type")
 
-    async def read_file(self, request: Request, gate: Gate, part: str) -> bytes | None:
+    async def read_file(self, request: Request, gate: AudioGate, part: str) -> bytes | None:
         """The one file of a form, in the part of that name. Raises as `read`."""
         if (kind := media_type(request)) != "multipart/form-data":
             raise UnsupportedContentType(f"got {kind[:60]!r}, expected multipart/form-data with the part {part}")
@@ -150,7 +151,7 @@ def query_options(request: Request) -> dict[str, str]:
         if name in options:
             raise DuplicatePart(f"the option '{name}' was sent more than once")
         options[name] = value
-    options = {name: value for name, value in options.items() if value.encode() not in NOT_GIVEN}
+    options = {name: value for name, value in options.items() if value.strip().encode() not in NOT_GIVEN}
     build_options(options)  # fails before a body is read
     return options
 
@@ -158,14 +159,15 @@ def query_options(request: Request) -> dict[str, str]:
 def _merged(fields: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
     if not query:
         return dict(fields)
-    for name in sorted(fields.keys() & query.keys()):
-        if str(fields[name]).lower() != query[name].lower():  # generated clients send their defaults in both
-            raise DuplicatePart(f"the option '{name}' is another one in the query than in the body")
-    return {**query, **fields}
+    merged = {**query, **{name: value for name, value in fields.items() if value is not None and value != ""}}
+    both = sorted(fields.keys() & query.keys())
+    if both and build_options(merged) != build_options({**merged, **query}):  # generated clients send their defaults in both
+        raise DuplicatePart(f"another value in the query than in the body: {', '.join(both)}")
+    return merged
 
 
 def _ascii(name: str, value: bytes) -> str:
     try:
-        return value.decode("ascii").strip()
+        return value.decode("ascii")
     except UnicodeDecodeError:
         raise InvalidOption(f"{name}: expected ASCII text") from None

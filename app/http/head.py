@@ -1,4 +1,4 @@
-"""HEAD wherever GET is answered (RFC 9110 §9.3.2): the same headers, and no content."""
+"""HEAD wherever GET is answered (RFC 9110 §9.3.2): the same headers, and no content. A slash behind a path is nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ _WRITTEN = ("route", "lrid.route", "lrid.code")  # what the application leaves i
 
 
 class HeadAsGet:
-    """Wraps the application, which sees a GET."""
+    """Wraps the application, which sees a GET, and no slash: clients lose bodies, keys and TLS on redirects."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
+        scope["path"] = scope["path"].removesuffix("/") or "/"
+        if scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
 

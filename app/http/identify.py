@@ -37,7 +37,7 @@ class IdentifyEndpoint:
 
 
 class Shortcut:
-    """Wraps the application; answers POST `path` or `path/` by `endpoint`, its errors as the application does.
+    """Wraps the application; answers POST `path` by `endpoint`, its errors as the application does.
 
     The framework's router costs more time than reading the metadata of a request. The route is there as well: for the
     OpenAPI document, for other methods, and under a `root_path`.
@@ -46,11 +46,10 @@ class Shortcut:
     def __init__(self, app: ASGIApp, path: str, endpoint: Endpoint) -> None:
         self.app = app
         self._path = path
-        self._paths = frozenset({path, f"{path}/"})
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in self._paths or scope["method"] != "POST":
+        if scope["path"] != self._path or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
         scope["lrid.route"] = self._path

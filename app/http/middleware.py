@@ -40,9 +40,6 @@ class RequestContext:
         self._random = random.Random()  # seeded by the system; a system call per id would cost a third of this middleware
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         request_id = scope["lrid.request_id"] = self._begin(scope)
         started = time.perf_counter()
         status = 0

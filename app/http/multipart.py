@@ -6,20 +6,32 @@ the disk, and a refusal can come before the audio part has been read.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import quopri
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from app.errors import DuplicatePart, InvalidOption, MalformedMultipart, MetadataTooLong, UploadTooLarge
+from app.http.gate import AudioGate
 
-MAX_PARTS = 32  # there are fewer names than that
-MAX_PADDING = 256  # spaces behind the first delimiter
+MAX_HEADER_BYTES = 8192  # of one part
 BYTES_PER_CHARACTER = 4  # the longest UTF-8 encoding of one character
 NOT_GIVEN = frozenset({b"", b"null", b"undefined"})  # what browsers and scripts send for a field that was left empty
+CHARSETS = frozenset(  # of text that is not UTF-8, where its part says so; Java's HttpClient writes ISO-8859-1 by default
+    {"iso-8859-1", "iso-8859-2", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252", "koi8-r"}
+    | {"shift_jis", "euc-jp", "euc-kr", "gb18030", "big5"}
+)
+_TRANSFERS: dict[bytes, Callable[[bytes], bytes]] = {  # as mail libraries write forms
+    b"base64": base64.b64decode,
+    b"quoted-printable": quopri.decodestring,
+}
+_FOLD = re.compile(rb"\r?\n[ \t]+")  # a header that goes on in the next line
+# behind a delimiter: the last one's dashes; or padding and a line end; or the beginning of either where more has to come
+_BEHIND = re.compile(rb"(?P<last>--)|[ \t]{0,256}(?P<eol>\r?\n)|(?:-|[ \t]{0,256}\r?)(?P<cut>\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +51,19 @@ class Form:
     fields: dict[str, bytes] = field(default_factory=dict)
 
 
-class Gate(Protocol):
-    """Decides whether audio may come in."""
-
-    def open(self) -> None:
-        """Called at the first byte of audio. May raise to reject it."""
-
-    def take(self, n_bytes: int) -> None:
-        """Called with the number of bytes received. May raise to reject the rest."""
-
-
 class _FormReader:
-    """Callbacks for python-multipart. Errors raised here pass through the parser to the caller."""
+    """Takes a form apart while it comes (RFC 7578; preamble, padding and epilogue as in RFC 2046 §5.1.1)."""
 
-    def __init__(self, limits: FormLimits, known: frozenset[str], gate: Gate) -> None:
+    def __init__(self, boundary: bytes, limits: FormLimits, known: frozenset[str], gate: AudioGate) -> None:
+        self._delimiter = b"\n--" + boundary
+        self._boundary = boundary
         self._limits = limits
         self._known = known
         self._gate = gate
-        self._header_name = b""
-        self._header_value = b""
-        self._disposition = b""
+        self._held = b"\n"  # what has come and is not taken apart; the first line has no line end before it
+        self.eol = b""  # of this form, by its first delimiter; none: still in the preamble
+        self._in_headers = False
+        self._headers: dict[bytes, bytes] = {}
         self._name = ""
         self._is_file = False
         self._chunks: list[bytes] = []
@@ -67,79 +72,103 @@ class _FormReader:
         self.form = Form()
         self.complete = False
 
-    def on_part_begin(self) -> None:
-        self._disposition, self._chunks, self._size = b"", [], 0
+    def feed(self, chunk: bytes) -> None:
+        self._held += chunk
+        while not self.complete and (self._read_headers() if self._in_headers else self._read_data()):
+            pass
 
-    def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
+    def _read_headers(self) -> bool:
+        """False if more has to come."""
+        block, blank_line, rest = self._held.partition(self.eol * 2)
+        if len(block) > MAX_HEADER_BYTES:
+            raise MalformedMultipart(f"a part has more than {MAX_HEADER_BYTES} bytes of headers")
+        if not blank_line:
+            return False
+        pairs = [line.partition(b":") for line in _FOLD.sub(b" ", block).split(self.eol)]
+        self._begin({name.strip().lower(): value.strip() for name, _, value in pairs})
+        self._held, self._in_headers = rest, False
+        return True
 
-    def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
+    def _read_data(self) -> bool:
+        """False if more has to come."""
+        at, behind = -1, None
+        while behind is None:  # what only begins like a delimiter is passed
+            at = self._held.find(self._delimiter, at + 1)
+            if at < 0:
+                self._take(max(0, len(self._held) - len(self._delimiter) + 1))
+                return False
+            behind = _BEHIND.match(self._held, at + len(self._delimiter))
+        self._take(at)
+        if behind["cut"] is not None:
+            return False
+        if self.eol:
+            self._end()
+        if behind["last"]:
+            self.complete = True
+            return False
+        self._held = self._held[behind.start("eol") - at :]  # a part without headers begins with an empty line
+        if not self.eol:
+            self.eol = behind["eol"]
+            self._delimiter = self.eol + b"--" + self._boundary
+        self._in_headers = True
+        return True
 
-    def on_header_end(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
-            self._disposition = self._header_value
-        self._header_name = self._header_value = b""
-
-    def on_headers_finished(self) -> None:
-        kind, options = parse_options_header(self._disposition)
+    def _begin(self, headers: dict[bytes, bytes]) -> None:
+        kind, options = parse_options_header(headers.get(b"content-disposition"))
         if kind != b"form-data" or b"name" not in options:
             raise MalformedMultipart("a part has no Content-Disposition: form-data with a name")
         name = options[b"name"].decode("utf-8", "replace")
         if name != self._limits.file_part and name not in self._known:
-            raise InvalidOption(f"unknown part; known: {', '.join([self._limits.file_part, *sorted(self._known)])}")
+            known = ", ".join([self._limits.file_part, *sorted(self._known)])
+            raise InvalidOption(f"unknown part {name[:40]!r}; known: {known}")
         if name in self._seen:
             raise DuplicatePart(f"the part '{name}' was sent more than once")
-        if len(self._seen) >= MAX_PARTS:
-            raise MalformedMultipart(f"more than {MAX_PARTS} parts")
         self._seen.add(name)
-        self._name = name
-        self._is_file = bool(options.get(b"filename"))
+        self._headers, self._name, self._is_file = headers, name, bool(options.get(b"filename"))
+        self._chunks, self._size = [], 0
 
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+    def _take(self, n_bytes: int) -> None:
+        """The next bytes are of the part, or of the preamble."""
+        data, self._held = self._held[:n_bytes], self._held[n_bytes:]
+        if not data or not self.eol:
+            return
         if self._name == self._limits.file_part:
             if not self._size:
                 self._gate.open()
-            self._gate.take(end - start)
-        self._size += end - start
+            self._gate.take(len(data))
+        self._size += len(data)
         if self._name != self._limits.file_part and self._size > self._limits.max_field:
             raise MetadataTooLong(f"'{self._name}' is longer than {self._limits.max_field} bytes")
-        self._chunks.append(data[start:end])
+        self._chunks.append(data)
 
-    def on_part_end(self) -> None:
-        value = b"".join(self._chunks)
+    def _end(self) -> None:
+        value = _transferred(b"".join(self._chunks), self._headers.get(b"content-transfer-encoding", b"").lower())
         self._chunks = []
-        if value in NOT_GIVEN and not self._is_file:
+        if not self._is_file and value.strip() in NOT_GIVEN:
             return
         if self._name == self._limits.file_part:
             self.form.audio = value
         else:
-            self.form.fields[self._name] = value
-
-    def on_end(self) -> None:
-        self.complete = True
+            self.form.fields[self._name] = _utf8(value, self._headers.get(b"content-type"))
 
 
-class _Preamble:
-    """Takes away what stands before the first delimiter line, and that line's padding (RFC 2046 §5.1.1)."""
+def _transferred(value: bytes, encoding: bytes) -> bytes:
+    if encoding in {b"", b"7bit", b"8bit", b"binary"}:
+        return value
+    try:
+        return _TRANSFERS[encoding](value)
+    except (KeyError, binascii.Error):
+        raise MalformedMultipart(f"Content-Transfer-Encoding {encoding[:40].decode('latin-1')}: cannot be decoded") from None
 
-    def __init__(self, boundary: bytes) -> None:
-        self._line = re.compile(rb"\r\n(--%b)(--|[ \t]{0,%d}\r\n)" % (re.escape(boundary), MAX_PADDING))
-        self._longest = len(boundary) + MAX_PADDING + 6  # of such a line
-        self._held = b"\r\n"  # may be the beginning of it; the first line has no line end before it
-        self._passed = False
 
-    def without(self, chunk: bytes) -> bytes:
-        """The next bytes of the body → the next bytes for the parser."""
-        if self._passed:
-            return chunk
-        self._held += chunk
-        found = self._line.search(self._held)
-        if found is None:
-            self._held = self._held[-self._longest :]
-            return b""
-        self._passed = True
-        return found[1] + (b"--" if found[2] == b"--" else b"\r\n") + self._held[found.end() :]
+def _utf8(value: bytes, content_type: bytes | None) -> bytes:
+    """Text of a charset that its part names as UTF-8; other text stays as it is, for its field to refuse."""
+    charset = parse_options_header(content_type)[1].get(b"charset", b"").decode("latin-1").lower()
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return value.decode(charset, "replace").encode() if charset in CHARSETS else value
+    return value
 
 
 async def read_form(
@@ -147,7 +176,7 @@ async def read_form(
     content_type: str,
     limits: FormLimits,
     known: frozenset[str],
-    gate: Gate,
+    gate: AudioGate,
 ) -> Form:
     """Read a whole form; `gate` is asked about its audio.
 
@@ -157,20 +186,13 @@ async def read_form(
     boundary = options.get(b"boundary")
     if not boundary:
         raise MalformedMultipart("Content-Type has no boundary")
-    reader = _FormReader(limits, known, gate)
-    names = [name for name in dir(reader) if name.startswith("on_")]
-    try:
-        parser = MultipartParser(boundary, {name: getattr(reader, name) for name in names})  # type: ignore[arg-type]
-        preamble = _Preamble(boundary)
-        received = 0
-        async for chunk in chunks:
-            received += len(chunk)
-            if received > limits.max_body:
-                raise UploadTooLarge(f"the body is larger than {limits.max_body} bytes")
-            parser.write(preamble.without(chunk))
-        parser.finalize()
-    except FormParserError as error:
-        raise MalformedMultipart(f"the body is not valid multipart/form-data: {error}") from error
+    reader, received = _FormReader(boundary, limits, known, gate), 0
+    async for chunk in chunks:
+        received += len(chunk)
+        if received > limits.max_body:
+            raise UploadTooLarge(f"the body is larger than {limits.max_body} bytes")
+        reader.feed(chunk)
     if not reader.complete:
-        raise MalformedMultipart("the body ended before the closing boundary")
+        why = "ended before the closing boundary" if reader.eol else "has no line with the boundary that Content-Type names"
+        raise MalformedMultipart(f"the body {why}")
     return reader.form

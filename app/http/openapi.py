@@ -31,15 +31,20 @@ _DEADLINE = {
 }
 
 
+def _errors() -> dict[str, type[LridError]]:
+    """Those of the service, by code; those of the command line have the same base."""
+    return {code: error for code, error in sorted(public_errors().items()) if error.__module__ == LridError.__module__}
+
+
 def problems(*also: type[LridError]) -> dict[int | str, dict[str, Any]]:
     """Every error status with its codes, and those of `also`, which few operations have."""
     by_status: dict[int, list[str]] = {}
-    for error in public_errors().values():
+    for error in _errors().values():
         if error in also or not issubclass(error, _NOT_LISTED):
             by_status.setdefault(error.status, []).append(error.code)
     return {
         status: {
-            "description": "Codes: " + ", ".join(sorted(codes)),
+            "description": "Codes: " + ", ".join(codes),
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status, codes in sorted(by_status.items())
@@ -94,7 +99,7 @@ def detect_language() -> Json:
     form = media(
         {"audio_file": binary("An audio file, or raw PCM with encode=false.")}, ("audio_file",), file={"audio_file": "…"}
     )
-    return {"requestBody": body({"multipart/form-data": form})}
+    return {"requestBody": body({"multipart/form-data": form}), "parameters": [_DEADLINE]}
 
 
 def infer() -> Json:
@@ -102,7 +107,8 @@ def infer() -> Json:
     title = {"name": "title", "datatype": "BYTES", "shape": [2], "data": ["La vie en rose", "Für immer jung"]}
     example = {"id": "1", "inputs": [title], "parameters": {"top_k": 1}, "outputs": [{"name": "language"}]}
     inputs = {"inputs": {"type": "array", "items": {"type": "object"}}}
-    return {"requestBody": body({"application/json": media(inputs, ("inputs",), two_titles=example)})}
+    content = {"application/json": media(inputs, ("inputs",), two_titles=example)}
+    return {"requestBody": body(content), "parameters": [_DEADLINE]}
 
 
 def inference_errors() -> dict[int | str, dict[str, Any]]:
@@ -136,6 +142,6 @@ def _document(app: FastAPI) -> Json:
     found["security"] = [{}, *({name: []} for name in _KEYS)]  # {}: no key, where the operator has set none
     found["x-errors"] = [
         {"code": code, "status": error.status, "title": error.title, "remedy": error.remedy}
-        for code, error in sorted(public_errors().items())
+        for code, error in _errors().items()
     ]
     return found

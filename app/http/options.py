@@ -18,13 +18,17 @@ def _split(value: Any) -> Any:
     return [code.strip() for code in value.split(",")] if isinstance(value, str) else value
 
 
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
 def _not_a_boolean(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("expected an integer, not a boolean")
     return value
 
 
-Count = Annotated[int, BeforeValidator(_not_a_boolean), Field(ge=1)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_not_a_boolean)]
 
 
 class Options(BaseModel):
@@ -76,7 +80,7 @@ def build_request(
 
 def build_options(fields: Mapping[str, Any]) -> Options:
     """Raises InvalidOption naming the option, its bounds and what came."""
-    given = {name: value for name, value in fields.items() if name in OPTION_NAMES and value is not None and value != ""}
+    given = {name: value for name in OPTION_NAMES & fields.keys() if (value := _stripped(fields[name])) not in (None, "")}
     if not given:
         return DEFAULT_OPTIONS
     try:

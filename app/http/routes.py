@@ -47,7 +47,6 @@ def build_router(
     """All routes of one server."""
     router = APIRouter()
 
-    @router.post(f"{IDENTIFY_PATH}/", include_in_schema=False)
     @router.post(
         IDENTIFY_PATH,
         response_model=IdentifyResponse | GenreResponse | ArtistResponse | TagsResponse,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import email.policy
 import gzip
 import json
 import re
 from collections.abc import Iterator
+from email.mime.audio import MIMEAudio
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +63,53 @@ def test_null_and_undefined_are_not_given(server: LiveServer, expected: list[dic
     check_problem(server.identify(json=NAMES | {"top_k": "undefined"}), 422, "invalid_option")
 
 
+@pytest.mark.parametrize("blank", [" ", "\t\n", " null "])
+def test_blanks_are_not_given(server: LiveServer, expected: list[dict[str, Any]], blank: str) -> None:
+    fields = NAMES | dict.fromkeys(OPTIONS, blank)
+    assert best(server, files={name: (None, value) for name, value in fields.items()}) == expected
+    assert best(server, json=NAMES, params=dict.fromkeys(OPTIONS, blank)) == expected
+    if not blank.strip():
+        assert best(server, json=fields) == expected
+    assert len(best(server, json=NAMES | {"top_k": " 2 ", "timeline": " yes\n"})) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "body"), [("2", 2), ("2", " 2"), ("2", None), ("2", ""), ("en,fr", ["en", "fr"]), ("1", True), ("no", "false")]
+)
+def test_an_option_said_twice_in_two_ways(server: LiveServer, query: str, body: object) -> None:
+    name = {"2": "top_k", "en,fr": "languages"}.get(query, "timeline")
+    assert best(server, json=NAMES | {name: body}, params={name: query}) == best(server, json=NAMES, params={name: query})
+
+
 def test_slash_behind(server: LiveServer, expected: list[dict[str, Any]]) -> None:
     response = server.client.post("/identify/", json=NAMES, follow_redirects=False)
     assert (response.status_code, response.json()["languages"]) == (200, expected)
+    lines = server.client.post(
+        "/identify/batch/", content=json.dumps(NAMES), headers={"Content-Type": "application/x-ndjson"}
+    )
+    assert lines.json()["languages"] == expected
+    for path in ("/languages", "/docs", "/health/ready", "/v2/models/lrid", "/metrics"):
+        assert server.client.get(f"{path}/").status_code == 200
+        assert server.client.post(f"{path}/").headers["allow"] == "GET, HEAD"
+    assert server.client.post("/identify//", json=NAMES).status_code == 404
+
+
+def test_latin_1_of_a_part_that_says_so(server: LiveServer) -> None:
+    """As Java's HttpClient sends text by default."""
+    title = ("title", (None, "Tous les garçons".encode("iso-8859-1"), "text/plain; charset=ISO-8859-1"))
+    assert best(server, files=[title]) == best(server, json={"title": "Tous les garçons"})
+
+
+def test_a_form_of_pythons_mail_library(server: LiveServer, clip: bytes) -> None:
+    form = MIMEMultipart("form-data")
+    for name, part in (("title", MIMEText("Ça ira", "plain", "utf-8")), ("audio", MIMEAudio(clip, "wav"))):
+        part.add_header("Content-Disposition", "form-data", name=name, filename=("" if name == "title" else "x" * 90))
+        form.attach(part)
+    for lines in (form.as_bytes(), form.as_bytes(policy=email.policy.HTTP)):
+        head, _, body = lines.replace(b"\r\n\r\n", b"\n\n", 1).partition(b"\n\n")
+        content_type = " ".join(head.decode().replace("Content-Type: ", "").split("MIME-Version")[0].split())
+        got = best(server, content=body, headers={"Content-Type": content_type})
+        assert got == best(server, files={"audio": clip}, data={"title": "Ça ira"})
 
 
 @pytest.mark.parametrize(
@@ -121,13 +169,13 @@ def test_gzip_bombs_meet_the_bounds_of_what_they_hold(server: LiveServer) -> Non
 PREFLIGHT = {
     "Origin": "https://songs.example",
     "Access-Control-Request-Method": "POST",
-    "Access-Control-Request-Headers": "content-type, x-api-key",
+    "Access-Control-Request-Headers": "content-type, x-api-key, inference-header-content-length",
 }
 
 
 def test_cors_by_setting(tiny_store: Path, tmp_path: Path) -> None:
     origin = PREFLIGHT["Origin"]
-    settings: dict[str, Any] = {"cors_origins": f"{origin}, https://other.example", "api_keys": "key"}
+    settings: dict[str, Any] = {"cors_origins": f"{origin}/, https://other.example", "api_keys": "key"}
     with LiveServer(tmp_path, model_store=tiny_store, **settings) as live:
         live.wait_until_ready()
         preflight = live.client.options("/identify", headers=PREFLIGHT)
@@ -152,7 +200,11 @@ def test_the_document_says_how_to_ask(server: LiveServer) -> None:
     assert {("query", name) for name in OPTIONS} | {("header", "X-Request-Timeout")} <= parameters
     assert {scheme["type"] for scheme in document["components"]["securitySchemes"].values()} == {"http", "apiKey"}
     assert {} in document["security"]
-    assert {error["code"] for error in document["x-errors"]} > {"nothing_given", "malformed_encoding"}
+    codes = {error["code"] for error in document["x-errors"]}
+    assert codes > {"nothing_given", "malformed_encoding"}
+    assert not codes & {"folder_unreadable", "tag_refused"}, "those are of the command line"
+    (top_k,) = (one["schema"] for one in post["parameters"] if one["name"] == "top_k")
+    assert top_k["anyOf"][0] == {"type": "integer", "minimum": 1}
 
 
 def test_examples_are_answered(server: LiveServer) -> None:
