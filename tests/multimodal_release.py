@@ -7,9 +7,8 @@ from typing import Any
 
 from app.lab.corpus.made.multimodal import make
 from app.lab.labels import WORLD_LABELS
-from app.lab.training.recipes import draft_of, recipe_of
+from app.lab.training.recipes import recipe_of
 from app.lab.training.recipes.multimodal import MultimodalRecipe
-from app.lab.training.release import ReleaseConfig, make_release
 from tests.voices import write_voice
 
 CODES = ("en", "hi", "others")
@@ -36,10 +35,3 @@ def small_recipe(settings: dict[str, Any], **changes: Any) -> MultimodalRecipe:
     recipe = recipe_of("multimodal", settings | changes)
     assert isinstance(recipe, MultimodalRecipe)
     return recipe
-
-
-def make_small(best: Path, store: Path, **config: Any) -> Path:
-    """The release multimodal/1 of a checkpoint."""
-    draft, settings = draft_of(best)
-    words = {"data": "Made songs.", "limits": "Music.", "calibration": (), "settings": settings}
-    return make_release(draft, ReleaseConfig(store=store, release="1", **words | config))

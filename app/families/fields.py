@@ -50,7 +50,8 @@ def _vector(name: str, value: Any, length: int) -> FloatArray:
         except ValueError:
             raise InvalidOption(f"{name}: expected a JSON array of {length} numbers") from None
     if not isinstance(value, list) or len(value) != length or not all(map(_is_number, value)):
-        raise InvalidOption(f"{name}: expected {length} numbers")
+        came = f", got {len(value)}" if isinstance(value, list) and len(value) != length else ""
+        raise InvalidOption(f"{name}: expected {length} numbers{came}")
     with np.errstate(over="ignore"):
         vector = np.array(value, np.float64).astype(np.float32)
     if not np.isfinite(vector).all():

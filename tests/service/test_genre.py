@@ -18,9 +18,9 @@ from app.lab.corpus.made.genre import GENRES, make
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
-from app.lab.training.recipes import draft_of, recipe_of
+from app.lab.training.recipes import recipe_of
 from app.lab.training.recipes.genre import GenreRecipe
-from app.lab.training.release import ReleaseConfig, make_release
+from tests.recipes import publish
 from tests.service.live import LiveServer
 
 WORDS = "[Verse]\ndrum street boots and flag\nmoon moon cradle"
@@ -37,9 +37,8 @@ def store(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("store")
     settings: dict[str, Any] = {"catalogue": songs, "output": store.parent / "genre", "epochs": 2, "batch_size": 8}
     small = {"see": {"channels": [8, 16], "window_seconds": 1.0, "mel_bands": 32}}
-    draft, trained = draft_of(recipe_of("genre", settings | small).train(Progress()))
-    valid = EvaluationSet("validation", "made", songs, splits=("valid",))
-    make_release(draft, ReleaseConfig(store=store, release="1", calibration=[valid], data="Made.", settings=trained))
+    best = recipe_of("genre", settings | small).train(Progress())
+    publish(best, store, calibration=[EvaluationSet("validation", "made", songs, splits=("valid",))])
     return store
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from app.http.schemas import IdentifyResponse
 from app.lab.progress import Progress
-from tests.multimodal_release import make_small, small_recipe, small_settings
+from tests.multimodal_release import small_recipe, small_settings
+from tests.recipes import publish
 from tests.service.live import LiveServer
 
 
@@ -24,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[LiveServer]:
     best = small_recipe(small_settings(folder), epochs=2).train(Progress())
-    make_small(best, folder / "store")
+    publish(best, folder / "store")
     with LiveServer(folder / "server", model_store=folder / "store", model="multimodal/1") as live:
         yield live.wait_until_ready()
 

@@ -14,9 +14,9 @@ from app.lab.corpus.made.multitask import make
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
-from app.lab.training.recipes import draft_of, recipe_of
+from app.lab.training.recipes import recipe_of
 from app.lab.training.recipes.multitask import MultitaskRecipe
-from app.lab.training.release import ReleaseConfig, make_release
+from tests.recipes import publish
 from tests.service.live import LiveServer
 
 
@@ -33,8 +33,7 @@ def store(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for tasks in ("artist", "language", "both"):
         settings: dict[str, Any] = {"catalogue": songs, "output": store.parent / tasks, "cache": store.parent / "cache"}
         best = recipe_of("multitask", settings | {"tasks": tasks, "epochs": 1, "batch_size": 8}).train(Progress())
-        draft, trained = draft_of(best)
-        make_release(draft, ReleaseConfig(store=store, release=tasks, calibration=[valid], data="Made.", settings=trained))
+        publish(best, store, tasks, calibration=[valid])
     return store
 
 

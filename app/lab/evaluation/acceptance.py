@@ -5,18 +5,18 @@ Conventions
 - `labels`: (n,) integers from 0 to n_classes - 1. `probabilities`: (n, n_classes).
 - A language is *accepted* for a track from its own threshold on; a track may have several, or none.
 - `average_precision` is the area under the precision-recall curve of all tracks ranked by P(language); its mean over the
-  languages is mAP. Languages without a track are NaN, and count in no mean.
+  languages is mAP. Languages without a track are NaN, and count in no mean; nor does `others`, as in the paper.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.lab import markdown as md
+from app.lab.evaluation.answers import REST
 from app.lab.evaluation.metrics import Float64, Floats, Ints, validate_probabilities
 
 MEASURES = ("P", "R", "F", "mAP")
@@ -31,14 +31,18 @@ class Acceptance:
     f1: Float64
     average_precision: Float64
 
-    def means(self) -> list[float]:
-        """Averages over the languages, in the order of `MEASURES`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # no language has a track
-            return [float(np.nanmean(values)) for values in self.columns()]
+    def means(self, codes: Sequence[str]) -> list[float]:
+        """Averages over the languages, whose codes these are, in the order of `MEASURES`."""
+        return [mean_over(values, codes) for values in self.columns()]
 
     def columns(self) -> list[Float64]:
         return [self.precision, self.recall, self.f1, self.average_precision]
+
+
+def mean_over(values: Float64, codes: Sequence[str]) -> float:
+    """The mean of (n_classes,) over the languages that have a figure."""
+    kept = values[np.isfinite(values) & (np.array(codes) != REST)]
+    return float(kept.mean()) if len(kept) else float("nan")
 
 
 def tuned_thresholds(labels: Ints, probabilities: Floats) -> Float64:
@@ -72,5 +76,5 @@ def acceptance_table(found: Mapping[str, Acceptance], codes: Sequence[str]) -> s
     heads = [f"{name} {measure}" for name in found for measure in MEASURES]
     columns = [column for one in found.values() for column in one.columns()]
     rows = [(code, *(column[i] for column in columns)) for i, code in enumerate(codes)]
-    means = [mean for one in found.values() for mean in one.means()]
+    means = [mean for one in found.values() for mean in one.means(codes)]
     return md.table(["language", *heads], [*rows, ("mean", *means)]) + "\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,7 +33,16 @@ from app.lab.evaluation.metrics import average
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft
-from app.lab.training.recipes.songs import Clips, IntArray, SongRecipe, clips_of, has_audio, songs_to_learn, stored_tensors
+from app.lab.training.recipes.songs import (
+    Clips,
+    IntArray,
+    SongRecipe,
+    class_mix,
+    has_audio,
+    in_parts,
+    songs_to_learn,
+    stored_tensors,
+)
 
 GENRE = "genre"  # the column
 SONGS_AT_ONCE = 64
@@ -48,24 +58,21 @@ class GenreConfig(TrainConfig, Sizes):
     most_share: float = Field(0.5, gt=0, le=1)  # and in so large a share of the songs at most
 
 
-@dataclass(frozen=True, slots=True)
-class Songs:
+@dataclass(frozen=True)
+class Songs(Clips):
     """Rows of one split; either modality may be missing."""
 
-    clips: Clips
     words: list[Words]
 
     @property
     def labels(self) -> IntArray:
-        return np.array([row.label for row in self.clips.rows], np.int64)
+        return np.array([row.label for row in self.rows], np.int64)
 
     def samples(self, numbers: IntArray, rng: np.random.Generator | None = None) -> FloatArray:
         """(n, window_samples): a window from anywhere, without `rng` from the middle; zeros where there is no audio."""
-        windows = []
-        for number in numbers.tolist():
-            spare = max(0, self.clips.length(number) - self.clips.heard.window_samples)
-            windows.append(self.clips.window(number, spare // 2 if rng is None else int(rng.integers(spare + 1))))
-        return np.stack(windows)
+        spare = [max(0, self.length(number) - self.heard.window_samples) for number in numbers.tolist()]
+        starts = [most // 2 if rng is None else int(rng.integers(most + 1)) for most in spare]
+        return self.windows(np.stack([numbers, starts], axis=1))
 
     def word_numbers(self, numbers: IntArray) -> Tensor:
         """(n, t), followed by zeros."""
@@ -103,8 +110,8 @@ class GenreRecipe(SongRecipe[GenreConfig]):
         words = [read(self._lyrics(row)) for row in rows]
         if AUDIO not in self.config.used:
             rows = [replace(row, path=None) for row in rows]
-        decoded = WindowRequest(see.window, see.served_windows)
-        return Songs(clips_of(rows, decoded, see.window, self.config.cache_folder, progress), words)
+        request = WindowRequest(see.window, see.served_windows)
+        return Songs.decoded(rows, request, see.window, self.config.cache_folder, progress, words=words)
 
     def build(self) -> GenreNetwork:
         return GenreNetwork(self.config, len(self.vocabulary), len(self.codes), self.config.dropout_rate)
@@ -120,7 +127,7 @@ class GenreRecipe(SongRecipe[GenreConfig]):
         log_mel, words = None, None
         if AUDIO in self.config.used:
             log_mel = self._log_mel(self.tensor(songs.samples(numbers, rng)))
-            given = [has_audio(songs.clips.rows[i]) and lacking != AUDIO for i in numbers.tolist()]
+            given = [has_audio(songs.rows[i]) and lacking != AUDIO for i in numbers.tolist()]
             log_mel = log_mel * self.tensor(np.array(given))[:, None, None]
         if LYRICS in self.config.used:
             words = songs.word_numbers(numbers).to(self.config.torch_device) * (lacking != LYRICS)
@@ -130,13 +137,12 @@ class GenreRecipe(SongRecipe[GenreConfig]):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Loss, accuracy and macro F1 with all that is given, and accuracy where either is taken away."""
         labels = self.valid.labels
-        parts = np.array_split(np.arange(len(labels)), -(-len(labels) // SONGS_AT_ONCE))
         cases = {"": ""}
         if len(self.config.used) == 2:
             cases |= {"_without_audio": AUDIO, "_without_lyrics": LYRICS}
         scores: dict[str, float] = {}
         for case, lacking in cases.items():
-            logits = torch.cat([self._logits(network, self.valid, part, lacking=lacking) for part in parts])
+            logits = in_parts(len(labels), SONGS_AT_ONCE, partial(self._logits, network, self.valid, lacking=lacking))
             best = logits.argmax(dim=1).cpu().numpy()
             if not case:
                 scores["loss"] = cross_entropy(logits, self.tensor(labels)).item()
@@ -145,20 +151,19 @@ class GenreRecipe(SongRecipe[GenreConfig]):
         return scores
 
     def fingerprint(self) -> str:
-        rows = self.songs.clips.rows + self.valid.clips.rows
+        rows = self.songs.rows + self.valid.rows
         read = json.dumps([(row.label, row.cells.get(LYRICS, "").strip()) for row in rows])
-        heard = self.songs.clips.fingerprint() + self.valid.clips.fingerprint()
+        heard = self.songs.fingerprint() + self.valid.fingerprint()
         return heard + hashlib.sha256(read.encode()).hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
         """Genres, vocabulary, counts and the class mix."""
-        mix = np.bincount(self.songs.labels, minlength=len(self.codes)) / self.n_examples
-        audio, lyrics = sum(map(has_audio, self.songs.clips.rows)), sum(len(words) > 0 for words in self.songs.words)
+        audio, lyrics = sum(map(has_audio, self.songs.rows)), sum(len(words) > 0 for words in self.songs.words)
         return {
             "codes": self.codes,
             "vocabulary": self.vocabulary,
             "rows": {"audio": audio, "lyrics": lyrics},
-            "class_prior": dict(zip(self.codes, mix.round(5).tolist(), strict=True)),
+            "class_prior": class_mix(self.songs.labels, self.codes),
         }
 
     def export(self, stored: dict[str, Any]) -> Draft:

@@ -40,13 +40,14 @@ from app.lab.training.recipes.multimodal_data import (
     listened,
 )  # fmt: skip
 from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
-from app.lab.training.recipes.songs import IntArray, stored_tensors
+from app.lab.training.recipes.songs import IntArray, class_mix, in_parts, stored_tensors
 
 Examples = IntArray  # (n, 2): a segment, and what it lacks
 SEGMENTS_AT_ONCE = 512
 NOTE = (
     "mAP: area under the precision-recall curve of each language. P, R and F1 where a language is accepted from its own "
-    "threshold in that case on, which gave the best F1 on split `valid`. Cases: everything, and each input alone."
+    "threshold in that case on, which gave the best F1 on split `valid`. The mean leaves `others` out, as the paper's does. "
+    "Cases: everything, and each input alone."
 )
 
 
@@ -134,8 +135,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         return self._y[examples[:, 0]].to(self.config.torch_device)
 
     def _logits(self, network: nn.Module, examples: Examples) -> Tensor:
-        parts = np.array_split(examples, -(-len(examples) // SEGMENTS_AT_ONCE))
-        return torch.cat([network(self.inputs(part)) for part in parts])
+        return in_parts(len(examples), SEGMENTS_AT_ONCE, lambda part: network(self.inputs(examples[part])))
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -144,7 +144,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         found = {mode: self.answers(network, "valid", lacks) for mode, lacks in self._modes().items()}
         self.thresholds = {mode: tuned_thresholds(*own).tolist() for mode, own in found.items()}
         mode, (labels, probabilities) = next(iter(found.items()))
-        mean_precision = acceptance(labels, probabilities, np.array(self.thresholds[mode])).means()[-1]
+        mean_precision = acceptance(labels, probabilities, np.array(self.thresholds[mode])).means(self.config.codes)[-1]
         right = float((probabilities.argmax(axis=1) == labels).mean())
         return {"loss": loss, "mAP": mean_precision, "accuracy": right}
 
@@ -171,8 +171,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         return hashlib.sha256(b"".join(np.ascontiguousarray(one).tobytes() for one in arrays)).hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
-        counts = np.bincount(self.songs.labels[self.songs.splits == "train"], minlength=len(self.config.labels))
-        shares = dict(zip(self.config.codes, (counts / counts.sum()).tolist(), strict=True))
+        shares = class_mix(self.songs.labels[self.songs.splits == "train"], self.config.codes)
         return {"thresholds": self.thresholds, "sizes": self.sizes, "class_prior": shares}
 
     @classmethod
@@ -194,7 +193,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
             if own := given.get(case := mode_name(frozenset(mode.split("+")))):
                 least = np.array([by_class.get(code, 0.5) for code in codes])
                 found[case] = acceptance(own.labels, own.probabilities, least)
-        cases = {case: dict(zip(MEASURES, one.means(), strict=True)) for case, one in found.items()}
+        cases = {case: dict(zip(MEASURES, one.means(codes), strict=True)) for case, one in found.items()}
         return SetFigures(cases, {"labels": codes, "cases": cases}, f"{acceptance_table(found, codes)}\n{NOTE}")
 
     def export(self, stored: dict[str, Any]) -> Draft:
@@ -206,7 +205,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
                 f"a release needs vocals of these ears, {ears.config.n_state} numbers; it has {sizes['vocals']}"
             )
         own = stored_tensors(stored)
-        learnt = {"class_prior": facts["class_prior"], "ears": str(config.checkpoint or config.start)}
+        learnt = {"class_prior": facts["class_prior"], "ears": config.start}
         manifest = MultimodalManifest(
             **self.unnamed(config.labels, learnt),
             listen=ears.config,

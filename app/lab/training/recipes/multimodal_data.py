@@ -37,7 +37,7 @@ from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.config import TrainConfig
 from app.lab.training.voice_head.data import NOTHING, group_folds, read_heard
-from app.lab.training.voice_parts import ears_to_begin_with, identity_of
+from app.lab.training.voice_parts import identity_of, parts_of_release
 from app.settings import Settings
 
 HEARD_SECONDS = 10.0  # of a window of cached features
@@ -50,13 +50,11 @@ Modality = Literal["vocals", "timbral", "consumption"]
 
 
 class MultimodalConfig(TrainConfig):
-    """Defaults are the paper's where it prints one. Ears are those of a release (`start`) or of a Whisper checkpoint."""
+    """Defaults are the paper's where it prints one. Ears are those of a release (`start`)."""
 
     labels: tuple[Label, ...] = tuple(label for code in CODES for label in WORLD_LABELS if label.code == code)
     start: str = "lrid_voice"  # without a number, the newest
     store: Path = Field(default_factory=lambda: Settings().model_store)  # where `start` is
-    checkpoint: Path | None = None  # a Whisper's model.safetensors, instead of `start`
-    n_positions: int = Field(500, ge=1)  # of 20 ms, in a window; with `checkpoint`
     features: Path | None = None  # a folder with index.csv and windows.npz, instead of the catalogue's audio: no timbre
     made_sessions: bool = False  # with `features`: consumption data made from the labels
     inputs: tuple[Modality, ...] = ("vocals", "timbral", "consumption")
@@ -82,7 +80,7 @@ class MultimodalConfig(TrainConfig):
     @property
     def ears(self) -> Ears:
         """Raises ReleaseError, TrainingError."""
-        return ears_to_begin_with(self.store, self.start, self.checkpoint, self.n_positions).ears
+        return parts_of_release(self.store, self.start).ears
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import torch
 
 from app.families.multimodal.network import MultimodalNetwork
 from app.lab import markdown as md
-from app.lab.evaluation.acceptance import Acceptance, acceptance, acceptance_table
+from app.lab.evaluation.acceptance import Acceptance, acceptance, acceptance_table, mean_over
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.loop import train
@@ -39,7 +39,7 @@ def run_tables(config: MultimodalConfig, seeds: Sequence[int], progress: Progres
     second = _mean([pair[1] for pair in found])
     areas = [one.average_precision for one in second.values()]
     rows = [(code, *(area[i] for area in areas)) for i, code in enumerate(codes)]
-    means = [float(np.nanmean(area)) for area in areas]
+    means = [mean_over(area, codes) for area in areas]
     page = (
         f"Split {split} of {first.config.catalogue.name}, {n} songs; seeds {', '.join(map(str, seeds))}.\n\n"
         f"Table 1\n\n{acceptance_table(_mean([pair[0] for pair in found]), codes)}\n"

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from app.audio.spec import WindowRequest
 from app.families.contract import Label, Model
 from app.families.multitask.manifest import BlockConfig, MultitaskManifest, SegmentConfig, TaskName
 from app.families.multitask.network import LogMel, MultitaskNetwork
@@ -27,10 +28,10 @@ from app.lab.progress import Progress
 from app.lab.training.batch_norm import refit_batch_norm
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft
-from app.lab.training.recipes.multitask_data import Segments, artists_among, languages_among, segments_of
+from app.lab.training.recipes.multitask_data import Segments, artists_among, classes_of_rows, languages_among
 from app.lab.training.recipes.multitask_table import baselines, figures_of, table
 from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
-from app.lab.training.recipes.songs import IntArray, songs_to_learn, stored_tensors
+from app.lab.training.recipes.songs import IntArray, class_mix, in_parts, songs_to_learn, stored_tensors
 
 SEGMENTS_AT_ONCE = 64
 REFIT_BATCHES = 8  # that batch norm's statistics are the average of
@@ -62,10 +63,12 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
         train, valid = songs_to_learn(config.catalogue)
         among = {"language": lambda: config.labels or languages_among(train), "artist": lambda: artists_among(train)}
         self.labels: dict[TaskName, tuple[Label, ...]] = {task: among[task]() for task in config.task_names}
-        cut = (self.labels, config.listen, config.cache_folder, progress)
-        self.songs, self.valid = segments_of(train, *cut), segments_of(valid, *cut)
+        listen, classes = config.listen, [classes_of_rows(rows, self.labels) for rows in (train, valid)]
+        cut = (WindowRequest(listen.piece, listen.pieces), listen.window, config.cache_folder, progress)
+        self.songs = Segments.decoded(train, *cut, classes=classes[0])
+        self.valid = Segments.decoded(valid, *cut, classes=classes[1])
         self.n_examples = len(self.songs.places)
-        self._log_mel = LogMel(config.listen).to(config.torch_device)
+        self._log_mel = LogMel(listen).to(config.torch_device)
 
     @property
     def alpha(self) -> float:
@@ -95,7 +98,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
 
     def _heard(self, songs: Segments, numbers: IntArray) -> Tensor:
         """(n, 1, 187, 96)."""
-        log_mel: Tensor = self._log_mel(self.tensor(songs.samples(numbers)))
+        log_mel: Tensor = self._log_mel(self.tensor(songs.windows(songs.places[numbers])))
         return log_mel.contiguous(memory_format=torch.channels_last)
 
     def _by_task(self, logits: Tensor) -> dict[TaskName, Tensor]:
@@ -106,8 +109,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
         """Loss, and accuracy of each task, over all segments. First, batch norm is fitted to the network without dropout."""
         refit_batch_norm(network, (self._heard(self.songs, some) for some in islice(self.batches(0), REFIT_BATCHES)))
         numbers = np.arange(len(self.valid.places))
-        parts = np.array_split(numbers, -(-len(numbers) // SEGMENTS_AT_ONCE))
-        logits = torch.cat([network(self._heard(self.valid, part)) for part in parts])
+        logits = in_parts(len(numbers), SEGMENTS_AT_ONCE, lambda part: network(self._heard(self.valid, part)))
         scores = {"loss": self._loss(logits, self.valid, numbers).item()}
         for task, own in self._by_task(logits).items():
             right = own.argmax(dim=1) == self.tensor(self.valid.labels(numbers, task))
@@ -115,18 +117,17 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
         return scores
 
     def fingerprint(self) -> str:
-        return self.songs.clips.fingerprint() + self.valid.clips.fingerprint()
+        return self.songs.fingerprint() + self.valid.fingerprint()
 
     def facts(self) -> dict[str, Any]:
         """Plain values: labels as JSON, counts, and the class mix of the segments."""
         main = self.config.task_names[0]
-        mix = np.bincount(self.songs.labels(np.arange(self.n_examples), main), minlength=self.sizes[main])
-        prior = dict(zip((x.code for x in self.labels[main]), (mix / mix.sum()).round(5).tolist(), strict=True))
+        heard = self.songs.labels(np.arange(self.n_examples), main)
         return {
             "labels": json.dumps({task: [label.model_dump() for label in own] for task, own in self.labels.items()}),
-            "rows": {"audio": len(self.songs.clips.rows)},
+            "rows": {"audio": len(self.songs.rows)},
             "segments": self.n_examples,
-            "class_prior": prior,
+            "class_prior": class_mix(heard, [label.code for label in self.labels[main]]),
             "alpha": self.alpha if len(self.labels) == 2 else None,
         }
 

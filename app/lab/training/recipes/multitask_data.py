@@ -5,67 +5,43 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 
-from app.audio.spec import WindowRequest
-from app.audio.windows import fit_window
-from app.domain import FloatArray
 from app.families.contract import Label
-from app.families.multitask.manifest import SegmentConfig, TaskName
+from app.families.multitask.manifest import TaskName
 from app.lab.corpus.catalogue import LANGUAGE, Row, artist_key, class_code
 from app.lab.errors import CorpusError
 from app.lab.labels import WORLD_LABELS
-from app.lab.progress import Progress
-from app.lab.training.recipes.songs import Clips, IntArray, clips_of
+from app.lab.training.recipes.songs import Clips, IntArray
 
 Labels = Mapping[TaskName, Sequence[Label]]  # the classes of each task that is learnt
 CODE = re.compile(r"[^a-z0-9]+")
 REMEDY = "`lrid corpus split --column artist` keeps every artist in train"
 
 
-def pieces(listen: SegmentConfig) -> WindowRequest:
-    """What is decoded of a song."""
-    return WindowRequest(listen.piece, listen.pieces)
+def starts(n_samples: int, size: int) -> range:
+    """The first sample of each whole segment; a song that is shorter than one has one, followed by silence."""
+    return range(0, max(1, n_samples - size + 1), size)
 
 
-def n_segments(n_samples: int, listen: SegmentConfig) -> int:
-    """Whole segments; a song that is shorter than one has one, followed by silence."""
-    return max(1, n_samples // listen.segment_samples)
-
-
-def cut(samples: FloatArray, listen: SegmentConfig) -> list[FloatArray]:
-    """(n,) → segments of (segment_samples,)."""
-    size = listen.segment_samples
-    return [fit_window(samples[i * size :], size, "silence") for i in range(n_segments(len(samples), listen))]
-
-
-@dataclass(frozen=True, slots=True)
-class Segments:
+@dataclass(frozen=True)
+class Segments(Clips):
     """Rows of one split, their classes, and their segments on disk."""
 
-    clips: Clips
     classes: dict[TaskName, IntArray]  # (n_rows,) each
-    places: IntArray  # (n_segments, 2): row, number of the segment
 
-    def samples(self, numbers: IntArray) -> FloatArray:
-        """Numbers of segments → (n, segment_samples)."""
-        size = self.clips.heard.window_samples
-        return np.stack([self.clips.window(row, segment * size) for row, segment in self.places[numbers].tolist()])
+    @cached_property
+    def places(self) -> IntArray:
+        """(n_segments, 2): row, first sample."""
+        size = self.heard.window_samples
+        return np.array([(row, i) for row in range(len(self.rows)) for i in starts(self.length(row), size)], np.int64)
 
     def labels(self, numbers: IntArray, task: TaskName) -> IntArray:
         """(n,) classes of the segments' songs."""
         labels: IntArray = self.classes[task][self.places[numbers, 0]]
         return labels
-
-
-def segments_of(rows: list[Row], labels: Labels, listen: SegmentConfig, cache: Path, progress: Progress) -> Segments:
-    """Decodes what is not in the cache yet. Raises CorpusError naming the row."""
-    classes = classes_of_rows(rows, labels)
-    clips = clips_of(rows, pieces(listen), listen.window, cache, progress)
-    places = [(i, j) for i in range(len(rows)) for j in range(n_segments(clips.length(i), listen))]
-    return Segments(clips, classes, np.array(places, np.int64))
 
 
 def classes_of_rows(rows: Sequence[Row], labels: Labels) -> dict[TaskName, IntArray]:

@@ -13,6 +13,7 @@ from typing import cast
 
 import numpy as np
 
+from app.audio.windows import fit_window
 from app.domain import AUDIO, FloatArray
 from app.families.contract import Model
 from app.families.multitask.manifest import MultitaskManifest, SegmentConfig, TaskName
@@ -26,20 +27,13 @@ from app.lab.evaluation.answers import read_inputs
 from app.lab.evaluation.evaluate import Options
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
-from app.lab.training.recipes.multitask_data import classes_of_rows, cut, pieces
+from app.lab.training.recipes.multitask_data import classes_of_rows, starts
 from app.lab.training.recipes.songs import IntArray
 
 ROMAN: dict[TaskName, str] = {"artist": "I", "language": "II"}  # as the paper numbers its rows
 HEADS = ("model", "task", "release", "classes", "songs", "segments", "AUC-ROC (%)", "AUC-PR (%)")
 HEADS_OF_SONGS = ("songs: AUC-ROC", "AUC-PR", "accuracy")
-
-
-@dataclass(frozen=True, slots=True)
-class Areas:
-    """In percent, as the paper prints them."""
-
-    roc: float
-    pr: float
+Areas = dict[str, float]  # in percent, as the paper prints them: "roc", "pr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +51,9 @@ class TaskFigures:
     accuracy: float  # of songs
 
     @property
-    def percent(self) -> tuple[float, ...]:
+    def percent(self) -> list[float]:
         """The areas in the order of the table."""
-        return (self.segments.roc, self.segments.pr, self.songs.roc, self.songs.pr)
+        return [*self.segments.values(), *self.songs.values()]
 
 
 def areas(labels: IntArray, probabilities: FloatArray) -> Areas:
@@ -70,7 +64,7 @@ def areas(labels: IntArray, probabilities: FloatArray) -> Areas:
     if len(occurring) < 2:
         raise CorpusError("all rows are of one class; areas under curves need rows of two at least")
     truth, scores = labels[:, None] == occurring, probabilities[:, occurring]
-    return Areas(100 * float(roc_auc_score(truth, scores)), 100 * float(average_precision_score(truth, scores)))
+    return {"roc": 100 * float(roc_auc_score(truth, scores)), "pr": 100 * float(average_precision_score(truth, scores))}
 
 
 def figures_of(model: Model, rows: Sequence[Row], options: Options, progress: Progress) -> list[TaskFigures]:
@@ -96,11 +90,13 @@ def _segments(
     listen: SegmentConfig, rows: Sequence[Row], extractor: FeatureExtractor, progress: Progress
 ) -> list[FloatArray]:
     """(n_segments, n_features) of each row's pieces."""
-    decode = Decoder(pieces(listen).spec, listen.pieces)
+    decode, size = Decoder(listen.piece, listen.pieces), listen.segment_samples
     found = []
     with progress.counting("segments", len(rows)) as advance:
         for row in rows:
-            found.append(extractor.windows(cut(made(row, decode), listen)))
+            song = made(row, decode)
+            windows = [fit_window(song[start:], size, "silence") for start in starts(len(song), size)]
+            found.append(extractor.windows(windows))
             advance(1)
     return found
 

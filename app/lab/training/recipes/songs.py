@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -51,13 +51,24 @@ def songs_to_learn(
     return train, valid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Clips:
     """The rows of a split, and what was decoded of their audio, on disk."""
 
     rows: list[Row]
     waveforms: Waveforms
     heard: WindowSpec  # at once, by the network
+
+    @classmethod
+    def decoded(
+        cls, rows: list[Row], request: WindowRequest, heard: WindowSpec, cache: Path, progress: Progress, **more: Any
+    ) -> Self:
+        """Decodes what is not in the cache yet; `more` are fields of a derived class. Raises CorpusError naming the row."""
+        waveforms = Waveforms(cache_folder(cache, request, "waveforms"))
+        with_audio = [row for row in rows if has_audio(row)]
+        with progress.counting("decoding", len(with_audio)) as advance:
+            waveforms.add(with_audio, Decoder(request.spec, request.max_windows), advance)
+        return cls(rows, waveforms, heard, **more)
 
     def length(self, number: int) -> int:
         """Samples of a row's audio; 0 where it has none."""
@@ -71,18 +82,13 @@ class Clips:
             return np.zeros(size, np.float32)
         return fit_window(self.waveforms.read(self.rows[number], start, size), size, self.heard.padding)
 
+    def windows(self, places: IntArray) -> FloatArray:
+        """(n, 2) rows and first samples → (n, window_samples)."""
+        return np.stack([self.window(*place) for place in places.tolist()])
+
     def fingerprint(self) -> str:
         """Of the audio."""
         return self.waveforms.fingerprint([row for row in self.rows if has_audio(row)])
-
-
-def clips_of(rows: list[Row], decoded: WindowRequest, heard: WindowSpec, cache: Path, progress: Progress) -> Clips:
-    """Decodes what is not in the cache yet. Raises CorpusError naming the row."""
-    waveforms = Waveforms(cache_folder(cache, decoded, "waveforms"))
-    with_audio = [row for row in rows if has_audio(row)]
-    with progress.counting("decoding", len(with_audio)) as advance:
-        waveforms.add(with_audio, Decoder(decoded.spec, decoded.max_windows), advance)
-    return Clips(rows, waveforms, heard)
 
 
 class SongRecipe(Recipe[C, IntArray]):
@@ -91,6 +97,17 @@ class SongRecipe(Recipe[C, IntArray]):
     def tensor(self, array: npt.NDArray[Any]) -> Tensor:
         """On the device of the training."""
         return torch.from_numpy(array).to(self.config.torch_device)
+
+
+def in_parts(n: int, at_once: int, of: Callable[[IntArray], Tensor]) -> Tensor:
+    """What `of` makes of the numbers from 0 to n - 1, so many at once, joined."""
+    return torch.cat([of(part) for part in np.array_split(np.arange(n), -(-n // at_once))])
+
+
+def class_mix(labels: IntArray, codes: Sequence[str]) -> dict[str, float]:
+    """The share of each class among (n,) labels."""
+    counts = np.bincount(labels, minlength=len(codes))
+    return dict(zip(codes, (counts / counts.sum()).round(5).tolist(), strict=True))
 
 
 def stored_tensors(stored: dict[str, Any]) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft
 from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
-from app.lab.training.recipes.songs import Clips, IntArray, clips_of, songs_to_learn, stored_tensors
+from app.lab.training.recipes.songs import Clips, IntArray, songs_to_learn, stored_tensors
 
 
 class TaggingConfig(TrainConfig):
@@ -66,8 +66,8 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         self.tags = config.labels or tuple(most_frequent((row.cells for row in train), config.n_tags))
         self.n_examples = len(train)
         self._truth, self._valid_truth = self._of_tags(train), self._of_tags(valid)
-        decoded = WindowRequest(window, config.audio.most_windows)  # as served
-        self.songs, self.valid = (clips_of(rows, decoded, window, config.cache_folder, progress) for rows in (train, valid))
+        cut = (WindowRequest(window, config.audio.most_windows), window, config.cache_folder, progress)  # as served
+        self.songs, self.valid = Clips.decoded(train, *cut), Clips.decoded(valid, *cut)
 
     def _of_tags(self, rows: Sequence[Row]) -> FloatArray:
         """(n, n_tags). Raises CorpusError naming a tag that all rows, or none, have."""
@@ -92,9 +92,9 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Binary cross-entropy of one window of each song; every segment has the song's tags (§4.4.2)."""
-        songs = self.songs
-        samples = [_window(songs, number, int(rng.integers(_n_windows(songs, number)))) for number in batch.tolist()]
-        logits = self._logits(network, np.stack(samples))  # (n, segments, n_tags)
+        starts = [int(rng.choice(_starts(self.songs, number))) for number in batch.tolist()]
+        samples = self.songs.windows(np.stack([batch, starts], axis=1))
+        logits = self._logits(network, samples)  # (n, segments, n_tags)
         truth = self.tensor(self._truth[batch])[:, None].expand_as(logits)
         return binary_cross_entropy_with_logits(logits, truth)
 
@@ -114,7 +114,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
 
     def _answer(self, network: nn.Module, number: int) -> FloatArray:
         """(n_tags,) of a validation song."""
-        windows = [_window(self.valid, number, place)[None] for place in range(_n_windows(self.valid, number))]
+        windows = [self.valid.window(number, start)[None] for start in _starts(self.valid, number)]
         found = [torch.sigmoid(self._logits(network, samples)).mean(dim=(0, 1)) for samples in windows]
         return torch.stack(found).mean(dim=0).cpu().numpy()
 
@@ -155,9 +155,6 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         return SetFigures({"audio_only": means}, {"averages": means, "tags": [asdict(tag) for tag in found]}, page)
 
 
-def _n_windows(songs: Clips, number: int) -> int:
-    return -(-songs.length(number) // songs.heard.window_samples)
-
-
-def _window(songs: Clips, number: int, place: int) -> FloatArray:
-    return songs.window(number, place * songs.heard.window_samples)
+def _starts(songs: Clips, number: int) -> range:
+    """The first sample of each window of a song."""
+    return range(0, songs.length(number), songs.heard.window_samples)

@@ -78,7 +78,7 @@ def test_vectors_are_as_long_as_the_first_of_their_column(tmp_path: Path) -> Non
     rows = [f"a{i},{i},en,train,[00:12.50]la la,{cell}" for i, cell in enumerate(cells)]
     path.write_text("\n".join(["artist,title,label,split,lyrics,consumption", *rows]), encoding="utf-8")
     assert [str(finding) for finding in found(path).findings] == [
-        "line 4: consumption: expected 2 numbers. Correct the cell, or empty it",
+        "line 4: consumption: expected 2 numbers, got 1. Correct the cell, or empty it",
         "line 5: consumption: expected a JSON array of 2 numbers. Correct the cell, or empty it",
         "line 6: consumption: expected a JSON array of 2 numbers. Correct the cell, or empty it",
     ]

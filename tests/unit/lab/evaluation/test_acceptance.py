@@ -26,7 +26,9 @@ def test_figures_are_those_counted_by_hand() -> None:
     assert found.f1[:2] == pytest.approx([6 / 7, 4 / 5])
     assert found.average_precision[:2] == pytest.approx([(1 + 1 + 3 / 4) / 3, (1 + 2 / 3) / 2])
     assert np.isnan([column[2] for column in found.columns()]).all()
-    assert found.means()[2] == pytest.approx((6 / 7 + 4 / 5) / 2)
+    assert found.means(["en", "fr", "ja"])[2] == pytest.approx((6 / 7 + 4 / 5) / 2)
+    assert found.means(["en", "others", "ja"])[2] == pytest.approx(6 / 7)
+    assert np.isnan(found.means(["others", "others", "ja"])).all()
 
 
 def test_the_table_has_a_row_for_each_language_and_the_mean() -> None:
