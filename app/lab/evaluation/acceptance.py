@@ -46,7 +46,10 @@ def mean_over(values: Float64, codes: Sequence[str]) -> float:
 
 
 def tuned_thresholds(labels: Ints, probabilities: Floats) -> Float64:
-    """Finds (n_classes,) thresholds with the best F1 of each language on these tracks; 0.5 where a language has none."""
+    """Finds (n_classes,) thresholds with the best F1 of each language on these tracks; 0.5 where a language has none.
+
+    Each lies half-way between the last track that is accepted and the next one.
+    """
     from sklearn.metrics import precision_recall_curve
 
     validate_probabilities(labels, probabilities)
@@ -54,7 +57,8 @@ def tuned_thresholds(labels: Ints, probabilities: Floats) -> Float64:
     for language in np.unique(labels):
         precision, recall, thresholds = precision_recall_curve(labels == language, probabilities[:, language])
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-        found[language] = thresholds[f1[:-1].argmax()]  # the last point has no threshold
+        last = int(f1[:-1].argmax())  # thresholds rise; the last point has none
+        found[language] = (thresholds[last] + (thresholds[last - 1] if last else 0)) / 2
     return found
 
 

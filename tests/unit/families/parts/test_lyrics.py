@@ -18,6 +18,27 @@ from app.families.parts.lyrics import LyricsBranch, excerpt, sung_lines
 from app.families.store import GOLDEN, load_model, read_weights
 from app.lab.training.voice_lyrics import report, verses
 
+NURSERY_RHYMES = {  # nobody's: title, and how it begins
+    "de": (
+        "Fuchs, du hast die Gans gestohlen",
+        "Fuchs, du hast die Gans gestohlen, gib sie wieder her,\nsonst wird dich der Jäger holen",
+    ),
+    "el": ("Φεγγαράκι μου λαμπρό", "Φεγγαράκι μου λαμπρό,\nφέγγε μου να περπατώ,\nνα πηγαίνω στο σχολειό"),
+    "en": (
+        "Baa, Baa, Black Sheep",
+        "Baa, baa, black sheep, have you any wool?\nYes, sir, yes, sir, three bags full,\n"
+        "one for the master, and one for the dame,\nand one for the little boy who lives down the lane",
+    ),
+    "es": ("Arroz con leche", "Arroz con leche me quiero casar\ncon una señorita de la capital"),
+    "fi": ("Kolme varista", "Kolme varista istui aidalla, silivati seilaa,\nyksi lensi pois"),
+    "fr": ("Au clair de la lune", "Au clair de la lune, mon ami Pierrot,\nprête-moi ta plume pour écrire un mot"),
+    "hu": ("Boci, boci tarka", "Boci, boci tarka, se füle, se farka,\noda megyünk lakni, ahol tejet kapni"),
+    "it": ("Piove, piove", "Piove, piove, la gatta non si muove,\nla fiamma traballa, la mucca è nella stalla"),
+    "pl": ("Wlazł kotek na płotek", "Wlazł kotek na płotek i mruga,\nładna to piosenka, niedługa"),
+    "pt": ("Marcha soldado", "Marcha soldado, cabeça de papel,\nse não marchar direito vai preso pro quartel"),
+    "sh": ("Zec kopa repu", "Zec kopa repu, a lisica cveklu,\nvuk im se prikrade, zeca da ukrade"),
+    "uk": ("Котику сіренький", "Котику сіренький, котику біленький,\nкотку волохатий, не ходи по хаті"),
+}
 ROOT = Path(__file__).resolve().parents[4]
 RELEASE = ROOT / "model_store" / "lrid_voice" / "2"
 
@@ -101,6 +122,20 @@ def test_verses_of_55_languages_are_told_apart(shipped: VoiceModel, branch: Inpu
         if (found := shipped.head.codes[int(reading.vector.argmax())]) != verse.label:
             wrong.append((verse.label, found))
     assert len(wrong) <= 0.02 * len(kept), wrong
+
+
+def test_lyrics_of_real_songs_tell_more_than_their_titles(shipped: VoiceModel) -> None:
+    def right(title: bool, words: bool) -> set[str]:
+        found = set()
+        for code, (name, sung) in NURSERY_RHYMES.items():
+            track = Track(None, Metadata(title=name if title else None), {LYRICS: sung} if words else {})
+            read = {kind: reading.vector for kind, part in shipped.inputs.items() if (reading := part.read(track))}
+            scores = shipped.combine(read, frozenset(read))
+            found |= {code} & {shipped.head.codes[int(scores.probabilities.argmax())]}
+        return found
+
+    assert right(title=False, words=True) == right(title=True, words=True) == set(NURSERY_RHYMES)
+    assert len(right(title=True, words=False)) <= 9
 
 
 def test_marks_do_not_change_what_lyrics_say(branch: InputBranch) -> None:

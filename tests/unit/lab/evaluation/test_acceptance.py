@@ -14,8 +14,8 @@ BOTH = np.stack([FIRST, 1 - FIRST, np.zeros(5, np.float32)], axis=1)
 
 def test_thresholds_give_the_best_f1_of_each_class() -> None:
     found = tuned_thresholds(LABELS, BOTH)
-    assert found[0] == pytest.approx(0.3)  # P 3/4, R 1: F .857; from 0.8 on P 1, R 2/3: F .8
-    assert found[1] == pytest.approx(0.6)  # P 2/3, R 1: F .8; from 0.9 on P 1, R 1/2
+    assert found[0] == pytest.approx((0.3 + 0.1) / 2)  # P 3/4, R 1: F .857; from 0.8 on P 1, R 2/3: F .8
+    assert found[1] == pytest.approx((0.6 + 0.2) / 2)  # P 2/3, R 1: F .8; from 0.9 on P 1, R 1/2
     assert found[2] == 0.5  # no track
 
 
