@@ -5,6 +5,7 @@ segment. The tables count four numbers for each channel of a batch norm: two are
 variance.
 
 Where a printed number contradicts its own layer, the layer is right:
+- Table 1: 588,850 parameters stand on the line of the dropout, which has none: they are the last layer's (11,776 x 50 + 50).
 - Table 2: the first convolution makes 261 - 2 = 259 frames, not 256 (129 after pooling, as printed, is half of 259), and the
   fourth makes 12 x 28 x 64, not x 6 (its 37,184 parameters and the 6 x 14 x 64 after it say so).
 - Table 3: LSTM(100) with 183,200 parameters and 200 outputs has both directions. The last layer has 552,550 parameters:

@@ -36,6 +36,7 @@ FINDINGS = {
     "artist_in_two_splits": "artists in two splits",
     "class_with_one_item": "classes with one item",
     "class_never_trained": "classes to validate that are never trained",
+    "tag_never_validated": "tags to train that are never validated",
     "odd_vector": "vectors that are none, or of another length",
 }
 VECTOR = re.compile(r"\[[-+.,\deE\s]+\]")  # a JSON array of numbers
@@ -146,6 +147,9 @@ def _rare_classes(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Itera
             what = f"class {code!r} has {len(own)} rows in {own[0].split}, and none to train"
             remedy = "Add some, map it to others, or split again"
             yield Finding("class_never_trained", f"{unit} {own[0].line}", what, remedy)
+        elif trained and trained[0].label < 0 and not any(row.split == "valid" for row in own):
+            what = f"tag {code!r} has {len(trained)} rows to train, and none to validate"
+            yield Finding("tag_never_validated", f"{unit} {trained[0].line}", what, "Add some, split again, or leave it out")
 
 
 def _odd_vectors(rows: Sequence[Row], unit: str) -> Iterator[Finding]:

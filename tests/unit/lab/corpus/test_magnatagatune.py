@@ -116,4 +116,5 @@ def test_a_row_counts_for_each_of_its_tags(tmp_path: Path) -> None:
     assert truth_of([row.cells for row in rows], ["rock", "female_voice"]).tolist() == [[1, 1], [1, 0], [0, 0], [0, 1]]
     found = check_corpus(catalogue, ["rock", "female_voice"], decode=None, column="tags")
     assert found.counts["train"] == {"rock": 2, "female_voice": 1}
-    assert (found.rows, [str(finding.kind) for finding in found.findings]) == (4, ["class_with_one_item"])
+    assert (found.rows, [finding.kind for finding in found.findings]) == (4, ["tag_never_validated", "class_with_one_item"])
+    assert "line 2: tag 'rock' has 2 rows to train, and none to validate. Add some" in str(found.findings[0])
