@@ -149,7 +149,7 @@ class AudioEmpty(AudioError):
 
 class AudioUnknownFormat(AudioError):
     status, code, title = 415, "audio_unknown_format", "This is not audio we can read"
-    remedy = "Send WAV, FLAC, MP3, Ogg Vorbis, Opus, AIFF, or AAC/M4A/MP4/WebM."
+    remedy = "Send WAV, FLAC, MP3, Ogg, Opus, AIFF, M4A, WMA, WavPack, or a video with sound."
 
 
 class AudioCorrupt(AudioError):

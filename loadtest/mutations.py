@@ -35,7 +35,9 @@ def bases() -> list[tuple[str, bytes]]:
     files |= {"float wav": encoded(1.0, 1, "WAV", "FLOAT"), "24-bit flac": encoded(1.0, 1, "FLAC", "PCM_24")}
     files |= {"long mp3": encoded(25.0, 2, "MP3")}
     ways = (("ogg", "libopus"), ("ipod", "aac"), ("mp4", "aac"), ("adts", "aac"), ("webm", "libopus"), ("matroska", "flac"),
-            ("mov", "alac"), ("ogg", "flac"))  # fmt: skip
+            ("mov", "alac"), ("ogg", "flac"), ("wv", "wavpack"), ("tta", "tta"), ("asf", "wmav2"), ("mpegts", "aac"),
+            ("mpeg", "mp2"), ("avi", "libmp3lame"), ("flv", "libmp3lame"), ("ac3", "ac3"), ("latm", "aac"), ("rm", "ac3"),
+            ("voc", "pcm_s16le"), ("caf", "pcm_s16le"), ("w64", "pcm_s16le"))  # fmt: skip
     return [*files.items(), *((f"{codec} in {container}", muxed(1.0, 1, container, codec)) for container, codec in ways)]
 
 

@@ -63,6 +63,7 @@ def muxed(seconds: float, seed: int, container: str, codec: str) -> bytes:
     samples = song(seconds, seed)
     with av.open(out, "w", format=container) as file:
         stream: Any = file.add_stream(codec, rate=48_000, layout="stereo")
+        stream.bit_rate = 128_000  # WMA has no default
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout="stereo")
         frame.sample_rate, frame.pts = RATE_HZ, 0
         resampler = av.AudioResampler(stream.codec_context.format, "stereo", 48_000, frame_size=stream.frame_size or 1024)

@@ -76,6 +76,8 @@ def container(samples: np.ndarray, muxer: str, codec: str, rate_hz: int = RATE_H
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
     with av.open(out, "w", format=muxer, container_options=options) as file:
         stream: Any = file.add_stream(codec, rate=rate_hz, layout=layout)
+        if codec.startswith("wma"):
+            stream.bit_rate = 128_000
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T, np.float32), format="fltp", layout=layout)
         frame.sample_rate = rate_hz
         frame.pts = 0

@@ -22,7 +22,16 @@ from app.audio.stream import Stream
 from app.audio.tags import read_lyrics, read_tags
 from app.audio.windows import first_sound, fit_window, last_sound, plan_windows
 from app.domain import FloatArray, Recording, Span, Window
-from app.errors import AudioEmpty, AudioNotFinite, AudioTooLong, DecoderMemory
+from app.errors import (
+    AudioCorrupt,
+    AudioEmpty,
+    AudioNotFinite,
+    AudioParameters,
+    AudioTooLong,
+    AudioTruncated,
+    AudioUnknownFormat,
+    DecoderMemory,
+)
 
 _RESAMPLER_QUALITY = "HQ"  # 2.5 ms for 30 s, as MQ
 _LARGEST_SAMPLE = 2.0**31  # 32-bit integers kept as float are read; beyond, the spectrogram would overflow
@@ -98,13 +107,17 @@ class _Loading:
         return self._recording(seconds, span, cut)
 
     def _all_blocks(self, stop_seconds: float) -> Iterator[tuple[int, FloatArray]]:
-        """Decode from end to end; links of a chain that FFmpeg does not continue with are opened one by one."""
+        """Decode from end to end; joined files that FFmpeg does not go on to are opened one by one."""
         yield from self.stream.blocks(0.0, stop_seconds)
         start, at = self.stream.next_start, self.stream.seconds
         for _ in range(self.limits.max_streams):
             if not start or at >= stop_seconds:
                 return
-            with Stream(self.data, replace(self.found, start=start), self.limits) as link:
+            try:
+                link = Stream(self.data, replace(self.found, start=start), self.limits)
+            except (AudioCorrupt, AudioParameters, AudioTruncated, AudioUnknownFormat):
+                return
+            with link:
                 yield from link.blocks(0.0, stop_seconds - at)
                 start, at = link.next_start, at + link.seconds
 

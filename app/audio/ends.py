@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Literal
 
 from app.audio.sniff import Found
 
 _OGG_HEADER_BYTES = 27
-_FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")  # of a logical stream
 _SEGMENT_ID = b"\x18\x53\x80\x67"
+_LINKS = {"Ogg": rb"OggS\x00[\x02\x03\x06\x07]"}  # the first page of a logical stream
+_HEADER_BYTES = 1 << 16
+_STATED_SIZES = {
+    "AVI": rb"RIFF([\s\S]{4})AVI ",
+    "Windows Media": rb"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65[\s\S]{24}([\s\S]{8})",
+}
+_OPEN_SIZES: Mapping[str, tuple[bytes, Literal["little", "big"], slice]] = {
+    # by demuxer: the chunk of samples whose size is open, the order of its bytes, and where the size of the file stands
+    "wav": (rb"data(\0{4}|[\s\S]{3}[\x7f-\xff])", "little", slice(4, 8)),
+    "w64": (rb"data\xf3[\s\S]{11}(\0{8}|[\s\S]{7}[\x7f-\xff])", "little", slice(16, 24)),
+    "aiff": (rb"SSND(\0{4}|[\x7f-\xff][\s\S]{3})", "big", slice(4, 8)),
+    "caf": (rb"data(\xff{8})", "big", slice(0)),
+}
 
 
 def missing_bytes(data: bytes, found: Found) -> str:
@@ -17,6 +31,9 @@ def missing_bytes(data: bytes, found: Found) -> str:
         return f"Expected the last Ogg page to end at byte {end}; {len(data)} bytes came."
     if found.format == "WebM" and (end := _segment_end(data, found.start)) > len(data):
         return f"Expected the segment to end at byte {end}; {len(data)} bytes came."
+    size = re.compile(_STATED_SIZES.get(found.format, b"(?!)")).search(data, found.start, found.start + _HEADER_BYTES)
+    if size and (end := found.start + int.from_bytes(size[1], "little")) > len(data):
+        return f"Expected {found.format} to end at byte {end}; {len(data)} bytes came."
     if found.format == "MP4" and not _holds_index(data):
         return "Expected a whole 'moov' box, the index; the file ends before it does."
     return ""
@@ -46,16 +63,44 @@ def _holds_index(mp4: bytes) -> bool:
     return at >= 0 and at + int.from_bytes(mp4[at : at + 4], "big") <= len(mp4)
 
 
-def next_link(ogg: bytes, after: int) -> int:
-    """The first byte of the chain's next link (RFC 3533 §4); 0 if there is none."""
-    found = _FIRST_PAGE.search(ogg, after + 1)
-    return found.start() if found else 0
+def next_link(data: bytes, after: int, found: Found) -> int:
+    """The first byte of the next file that was joined to this one, or of a chain's link (RFC 3533 §4); 0: none."""
+    magic = _LINKS.get(found.format, found.magic)
+    match = re.compile(magic).search(data, after) if magic and after else None
+    return match.start() if match else 0
 
 
 def mended(data: bytes, found: Found) -> bytes:
-    """`data`, with the sizes that FFmpeg needs where a writer that cannot seek back left zeros: in AIFF."""
-    at = data.find(b"SSND") + 4 if found.format == "AIFF" else 0
-    if at < 4 or (any(data[at : at + 4]) and any(data[4:8])):
+    """`data`, with the sizes that FFmpeg needs where a writer that cannot seek back left them open; without what a
+    radio station put between the frames."""
+    if found.format in ("MP3", "AAC"):
+        return _without_titles(data, found.start)
+    pattern, order, whole = _OPEN_SIZES.get(found.demuxer, (b"(?!)", "big", slice(0)))
+    match = re.compile(pattern).search(data, 0, _HEADER_BYTES)
+    if match is None:
         return data
-    form, sound = ((len(data) - begin).to_bytes(4, "big") for begin in (8, at + 4))
-    return data[:4] + form + data[8:at] + sound + data[at + 4 :]
+    head = bytearray(data[: match.end()])
+    begin = match.start() if found.demuxer == "w64" else match.end()  # W64 counts the chunk's header
+    head[match.start(1) :] = (len(data) - begin).to_bytes(match.end() - match.start(1), order)
+    if whole.stop:
+        head[whole] = len(data).to_bytes(whole.stop - whole.start, order)
+    return bytes(head) + data[match.end() :]
+
+
+def _without_titles(dump: bytes, skipped: int) -> bytes:
+    """Recordings of web radio, without the block that stands behind each so many bytes of audio (SHOUTcast's metadata).
+
+    A block is a byte that counts what follows in units of 16 bytes. `skipped`: bytes of the recording in front of `dump`.
+    """
+    at = dump.find(b"StreamTitle=", 0, _HEADER_BYTES) - 1
+    step = skipped + at
+    blocks: list[slice] = []
+    while 0 <= at < len(dump):
+        size = 1 + 16 * dump[at]
+        if size > 1 and not dump.startswith(b"StreamTitle=", at + 1):  # a single block: the rest is audio
+            blocks = [block for block in blocks if block.stop - block.start > 1]
+            break
+        blocks.append(slice(at, at + size))
+        at += size + step
+    begins, ends = [0, *(block.stop for block in blocks)], [*(block.start for block in blocks), len(dump)]
+    return b"".join(dump[begin:end] for begin, end in zip(begins, ends, strict=True)) if blocks else dump

@@ -9,13 +9,14 @@ from typing import Any
 import av
 import numpy as np
 
-from app.audio.spec import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
+from app.audio.spec import MAX_CHANNELS, MAX_DSD_RATE_HZ, MIN_SAMPLE_RATE_HZ
 from app.domain import FloatArray
 
 _SAMPLE_FORMATS: Mapping[str, tuple[np.dtype[Any], float, float]] = {  # type, silence, full scale
     "u8": (np.dtype(np.uint8), 128.0, 2.0**7),
     "s16": (np.dtype(np.int16), 0.0, 2.0**15),
     "s32": (np.dtype(np.int32), 0.0, 2.0**31),
+    "s64": (np.dtype(np.int64), 0.0, 2.0**63),
     "flt": (np.dtype(np.float32), 0.0, 1.0),
     "dbl": (np.dtype(np.float64), 0.0, 1.0),
 }
@@ -26,7 +27,7 @@ _SPARSE = 16  # of so many such stretches one is looked at
 
 def is_readable(frame: av.AudioFrame) -> bool:
     """Whether rate and channels are within bounds, and `to_mono` knows the sample format."""
-    rate_fits = MIN_SAMPLE_RATE_HZ <= frame.sample_rate <= MAX_SAMPLE_RATE_HZ
+    rate_fits = MIN_SAMPLE_RATE_HZ <= frame.sample_rate <= MAX_DSD_RATE_HZ
     return rate_fits and 1 <= frame.layout.nb_channels <= MAX_CHANNELS and frame.format.name.rstrip("p") in _SAMPLE_FORMATS
 
 

@@ -26,6 +26,7 @@ class Found:
     format: str  # as people call it
     demuxer: str  # FFmpeg's name
     start: int  # its first byte
+    magic: bytes = b""  # pattern by which another one is found behind it; empty: FFmpeg goes on by itself
 
 
 _ANYWHERE = {  # magic: (format, demuxer); distinct enough to be searched for
@@ -34,26 +35,54 @@ _ANYWHERE = {  # magic: (format, demuxer); distinct enough to be searched for
     rb"FORM[\s\S]{4}AIF[FC]": ("AIFF", "aiff"),
     rb"fLaC[\x00\x80]\x00\x00\x22": ("FLAC", "flac"),
     rb"OggS\x00": ("Ogg", "ogg"),
+    rb"(?:\x47[\s\S]{187}){4}\x47": ("MPEG-TS", "mpegts"),
+    rb"(?:\x47[\s\S]{191}){4}\x47": ("MPEG-TS", "mpegts"),  # of Blu-ray: four bytes more
+    rb"\x00\x00\x01\xba[\x21\x31\x44-\x7f]": ("MPEG", "mpeg"),
+    rb"\x0b\x77[\s\S]{3}([\x00-\x57])(?=[\s\S]{58,3840}?\x0b\x77[\s\S]{3}\1)": ("AC3", "ac3"),
+    rb"\x0b\x77[\s\S]{3}([\x58-\x87])(?=[\s\S]{58,4096}?\x0b\x77[\s\S]{3}\1)": ("AC3", "eac3"),
+    rb"\x7f\xfe\x80\x01|\xfe\x7f\x01\x80|\x1f\xff\xe8\x00|\xff\x1f\x00\xe8": ("DTS", "dts"),
+    rb"[\s\S]{4}\xf8\x72\x6f\xba": ("TrueHD", "truehd"),
+    rb"[\s\S]{4}\xf8\x72\x6f\xbb": ("MLP", "mlp"),
+}
+_FROM_THE_MIDDLE = {  # looked for last: AAC of MPEG-2 begins alike
+    rb"\xff[\xf8\xf9]([\x11-\xef])[\x00-\xae](?=(?:[\s\S]{16,16384}?\xff[\xf8\xf9]\1){2})": ("FLAC", "flac"),
 }
 _AT_START = {
     rb"\x1a\x45\xdf\xa3": ("WebM", "matroska"),
     rb"fLaC": ("FLAC", "flac"),
-    rb"[\s\S]{4}(?:ftyp|moov|moof|mdat|free|skip|wide|pnot|styp|sidx|uuid)": ("MP4", "mp4"),
+    rb"[\s\S]{4}ftyp": ("MP4", "mp4"),
+    rb"[\s\S]{4}(?:moov|moof|mdat|free|skip|wide|pnot|styp|sidx|uuid)": ("MP4", "mp4"),
     rb"caff\x00": ("CAF", "caf"),
     rb"\.snd": ("AU", "au"),
     rb"#!AMR": ("AMR", "amr"),
+    rb"wvpk": ("WavPack", "wv"),
+    rb"MAC ": ("Monkey's Audio", "ape"),
+    rb"MP\+": ("Musepack", "mpc"),
+    rb"MPCK": ("Musepack", "mpc8"),
+    rb"TTA1": ("True Audio", "tta"),
+    rb"tBaK": ("TAK", "tak"),
+    rb"ajkg": ("Shorten", "shn"),
+    rb"DSD \x1c": ("DSD", "dsf"),
+    rb"FRM8[\s\S]{8}DSD ": ("DSD", "iff"),
+    rb"FORM[\s\S]{4}(?:8SVX|16SV)": ("8SVX", "iff"),
+    rb"Creative Voice File": ("VOC", "voc"),
+    rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11": ("Windows Media", "asf"),
+    rb"\.RMF|\.ra\xfd": ("RealAudio", "rm"),
+    rb"NIST_1A": ("NIST SPHERE", "nistsphere"),
+    rb"\.SoX|XoS\.": ("SoX", "sox"),
+    rb"FLV\x01": ("Flash video", "flv"),
+    rb"RIFF[\s\S]{4}AVI[ X\x19]": ("AVI", "avi"),
+    rb"\x56[\xe0-\xff]": ("AAC", "loas"),
 }
+_ENDLESS = ("MPEG-TS", "MPEG", "AC3", "DTS", "TrueHD", "MLP", "AAC")  # frames follow each other, whatever lies between
 _NOT_READ = {
-    rb"wvpk": "WavPack",
-    rb"MAC ": "Monkey's Audio",
-    rb"MP\+|MPCK": "Musepack",
-    rb"TTA[12]": "True Audio",
-    rb"DSD |FRM8": "DSD",
-    rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "Windows Media",
-    rb"\.RMF|\.ra\xfd": "RealAudio",
+    rb"OFR ": "OptimFROG",
+    rb"LA0[1-4]": "Lossless Audio",
+    rb"ADIF": "AAC without frame headers",
+    rb"EA3|ea3\x03": "ATRAC",
     rb"MThd": "MIDI",
-    rb"FLV\x01": "Flash video",
-    rb"RIFF[\s\S]{4}AVI ": "AVI",
+    rb"FWS|CWS": "Flash",
+    rb"TTA2": "True Audio 2",
 }
 
 
@@ -64,16 +93,16 @@ def sniff(data: bytes) -> Found:
     start = _end_of_tags(data)
     for magic, (name, demuxer) in (_ANYWHERE | _AT_START).items():
         if re.compile(magic).match(data, start):
-            return Found(name, demuxer, start)
+            return Found(name, demuxer, start, b"" if name in _ENDLESS else magic)
     for magic, name in _NOT_READ.items():
         if re.compile(magic).match(data, start):
             raise AudioUnknownFormat(f"Expected one of {_names()}; {name} came.")
     if frames := find_frames(data, start, start + _FRAME_SEARCH_BYTES):
         at, first = frames
         return Found("AAC", "aac", at) if first.is_adts else Found("MP3", "mp3", at)
-    for magic, (name, demuxer) in _ANYWHERE.items():
+    for magic, (name, demuxer) in (_ANYWHERE | _FROM_THE_MIDDLE).items():
         if match := re.compile(magic).search(data, 0, start + _MAGIC_SEARCH_BYTES):  # also within a tag that is too long
-            return Found(name, demuxer, match.start())
+            return Found(name, demuxer, match.start(), b"" if name in _ENDLESS else magic)
     raise AudioUnknownFormat(f"Expected one of {_names()}; the first bytes are none of these.")
 
 

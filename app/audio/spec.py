@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8_000, 192_000
+MAX_DSD_RATE_HZ = 1_411_200  # of DSD256: FFmpeg gives out an eighth of its rate
 MAX_CHANNELS = 8
 MIN_AUDIO_SECONDS = 0.1
 

@@ -7,6 +7,7 @@ here can run, and they see only the bytes: no protocol and no file can be reache
 
 from __future__ import annotations
 
+import contextlib
 import io
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -18,18 +19,21 @@ import numpy as np
 
 from app.audio.ends import mended, missing_bytes, next_link
 from app.audio.mono import is_readable, to_mono
+from app.audio.mpeg import frame_at
 from app.audio.sniff import Found
-from app.audio.spec import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, DecodeLimits
+from app.audio.spec import MAX_CHANNELS, MAX_DSD_RATE_HZ, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, DecodeLimits
 from app.audio.timeline import measure
 from app.domain import FloatArray
 from app.errors import AudioCorrupt, AudioParameters, AudioTooLong, AudioTruncated, AudioUnknownFormat
 
-_DEMUXERS = "aac,aiff,amr,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,ogg,w64,wav"
 _DECODERS = (
-    "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,flac,mp1,mp1float,mp2,mp2float,mp3,mp3float,opus,vorbis,gsm,gsm_ms,"
-    "adpcm_g722,g722,adpcm_g726,g726,adpcm_g726le,g726le,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_swf,adpcm_yamaha,"
-    "pcm_s8,pcm_u8,pcm_s16le,pcm_s16be,pcm_u16le,pcm_u16be,pcm_s24le,pcm_s24be,pcm_u24le,pcm_u24be,pcm_s32le,pcm_s32be,"
-    "pcm_u32le,pcm_u32be,pcm_s64le,pcm_s64be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw"
+    "8svx_exp,8svx_fib,aac,aac_latm,ac3,alac,amrnb,amrwb,ape,cook,dca,dsd_lsbf,dsd_lsbf_planar,dsd_msbf,dsd_msbf_planar,dst,"
+    "eac3,flac,g722,g726,g726le,gsm,gsm_ms,mace3,mace6,mlp,mp1,mp1float,mp2,mp2float,mp3,mp3float,mpc7,mpc8,nellymoser,opus,"
+    "qdm2,qdmc,real_144,real_288,shorten,sipr,speex,tak,truehd,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,wmavoice,"
+    "adpcm_g722,adpcm_g726,adpcm_g726le,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_sbpro_2,adpcm_sbpro_3,adpcm_sbpro_4,"
+    "adpcm_swf,adpcm_yamaha,pcm_alaw,pcm_bluray,pcm_dvd,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,"
+    "pcm_s16be_planar,pcm_s16le,pcm_s16le_planar,pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,pcm_s32le_planar,"
+    "pcm_s64be,pcm_s64le,pcm_s8,pcm_s8_planar,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,pcm_u32le,pcm_u8"
 )
 _MAX_DEMUXED_STREAMS = 256  # more look like lack of memory to FFmpeg; the limit of the service is lower
 _PROBE_PACKETS = "1"  # for DTS inside WAV, which begins with its sync word; the default takes 17 ms for a song
@@ -41,7 +45,8 @@ _READ_BYTES = str(1 << 15)  # at once by the parser of FLAC; the default, 1024, 
 _WARM_UP_PACKETS = 12  # MP3 looks back up to 511 bytes, AAC and Opus over two to four packets
 _WARM_UP_SECONDS = 1.0  # at most; a packet of WAV may last longer than all of them should
 _BLOCK_SAMPLES = 1 << 16  # of each channel: frames are mixed down in blocks, which is several times faster
-_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # between or behind frames: no damage
+_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"Speex   ")  # between or behind frames: no damage
+_REST_BYTES = 1 << 14  # so much of what follows the last packet is looked at
 _OFF_COURSE_SECONDS = 0.3
 
 
@@ -57,14 +62,20 @@ class Stream:
         self.packets: list[Any] = []  # av.Packet; of PCM views of the file
         self.gaps: tuple[int, ...] = ()
         self.chained = False
-        self.next_start = 0  # first byte of an Ogg link with other parameters, which FFmpeg does not go on to
+        self.next_start = 0  # first byte of a file that was joined to this one, which FFmpeg does not go on to
+        self._end = 0  # the byte behind the last packet
         self._silence_peak = limits.silence_peak
         self.bad: set[int] = set()
         self.off_course = False  # decoding gave another length than the packets promised
         self._container = _open(self._file, found)
         try:
-            self._choose(limits.max_streams)
-            self._demux(limits.max_audio_seconds)
+            for stream in self._choose(limits.max_streams):
+                self._take(stream)
+                self._demux(limits.max_audio_seconds)
+                if self.packets:
+                    break
+                with contextlib.suppress(av.FFmpegError):
+                    self._container.seek(0)
         except BaseException:
             self._container.close()
             raise
@@ -75,19 +86,23 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
-    def _choose(self, max_streams: int) -> None:
+    def _choose(self, max_streams: int) -> list[Any]:
+        """The streams of sound in the order in which they are tried: as players do, the one marked as default first."""
         if len(self._container.streams) > max_streams:
             raise AudioCorrupt(f"Expected at most {max_streams} streams in the container; more came.")
         if not self._container.streams.audio:
             raise AudioUnknownFormat("Expected an audio stream in the container; none came.")
-        self._stream = self._container.streams.audio[0]
-        self._codec = self._stream.codec_context
+        return sorted(self._container.streams.audio, key=_is_secondary)
+
+    def _take(self, stream: Any) -> None:
+        self._stream, self._codec = stream, stream.codec_context
         if self._codec is None or self._codec.name not in _DECODERS.split(","):  # the whitelist binds probing alone
             came = "an unknown one" if self._codec is None else self._codec.name
-            raise AudioUnknownFormat(f"Expected AAC, ALAC, MP3, Opus, Vorbis, FLAC, PCM, ADPCM or GSM; {came} came.")
+            raise AudioUnknownFormat(f"Expected a codec of sound that we decode, like AAC, MP3, FLAC or PCM; {came} came.")
         rate, channels = self._codec.sample_rate, self._codec.channels
-        if not MIN_SAMPLE_RATE_HZ <= rate <= MAX_SAMPLE_RATE_HZ:
-            raise AudioParameters(f"Expected {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz; {rate} Hz came.")
+        most_hz = MAX_DSD_RATE_HZ if self._codec.name.startswith("ds") else MAX_SAMPLE_RATE_HZ
+        if not MIN_SAMPLE_RATE_HZ <= rate <= most_hz:
+            raise AudioParameters(f"Expected {MIN_SAMPLE_RATE_HZ} to {most_hz} Hz; {rate} Hz came.")
         if not 1 <= channels <= MAX_CHANNELS:
             raise AudioParameters(f"Expected 1 to {MAX_CHANNELS} channels; {channels} came.")
         self._codec.thread_count = 1
@@ -100,7 +115,7 @@ class Stream:
         ticks, bound = 0, (max_seconds + 1.0) / base
         try:
             if not self._cut_plain_pcm():
-                for packet in self._container.demux(self._stream):
+                for packet in self._read():
                     if packet.size:
                         self.packets.append(packet)
                         ticks += packet.duration or 0
@@ -109,18 +124,37 @@ class Stream:
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError, OSError):  # what came until here can be heard
-            if self.packets and self._found.format == "Ogg":
-                self.next_start = next_link(self._file, self.packets[-1].pos or 0)
-                self.next_start += self._found.start if self.next_start else 0
-            if not self.next_start:
-                self.bad.add(len(self.packets))
+            self.bad.add(len(self.packets))
+        if self.packets and not isinstance(self.packets[0], memoryview):
+            self._end = (self.packets[-1].pos or 0) + self.packets[-1].size
+        self._go_on()
         if not (self.packets and isinstance(self.packets[0], memoryview)):
-            self.bad |= {index for index, packet in enumerate(self.packets) if packet.is_corrupt}
+            corrupt = [index for index, packet in enumerate(self.packets) if packet.is_corrupt]
+            # FFmpeg reads WAV by half a MiB: where one is not whole, all frames in it count as damaged.
+            self.bad |= set(corrupt[-1:] if self._found.format == "WAV" else corrupt)
             timeline = measure(self.packets, float(base), self.sample_rate_hz, self.codec)
             self.starts, self.gaps = timeline.starts, timeline.gaps
-            self.chained = timeline.chained or self.next_start > 0
+            self.chained |= timeline.chained or self._changes_rate()
         if self.seconds > max_seconds:
             raise _too_long(max_seconds)
+
+    def _read(self) -> Iterator[av.Packet[Any]]:
+        while True:
+            try:
+                yield from self._container.demux(self._stream)
+            except IndexError:  # PyAV does not know a stream that shows up late
+                continue
+            return
+
+    def _go_on(self) -> None:
+        """Look at what follows the last packet: another file, or nothing but tags and zeros, which are no damage."""
+        if not self.packets:
+            return
+        if link := next_link(self._file, self._end, self._found):
+            self.next_start, self.chained = self._found.start + link, True
+        rest = self._file[self._end : self._end + _REST_BYTES]
+        if link or _is_padding(rest):
+            self.bad.discard(len(self.packets))
 
     def _cut_plain_pcm(self) -> bool:
         """Whether the file ends its PCM where the header says; then its packets are cut out of it, not read and copied."""
@@ -136,11 +170,17 @@ class Stream:
         if not frame_bytes or not tail or tail[-1].pos + tail[-1].size != end or tail[-1].is_corrupt:
             self._container.seek(0, stream=self._stream)
             return False
+        self._end = end
         step, view = _PACKET_FRAMES * frame_bytes, memoryview(self._file)
         self.packets = [view[at : min(at + step, end)] for at in range(first.pos, end, step)]
         sizes = [len(packet) for packet in self.packets]
         self.starts = np.cumsum([0, *sizes]) / (frame_bytes * self.sample_rate_hz)
         return True
+
+    def _changes_rate(self) -> bool:
+        """Whether the last ADTS frame has another rate than the first; FFmpeg's durations leave that out."""
+        ends = [frame_at(bytes(self.packets[at]), 0) for at in (0, -1)] if self._found.demuxer == "aac" else []
+        return len({end.kind for end in ends if end is not None}) > 1
 
     @property
     def seconds(self) -> float:
@@ -205,7 +245,7 @@ class Stream:
             except MemoryError:
                 raise
             except (av.FFmpegError, ValueError, OSError):
-                if packet is not None and not bytes(packet).startswith(_TAGS):
+                if packet is not None and not _is_padding(bytes(packet)):
                     self.bad.add(index)
                 continue
             if not known and frames:
@@ -220,7 +260,7 @@ def _open(file: bytes, found: Found) -> Any:
     av.logging.set_level(av.logging.PANIC)  # FFmpeg would write to stderr
     options = {
         "protocol_whitelist": "none",
-        "format_whitelist": _DEMUXERS,
+        "format_whitelist": found.demuxer,
         "codec_whitelist": _DECODERS,
         "max_streams": str(_MAX_DEMUXED_STREAMS),
         "max_probe_packets": _PROBE_PACKETS,
@@ -237,6 +277,10 @@ def _open(file: bytes, found: Found) -> Any:
         if missing := missing_bytes(file, found):
             raise AudioTruncated(missing) from None
         raise AudioCorrupt("Expected a readable container; its headers cannot be parsed.") from None
+
+
+def _is_secondary(stream: Any) -> bool:
+    return not stream.disposition & av.stream.Disposition.default
 
 
 def _joined(frames: Iterator[av.AudioFrame]) -> Iterator[Any]:
@@ -261,6 +305,12 @@ def _joined(frames: Iterator[av.AudioFrame]) -> Iterator[Any]:
         waiting += frame.samples
     if waiting:
         yield fifo.read()
+
+
+def _is_padding(data: bytes) -> bool:
+    """Whether a tag follows, or nothing but zeros: no damage."""
+    rest = data.lstrip(b"\0")
+    return not rest or rest.startswith(_TAGS)
 
 
 def _too_long(max_seconds: float) -> AudioTooLong:

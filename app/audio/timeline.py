@@ -33,6 +33,9 @@ def measure(packets: Sequence[av.Packet[Any]], base_seconds: float, rate_hz: int
     """
     ticks = np.array([packet.duration or 0 for packet in packets], np.float64)
     stamps = np.array([np.nan if packet.pts is None else packet.pts for packet in packets], np.float64)
+    lacks_end = ticks.size > _END_PACKETS and ticks[-1] > 2 * ticks[:-1].max()  # Ogg: pages before the last are missing
+    if lacks_end:
+        ticks[-1] = ticks[-2]
     steps = np.diff(stamps)
     near = (steps > 0) & (np.abs(steps - ticks[:-1]) <= max(_STAMP_TOLERANCE_SECONDS / base_seconds, 1))
     ticks[:-1][near] = steps[near]
@@ -41,7 +44,9 @@ def measure(packets: Sequence[av.Packet[Any]], base_seconds: float, rate_hz: int
         seconds[:1] = 0.0
     seams = {0, len(packets) - 1} | {int(index) for index in np.flatnonzero(~near)}
     around = {at + offset for at in seams for offset in range(-_END_PACKETS, _END_PACKETS + 1)}
-    chained, left_out = False, 0.0
+    # Durations finer than samples are not rounded: a packet without one was read before FFmpeg knew the rate, or at a seam.
+    chained = bool((seconds[1:-1] == 0).any()) and base_seconds <= 1 / rate_hz
+    left_out = 0.0
     for index in sorted(around & set(range(len(packets)))):
         packet = packets[index]
         chained |= packet.has_sidedata("new_extradata")
@@ -50,10 +55,13 @@ def measure(packets: Sequence[av.Packet[Any]], base_seconds: float, rate_hz: int
             left_out += int.from_bytes(skip[:4], "little") / rate_hz
             if codec not in _TRIMMED:
                 seconds[index] = max(seconds[index] - int.from_bytes(skip[4:8], "little") / rate_hz, 0.0)
-        taken = min(left_out, seconds[index])
-        seconds[index] -= taken
-        left_out -= taken
+        for later in range(index, len(packets)):  # a cropped Opus file may leave out many packets
+            taken = min(left_out, seconds[later])
+            seconds[later] -= taken
+            left_out -= taken
+            if not left_out:
+                break
         if packet.is_discard:
             seconds[index] = 0.0
-    gaps = tuple((np.flatnonzero(~near & (steps > ticks[:-1])) + 1).tolist())
+    gaps = (*(np.flatnonzero(~near & (steps > ticks[:-1])) + 1).tolist(), *([len(packets) - 1] if lacks_end else []))
     return Timeline(np.concatenate([[0.0], np.cumsum(seconds)]), gaps, chained)
