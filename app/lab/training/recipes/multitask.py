@@ -22,13 +22,13 @@ from app.audio.spec import WindowRequest
 from app.families.contract import Label, Model
 from app.families.multitask.manifest import BlockConfig, MultitaskManifest, SegmentConfig, TaskName
 from app.families.multitask.network import LogMel, MultitaskNetwork
-from app.lab.corpus.catalogue import Row
+from app.lab.corpus.catalogue import LANGUAGE, Row
 from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
 from app.lab.training.batch_norm import refit_batch_norm
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft
-from app.lab.training.recipes.multitask_data import Segments, artists_among, classes_of_rows, languages_among
+from app.lab.training.recipes.multitask_data import Segments, classes_of_rows, labels_among
 from app.lab.training.recipes.multitask_table import baselines, figures_of, table
 from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
 from app.lab.training.recipes.songs import IntArray, class_mix, in_parts, songs_to_learn, stored_tensors
@@ -61,8 +61,8 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
     def prepare(self, progress: Progress) -> None:
         config = self.config
         train, valid = songs_to_learn(config.catalogue)
-        among = {"language": lambda: config.labels or languages_among(train), "artist": lambda: artists_among(train)}
-        self.labels: dict[TaskName, tuple[Label, ...]] = {task: among[task]() for task in config.task_names}
+        given = {LANGUAGE: config.labels}
+        self.labels = {task: given.get(task) or labels_among(train, task) for task in config.task_names}
         listen, classes = config.listen, [classes_of_rows(rows, self.labels) for rows in (train, valid)]
         cut = (WindowRequest(listen.piece, listen.pieces), listen.window, config.cache_folder, progress)
         self.songs = Segments.decoded(train, *cut, classes=classes[0])

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.families.contract import Label
 from app.families.multitask.manifest import TaskName
-from app.lab.corpus.catalogue import LANGUAGE, Row, artist_key, class_code
+from app.lab.corpus.catalogue import ARTIST, LANGUAGE, Row, artist_key, class_code
 from app.lab.errors import CorpusError
 from app.lab.labels import WORLD_LABELS
 from app.lab.training.recipes.songs import Clips, IntArray
@@ -48,9 +48,9 @@ def classes_of_rows(rows: Sequence[Row], labels: Labels) -> dict[TaskName, IntAr
     """(n_rows,) classes by task. Raises CorpusError naming the row whose artist or language is none."""
     found = {}
     for task, own in labels.items():
-        if task == "artist":
+        if task == ARTIST:
             number = {artist_key(label.name): i for i, label in enumerate(own)}
-            keys = [artist_key(row.metadata.artist) for row in rows]
+            keys = [artist_key(_cell(row, task)) for row in rows]
         else:
             number = {label.code: i for i, label in enumerate(own)}
             keys = [class_code(dict(row.cells), number) for row in rows]
@@ -62,25 +62,22 @@ def classes_of_rows(rows: Sequence[Row], labels: Labels) -> dict[TaskName, IntAr
     return found
 
 
-def languages_among(rows: Sequence[Row]) -> tuple[Label, ...]:
-    """The languages of the rows by code. Raises CorpusError unless there are two."""
-    codes = sorted({code for row in rows if (code := row.cells.get(LANGUAGE, "").strip())})
-    named = {label.code: label for label in WORLD_LABELS}
-    return _two_at_least(LANGUAGE, [named.get(code, Label(code=code, iso639_3=None, name=code)) for code in codes])
-
-
-def artists_among(rows: Sequence[Row]) -> tuple[Label, ...]:
-    """The artists of the rows by name. Raises CorpusError unless there are two."""
-    names = {artist_key(row.metadata.artist): " ".join(row.metadata.artist.split()) for row in rows if row.metadata.artist}
+def labels_among(rows: Sequence[Row], task: TaskName) -> tuple[Label, ...]:
+    """The classes of a task among the rows, by name. Raises CorpusError unless there are two."""
+    names = {artist_key(name) if task == ARTIST else name: name for row in rows if (name := _cell(row, task))}
+    if len(names) < 2:
+        raise CorpusError(f"column {task!r} names {len(names)} in split train; a classifier needs two at least")
+    if task == LANGUAGE:
+        named = {label.code: label for label in WORLD_LABELS}
+        return tuple(named.get(code, Label(code=code, iso639_3=None, name=code)) for code in sorted(names))
     labels: dict[str, Label] = {}
     for key, name in sorted(names.items()):
-        code = CODE.sub("-", key).strip("-")[:56] or "artist"
+        code = CODE.sub("-", key).strip("-")[:56] or ARTIST
         code = code if code not in labels else f"{code}-{len(labels)}"
         labels[code] = Label(code=code, iso639_3=None, name=name)
-    return _two_at_least("artist", list(labels.values()))
+    return tuple(labels.values())
 
 
-def _two_at_least(column: str, labels: list[Label]) -> tuple[Label, ...]:
-    if len(labels) < 2:
-        raise CorpusError(f"column {column!r} names {len(labels)} in split train; a classifier needs two at least")
-    return tuple(labels)
+def _cell(row: Row, task: TaskName) -> str:
+    """What the task's column says of a row."""
+    return " ".join(row.cells.get(task, "").split())
