@@ -18,7 +18,7 @@ from app.domain import METADATA_FIELDS, Metadata, MetadataField
 
 _NAMES: Mapping[MetadataField, tuple[str, ...]] = {  # in ID3, in APEv2, and as FFmpeg calls them; lower case
     "artist": ("tpe1", "artist", "author", "album_artist", "albumartist", "album artist"),
-    "album": ("talb", "album"),
+    "album": ("talb", "album", "product"),  # AVI's IPRD
     "title": ("tit2", "title"),
 }
 _LYRICS = ("uslt", "lyrics", "unsyncedlyrics", "unsynced lyrics")  # "USLT::eng", and "lyrics-eng" as FFmpeg calls it

@@ -23,21 +23,24 @@ _ZERO_WIDTH = re.compile(
 )
 _PLACEHOLDER = re.compile(
     r"[\[(<{]?(?:"
-    r"(?:(?:audio ?)?track|titel|piste|pista|faixa|traccia|spår|spor|utwór|ścieżka|трек|дорожка)[ _]?\d*"
+    r"(?:\d+[ ._-]+)?"
+    r"(?:(?:audio|cd)? ?track|titel|piste(?: audio)?|pista|faixa|traccia|spår|spor|utwór|ścieżka|трек|дорожка)[ _]?"
+    r"(?:#|no\.? ?)?\d*\.?(?: of \d+)?"
     r"|(?:トラック|트랙|曲目|音轨)[ _]?\d*"
-    r"|unknown(?: (?:artist|album|title|track))?|no (?:artist|album|title)|untitled(?: track)?"
-    r"|undefined|null|none|nan|n/?a|various(?: artists)?|v\.? ?a\.?"
+    r"|unknown(?: (?:artist|album|title|track|performer))?|no (?:artist|album|title)|untitled(?: track)?(?: \d+)?"
+    r"|undefined|null|nil|none|nan|n/?a|various(?: artists)?|v[./]? ?a\.?|varios artistas|artistes divers|vari artisti"
+    r"|verschiedene (?:interpreten|künstler)|разные исполнители|s(?:in|em) título|sans titre|senza titolo|ohne titel"
     r"|unbekannter? (?:interpret|künstler|album|titel)|(?:artiste|album|titre) inconnu"
     r"|(?:artista|álbum|título) (?:desconocid|desconhecid)o|(?:artista|album|titolo) sconosciuto"
-    r"|неизвестный (?:исполнитель|альбом)|不明なアーティスト|未知艺术家|알 수 없는 아티스트"
-    r")[\])>}]?",
+    r"|неизвестный (?:исполнитель|альбом)|без названия|不明なアーティスト|未知(?:艺术家|歌手|专辑)?|알 수 없는 아티스트"
+    r")(?: \([\d/.:, apm-]+\))?[\])>}]?|[\W_]+",
     re.IGNORECASE,
 )
 _REMASTERED = r"remaster\w*|official|oficial|officiel(?:le)?|ufficiale|offizielle[rs]?|lyrics?|version|edit|mix"
 _ADDED_WORDS = re.compile(
     rf"(?:{_REMASTERED}|music|video|vídeo|vidéo|videoclip|musikvideo|clip|clipe|audio|visuali[sz]er|hd|hq|uhd|4k|1080p|720p"
     r"|m/?v|explicit|clean|stereo|mono|album|single|radio|original|extended|bonus|track|deluxe|edition|live|acoustic"
-    r"|remix|full|digital|with|on|screen|клип|официальный|видео|뮤직비디오)",
+    r"|remix|full|digital|with|on|screen|letra|paroles|testo|клип|официальный|видео|뮤직비디오|官方(?:mv)?)",
     re.IGNORECASE,
 )
 _OPEN, _CLOSE = r"[(\[{（【「]", r"[)\]}）】」]"

@@ -133,6 +133,12 @@ TAGGED: dict[str, Callable[[], bytes]] = {
     "aiff, ID3v2": lambda: in_chunk(samples_of.aiff(), mutagen.aiff.AIFF),
     "matroska": lambda: by_ffmpeg("matroska", "flac"),
     "webm": lambda: by_ffmpeg("webm", "libopus"),
+    "wma": lambda: by_ffmpeg("asf", "wmav2"),
+    "avi": lambda: by_ffmpeg("avi", "libmp3lame"),
+    "flv": lambda: by_ffmpeg("flv", "libmp3lame", 44_100),
+    "wavpack, APEv2": lambda: with_ape(samples_of.container(samples_of.tone(), "wv", "wavpack")),
+    "true audio, ID3v2": lambda: with_id3(samples_of.container(samples_of.tone(), "tta", "tta")),
+    "ac3, ID3v2": lambda: with_id3(samples_of.container(samples_of.tone(), "ac3", "ac3")),
 }
 
 

@@ -13,7 +13,10 @@ from app.families.parts.names import clean, clean_name
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "Track 01", "track12", "Audio Track 3", "AudioTrack 07", "Piste 4", "Titel 5", "Дорожка 2", "トラック 1",
+        "", " ", "Track 01", "track12", "Audio Track 3", "AudioTrack 07", "01 Track 1", "Track #3", "Track 1 of 12",
+        "CD Track 4", "Untitled 2", "Unknown Album (2/3/2009 5:05:12 PM)", "Album inconnu (12/03/2004 10:22:11)",
+        "Sin título", "Без названия", "???", "-", "未知歌手", "Varios Artistas", "V/A",
+        "Piste 4", "Titel 5", "Дорожка 2", "トラック 1",
         "Unknown Artist", "unknown", "[unknown]", "<Unknown>", "(unknown album)", "undefined", "null", "None", "NaN", "N/A",
         "Various Artists", "VA", "Untitled", "Unbekannter Interpret", "Artiste inconnu", "Artista desconocido",
         "Неизвестный исполнитель", "\u200bnull\u200b", "&#91;unknown&#93;",
