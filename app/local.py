@@ -18,6 +18,7 @@ from app.domain import LYRICS, Metadata, Track
 from app.errors import InternalError, InvalidOption, LridError
 from app.families.contract import further_fields
 from app.families.fields import further_values
+from app.families.store import release_folder
 from app.families.tasks import Json
 from app.http.answer import build_response, identify_options, view_of
 from app.http.options import Options
@@ -60,6 +61,11 @@ class LocalIdentifier:
             audio = await asyncio.to_thread(read_file, path, int(self._settings.max_upload_mb * MEGABYTE))
             return await self.track(self.with_lyrics(Track(audio, request.metadata), request), request.options)
 
+    def check(self, request: FileRequest) -> None:
+        """Raises what is wrong with the request whatever the file."""
+        self.identifier.model.task.check(view_of(request.options))
+        self.with_lyrics(Track(None, request.metadata), request)
+
     def with_lyrics(self, track: Track, request: FileRequest) -> Track:
         """The track with the lyrics that were given. Raises InvalidOption, InvalidMetadata, MetadataTooLong."""
         if request.lyrics is None:
@@ -74,7 +80,6 @@ class LocalIdentifier:
         model = self.identifier.model
         deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_seconds
         try:
-            model.task.check(view_of(options))
             found = await self.identifier.identify(track, identify_options(options, deadline))
             return build_response(found, model, options)
         except LridError:
@@ -87,6 +92,7 @@ class LocalIdentifier:
 @asynccontextmanager
 async def local_identifier(settings: Settings, *, listen: bool) -> AsyncIterator[LocalIdentifier]:
     """`listen=False` starts no decoder and prepares no device: for names alone. Raises ReleaseError."""
+    release_folder(settings.model_store, settings.model)  # a wrong name is told before torch is imported
     let_threads_sleep()
     pool = build_pool(settings)
     started = asyncio.ensure_future(asyncio.to_thread(pool.start)) if listen else None  # while the release is loaded
@@ -124,6 +130,7 @@ async def identify_files(
 ) -> AsyncGenerator[FileAnswer, None]:
     """Answers in the order of `files`, each as soon as those before it are there. Raises ReleaseError."""
     async with local_identifier(settings, listen=True) as identifier:
+        identifier.check(request)
         waiting: deque[asyncio.Task[FileAnswer]] = deque()
         try:
             for found in files:
@@ -143,6 +150,7 @@ async def identify_names(settings: Settings, request: FileRequest) -> FileAnswer
     """Artist, album and title alone. Raises ReleaseError."""
     async with local_identifier(settings, listen=False) as identifier:
         try:
+            identifier.check(request)
             track = identifier.with_lyrics(Track(None, request.metadata), request)
             return FileAnswer(None, await identifier.track(track, request.options), None)
         except LridError as error:

@@ -183,8 +183,8 @@ async def build_identifier(
 
 def _batcher(settings: Settings, loaded: Loaded, metrics: Metrics) -> Batcher | None:
     """Started; None for a release that does not listen."""
-    audio, engine = loaded.model.audio, loaded.engine
-    if audio is None or engine is None:
+    engine = loaded.engine
+    if engine is None or (audio := loaded.model.audio) is None:  # in this order: audio branches are built when asked for
         return None
     limits = BatchLimits(
         max_batch_size=settings.max_batch_size or engine.choice.batch_size,

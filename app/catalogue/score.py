@@ -125,10 +125,11 @@ class Scoring:
         own = self._files | self._groups
         done, _ = await asyncio.wait({*own, *other}, return_when=asyncio.FIRST_COMPLETED)
         done &= own
+        answered = [pair for task in done for pair in task.result()]  # if one fails, all stay, for `run` to await
         self._files -= done
         self._groups -= done
-        if done:
-            await self._write([pair for task in done for pair in task.result()])
+        if answered:
+            await self._write(answered)
 
     async def _write(self, answered: Answered) -> None:
         """Waits for a full disk. Raises OutputFailed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -30,18 +31,21 @@ class AnswerLines:
         self._widths = WIDTHS | {"next": max(8, 9 * (top_k - 1) - 1)}
         taken = sum(self._widths.values()) + len(GAP) * len(WIDTHS)
         self._widths["file"] = max(LEAST_FILE_WIDTH, self._console.width - taken)
-        self._row({name: HEADS.get(name, name) if self._columns else name for name in COLUMNS}, "bold")
+        self._begun = False
 
     def show(self, found: FileAnswer) -> None:
-        name = "(names)" if found.path is None else printable(found.path if not self._columns else found.path.name)
+        if not self._begun:
+            self._begun = True
+            self._row({name: HEADS.get(name, name) if self._columns else name for name in COLUMNS}, "bold")
+        name = "(names)" if found.path is None else printable(Path(found.path.name) if self._columns else found.path)
         if found.answer is None:
             assert found.error is not None
             self._row({"file": name, "error": found.error.code}, "red")
-            self._under(f"{found.error.detail.rstrip('.')}. {found.error.remedy}")
+            self._under(name, f"{found.error.detail.rstrip('.')}. {found.error.remedy}")
             return
         self._row({"file": name, **cells(found.answer, self._top_k)})
         for line in [*tags(found.answer), *timeline(found.answer), *explanation(found.answer)]:
-            self._under(line)
+            self._under(name, line)
 
     def _row(self, row: dict[str, str], style: str = "") -> None:
         if not self._columns:
@@ -50,12 +54,12 @@ class AnswerLines:
         line = GAP.join(_fitted(row.get(name, ""), self._widths[name]) for name in COLUMNS)
         self._console.print(Text(line.rstrip(), style))
 
-    def _under(self, line: str) -> None:
+    def _under(self, name: str, line: str) -> None:
         """What belongs to the row above; in a pipe on standard error, so that rows stay rows."""
         if self._columns:
             self._console.print(Text("    " + printable(line), "dim"), soft_wrap=False)
         else:
-            print("    " + printable(line), file=sys.stderr)
+            print(f"{name}: {printable(line)}", file=sys.stderr)
 
 
 def show_json(found: FileAnswer) -> None:

@@ -24,9 +24,9 @@ def fail(code: str, detail: str, remedy: str = "") -> NoReturn:
     """Say what happened and what to do; ends with exit code 1."""
     console = Console(stderr=True, highlight=False)
     console.print(f"[bold red]{code}[/]: ", end="")
-    console.print(detail, markup=False)
+    console.print(detail, markup=False, soft_wrap=True)
     if remedy:
-        console.print(f"  {remedy}", markup=False)
+        console.print(f"  {remedy}", markup=False, soft_wrap=True)
     raise SystemExit(1)
 
 

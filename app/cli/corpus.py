@@ -14,12 +14,15 @@ from rich.table import Column, Table
 
 from app.cli.common import AsJson, Catalogue, make_settings
 from app.cli.progress import Bars
-from app.domain import NOTHING_SUNG
 
 if TYPE_CHECKING:
     from app.lab.corpus.check import CorpusCheck
 
-corpus = typer.Typer(no_args_is_help=True, help="Catalogues to train on: check them, split them, make one of Music4All.")
+corpus = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Catalogues to train on: check them, split them, make one of Music4All.",
+)
 
 Output = Annotated[Path, typer.Option(help="The catalogue to write: .csv, .tsv or .parquet.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace --output if it exists.")]
@@ -41,6 +44,7 @@ def check(
     Missing files, unreadable audio, duplicates, empty rows, unknown labels, artists in two splits, classes with one item.
     Exit code 1 when there are any.
     """
+    from app.domain import NOTHING_SUNG
     from app.families.lrid_net.config import ListenConfig
     from app.families.store import read_manifest, release_folder
     from app.lab.caches import Decoder

@@ -24,14 +24,14 @@ def identify(
     title: Annotated[str | None, typer.Option(help="As --artist.")] = None,
     lyrics: Annotated[Path | None, typer.Option(help="A text file: the lyrics of all files.")] = None,
     tags: Annotated[bool, typer.Option(help="Read the tags of files when no metadata is given.")] = True,
-    lyrics_from_tags: Annotated[bool, typer.Option(help="Read the lyrics in the tags of files.")] = False,
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="Languages listed per file. [default: 2; with --json all]")
-    ] = None,
-    windows: Annotated[int | None, typer.Option(min=1, help="Listen to so many windows of each file.")] = None,
+    lyrics_from_tags: Annotated[
+        bool, typer.Option("--lyrics-from-tags", help="Read the lyrics in the tags of files.")
+    ] = False,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Languages listed per file. Default: 2; with --json all.")] = None,
+    windows: Annotated[int | None, typer.Option(min=1, max=256, help="Listen to so many windows of each file.")] = None,
     languages: Annotated[str | None, typer.Option(help="Candidates, such as en,fr.")] = None,
-    timeline: Annotated[bool, typer.Option(help="Also answer for each window.")] = False,
-    explain: Annotated[bool, typer.Option(help="Also answer from audio alone and text alone.")] = False,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Also answer for each window.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Also answer from audio alone and text alone.")] = False,
     model: Model = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -84,6 +84,7 @@ async def _answer(settings: Settings, files: list[Path], request: FileRequest, *
     found = [one for path in files for one in find_files(path)]
     if not found:
         typer.echo("no audio files there", err=True)
+        return 0
     failed = 0
     async for answer in identify_files(settings, found, request):
         show(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -18,12 +19,16 @@ from app.cli.train import train, variants
 from app.errors import LridError
 from app.lab.errors import LabError
 
+INTERRUPTED = 130  # exit code of Ctrl-C: 128 + SIGINT
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Which language is this song sung in? Listen to the audio, read the metadata, identify the language.\n\n"
     "`lrid serve` answers over HTTP, `lrid identify song.mp3` answers without a server. "
-    "Settings are environment variables, LRID_<NAME>; the README lists them all.",
+    "Settings are environment variables, `LRID_<NAME>`; the README lists them all.",
 )
 
 
@@ -56,6 +61,12 @@ def main() -> None:
         fail(error.code, error.detail, error.remedy)
     except LabError as error:
         fail(error.code, str(error))
+    except OSError as error:
+        fail("system_error", str(error), "Check the path, its permissions and the room on the disk.")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            os._exit(INTERRUPTED)  # a thread inside torch would crash the interpreter's shutdown
+        raise
 
 
 if __name__ == "__main__":

@@ -11,21 +11,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.common import AsJson, Store, make_settings
+from app.cli.common import AsJson, Store, fail, make_settings
 from app.cli.progress import Bars
 from app.errors import LridError
 
-releases = typer.Typer(no_args_is_help=True, help="The releases in the model store.")
+releases = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="The releases in the model store.")
 
 
 @releases.command("list")
 def list_command(as_json: AsJson = False) -> None:
     """What is in the model store. With --json one manifest a line."""
-    from app.families.store import list_releases, read_manifest, release_folder
+    from app.families.store import read_manifest, release_folder
 
     settings = make_settings()
     table = Table("release", "created", "classes", "sha256", "served by default")
-    for name in list_releases(settings.model_store):
+    for name in _names(settings.model_store):
         try:
             manifest = read_manifest(release_folder(settings.model_store, name))
         except LridError as error:
@@ -46,12 +46,12 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(help="`family/release`; all of them when none is named.")] = None,
 ) -> None:
     """Check manifest, hash and weights, and replay golden.json. Exit code 1 if a release is refused."""
-    from app.families.store import list_releases
+    settings = make_settings()
+    refused, names = 0, names or _names(settings.model_store)
+
     from app.serving.loading import load_release
 
-    settings = make_settings()
-    refused = 0
-    for name in names or list_releases(settings.model_store):
+    for name in names:
         try:
             load_release(settings.model_copy(update={"precision": "fp32", "device": "cpu"}), name)
         except LridError as error:
@@ -61,6 +61,13 @@ def verify(
             typer.echo(f"{name}: good")
     if refused:
         raise SystemExit(1)
+
+
+def _names(store: Path) -> list[str]:
+    """Ends the command if there are none."""
+    from app.families.store import list_releases
+
+    return list_releases(store) or fail("release_refused", f"no release in {store}", "Set LRID_MODEL_STORE to its folder.")
 
 
 @releases.command()

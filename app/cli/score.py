@@ -64,6 +64,8 @@ def score(
         lrid score songs.parquet --output languages --ray auto --workers 40
     """
     settings = make_settings(model=model, device=device)
+    if any(not url.startswith(("http://", "https://")) for url in server or ()):
+        raise typer.BadParameter("expected a URL such as http://localhost:8000", param_hint="--server")
     if ray is None:
         logging.basicConfig(level=logging.ERROR)
         answerer = partial(_answerer, settings, server or [], key, lyrics_from_tags=lyrics_from_tags)

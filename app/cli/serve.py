@@ -23,7 +23,7 @@ def serve(
 
     The port opens at once; /health/ready answers 200 when the release has proven itself.
     Ctrl-C or SIGTERM finishes what was accepted, then ends. Every setting is also an
-    environment variable, LRID_<NAME>. Ask it with:
+    environment variable, `LRID_<NAME>`. Ask it with:
 
         curl -F audio=@song.mp3 -F artist=Someone -F title=Something localhost:8000/identify
     """

@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pydantic import Field
 
 from app.domain import LYRICS, FloatArray, Metadata, Reading, Track
 from app.errors import ReleaseError
-from app.families.contract import Name, Strict, TextField
+from app.families.contract import TextField
+from app.families.parts.lyrics_config import LyricsConfig
 from app.families.parts.ngrams.fields import has_letters
 from app.families.parts.ngrams.loops import IndexArray
 from app.families.parts.ngrams.reader import NgramReader
@@ -30,15 +30,6 @@ _HEADING = re.compile(
 )
 _LINE_BREAK = re.compile(r"[\r\n\u0085\u2028\u2029]+")
 _MOST_LINES = 1000  # that are looked at
-
-
-class LyricsConfig(Strict):
-    """How lyrics are read."""
-
-    max_characters: int = Field(16_000, gt=0)  # that a request may give
-    read_characters: int = Field(800, gt=0)  # of which the profiles see so many: whole lines, spread over the song
-    profile_exponent: float = Field(0.5, gt=0)  # of the evidence of k n-grams over sqrt(k); by lab/training/verses.json
-    classes: dict[str, Name]  # by langdetect's code, where the class has another: {"zh-cn": "zh", "hr": "sh", ...}
 
 
 class LyricsBranch:

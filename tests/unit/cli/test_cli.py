@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -248,3 +250,69 @@ def test_help_shows_a_first_request() -> None:
 def test_the_upload_limit_holds_for_files_too(files: Any) -> None:
     with pytest.raises(UploadTooLarge, match=r"0\.001 MB"):
         read_file(files["plain.mp3"], 1000)
+
+
+# --- the command in a process of its own ------------------------------------------------------------------------------
+
+
+def lrid(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app.cli", *map(str, arguments)]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_an_error_in_a_pipe_names_its_file_and_what_is_wrong_with_all_files_is_said_once(files: Any) -> None:
+    result = runner.invoke(cli.app, ["identify", str(files["text.wav"]), str(files["missing.wav"])])
+    assert [line.split(": ")[0] for line in result.stderr.splitlines()] == [
+        str(files["text.wav"]),
+        str(files["missing.wav"]),
+    ]
+    done = lrid("identify", files["plain.mp3"], files["tagged.flac"], "--languages", "tlh")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("unknown_language: 'tlh' is not among")
+
+
+def test_what_is_missing_is_said_in_a_line(tmp_path: Path) -> None:
+    for command in ("list", "verify"):
+        done = lrid("releases", command, LRID_MODEL_STORE=str(tmp_path))
+        assert (done.returncode, done.stderr.splitlines()[0]) == (1, f"release_refused: no release in {tmp_path}")
+    done = lrid("identify", tmp_path / "song.mp3", "--model", "none/1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("release_refused: no release 'none/1' in the model store; found: ")
+    done = lrid("score", tmp_path, "--output", tmp_path / "out.csv", "--server", "localhost:8000")
+    assert done.returncode == 2
+    assert "such as http://localhost:8000" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_said_in_a_line(files: Any) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "app.cli", "identify", str(files["plain.mp3"])]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "system_error: [Errno 28] No space left on device"
+
+
+def test_ctrl_c_ends_a_run_without_a_word(files: Any) -> None:
+    command = [sys.executable, "-m", "app.cli", "identify", "--json", *[str(files["plain.mp3"])] * 5000]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        while running.stdout.read(65536):
+            pass
+        assert (running.wait(60), running.stderr.read().strip()) == (130, b"")
+
+
+def test_help_is_whole_at_80_columns() -> None:
+    for command in ("identify", "score", "tag", "serve", "evaluate"):
+        done = lrid(command, "-h", COLUMNS="80")
+        assert done.returncode == 0
+        assert "…" not in done.stdout, command
+    assert "Default: 2; with" in " ".join(lrid("identify", "--help", COLUMNS="200").stdout.split())
+
+
+def test_releases_are_listed_without_torch() -> None:
+    code = "import sys; from app.cli.main import app; app(['releases', 'list'], standalone_mode=False); "
+    code += "sys.exit(bool({'torch', 'numba', 'fastapi'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
