@@ -11,7 +11,6 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,29 +19,14 @@ from app.lab.evaluation.answers import REST
 from app.lab.evaluation.metrics import Float64, Floats, Ints, validate_probabilities
 
 MEASURES = ("P", "R", "F", "mAP")
+Acceptance = Mapping[str, Float64]  # by measure, (n_classes,) each
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """Holds figures by language, (n_classes,) each."""
-
-    precision: Float64
-    recall: Float64
-    f1: Float64
-    average_precision: Float64
-
-    def means(self, codes: Sequence[str]) -> list[float]:
-        """Averages over the languages, whose codes these are, in the order of `MEASURES`."""
-        return [mean_over(values, codes) for values in self.columns()]
-
-    def columns(self) -> list[Float64]:
-        return [self.precision, self.recall, self.f1, self.average_precision]
-
-
-def mean_over(values: Float64, codes: Sequence[str]) -> float:
-    """The mean of (n_classes,) over the languages that have a figure."""
-    kept = values[np.isfinite(values) & (np.array(codes) != REST)]
-    return float(kept.mean()) if len(kept) else float("nan")
+def means(found: Acceptance, codes: Sequence[str]) -> dict[str, float]:
+    """Averages over the languages that have a figure."""
+    counted = np.array(codes) != REST
+    kept = {name: values[counted & np.isfinite(values)] for name, values in found.items()}
+    return {name: float(values.mean()) if len(values) else float("nan") for name, values in kept.items()}
 
 
 def tuned_thresholds(labels: Ints, probabilities: Floats) -> Float64:
@@ -71,14 +55,14 @@ def acceptance(labels: Ints, probabilities: Floats, thresholds: Floats) -> Accep
     *scores, support = precision_recall_fscore_support(truth, probabilities >= thresholds, zero_division=0)
     pairs = zip(truth.T, probabilities.T, strict=True)
     area = [average_precision_score(*pair) if pair[0].any() else np.nan for pair in pairs]
-    precision, recall, f1 = (np.where(support > 0, score, np.nan) for score in scores)
-    return Acceptance(precision, recall, f1, np.array(area))
+    columns = [*(np.where(support > 0, score, np.nan) for score in scores), np.array(area)]
+    return dict(zip(MEASURES, columns, strict=True))
 
 
 def acceptance_table(found: Mapping[str, Acceptance], codes: Sequence[str]) -> str:
     """Writes the paper's table 1: a row per language and one for the average, four columns for each of the named."""
     heads = [f"{name} {measure}" for name in found for measure in MEASURES]
-    columns = [column for one in found.values() for column in one.columns()]
+    columns = [column for one in found.values() for column in one.values()]
     rows = [(code, *(column[i] for column in columns)) for i, code in enumerate(codes)]
-    means = [mean for one in found.values() for mean in one.means(codes)]
-    return md.table(["language", *heads], [*rows, ("mean", *means)]) + "\n"
+    last = [mean for one in found.values() for mean in means(one, codes).values()]
+    return md.table(["language", *heads], [*rows, ("mean", *last)]) + "\n"

@@ -24,7 +24,7 @@ from app.families.multimodal.timbral import TimbralHistogram
 from app.families.parts.whisper_weights import stored_ears
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CheckpointError, CorpusError
-from app.lab.evaluation.acceptance import MEASURES, acceptance, acceptance_table, tuned_thresholds
+from app.lab.evaluation.acceptance import acceptance, acceptance_table, means, tuned_thresholds
 from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
 from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
@@ -144,9 +144,9 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         found = {mode: self.answers(network, "valid", lacks) for mode, lacks in self._modes().items()}
         self.thresholds = {mode: tuned_thresholds(*own).tolist() for mode, own in found.items()}
         mode, (labels, probabilities) = next(iter(found.items()))
-        mean_precision = acceptance(labels, probabilities, np.array(self.thresholds[mode])).means(self.config.codes)[-1]
+        measured = means(acceptance(labels, probabilities, np.array(self.thresholds[mode])), self.config.codes)
         right = float((probabilities.argmax(axis=1) == labels).mean())
-        return {"loss": loss, "mAP": mean_precision, "accuracy": right}
+        return {"loss": loss, "mAP": measured["mAP"], "accuracy": right}
 
     def _modes(self) -> dict[str, int]:
         """What a release is asked with, everything first."""
@@ -193,7 +193,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
             if own := given.get(case := mode_name(frozenset(mode.split("+")))):
                 least = np.array([by_class.get(code, 0.5) for code in codes])
                 found[case] = acceptance(own.labels, own.probabilities, least)
-        cases = {case: dict(zip(MEASURES, one.means(codes), strict=True)) for case, one in found.items()}
+        cases = {case: means(one, codes) for case, one in found.items()}
         return SetFigures(cases, {"labels": codes, "cases": cases}, f"{acceptance_table(found, codes)}\n{NOTE}")
 
     def export(self, stored: dict[str, Any]) -> Draft:

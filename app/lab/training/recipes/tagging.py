@@ -135,7 +135,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         tags = [Label.model_validate(tag) for tag in facts["tags"]]
         told = self.unnamed(tags, {name: facts[name] for name in ("rows", "positives")})
         manifest = TaggingManifest(**told, audio=config.audio, network=config.network, thresholds=facts["thresholds"])
-        about = f"{PAPER_TABLE_4[config.network.kind].name} (Dalla Longa et al.), several labels a song"
+        about = f"{PAPER_TABLE_4[config.network.kind][0]} (Dalla Longa et al.), several labels a song"
         return Draft(manifest, stored_tensors(stored), about, calibrated=True, measure=self.measure)
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.lab.evaluation.acceptance import acceptance, acceptance_table, tuned_thresholds
+from app.lab.evaluation.acceptance import acceptance, acceptance_table, means, tuned_thresholds
 
 LABELS = np.array([0, 0, 0, 1, 1])
 FIRST = np.array([0.9, 0.8, 0.3, 0.4, 0.1], np.float32)  # P(class 0): ranked 0 0 1 0 1
@@ -21,14 +21,14 @@ def test_thresholds_give_the_best_f1_of_each_class() -> None:
 
 def test_figures_are_those_counted_by_hand() -> None:
     found = acceptance(LABELS, BOTH, tuned_thresholds(LABELS, BOTH))
-    assert found.precision[:2] == pytest.approx([3 / 4, 2 / 3])
-    assert found.recall[:2] == pytest.approx([1, 1])
-    assert found.f1[:2] == pytest.approx([6 / 7, 4 / 5])
-    assert found.average_precision[:2] == pytest.approx([(1 + 1 + 3 / 4) / 3, (1 + 2 / 3) / 2])
-    assert np.isnan([column[2] for column in found.columns()]).all()
-    assert found.means(["en", "fr", "ja"])[2] == pytest.approx((6 / 7 + 4 / 5) / 2)
-    assert found.means(["en", "others", "ja"])[2] == pytest.approx(6 / 7)
-    assert np.isnan(found.means(["others", "others", "ja"])).all()
+    assert found["P"][:2] == pytest.approx([3 / 4, 2 / 3])
+    assert found["R"][:2] == pytest.approx([1, 1])
+    assert found["F"][:2] == pytest.approx([6 / 7, 4 / 5])
+    assert found["mAP"][:2] == pytest.approx([(1 + 1 + 3 / 4) / 3, (1 + 2 / 3) / 2])
+    assert np.isnan([column[2] for column in found.values()]).all()
+    assert means(found, ["en", "fr", "ja"])["F"] == pytest.approx((6 / 7 + 4 / 5) / 2)
+    assert means(found, ["en", "others", "ja"])["F"] == pytest.approx(6 / 7)
+    assert np.isnan(list(means(found, ["others", "others", "ja"]).values())).all()
 
 
 def test_the_table_has_a_row_for_each_language_and_the_mean() -> None:
