@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -105,6 +106,8 @@ class Servers:
             raise ServerUnreachable(str(error))
         if now - self._answered_at > PATIENCE_SECONDS:
             raise ServerUnreachable(f"no answer for {PATIENCE_SECONDS:g} s; {error}")
+        if self._back_at[server] < self._answered_at:
+            print(f"{error}; it is asked again, for {PATIENCE_SECONDS / 60:g} minutes", file=sys.stderr)
         self._read.pop(server, None)  # it may come back with another release
         asked = refused.retry_after_seconds if refused else None
         self._back_at[server] = now + (asked or AWAY_SECONDS)

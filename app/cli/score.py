@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -92,32 +93,36 @@ def _score(given: str, output: Path, answerer: Callable[[], Here | Servers], *, 
     target = Output(output, columns_of(source.columns))
     meter = Meter(source.total)
     try:
-        scoring = asyncio.run(_run(Path(given) if watch else source.rows, target, answerer, meter))
+        scoring, stopped = asyncio.run(_run(Path(given) if watch else source.rows, target, answerer, meter))
     finally:
         target.close()
         meter.end()
     typer.echo("\n".join(scoring.summary.lines()))
     if scoring.skipped:
         typer.echo(f"{scoring.skipped:,} rows were answered by earlier runs")
+    if stopped:
+        sys.stdout.flush()
+        os._exit(0)  # a thread inside torch, which loads, would crash the interpreter's shutdown
 
 
 async def _run(
     songs: Path | Iterable[Row | None], target: Output, make: Callable[[], Here | Servers], meter: Meter
-) -> Scoring:
-    """`songs`: a folder to keep scored, or rows."""
+) -> tuple[Scoring, bool]:
+    """`songs`: a folder to keep scored, or rows. Also returns whether a signal ended it."""
     from app.catalogue.score import Scoring
     from app.catalogue.watch import watch
 
     _cancel_on_signals()
     answerer = make()
-    scoring = Scoring(answerer, target, meter.count)
+    scoring, stopped = Scoring(answerer, target, meter.count), False
     try:
         await (watch(scoring, songs, WATCH_SECONDS) if isinstance(songs, Path) else scoring.run(songs))
     except asyncio.CancelledError:  # Ctrl-C, SIGTERM
+        stopped = True
         print("stopped; the same command goes on from here", file=sys.stderr)
     finally:
         await answerer.close()
-    return scoring
+    return scoring, stopped
 
 
 def _cancel_on_signals() -> None:

@@ -7,6 +7,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import closing
 from functools import partial
@@ -78,3 +80,15 @@ def test_a_signal_ends_a_watch_even_if_it_was_ignored_at_the_start(tmp_path: Pat
         assert asyncio.run(signalled()) < 10
     finally:
         signal.signal(number, before)
+
+
+def test_a_server_that_is_away_is_named_at_once_and_ctrl_c_ends_the_wait(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("title\nLa vie en rose\n")
+    where = ["--output", str(tmp_path / "out.csv"), "--server", "http://127.0.0.1:9"]
+    command = [sys.executable, "-m", "app.cli", "score", str(tmp_path / "names.csv"), *where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert "http://127.0.0.1:9 does not answer" in running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.stderr.readline() == "stopped; the same command goes on from here\n"
+        assert running.wait(60) == 0
