@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor, nn
 
-from app.domain import AUDIO, FloatArray, Mode, Scores
+from app.domain import AUDIO, FloatArray, Language, Mode, Scores
 from app.errors import ReleaseError
 from app.families.contract import AudioBranch, InputBranch
 from app.families.parts.listener import NetworkListener
@@ -15,7 +15,29 @@ from app.families.parts.probabilities import sigmoid
 from app.families.parts.weights import load_weights
 from app.families.tagging.manifest import TaggingManifest
 from app.families.tagging.networks import build_network, n_segments
-from app.families.tagging.task import TagsTask
+from app.families.tasks import ClassTask, Json
+
+
+class TagsTask(ClassTask):
+    """Every tag by itself: it applies where its probability reaches its own threshold. Candidates keep theirs."""
+
+    def __init__(self, tags: Sequence[Language], thresholds: Sequence[float]) -> None:
+        """`thresholds` in the order of the tags."""
+        super().__init__(tags, "tags", "tags")
+        self._thresholds = tuple(thresholds)
+
+    def headline(self, answer: Json) -> tuple[str, float]:
+        """The most probable tag."""
+        return answer["tags"][0]["code"], answer["tags"][0]["probability"]
+
+    def _members(self, ranked: list[Json]) -> Json:
+        return {"tags": ranked}
+
+    def _total(self, candidates: list[float]) -> float:
+        return 1.0
+
+    def _described(self, row: int, probability: float) -> Json:
+        return super()._described(row, probability) | {"applies": probability >= self._thresholds[row]}
 
 
 class TaggingModel:

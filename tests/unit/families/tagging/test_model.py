@@ -17,9 +17,8 @@ from app.families.contract import Target
 from app.families.parts.mel_config import MelConfig
 from app.families.parts.weights import COUNTER
 from app.families.tagging.manifest import AudioConfig, LstmConfig, MelCnnConfig, NetworkConfig, TaggingManifest
-from app.families.tagging.model import TaggingModel
+from app.families.tagging.model import TaggingModel, TagsTask
 from app.families.tagging.networks import build_network
-from app.families.tagging.task import TagsTask
 from app.families.tasks import View, headline_of
 
 TAGS = ["guitar", "no_vocal", "loud"]
