@@ -67,7 +67,3 @@ def main() -> None:
         if end.code == INTERRUPTED:
             os._exit(INTERRUPTED)  # a thread inside torch would crash the interpreter's shutdown
         raise
-
-
-if __name__ == "__main__":
-    main()
