@@ -22,16 +22,7 @@ from app.audio.stream import Stream
 from app.audio.tags import read_lyrics, read_tags
 from app.audio.windows import first_sound, fit_window, last_sound, plan_windows
 from app.domain import FloatArray, Recording, Span, Window
-from app.errors import (
-    AudioCorrupt,
-    AudioEmpty,
-    AudioNotFinite,
-    AudioParameters,
-    AudioTooLong,
-    AudioTruncated,
-    AudioUnknownFormat,
-    DecoderMemory,
-)
+from app.errors import AudioEmpty, AudioError, AudioNotFinite, AudioTooLong, DecoderMemory
 
 _RESAMPLER_QUALITY = "HQ"  # 2.5 ms for 30 s, as MQ
 _LARGEST_SAMPLE = 2.0**31  # 32-bit integers kept as float are read; beyond, the spectrogram would overflow
@@ -115,7 +106,9 @@ class _Loading:
                 return
             try:
                 link = Stream(self.data, replace(self.found, start=start), self.limits)
-            except (AudioCorrupt, AudioParameters, AudioTruncated, AudioUnknownFormat):
+            except AudioTooLong:
+                raise
+            except AudioError:  # it only looks like another file
                 return
             with link:
                 yield from link.blocks(0.0, stop_seconds - at)

@@ -10,8 +10,8 @@ from app.audio.sniff import Found
 
 _OGG_HEADER_BYTES = 27
 _SEGMENT_ID = b"\x18\x53\x80\x67"
-_LINKS = {"Ogg": rb"OggS\x00[\x02\x03\x06\x07]"}  # the first page of a logical stream
-_HEADER_BYTES = 1 << 16
+_LINKS = {"Ogg": rb"OggS\x00[\x02\x03\x06\x07]", "MP4": rb"[\s\S]{4}ftyp"}  # marks that stand at the beginning alone
+_HEADER_BYTES = 1 << 20
 _STATED_SIZES = {
     "AVI": rb"RIFF([\s\S]{4})AVI ",
     "Windows Media": rb"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65[\s\S]{24}([\s\S]{8})",
@@ -31,12 +31,16 @@ def missing_bytes(data: bytes, found: Found) -> str:
         return f"Expected the last Ogg page to end at byte {end}; {len(data)} bytes came."
     if found.format == "WebM" and (end := _segment_end(data, found.start)) > len(data):
         return f"Expected the segment to end at byte {end}; {len(data)} bytes came."
-    size = re.compile(_STATED_SIZES.get(found.format, b"(?!)")).search(data, found.start, found.start + _HEADER_BYTES)
+    size = _found(_STATED_SIZES.get(found.format), data, found.start)
     if size and (end := found.start + int.from_bytes(size[1], "little")) > len(data):
         return f"Expected {found.format} to end at byte {end}; {len(data)} bytes came."
     if found.format == "MP4" and not _holds_index(data):
         return "Expected a whole 'moov' box, the index; the file ends before it does."
     return ""
+
+
+def _found(pattern: bytes | None, data: bytes, start: int) -> re.Match[bytes] | None:
+    return re.compile(pattern).search(data, start, start + _HEADER_BYTES) if pattern else None
 
 
 def _ogg_end(data: bytes) -> int:
@@ -75,8 +79,8 @@ def mended(data: bytes, found: Found) -> bytes:
     radio station put between the frames."""
     if found.format in ("MP3", "AAC"):
         return _without_titles(data, found.start)
-    pattern, order, whole = _OPEN_SIZES.get(found.demuxer, (b"(?!)", "big", slice(0)))
-    match = re.compile(pattern).search(data, 0, _HEADER_BYTES)
+    pattern, order, whole = _OPEN_SIZES.get(found.demuxer, (None, "big", slice(0)))
+    match = _found(pattern, data, 0)
     if match is None:
         return data
     head = bytearray(data[: match.end()])

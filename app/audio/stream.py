@@ -1,14 +1,12 @@
 """The first audio stream of an encoded file, through FFmpeg: its packets, where each begins, and what they decode to.
 
 All packets are read before anything is decoded (milliseconds for a song): their durations give the length of the track,
-whatever its headers say. Decoding may then begin at any packet. Only the demuxer that was sniffed and the decoders named
-here can run, and they see only the bytes: no protocol and no file can be reached.
+whatever its headers say. Decoding may then begin at any packet.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
@@ -17,31 +15,19 @@ from typing import Any
 import av
 import numpy as np
 
-from app.audio.ends import mended, missing_bytes, next_link
+from app.audio.container import checked_codec, open_container, sound_streams
+from app.audio.ends import mended, next_link
 from app.audio.mono import is_readable, to_mono
 from app.audio.mpeg import frame_at
 from app.audio.sniff import Found
-from app.audio.spec import MAX_CHANNELS, MAX_DSD_RATE_HZ, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, DecodeLimits
+from app.audio.spec import DecodeLimits
 from app.audio.timeline import measure
 from app.domain import FloatArray
-from app.errors import AudioCorrupt, AudioParameters, AudioTooLong, AudioTruncated, AudioUnknownFormat
+from app.errors import AudioTooLong
 
-_DECODERS = (
-    "8svx_exp,8svx_fib,aac,aac_latm,ac3,alac,amrnb,amrwb,ape,cook,dca,dsd_lsbf,dsd_lsbf_planar,dsd_msbf,dsd_msbf_planar,dst,"
-    "eac3,flac,g722,g726,g726le,gsm,gsm_ms,mace3,mace6,mlp,mp1,mp1float,mp2,mp2float,mp3,mp3float,mpc7,mpc8,nellymoser,opus,"
-    "qdm2,qdmc,real_144,real_288,shorten,sipr,speex,tak,truehd,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,wmavoice,"
-    "adpcm_g722,adpcm_g726,adpcm_g726le,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_sbpro_2,adpcm_sbpro_3,adpcm_sbpro_4,"
-    "adpcm_swf,adpcm_yamaha,pcm_alaw,pcm_bluray,pcm_dvd,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,"
-    "pcm_s16be_planar,pcm_s16le,pcm_s16le_planar,pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,pcm_s32le_planar,"
-    "pcm_s64be,pcm_s64le,pcm_s8,pcm_s8_planar,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,pcm_u32le,pcm_u8"
-)
-_MAX_DEMUXED_STREAMS = 256  # more look like lack of memory to FFmpeg; the limit of the service is lower
-_PROBE_PACKETS = "1"  # for DTS inside WAV, which begins with its sync word; the default takes 17 ms for a song
 _PLAIN = ("aiff", "au", "caf", "w64", "wav")  # demuxers whose packets of PCM are the file's own bytes
 _LAST_FRAMES = 16  # of PCM, that FFmpeg reads to see whether it ends where the header says
-_PACKET_BYTES = str(1 << 19)  # of WAV that FFmpeg reads; by default there are 4 to 32 times as many packets
 _PACKET_FRAMES = 1 << 17  # of PCM that is cut out of the file
-_READ_BYTES = str(1 << 15)  # at once by the parser of FLAC; the default, 1024, costs it 8 ms more for a song
 _WARM_UP_PACKETS = 12  # MP3 looks back up to 511 bytes, AAC and Opus over two to four packets
 _WARM_UP_SECONDS = 1.0  # at most; a packet of WAV may last longer than all of them should
 _BLOCK_SAMPLES = 1 << 16  # of each channel: frames are mixed down in blocks, which is several times faster
@@ -67,10 +53,11 @@ class Stream:
         self._silence_peak = limits.silence_peak
         self.bad: set[int] = set()
         self.off_course = False  # decoding gave another length than the packets promised
-        self._container = _open(self._file, found)
+        self._container = open_container(self._file, found)
         try:
-            for stream in self._choose(limits.max_streams):
-                self._take(stream)
+            for stream in sound_streams(self._container, limits.max_streams):
+                self._stream, self._codec = stream, checked_codec(stream)
+                self.codec, self.sample_rate_hz = str(self._codec.name), int(self._codec.sample_rate)
                 self._demux(limits.max_audio_seconds)
                 if self.packets:
                     break
@@ -85,29 +72,6 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
-
-    def _choose(self, max_streams: int) -> list[Any]:
-        """The streams of sound in the order in which they are tried: as players do, the one marked as default first."""
-        if len(self._container.streams) > max_streams:
-            raise AudioCorrupt(f"Expected at most {max_streams} streams in the container; more came.")
-        if not self._container.streams.audio:
-            raise AudioUnknownFormat("Expected an audio stream in the container; none came.")
-        return sorted(self._container.streams.audio, key=_is_secondary)
-
-    def _take(self, stream: Any) -> None:
-        self._stream, self._codec = stream, stream.codec_context
-        if self._codec is None or self._codec.name not in _DECODERS.split(","):  # the whitelist binds probing alone
-            came = "an unknown one" if self._codec is None else self._codec.name
-            raise AudioUnknownFormat(f"Expected a codec of sound that we decode, like AAC, MP3, FLAC or PCM; {came} came.")
-        rate, channels = self._codec.sample_rate, self._codec.channels
-        most_hz = MAX_DSD_RATE_HZ if self._codec.name.startswith("ds") else MAX_SAMPLE_RATE_HZ
-        if not MIN_SAMPLE_RATE_HZ <= rate <= most_hz:
-            raise AudioParameters(f"Expected {MIN_SAMPLE_RATE_HZ} to {most_hz} Hz; {rate} Hz came.")
-        if not 1 <= channels <= MAX_CHANNELS:
-            raise AudioParameters(f"Expected 1 to {MAX_CHANNELS} channels; {channels} came.")
-        self._codec.thread_count = 1
-        self.codec: str = self._codec.name
-        self.sample_rate_hz: int = rate
 
     def _demux(self, max_seconds: float) -> None:
         """Fill `packets`, and `starts`: seconds at which each begins, and last the length of the track."""
@@ -125,16 +89,16 @@ class Stream:
             raise
         except (av.FFmpegError, ValueError, OSError):  # what came until here can be heard
             self.bad.add(len(self.packets))
-        if self.packets and not isinstance(self.packets[0], memoryview):
-            self._end = (self.packets[-1].pos or 0) + self.packets[-1].size
-        self._go_on()
-        if not (self.packets and isinstance(self.packets[0], memoryview)):
+        if not self._end:
             corrupt = [index for index, packet in enumerate(self.packets) if packet.is_corrupt]
             # FFmpeg reads WAV by half a MiB: where one is not whole, all frames in it count as damaged.
             self.bad |= set(corrupt[-1:] if self._found.format == "WAV" else corrupt)
             timeline = measure(self.packets, float(base), self.sample_rate_hz, self.codec)
             self.starts, self.gaps = timeline.starts, timeline.gaps
-            self.chained |= timeline.chained or self._changes_rate()
+            self.chained = timeline.chained or self._changes_rate()
+            if self.packets:
+                self._end = (self.packets[-1].pos or 0) + self.packets[-1].size
+        self._go_on()
         if self.seconds > max_seconds:
             raise _too_long(max_seconds)
 
@@ -148,12 +112,9 @@ class Stream:
 
     def _go_on(self) -> None:
         """Look at what follows the last packet: another file, or nothing but tags and zeros, which are no damage."""
-        if not self.packets:
-            return
         if link := next_link(self._file, self._end, self._found):
             self.next_start, self.chained = self._found.start + link, True
-        rest = self._file[self._end : self._end + _REST_BYTES]
-        if link or _is_padding(rest):
+        if link or _is_padding(self._file[self._end : self._end + _REST_BYTES]):
             self.bad.discard(len(self.packets))
 
     def _cut_plain_pcm(self) -> bool:
@@ -253,34 +214,6 @@ class Stream:
                 end = float(self.starts[min(index + 1, last)])
                 self._began, known = end - sum(frame.samples / frame.sample_rate for frame in frames), True
             yield from frames
-
-
-def _open(file: bytes, found: Found) -> Any:
-    """The demuxed container. Raises AudioCorrupt, AudioTruncated."""
-    av.logging.set_level(av.logging.PANIC)  # FFmpeg would write to stderr
-    options = {
-        "protocol_whitelist": "none",
-        "format_whitelist": found.demuxer,
-        "codec_whitelist": _DECODERS,
-        "max_streams": str(_MAX_DEMUXED_STREAMS),
-        "max_probe_packets": _PROBE_PACKETS,
-        "max_size": _PACKET_BYTES,
-        "raw_packet_size": _READ_BYTES,
-    }
-    try:
-        return av.open(
-            io.BytesIO(file), "r", format=found.demuxer, container_options=options, metadata_errors="surrogateescape"
-        )
-    except MemoryError:
-        raise
-    except (av.FFmpegError, ValueError, OSError):
-        if missing := missing_bytes(file, found):
-            raise AudioTruncated(missing) from None
-        raise AudioCorrupt("Expected a readable container; its headers cannot be parsed.") from None
-
-
-def _is_secondary(stream: Any) -> bool:
-    return not stream.disposition & av.stream.Disposition.default
 
 
 def _joined(frames: Iterator[av.AudioFrame]) -> Iterator[Any]:

@@ -287,3 +287,14 @@ def with_picture(name: str) -> bytes:
 @pytest.mark.parametrize("name", ["mp3", "flac", "m4a"])
 def test_files_with_a_picture(name: str) -> None:
     assert_whole(with_picture(name))
+
+
+def test_quicktime_that_begins_with_its_samples() -> None:
+    """Old cameras write no `ftyp`, and the index last: it is no second file."""
+    data = samples_of.container(SONG, "mov", "pcm_s16be")
+    data = data[int.from_bytes(data[:4], "big") :]
+    assert data[4:8] in (b"wide", b"mdat")
+    shifted = data.find(b"stco") + 12
+    chunks = int.from_bytes(data[shifted - 4 : shifted], "big")
+    moved = [int.from_bytes(data[shifted + 4 * at : shifted + 4 * at + 4], "big") - 20 for at in range(chunks)]
+    assert_whole(data[:shifted] + struct.pack(f">{chunks}I", *moved) + data[shifted + 4 * chunks :])
