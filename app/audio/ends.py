@@ -79,7 +79,9 @@ def mended(data: bytes, found: Found) -> bytes:
     radio station put between the frames."""
     if found.format in ("MP3", "AAC"):
         return _without_titles(data, found.start)
-    pattern, order, whole = _OPEN_SIZES.get(found.demuxer, (None, "big", slice(0)))
+    if found.demuxer not in _OPEN_SIZES:
+        return data
+    pattern, order, whole = _OPEN_SIZES[found.demuxer]
     match = _found(pattern, data, 0)
     if match is None:
         return data

@@ -131,11 +131,11 @@ def ogg_of_many_streams(streams: int = 3000) -> bytes:
     return b"".join(page[:14] + struct.pack("<I", serial) + page[18:] for serial in range(streams))
 
 
-def with_codec(codec: str, layout: str = "mono") -> bytes:
-    """Sound in a codec that is not on the list."""
-    out, rate = io.BytesIO(), 48_000
-    with av.open(out, "w", format="matroska") as file:
+def with_codec(codec: str, layout: str = "mono", muxer: str = "matroska", rate: int = 48_000) -> bytes:
+    out = io.BytesIO()
+    with av.open(out, "w", format=muxer) as file:
         stream: Any = file.add_stream(codec, rate=rate, layout=layout)
+        stream.bit_rate = 6_300  # G.723 has no other
         frame = av.AudioFrame.from_ndarray(np.zeros((1 + (layout == "stereo"), rate), np.float32), "fltp", layout)
         frame.sample_rate = rate
         resampler = av.AudioResampler(stream.codec_context.format, layout, rate, frame_size=stream.frame_size or 1024)
@@ -178,8 +178,11 @@ BOMBS: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     "5000 tracks in matroska": (matroska_of_many_tracks, {"audio_corrupt"}),
     "5000 tracks in mp4": (mp4_of_many_tracks, {"audio_corrupt", "decoder_memory"}),
     "3000 ogg streams": (ogg_of_many_streams, {"audio_corrupt"}),
-    "a codec of the desktop": (lambda: with_codec("tta"), {"audio_unknown_format"}),
-    "a codec of archives": (lambda: with_codec("wavpack", "stereo"), {"audio_unknown_format"}),
+    "a codec that is not on the list": (lambda: with_codec("g723_1", "mono", "wav", 8_000), {"audio_unknown_format"}),
+    "a codec that does not exist": (
+        lambda: with_codec("wavpack", "stereo").replace(b"A_WAVPACK4", b"A_QWERTYZ4"),
+        {"audio_unknown_format"},
+    ),
     "a cover before the sound": (mp4_with_cover_and_data, {"ok"}),
 }
 
