@@ -69,6 +69,7 @@ _AT_START = {
     rb"\.RMF|\.ra\xfd": ("RealAudio", "rm"),
     rb"NIST_1A": ("NIST SPHERE", "nistsphere"),
     rb"\.SoX|XoS\.": ("SoX", "sox"),
+    rb"nut/multimedia container\x00": ("NUT", "nut"),
     rb"FLV\x01": ("Flash video", "flv"),
     rb"RIFF[\s\S]{4}AVI[ X\x19]": ("AVI", "avi"),
     rb"\x56[\xe0-\xff]": ("AAC", "loas"),

@@ -68,6 +68,7 @@ MADE: dict[str, tuple[str, str, int, int]] = {
     "AAC in Flash video": ("flv", "aac", 44_100, 2),
     "Nellymoser": ("flv", "nellymoser", 22_050, 1),
     "RealAudio": ("rm", "ac3", 44_100, 2),
+    "NUT": ("nut", "ac3", 48_000, 2),
     "VOC": ("voc", "pcm_s16le", 44_100, 2),
     "AU": ("au", "pcm_mulaw", 8_000, 1),
     "SoX": ("sox", "pcm_s32le", 44_100, 2),
