@@ -161,7 +161,7 @@ def test_retry_after_follows_from_load_and_measured_rate() -> None:
                 with pytest.raises(QueueFull) as refused:
                     batcher.check_room(2, 60.0, asyncio.get_running_loop().time() + 1000)
                 told.append(refused.value.retry_after_seconds)
-            assert told == pytest.approx([4.0, 8.0, 12.0], abs=0.5)  # each gets a turn of its own
+            assert told == pytest.approx([5.0, 10.0, 15.0], abs=0.5)  # each gets a turn of its own
             batcher.seconds_per_window = 0.01
             with pytest.raises(QueueFull) as refused:
                 batcher.check_room(2, 60.0, asyncio.get_running_loop().time() + 1000)

@@ -30,11 +30,11 @@ def test_no_wait_before_anything_was_measured() -> None:
 
 def test_waits_are_staggered() -> None:
     retry_after = RetryAfter(100)
-    assert [retry_after.take(4, 0.5, now=0.0) for _ in range(3)] == [2.0, 4.0, 6.0]
-    assert retry_after.take(4, 0.5, now=3.0) == 5.0  # six pieces were done meanwhile
-    assert retry_after.take(4, 0.5, now=1000.0) == 2.0
+    assert [retry_after.take(4, 0.5, now=0.0) for _ in range(3)] == [2.5, 5.0, 7.5]  # four fifths of the rate
+    assert retry_after.take(4, 0.5, now=3.0) == pytest.approx(7.0)  # 4.8 of the twelve left meanwhile
+    assert retry_after.take(4, 0.5, now=1000.0) == 2.5
 
 
 def test_the_virtual_line_is_bounded() -> None:
     retry_after = RetryAfter(10)
-    assert max(retry_after.take(4, 0.5, now=0.0) for _ in range(50)) == 5.0
+    assert max(retry_after.take(4, 0.5, now=0.0) for _ in range(50)) == 6.25
