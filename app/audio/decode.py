@@ -113,6 +113,7 @@ class _Loading:
             with link:
                 yield from link.blocks(0.0, stop_seconds - at)
                 start, at = link.next_start, at + link.seconds
+        self.stream.goes_on = start > 0
 
     def _parts(self) -> Recording:
         """Decode the requested windows, and the edges that the plan depends on."""

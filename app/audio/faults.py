@@ -20,6 +20,8 @@ _XING_SEARCH_BYTES = 200  # header, checksum and side information come before th
 
 def find_faults(stream: Stream, data: bytes, found: Found, seconds: float) -> tuple[AudioWarning, ...]:
     """Faults of the packets, including those found while decoding so far. `seconds`: length of the track."""
+    if stream.goes_on:
+        return (AudioWarning("truncated", "Expected fewer joined files; those behind were not heard.", seconds),)
     last = len(stream.packets) - 1
     broken = sorted(index for index in stream.bad if index < last and stream.starts[index] < stream.seconds - _LAST_SECONDS)
     if broken:

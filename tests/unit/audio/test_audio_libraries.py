@@ -156,6 +156,12 @@ def test_joined_files_of_other_rates_and_channels(name: str) -> None:
     assert heard(getattr(samples_of, name)(SONG) + other).seconds == pytest.approx(2 * SECONDS, abs=0.3)
 
 
+def test_more_joined_files_than_are_heard_are_warned_of() -> None:
+    recording = heard(samples_of.wav(SONG[: len(SONG) // 10]) * 40)
+    assert recording.seconds == pytest.approx(33 * SECONDS / 10, abs=0.3)
+    assert [warning.code for warning in recording.warnings] == ["truncated"]
+
+
 def test_what_cannot_be_opened_behind_a_file_does_not_matter() -> None:
     assert_whole(samples_of.wav(SONG) + b"RIFF\0\0\0\0WAVE" + bytes(100))
 
