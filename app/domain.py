@@ -3,8 +3,6 @@
 Names follow Choi & Wang 2021: *listen* (audio), *read* (metadata), *identify* (both).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal

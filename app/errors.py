@@ -3,8 +3,6 @@
 Nothing else in the project names an HTTP status. Errors pickle, so that audio workers can raise them across processes.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

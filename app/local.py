@@ -1,7 +1,5 @@
 """Identify without a server, with the same identifier, batcher and decoders."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import math

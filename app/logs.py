@@ -1,7 +1,5 @@
 """Logs on standard error: one JSON object per line, or plain words on a terminal; never with content of a request."""
 
-from __future__ import annotations
-
 import json
 import logging
 from datetime import UTC, datetime

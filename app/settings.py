@@ -1,7 +1,5 @@
 """One frozen Settings object; every field is an environment variable `LRID_<NAME>` and carries its unit in its name."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from pathlib import Path

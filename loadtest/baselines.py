@@ -3,8 +3,6 @@
 `loadtest.throughput` starts it as `uvicorn --factory loadtest.baselines:create_app`, with a real answer in ANSWER.
 """
 
-from __future__ import annotations
-
 import os
 
 from fastapi import FastAPI

@@ -4,8 +4,6 @@ A closed loop slows down when the server does, and so hides what overload feels 
 times, and delays count from the moment a request was due. A connection that breaks gives a reply of status 0.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -56,7 +54,7 @@ class Connections:
         self._port = port
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = []
 
-    async def __aenter__(self) -> Connections:
+    async def __aenter__(self) -> "Connections":
         return self
 
     async def __aexit__(self, *_: object) -> None:

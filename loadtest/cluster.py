@@ -7,8 +7,6 @@ Needs the extra `ray`. A worker is killed once it has worked for so many seconds
 or answered twice.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

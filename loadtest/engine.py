@@ -4,8 +4,6 @@ python -m loadtest.engine
 python -m loadtest.engine --model lrid_net/1 --seconds 10 --json
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import time

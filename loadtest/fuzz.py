@@ -9,8 +9,6 @@ request, whose answer must be the same each time, times aside. Controls that the
 again and counted. Exit code 1 if anything was wrong. 20,000 cases take about 15 minutes on two free cores.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import collections

@@ -6,8 +6,6 @@
 The same clip and the same names go to the service over HTTP and, in this process, to decoder, engine and reader, in turn.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import statistics

@@ -6,8 +6,6 @@ Every answer is checked: status, probabilities that sum to 1, and for bad input 
 1 if any was wrong. After a 429 the user waits for Retry-After. Files are made at the start.
 """
 
-from __future__ import annotations
-
 import random
 import sys
 from pathlib import Path

@@ -3,8 +3,6 @@
 A case is a function of its seed and its number, apart from the serial numbers that encoders draw for Ogg streams.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re

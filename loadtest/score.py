@@ -7,8 +7,6 @@ On clips, command and server take turns of some seconds, and the other one is su
 slows both. Neither starts or ends within a turn. CPU time is that of all processes; it barely depends on what else runs.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib

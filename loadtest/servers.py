@@ -1,7 +1,5 @@
 """Server processes on loopback: start, wait, measure, stop."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json

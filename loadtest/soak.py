@@ -9,8 +9,6 @@ the release is loaded anew, first under load and then, while the clients pause, 
 fifth of the samples, in which caches fill, does not count. Exit code 1 if an answer was wrong or a server error came.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import collections

@@ -1,7 +1,5 @@
 """Audio files and metadata to send, made on the spot."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

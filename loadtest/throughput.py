@@ -7,8 +7,6 @@ Answers per second for 30 s MP3 clips and for names, the latter beside an empty 
 that calls langdetect, in turn; CPU of the idle service, and the memory of all its processes after the load.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import selectors

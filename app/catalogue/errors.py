@@ -1,7 +1,5 @@
 """Errors of single songs, and of the lists that name them. No HTTP client sees these."""
 
-from __future__ import annotations
-
 from app.errors import AudioError, LridError
 
 

@@ -1,7 +1,5 @@
 """Audio files in folders, and names of files as text."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass

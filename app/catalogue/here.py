@@ -1,7 +1,5 @@
 """Answers in this process and those it starts: an audio engine for files, one reader per core for names."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The language of the first audio track of Matroska and WebM files, by MKVToolNix, which edits headers in place."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Artist, album, title and lyrics → the answer, many at a time and without an event loop: as fast as the release reads."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 

@@ -4,8 +4,6 @@ A row is written whole or not at all: a part of one, left by a process that was 
 cannot grow, so its rows are kept as NDJSON beside it until the end.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import importlib

@@ -1,7 +1,5 @@
 """Names alone, in several processes. Each loads the release for itself, without the audio network."""
 
-from __future__ import annotations
-
 import asyncio
 import multiprocessing
 from collections.abc import Callable, Sequence

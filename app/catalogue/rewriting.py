@@ -3,8 +3,6 @@
 The new file is made beside the old one and takes its place at once, after the undo file holds the bytes that differ.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import hashlib

@@ -1,7 +1,5 @@
 """A song of many: what is known of it, and what is answered about it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Many songs: rows in, rows out as they are answered, decoders and ears busy together, at most so many in memory."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Tables that `lrid score` made, read again: answers without a second listening."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

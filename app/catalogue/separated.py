@@ -1,7 +1,5 @@
 """CSV and TSV of any size, read a row at a time: a bad row costs only itself."""
 
-from __future__ import annotations
-
 import csv
 from collections import deque
 from collections.abc import Iterator, Sequence

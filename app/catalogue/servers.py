@@ -1,7 +1,5 @@
 """Answers by running servers, in turn; one that goes away is asked again when it may be back."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time

@@ -1,7 +1,5 @@
 """Reads songs from a folder, a list of files, a table or NDJSON, row by row."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

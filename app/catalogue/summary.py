@@ -1,7 +1,5 @@
 """Shares by language: in tracks, and in minutes that are sung."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -3,8 +3,6 @@
 `zxx` (nothing is sung) and `mul` (several languages) are codes of both standards, as MusicBrainz writes them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol

@@ -1,7 +1,5 @@
 """A folder that is kept scored: files are answered once they have come whole."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path

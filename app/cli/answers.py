@@ -1,7 +1,5 @@
 """How answers look on a terminal, in a pipe and as JSON lines."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

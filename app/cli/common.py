@@ -1,7 +1,5 @@
 """What the commands share: settings from options, options of the same name, errors as messages."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 

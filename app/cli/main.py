@@ -1,7 +1,5 @@
 """`lrid`: the commands, one file each, and what happens to their errors."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 

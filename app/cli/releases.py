@@ -1,7 +1,5 @@
 """`lrid releases`: what is in the model store, whether it is sound, and a new one."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`lrid serve`: run the server."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

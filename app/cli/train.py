@@ -1,7 +1,5 @@
 """`lrid train` and `lrid variants`: from a catalogue to a checkpoint, and to a release."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Loops over single numbers, compiled by numba: the n-gram readers are made of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

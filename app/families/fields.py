@@ -1,7 +1,5 @@
 """Values that a request gives: metadata, and what a release reads further (`InputBranch.field`)."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ The audio of a case is a formula, not a file: a chord of decaying harmonics with
 any implementation can make the same samples.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path

@@ -4,8 +4,6 @@ A release's answers contain the class mix it was trained on. Where a catalogue's
 multiplied by the ratio of the two and normalised again.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

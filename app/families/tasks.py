@@ -4,8 +4,6 @@ An answer is made of plain dicts: pydantic models cost ten times as much. Its fo
 all the same: a test validates answers of every kind against it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol

@@ -4,8 +4,6 @@ Several keys may be valid at once, so that they can be rotated. Keys are stored 
 time, and never appear in logs or answers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import time

@@ -4,8 +4,6 @@ An answer is made of plain dicts: pydantic models cost ten times as much. Its fo
 `GenreResponse`, `ArtistResponse` or `TagsResponse` all the same: tests validate answers of every kind against them.
 """
 
-from __future__ import annotations
-
 from app.domain import AUDIO, TEXT, Identification
 from app.families.contract import Manifest, Model
 from app.families.tasks import Json, View

@@ -1,7 +1,5 @@
 """What all protocols do: lease, deadline, gate for audio, identify, count, for as long as the client is there."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -90,7 +88,7 @@ class Answering:
             raise InvalidOption("X-Request-Timeout: expected more than 0 seconds")
         return asyncio.get_running_loop().time() + min(seconds, most)
 
-    def counted(self, modalities: str, *, failures_only: bool = False) -> Counted:
+    def counted(self, modalities: str, *, failures_only: bool = False) -> "Counted":
         """Counts how what is done inside ends."""
         return Counted(self.metrics, modalities, failures_only)
 

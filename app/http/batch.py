@@ -4,8 +4,6 @@ Nothing is collected: lines are read from the socket only as answers are written
 grow with the number of lines. A line fails alone. An error that ends the whole stream is its last line, with `"id": null`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence

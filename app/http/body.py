@@ -1,7 +1,5 @@
 """A request's bytes → a checked IdentifyRequest, whichever content type it came in."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -4,8 +4,6 @@ That protocol has no word for "not sure", "nothing is sung" or "another language
 its probability.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Sequence
 from typing import Annotated

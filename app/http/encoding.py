@@ -1,7 +1,5 @@
 """Content-Encoding of a request: gzip is inflated piece by piece, so that the bounds on a body hold for what comes out."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import AsyncIterator
 

@@ -3,8 +3,6 @@
 Audio is never stored, names only where the operator allows it. The file and each line are bounded.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import time

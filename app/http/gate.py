@@ -1,7 +1,5 @@
 """Admission of audio: room for one more track, and for its bytes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from app.errors import QueueFull

@@ -1,7 +1,5 @@
 """HEAD wherever GET is answered (RFC 9110 §9.3.2): the same headers, and no content. A slash behind a path is nothing."""
 
-from __future__ import annotations
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _WRITTEN = ("route", "lrid.route", "lrid.code")  # what the application leaves in the scope for the access log

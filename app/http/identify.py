@@ -1,7 +1,5 @@
 """POST /identify: one track, its answer as JSON; and the short way there."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 
 import orjson

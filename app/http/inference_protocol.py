@@ -4,8 +4,6 @@ The model is named `lrid`, or as the family that is served; its version is the r
 request's `parameters`. The same limits, queue and deadlines hold as for POST /identify.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from importlib.metadata import version as version_of

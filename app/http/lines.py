@@ -1,7 +1,5 @@
 """Chunks of bytes → lines, with a bound on each: a longer one costs no memory, and the lines behind it are read."""
 
-from __future__ import annotations
-
 
 class Lines:
     """Splits at line feeds; what is left of a line at the end of the stream is its last one."""

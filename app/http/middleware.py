@@ -3,8 +3,6 @@
 Pure ASGI because Starlette's BaseHTTPMiddleware hides the client's disconnect from the application.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import random

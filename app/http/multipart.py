@@ -4,8 +4,6 @@ Starlette's form parser decodes non-UTF-8 text as Latin-1 and spools to disk; he
 the disk, and a refusal can come before the audio part has been read.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import quopri

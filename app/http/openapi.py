@@ -1,7 +1,5 @@
 """Completes the OpenAPI document: bodies, options, keys, examples and errors, which FastAPI cannot infer."""
 
-from __future__ import annotations
-
 from functools import cache, partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How a request's fields become a Track and its Options."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Assigns paths to ports, where the operator has set an admin port. Pure ASGI, inside RequestContext."""
 
-from __future__ import annotations
-
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 

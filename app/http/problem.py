@@ -1,7 +1,5 @@
 """LridError → RFC 9457 problem+json."""
 
-from __future__ import annotations
-
 import math
 
 from starlette.requests import Request

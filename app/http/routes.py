@@ -1,7 +1,5 @@
 """All routes. Handlers only call the parts that do the work."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The public JSON, as pydantic models."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field

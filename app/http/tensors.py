@@ -5,8 +5,6 @@ Elements of BYTES are strings in JSON (base64 for `audio`, which is no text); in
 in 4 bytes, little-endian.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import struct

@@ -3,8 +3,6 @@
 Spans are made once a request has ended, from times that were taken anyway, so that the stages need not know of them.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version

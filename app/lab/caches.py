@@ -1,7 +1,5 @@
 """Keeps on disk what is computed once for a catalogue: decoded audio, features and text vectors. It may be deleted."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """What the person who trains or evaluates has to repair. These never reach an HTTP client."""
 
-from __future__ import annotations
-
 
 class LabError(Exception):
     """Says what was expected, what came, and what to do."""

@@ -1,7 +1,5 @@
 """Turns files into features by a release's listener: to evaluate, to calibrate, and to train on a finished listener."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path

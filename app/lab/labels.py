@@ -4,8 +4,6 @@ Serving never reads these: a release carries its own labels. The tenth class is 
 the code of its data set is `sv`.
 """
 
-from __future__ import annotations
-
 from app.families.contract import Label
 
 PAPER_LABELS: tuple[Label, ...] = (

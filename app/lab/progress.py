@@ -1,7 +1,5 @@
 """Tells what long work is doing. `app.cli.progress` draws bars; this one stays quiet."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """The admin port: a second socket of the same server, for `/metrics`, `/admin` and `/health` alone."""
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import logging

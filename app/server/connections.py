@@ -3,8 +3,6 @@
 The application bounds requests; this module bounds connections that never become a request.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import resource

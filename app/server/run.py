@@ -1,7 +1,5 @@
 """Runs uvicorn: the port opens at once, and SIGTERM leads to exit code 0."""
 
-from __future__ import annotations
-
 import logging
 import logging.config
 import os

@@ -6,8 +6,6 @@ the batch size. A device thread that dies or hangs is replaced, also when the lo
 once, and readiness is false until the new thread has listened to silence.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable, Sequence

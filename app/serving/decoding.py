@@ -1,7 +1,5 @@
 """Access to the decoding processes: bounded, measured, under the request's deadline."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

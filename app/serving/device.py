@@ -4,8 +4,6 @@
 never returns; the batcher watches `alive` and replaces the whole DeviceThread.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import queue

@@ -5,8 +5,6 @@ all threads; several windows run in parallel on one thread each, because threads
 the end of every layer. On a GPU a batch is one pass.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import time

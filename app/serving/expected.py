@@ -1,7 +1,5 @@
 """The answers expected of a release on data like its own: an operator compares the current answers with them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Whether this server should get traffic, and if not, why. Readiness is computed from the parts at every request."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One request from start to end: prepare, listen until sure, identify. Only preparation raises errors of the client."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import time

@@ -1,7 +1,5 @@
 """Loads a release onto the device and proves it with its golden file. Blocking; imports torch."""
 
-from __future__ import annotations
-
 import logging
 import time
 from dataclasses import dataclass

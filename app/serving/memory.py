@@ -1,7 +1,5 @@
 """Return freed memory to the operating system: glibc keeps 150 MB after a release was loaded, and more with every peak."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import gc

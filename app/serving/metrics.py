@@ -1,7 +1,5 @@
 """Every number an operator can watch. One registry per server, so that two servers can live in one process, as in tests."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from functools import partial

@@ -4,8 +4,6 @@ Further windows of tracks that were listened to come before the first windows of
 one line for all, tracks that wait together would go on in turns and be answered together, the first as late as the last.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Measures throughput and computes staggered Retry-After times."""
 
-from __future__ import annotations
-
 MAX_RETRY_AFTER_SECONDS = 60.0
 # Clients that return at the full measured rate find no room as soon as anything takes a little longer than it was measured:
 # three in four were accepted when told; seven in eight at this share of it (`loadtest.chaos --only retry_after`).

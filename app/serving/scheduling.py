@@ -6,8 +6,6 @@ has its own priority and may lower it without privileges; threads that it starts
 this costs nothing.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

@@ -1,7 +1,5 @@
 """The life of the server behind the port: loading, serving, swapping releases, draining."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import weakref

@@ -1,7 +1,5 @@
 """A pool of daemon threads. Python waits for a `ThreadPoolExecutor` at exit, even if one of its threads hangs."""
 
-from __future__ import annotations
-
 import queue
 import threading
 import weakref

@@ -1,7 +1,5 @@
 """The state of one request: what is known of its track so far, and the identification made of it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

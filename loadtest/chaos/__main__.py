@@ -9,8 +9,6 @@ table; exit code 1 if a row does not hold. Faults inside the device (errors, NaN
 tests/service/test_hard_faults.py. See also `loadtest.fuzz` and `loadtest.soak`.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict

@@ -5,8 +5,6 @@ per second and anew: headers of 80 kB; five pipelined requests whose answers are
 whose sender shuts its side down. Connections that the server closes are opened anew.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import random

@@ -1,7 +1,5 @@
 """Parts that are killed, releases that are swapped, and the end of the server, all under load."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

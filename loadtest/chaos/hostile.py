@@ -1,7 +1,5 @@
 """Clients that disconnect, that are slow, and that break the rules of HTTP."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import subprocess

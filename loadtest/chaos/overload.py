@@ -1,7 +1,5 @@
 """More work than the server can do: goodput, rejections, recovery, deadlines, Retry-After."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import statistics

@@ -1,7 +1,5 @@
 """A row of the result, and what every scenario needs to fill it."""
 
-from __future__ import annotations
-
 import asyncio
 import statistics
 import time

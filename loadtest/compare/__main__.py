@@ -11,8 +11,6 @@ peak. Each rival runs with two engines: `stock`, eager fp32, and `ours`, this se
 judged apart.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -4,8 +4,6 @@ At its defaults: `decode_audio` reads the whole file, `detect_language` hears it
 for one pass. Needs faster-whisper and nothing of this project.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

@@ -8,8 +8,6 @@ language needs. The vocabulary's ordinary tokens are placeholders, so OUT detect
 are stored in float16, as in the models that faster-whisper downloads; `compute_type` says what they become when loaded.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Iterable

@@ -9,8 +9,6 @@ asked in turns, in another order each round, so that other work on the machine f
 rounds.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib

@@ -4,8 +4,6 @@ COMPARE_ENGINE says what runs the network: `stock`, PyTorch in eager fp32, or `o
 soundfile and torchaudio give without further thought. Release and store come from LRID_MODEL and LRID_MODEL_STORE.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import io

@@ -3,8 +3,6 @@
 `python -m app.catalogue.ray.check serve.yaml`
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Iterator, Mapping

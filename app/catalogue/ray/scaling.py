@@ -1,7 +1,5 @@
 """How many replicas: by seconds of audio that wait, as the autoscaler for Kubernetes does it. Runs in Ray's controller."""
 
-from __future__ import annotations
-
 from typing import Any
 
 QUEUE_SECONDS = "queue_audio_seconds"

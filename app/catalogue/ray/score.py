@@ -3,8 +3,6 @@
 Ray moves paths and names between machines, never samples: each process reads the files itself.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import logging

@@ -1,7 +1,5 @@
 """Answers songs in a process that Ray has started, with decoders and ears of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The service on Ray Serve: every replica is a whole server without its port. `serve.yaml` deploys it."""
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import logging.config

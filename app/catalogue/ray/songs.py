@@ -1,7 +1,5 @@
 """Songs as Parquet, which the machines of a cluster read in parts: given so, or written from any other input."""
 
-from __future__ import annotations
-
 import importlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping

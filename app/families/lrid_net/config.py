@@ -1,7 +1,5 @@
 """The numbers of an LRID-Net as they stand in its manifest. Defaults are the paper's (Choi & Wang 2021, §3)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

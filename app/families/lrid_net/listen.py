@@ -4,8 +4,6 @@ The same modules serve training and serving. Parameter names follow torchvision'
 exchanged and the two compared (tests/parity).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval

@@ -1,7 +1,5 @@
 """A release of the paper's network, loaded: listener, reader and head joined."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """LRID-Net as the paper's figure 1 has it: f listens, g reads, h identifies; modality dropout before f and g."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

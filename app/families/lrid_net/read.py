@@ -1,7 +1,5 @@
 """Read: metadata becomes the 56-vector of the network (Choi & Wang 2021, section 3.2), by langdetect with a fixed seed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from types import SimpleNamespace
 

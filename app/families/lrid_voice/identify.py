@@ -6,8 +6,6 @@ a product of experts: each posterior over its own class mix, bounded, so that ne
 that is missing contributes nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +30,7 @@ class WindowScores:
     weights: FloatArray  # (n,) in the mean over windows
     sung_logits: FloatArray  # (n,) over 0: something is sung
 
-    def __getitem__(self, windows: slice | npt.NDArray[np.int64]) -> WindowScores:
+    def __getitem__(self, windows: slice | npt.NDArray[np.int64]) -> "WindowScores":
         """Some of the windows."""
         return WindowScores(self.log_probabilities[windows], self.weights[windows], self.sung_logits[windows])
 

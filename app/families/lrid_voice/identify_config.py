@@ -1,8 +1,6 @@
 """The numbers with which an `lrid_voice` identifies, as they stand in its manifest. `lab/training` fits them."""
 
-from __future__ import annotations
-
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -70,7 +68,7 @@ class IdentifyConfig(Strict):
     thresholds: dict[str, Probability]  # by mode: under it the answer is `und`
 
     @model_validator(mode="after")
-    def _modes_are_known(self) -> IdentifyConfig:
+    def _modes_are_known(self) -> Self:
         known = {"audio", *self.experts}
         for mode in self.thresholds:
             parts = mode.split("+")

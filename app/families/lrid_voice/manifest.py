@@ -1,8 +1,6 @@
 """The numbers of an `lrid_voice` release, as they stand in its manifest."""
 
-from __future__ import annotations
-
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -32,7 +30,7 @@ class VoiceManifest(Manifest):
     identify: IdentifyConfig
 
     @model_validator(mode="after")
-    def _the_parts_have_the_same_classes(self) -> VoiceManifest:
+    def _the_parts_have_the_same_classes(self) -> Self:
         if list(self.read.class_mix) != [label.code for label in self.labels]:
             raise ValueError("read.class_mix: its classes should be the labels, in the same order")
         return self

@@ -1,7 +1,5 @@
 """A release of `lrid_voice`, loaded: Whisper's ears, readers of names and lyrics, and the head that joins them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 

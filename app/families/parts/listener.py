@@ -1,7 +1,5 @@
 """A network behind a front end, as an audio branch has them."""
 
-from __future__ import annotations
-
 import copy
 from functools import cached_property
 

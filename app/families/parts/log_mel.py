@@ -1,7 +1,5 @@
 """Mono samples → log-mel spectrograms: by the numbers of a manifest and librosa's defaults, and as Whisper has them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks

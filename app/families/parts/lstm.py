@@ -3,8 +3,6 @@
 Weights are torch's (gates in the order input, forget, cell, output), transposed.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from app.domain import FloatArray

@@ -5,8 +5,6 @@ a few lines as it would a title. Both count as likelihoods: the class mix of the
 without a profile counts in theirs as the best. Reading is bounded, however long a song is.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """How lyrics are read, as it stands in a manifest. No torch: a release is listed without it."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from app.families.contract import Name, Strict

@@ -1,7 +1,5 @@
 """The numbers of a mel spectrogram, as they stand in a manifest."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from app.families.contract import Strict

@@ -1,7 +1,5 @@
 """Modality dropout (Choi & Wang 2021, section 3.4)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

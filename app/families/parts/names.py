@@ -6,8 +6,6 @@ featured artists, HTML entities, zero-width characters. UTF-8 that was read as a
 certain. A field of which nothing would be left stays as it is.
 """
 
-from __future__ import annotations
-
 import html
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Converts one module: `python -m app.families.parts.openvino_convert SOURCE TARGET SHAPE`, for `openvino_backend` only."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 

@@ -1,7 +1,5 @@
 """Logits → probabilities, in numpy."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from app.domain import FloatArray

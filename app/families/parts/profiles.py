@@ -4,8 +4,6 @@ The rules are those of langdetect 1.0.9 (`Detector.append`, `Detector.cleaning_t
 no step loops over languages and no character passes through more than a table.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

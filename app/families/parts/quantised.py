@@ -4,8 +4,6 @@ OpenVINO's converter knows the pattern and multiplies 8-bit integers. Weights: s
 so nothing of them is stored. Inputs: 256 steps between two numbers for each layer, measured on training windows.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Stored tensors → a network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

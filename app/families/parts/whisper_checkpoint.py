@@ -1,7 +1,5 @@
 """OpenAI's Whisper as Hugging Face stores it (`model.safetensors`) → ears. Names are those of the official checkpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

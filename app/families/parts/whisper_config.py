@@ -1,6 +1,6 @@
 """Sizes of Whisper's ears, as they stand in a manifest. No torch: a release is listed without it."""
 
-from __future__ import annotations
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -21,7 +21,7 @@ class WhisperConfig(Strict):
     n_layer: int = Field(6, gt=0)
 
     @model_validator(mode="after")
-    def _heads_share_the_state(self) -> WhisperConfig:
+    def _heads_share_the_state(self) -> Self:
         if self.n_state % self.n_head:
             raise ValueError(f"n_state {self.n_state} must be a multiple of n_head {self.n_head}")
         return self

@@ -4,8 +4,6 @@ The encoder's rows are rounded as int8 rounds them for computing, and rounding t
 it. The decoder stays in halves: its one token is read out in floats.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -6,8 +6,6 @@ CSV, TSV or Parquet (told by the suffix). Columns: `label` or `language` (of bot
 meaning; in a CSV cells may be quoted.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """`lrid corpus check` finds everything that is wrong with a corpus, before a training finds it row by row."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence

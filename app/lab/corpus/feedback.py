@@ -4,8 +4,6 @@ A correction says which audio it is about by the file's SHA-256, or by the id of
 through for both. What stays without a file has the names that the server kept, if any.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

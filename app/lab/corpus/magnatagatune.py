@@ -8,8 +8,6 @@ Tags that say the same are joined, then the most popular are kept (Dalla Longa e
 `classical` is printed). The split is the one most papers have: folders 0 to b train, c valid, d to f test.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Sequence

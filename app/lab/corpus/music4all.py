@@ -10,8 +10,6 @@ The paper calls the second part of music4all_contrib's 80:20 split validation. S
 there is no `valid.txt`. Without lists the split is made here, in the same manner.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`lrid corpus split` splits rows as the paper does (§4.1): 80:20, stratified, no artist in both."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections import Counter

@@ -1,7 +1,5 @@
 """Reads and writes tables of text cells: CSV, TSV and Parquet, whole or not at all."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

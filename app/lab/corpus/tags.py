@@ -1,7 +1,5 @@
 """Reads tags of a catalogue: several labels per row, in the column `tags`, separated by semicolons."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

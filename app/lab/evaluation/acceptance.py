@@ -8,8 +8,6 @@ Conventions
   languages is mAP. Languages without a track are NaN, and count in no mean; nor does `others`, as in the paper.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

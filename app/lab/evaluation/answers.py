@@ -3,8 +3,6 @@
 Audio goes the way of a request: the same decoding, the same windows, one after the other until the release is sure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Fits temperature and threshold of one mode to validation rows (Guo et al. 2017)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

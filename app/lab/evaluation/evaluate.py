@@ -1,7 +1,5 @@
 """Measures a release on a catalogue in the paper's three cases: both inputs, audio missing, text missing (§4.4)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

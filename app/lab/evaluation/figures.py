@@ -1,7 +1,5 @@
 """Draws an evaluation as PNGs. Needs matplotlib (extra `train`)."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from textwrap import fill

@@ -14,8 +14,6 @@ Calibration of Modern Neural Networks, ICML 2017; coverage against precision: El
 Noise-free Selective Classification, JMLR 2010.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

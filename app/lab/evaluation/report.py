@@ -1,7 +1,5 @@
 """Collects the figures of one set of rows in each case, and writes them for people (Choi & Wang 2021, §5)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any

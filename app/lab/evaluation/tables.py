@@ -6,8 +6,6 @@
 5      releases of all variants in the three cases: both inputs, audio missing, text missing (figures 6, 7, 8)
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ rate (specificity); TPR and FPR are measured there. The paper calls it the cross
 to specificity, which it asks for, is the crossing of TPR and 1 - FPR.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ While it trains, dropout makes the inputs of later layers vary more than they do
 the Disharmony between Dropout and Batch Normalization by Variance Shift"), and running averages lag behind the weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """Writes CARD.md: what a release knows, what it does not, and the figures, as they were measured."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from app.families.contract import Manifest

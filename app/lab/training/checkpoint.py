@@ -1,7 +1,5 @@
 """Writes checkpoints of tensors and plain values, whole or not at all, and reads them without unpickling code."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Defines the settings that every training has."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -5,8 +5,6 @@ inputs have far outliers would round everything else to nothing: it is left out 
 the last layers' second products.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Writes log.csv and config.json of a training."""
 
-from __future__ import annotations
-
 import csv
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Defines what the training loop knows of what it trains."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar

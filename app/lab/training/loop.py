@@ -4,8 +4,6 @@ Every step draws from generators of its own, seeded by (seed, epoch, step). So `
 the same weights. Under torchrun each process takes every n-th batch, and gradients are averaged.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import time

@@ -1,7 +1,5 @@
 """Defines what the command line and the release maker know of a recipe. README.md says how to add one."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Everything that is measured here (temperatures, thresholds, golden answers, figu
 that is after they were rounded to what is on disk.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import shutil

@@ -4,8 +4,6 @@ A finished variant is not trained again, a stopped one goes on from its checkpoi
 are refused: a table must not mix them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean

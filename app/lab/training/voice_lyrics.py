@@ -4,8 +4,6 @@
 of real songs here: the figures say how languages are told apart, not how well lyrics of a real catalogue do.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Loads ears and a reader, of a release, or of a Whisper checkpoint and a reader's training."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -60,11 +58,11 @@ class VoiceParts:
     def read(self) -> NgramReader:
         return NgramReader(self.reader.config, self.reader.tensors)
 
-    def with_ears(self, first: FirstEars, origin: str) -> VoiceParts:
+    def with_ears(self, first: FirstEars, origin: str) -> "VoiceParts":
         """Keeps the reader and takes other ears."""
         return replace(self, ears=first.ears, listener=_listener(first, self.codes), origin=origin)
 
-    def with_ranges(self, ranges: Ranges) -> VoiceParts:
+    def with_ranges(self, ranges: Ranges) -> "VoiceParts":
         """Adds ranges for int8."""
         ears = self.ears
         return replace(self, ears=Ears(ears.config, ears.whisper, ears.no_speech, ranges).eval())

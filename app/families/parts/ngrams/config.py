@@ -1,7 +1,5 @@
 """The numbers of an n-gram reader, as they stand in the manifest of a release."""
 
-from __future__ import annotations
-
 from pydantic import Field, field_validator
 
 from app.families.contract import Name, Strict

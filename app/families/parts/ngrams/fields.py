@@ -5,8 +5,6 @@ unknown. Hashes are 32-bit FNV-1a with a multiplicative finish, the same on ever
 n-gram of a text counts: nothing is drawn at random, nothing is left out. The same code reads in training and in serving.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 import zlib

@@ -1,7 +1,5 @@
 """The loops of reading. They stand in one file, as compiled ones must: see `families.compiled`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

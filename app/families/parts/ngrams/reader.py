@@ -1,7 +1,5 @@
 """Read: metadata → how probable each class is, by the n-grams of artist, album and title."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 

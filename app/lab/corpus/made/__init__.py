@@ -1,7 +1,5 @@
 """Small synthetic catalogues, to try a system where there is no data. Figures on them say nothing about music."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 So audio alone and lyrics alone leave pairs in doubt that both together tell apart: what fusion is for.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

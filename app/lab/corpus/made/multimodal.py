@@ -1,7 +1,5 @@
 """Made songs for `multimodal`: a voice with the vowels and the pace of its language, an accompaniment, and sessions."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

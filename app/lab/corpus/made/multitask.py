@@ -1,7 +1,5 @@
 """Songs of made artists in made languages: an artist is a voice (formants, vibrato), a language a rhythm of syllables."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

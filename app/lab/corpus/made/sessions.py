@@ -5,8 +5,6 @@ pairs of few sessions left out, a test of how much more often than by chance, th
 embeddings whose softmax of dot products predicts those.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

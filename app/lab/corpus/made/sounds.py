@@ -1,7 +1,5 @@
 """Sounds for made songs: tones, a beat, and files of them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

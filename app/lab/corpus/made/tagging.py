@@ -5,8 +5,6 @@
 Every tag is drawn by itself. One of its spellings is written, as people do.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Lists every recipe by name. A new one is a file here and a line below."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

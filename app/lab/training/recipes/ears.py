@@ -4,8 +4,6 @@ The decoder stays. Windows are drawn evenly from songs, and songs by the root of
 given to `lrid train --family lrid_voice --set ears=...`, which fits a head to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path

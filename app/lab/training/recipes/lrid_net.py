@@ -5,12 +5,10 @@ audio is a zero spectrogram. All of them have the same features, so f listens to
 BatchNorm counts it once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +70,7 @@ class LridNetConfig(DataConfig):
     network: NetworkConfig = Field(default_factory=NetworkConfig)
 
     @model_validator(mode="after")
-    def _settings_fit(self) -> LridNetConfig:
+    def _settings_fit(self) -> Self:
         if self.network.base_channels < LEAST_CHANNELS:
             raise ValueError(f"network.base_channels: at least {LEAST_CHANNELS}; gradients of narrower ones crash on a CPU")
         return self

@@ -1,7 +1,5 @@
 """Makes a catalogue ready for `lrid_net`: rows by split, decoded audio, and text vectors."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Recipes whose paper has measures and a table of its own: for the card of a release, and for `lrid evaluate`."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

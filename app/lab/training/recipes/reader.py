@@ -5,8 +5,6 @@ they draw are trained side by side; the answer is the softmax of their mean logi
 8 epochs of 80 batches of 512 rows each, about 45 s per network on one core.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path

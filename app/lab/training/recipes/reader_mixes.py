@@ -1,7 +1,5 @@
 """Sets the reader's class mixes: in its answers, in its batches, and where all letters are Latin."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

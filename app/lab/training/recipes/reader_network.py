@@ -1,7 +1,5 @@
 """Defines the reader's networks as they are trained, and packs them as `NgramReader` takes them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 

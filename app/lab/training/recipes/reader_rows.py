@@ -4,8 +4,6 @@ A row's source must not reveal its language: charts of French rap have no albums
 albums are invented from titles, missing artists borrowed within the language, and given ones dropped, at random.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata
@@ -139,7 +137,7 @@ class FieldTable:
     latin: Flags  # (n,)
 
     @classmethod
-    def of(cls, reader: FieldReader, texts: Sequence[str]) -> FieldTable:
+    def of(cls, reader: FieldReader, texts: Sequence[str]) -> "FieldTable":
         """Takes texts apart; `texts[0]` is ""."""
         fields = [reader(text) for text in texts]
         sizes = [len(field.buckets) for field in fields]

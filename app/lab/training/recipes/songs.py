@@ -1,7 +1,5 @@
 """What recipes that learn from whole songs share: rows by split, their audio on disk, windows of it, batches, a release."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

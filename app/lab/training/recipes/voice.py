@@ -4,13 +4,11 @@ No loop and no GPU: whole songs are listened to once (about a second for ten win
 so that a training that was stopped goes on where it was; the fit and its cross-validation take minutes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -67,7 +65,7 @@ class VoiceConfig(RunConfig):
     head: HeadSettings = HeadSettings()
 
     @model_validator(mode="after")
-    def _whole(self) -> VoiceConfig:
+    def _whole(self) -> Self:
         if (self.checkpoint is None) != (self.reader is None):
             raise ValueError("checkpoint and reader go together; without both, `start` says whose ears and reader are taken")
         return self

@@ -1,7 +1,5 @@
 """Holds what the listener heard of songs: features of consecutive windows, to which the head is fitted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +47,7 @@ class Songs:
         """(n,) True where something is sung and the language is to be learnt."""
         return np.asarray(self.labels >= 0)
 
-    def subset(self, songs: Ints) -> Songs:
+    def subset(self, songs: Ints) -> "Songs":
         """Picks some of the songs, in the given order."""
         first = self.first
         windows = np.concatenate([first[song] + np.arange(self.counts[song]) for song in songs])

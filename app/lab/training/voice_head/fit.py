@@ -4,8 +4,6 @@ Whatever is fitted to the outcome of an earlier step sees it as new songs would:
 groups first (`held_out_scores`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

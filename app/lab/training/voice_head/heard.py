@@ -1,7 +1,5 @@
 """Makes songs that a head is fitted to: recordings listened to from end to end, their names read, grouped by artist."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest

@@ -1,7 +1,5 @@
 """Fits what concerns whole songs: how much names count, when to stop listening, and when to answer `und`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

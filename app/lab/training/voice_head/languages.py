@@ -1,7 +1,5 @@
 """Fits biases, scales and the weight of unsure windows to partial evidence by L-BFGS: about a hundred parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

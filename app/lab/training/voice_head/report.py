@@ -1,7 +1,5 @@
 """Measures a head on songs of groups that it was not fitted to, each held out once, for a release's card."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Defines settings of the fit. Defaults are those of `lrid_voice/2`, chosen by cross-validation over groups."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pydantic import Field

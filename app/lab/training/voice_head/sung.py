@@ -4,8 +4,6 @@ Instrumentals to learn from are few, and often of one kind. The first and last w
 well and come from all kinds of music: those of which the ears are unsure count as windows in which nothing is sung.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
