@@ -80,10 +80,7 @@ class Application(FastAPI):
 
 
 def create_app(settings: Settings | None = None, known: Families | None = None) -> Application:
-    """Build a whole server. Two servers share nothing; nothing starts before the lifespan begins.
-
-    The port opens at once, while the release is loading; readiness turns true when it has proven itself.
-    """
+    """Build a whole server. Two share nothing; nothing starts before the lifespan, and the port opens while it loads."""
     settings = settings or Settings()
     metrics = Metrics()
     health = Health()
@@ -160,10 +157,7 @@ async def build_identifier(
     *,
     listen: bool = True,
 ) -> Identifier:
-    """Load in `loader`, so that the port answers meanwhile; then build and start the parts that serve requests.
-
-    It is a daemon thread, so that the process can end before the release is loaded. `listen`: see `load_release`.
-    """
+    """Load in `loader`, a daemon thread, so that the port answers and the process can end; then start what serves."""
 
     def load():  # type: ignore[no-untyped-def]
         from app.serving.loading import load_release

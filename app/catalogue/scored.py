@@ -11,10 +11,7 @@ from app.families.tasks import Json
 
 
 def scored_files(table: Path, languages: Sequence[Language]) -> Iterator[FileAnswer]:
-    """As much of each answer as a tag needs. Rows without a path are left out; malformed ones go by their number.
-
-    Raises InputUnreadable.
-    """
+    """As much of each answer as a tag needs, for rows with a path; malformed ones by number. Raises InputUnreadable."""
     source = open_source(str(table))
     if missing := {"path", "language", "probability", "error"} - set(source.columns):
         raise InputUnreadable(f"{table} is no output of `lrid score` with files: it lacks {', '.join(sorted(missing))}")

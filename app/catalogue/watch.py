@@ -12,10 +12,7 @@ State = tuple[int, int]  # size in bytes, time of change in ns
 
 
 async def watch(scoring: Scoring, folder: Path, between_seconds: float) -> None:
-    """Until cancelled. A file is whole when it keeps size and time from one look to the next.
-
-    A file is answered once, even if it is replaced later: tagging replaces files too. Raises as Scoring.run.
-    """
+    """Until cancelled. A file is whole when it keeps size and time between two looks; each is answered once."""
     before: dict[str, State | None] = {}
     while True:
         looked = await asyncio.to_thread(lambda: list(_look(folder)))

@@ -15,11 +15,7 @@ Outcome = httpx.Response | httpx.TransportError
 
 
 def wait_seconds(outcome: Outcome, attempt: int, deadline: float) -> float | None:
-    """How long to wait before the call is made again. None: never, the outcome stands.
-
-    `attempt` counts from 0, `deadline` is of time.monotonic(). A call may be repeated after a broken connection:
-    identifying changes nothing.
-    """
+    """Seconds until the call is made again, which changes nothing; None: never. `attempt` counts from 0."""
     if isinstance(outcome, httpx.Response) and outcome.status_code not in AGAIN:
         return None
     asked = retry_after_seconds(outcome) if isinstance(outcome, httpx.Response) else None

@@ -83,10 +83,7 @@ def answer(model: Model, case: GoldenCase, listen: Listen | None) -> FloatArray:
 
 
 def replay(model: Model, golden: Golden, listen: Listen | None, precision: Precision) -> float:
-    """Largest |Δp| over all cases, without `listen` those that need no audio.
-
-    Raises ReleaseError when it is over the tolerance of the precision.
-    """
+    """Largest |Δp| over all cases; without `listen` those that need no audio. Raises ReleaseError over the tolerance."""
     worst = 0.0
     for number, case in enumerate(golden.cases):
         if case.audio is not None and (listen is None or model.audio is None):

@@ -67,10 +67,7 @@ def families() -> dict[str, Family]:
 
 
 def release_folder(store: Path, reference: str) -> Path:
-    """`family/release`, or `family` for its newest release → the folder.
-
-    Raises ReleaseError on anything else, path traversal included.
-    """
+    """`family/release`, or `family` for its newest release → its folder. Raises ReleaseError on anything else."""
     if not REFERENCE.fullmatch(reference) or ".." in reference:
         raise ReleaseError(f"a release is named family/release, such as lrid_net/1; got {reference!r}")
     if "/" not in reference:

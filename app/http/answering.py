@@ -36,10 +36,7 @@ class Answering:
         self._settings = settings
 
     async def answers(self, request: Request, read: ReadTracks, *, written: bool = False) -> list[Json]:
-        """Of the tracks that `read` finds in the body, in its order; the first error is the error of all.
-
-        `written`: for orjson alone, see `View`.
-        """
+        """Answers of the tracks that `read` finds, in order; the first error is that of all. `written`: see `View`."""
         self.metrics.in_flight.inc()
         gate: AudioGate | None = None
         try:

@@ -176,10 +176,7 @@ async def read_form(
     known: frozenset[str],
     gate: AudioGate,
 ) -> Form:
-    """Read a whole form; `gate` is asked about its audio.
-
-    Raises what `gate` raises, MalformedMultipart, UploadTooLarge, MetadataTooLong, DuplicatePart, InvalidOption.
-    """
+    """Read a whole form; `gate` is asked about its audio. Raises what `gate` raises, and what is wrong with the form."""
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if not boundary:

@@ -65,10 +65,7 @@ class IdentifyRequest:
 def build_request(
     fields: Mapping[str, Any], audio: bytes | None, max_characters: int, further: Mapping[str, InputField] = NO_FIELDS
 ) -> IdentifyRequest:
-    """Fields by name (metadata, options and what the release reads further) and audio → a checked request.
-
-    Raises InvalidMetadata, MetadataTooLong, InvalidOption.
-    """
+    """Fields by name, and audio → a checked request. Raises InvalidMetadata, MetadataTooLong, InvalidOption."""
     if unknown := fields.keys() - FIELD_NAMES - further.keys():
         known = ", ".join(sorted(FIELD_NAMES | further.keys()))
         raise InvalidOption(f"unknown option {min(unknown)[:40]!r}; known: {known}")

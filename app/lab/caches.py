@@ -125,10 +125,7 @@ def text_vectors(
     identity: str,
     progress: Advance = lambda n: None,
 ) -> FloatArray:
-    """Returns (n, n_features) float32, a row per text; zeros (missing) for metadata without any field. Raises CorpusError.
-
-    Kept in `folder`: langdetect takes milliseconds per text. `identity` names everything the vectors depend on.
-    """
+    """(n, n_features) of texts, kept in `folder` under the reader's `identity`; zeros without fields. Raises CorpusError."""
     told = "\0".join([identity, *(metadata.joined for metadata in texts)])
     place = folder / f"x_lang-{hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.npy"
     if place.is_file():

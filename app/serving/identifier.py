@@ -41,10 +41,7 @@ class Identifier:
     def __init__(
         self, model: Model, decoding: Decoding, batcher: Batcher | None, max_windows: int, max_wait_seconds: float
     ) -> None:
-        """`batcher` is None for a release that does not listen. `max_windows` per track, whatever the client requests.
-
-        `max_wait_seconds`: what the tracks in progress may still take when another one is accepted.
-        """
+        """`batcher`: None for a release that does not listen. `max_wait_seconds`: what tracks in progress may still take."""
         self.model = model
         self.batcher = batcher
         self._decoding = decoding
@@ -88,9 +85,7 @@ class Identifier:
         return turn if self.batcher is None else max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
 
     async def identify(self, track: Track, options: IdentifyOptions) -> Identification:
-        """Raises NothingGiven, ModalityNotUsed, NothingUsable, AudioError, QueueFull, DeadlineExceeded, ModelFailed,
-        NotReady.
-        """
+        """Raises what is wrong with the track, and QueueFull, DeadlineExceeded, ModelFailed, NotReady."""
         started = time.perf_counter()
         if track.audio is None and not track.metadata.fields and not track.further:
             raise NothingGiven("no audio, title, album or artist holds anything")

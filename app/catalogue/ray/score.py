@@ -38,10 +38,7 @@ class Cluster:
 
 
 def score(settings: Settings, given: str, output: Path, cluster: Cluster, *, lyrics_from_tags: bool = False) -> None:
-    """Answer the songs of `given` that are not in the folder `output`; their ids are in the folder `output`.checkpoint.
-
-    Raises InputUnreadable, ClusterUnusable, ReleaseError.
-    """
+    """Answer the songs of `given` that are not in `output` yet. Raises InputUnreadable, ClusterUnusable, ReleaseError."""
     if importlib.util.find_spec("ray") is None:
         raise ClusterUnusable("not installed: python -m pip install 'lrid-serve[ray]'")
     songs = find_songs(given, output)

@@ -89,10 +89,7 @@ def _without_request_id(app: ASGIApp) -> ASGIApp:
 
 
 class ExportedMetrics:
-    """The replica's own metrics among Ray's, where its agent of a node shows them: `ray_lrid_…`, labelled with the replica.
-
-    All of them are gauges there; `rate` and `histogram_quantile` work as ever.
-    """
+    """The replica's own metrics among Ray's: gauges `ray_lrid_…`, labelled with the replica; `rate` works as ever."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -113,10 +110,7 @@ class ExportedMetrics:
 
 
 def build(args: dict[str, Any]) -> Any:
-    """What `import_path` in the YAML names: settings without their prefix → an application of Ray Serve.
-
-    Raises ValueError, which `serve status` shows.
-    """
+    """Settings without their prefix → an application of Ray Serve; `import_path` in the YAML. Raises ValueError."""
     serve = importlib.import_module("ray.serve")
     replica = serve.deployment(name=Lrid.__name__, max_ongoing_requests=MAX_ONGOING_REQUESTS)(serve.ingress()(Lrid))
     return replica.bind(settings_of(args))

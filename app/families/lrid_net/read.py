@@ -28,11 +28,7 @@ class _Detector(Detector):  # type: ignore[misc]
 
 
 class LangdetectReader:
-    """Metadata in, vector out: what `langdetect.detect_langs` answers with a fixed seed, one dimension per language.
-
-    Probabilities up to 0.1 are 0, as langdetect leaves them out; the last dimension is 1 when it detects nothing. The
-    profiles are loaded once, in the order of the codes. Nothing changes after construction, so any thread may call.
-    """
+    """What `langdetect.detect_langs` answers with a fixed seed, a dimension per language; the last: none. Thread-safe."""
 
     def __init__(self, languages: Sequence[str], *, seed: int) -> None:
         """`languages`: langdetect's codes in sorted order, as the manifest lists them. Raises ReleaseError."""

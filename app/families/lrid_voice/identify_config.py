@@ -52,10 +52,7 @@ class ExpertConfig(Strict):
 
 
 class IdentifyConfig(Strict):
-    """Features of windows and posteriors of readers → languages.
-
-    A mode is the used modalities, sorted and joined by "+": "audio", "text", "audio+text".
-    """
+    """Features of windows, posteriors of readers → languages. A mode is its modalities, sorted: "audio", "audio+text"."""
 
     tokens: list[LanguageToken] = Field(min_length=2)
     window_scale: float = Field(gt=0)  # of a window's logits

@@ -52,10 +52,7 @@ class LogMel(MelPower):
 
 
 class LogMel16kHz(nn.Module):
-    """Whisper's front end (openai/whisper, `audio.py`): |STFT|², mel bands, log10, about [-1, 1].
-
-    Clipped to 80 dB under the window's own maximum.
-    """
+    """Whisper's front end (openai/whisper, `audio.py`): log10 of mel power, about [-1, 1], 80 dB under the maximum."""
 
     hann: Tensor
     mel: Tensor

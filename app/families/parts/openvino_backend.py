@@ -66,10 +66,7 @@ class Convertible:
             _keep(target, kept)
 
     def compile(self, precision: Precision, threads: int) -> CompiledModule:
-        """For an item on so many threads, and as many side by side as torch's threads suffice for.
-
-        With int8, what is not rounded is bf16 where the CPU multiplies it.
-        """
+        """For items on so many threads, side by side as torch's threads suffice. int8: the rest in bf16 if that is fast."""
         core = self._openvino.Core()
         around_int8 = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
         streams = max(1, torch.get_num_threads() // threads)

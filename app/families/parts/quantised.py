@@ -48,10 +48,7 @@ class Quantised(nn.Module):
 
 
 def quantised(network: Network, ranges: Ranges) -> Network:
-    """A copy of an fp32 network, with the same weights in memory, in which the layers that `ranges` names are in 8 bits.
-
-    Raises ReleaseError for a name that is no such layer of this network.
-    """
+    """A copy that shares the weights, with the layers that `ranges` names in 8 bits. Raises ReleaseError for other names."""
     copied = copy.deepcopy(network, {id(weights): weights for weights in network.parameters()})
     modules = dict(copied.named_modules())
     for name, (low, high) in ranges.items():

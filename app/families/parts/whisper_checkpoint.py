@@ -55,10 +55,7 @@ class FirstEars:
 
 
 def ears_from_checkpoint(path: Path, n_positions: int = 500) -> FirstEars:
-    """Read a multilingual Whisper; sizes come from its tensors. `n_positions` of 20 ms are a window.
-
-    Raises ReleaseError for a file that cannot be read, and for a missing or wrong tensor, by its name.
-    """
+    """Reads a multilingual Whisper, for windows of `n_positions` of 20 ms. Raises ReleaseError naming the wrong tensor."""
     try:
         tensors = _Tensors(load_file(path))
     except (OSError, SafetensorError) as error:

@@ -37,10 +37,7 @@ def stored_ears(ears: Ears) -> dict[str, Tensor]:
 
 
 def ears_from_stored(config: WhisperConfig, weights: Mapping[str, Tensor]) -> Ears:
-    """The release's ears in fp32; of `weights` those that begin with `ears.` are used.
-
-    Raises ReleaseError for a missing, unknown, misshapen or broken tensor, by its name.
-    """
+    """The ears in fp32, of the tensors that begin with `ears.`. Raises ReleaseError naming the one that is wrong."""
     own = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
     state = {name: _floats(name, tensor, own.get(name + SCALE)) for name, tensor in own.items() if not name.endswith(SCALE)}
     ranges = {name.removeprefix(RANGES): _ends(name, state.pop(name)) for name in list(state) if name.startswith(RANGES)}

@@ -27,10 +27,7 @@ def split_corpus(
     column: str = LANGUAGE,
     force: bool = False,
 ) -> Counts:
-    """Writes the manifest's rows with a new `split` to `output`; rows of `test` stay there. Raises CorpusError.
-
-    Where artists are the classes (`column`), each is in every split, and songs are not.
-    """
+    """Writes rows with a new `split`; those of `test` stay. Artists as `column` are in every split. Raises CorpusError."""
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
     table = read_table(manifest)

@@ -28,10 +28,7 @@ def means(found: Acceptance, codes: Sequence[str]) -> dict[str, float]:
 
 
 def tuned_thresholds(labels: Ints, probabilities: Floats) -> Float64:
-    """Finds (n_classes,) thresholds with the best F1 of each language on these tracks; 0.5 where a language has none.
-
-    Each lies half-way between the last track that is accepted and the next one.
-    """
+    """(n_classes,) thresholds with the best F1 of each language, half-way to the next track; 0.5 for one without tracks."""
     from sklearn.metrics import precision_recall_curve
 
     validate_probabilities(labels, probabilities)

@@ -39,10 +39,7 @@ class Options:
 def evaluate(
     folder: Path, chosen: EvaluationSet, output: Path, options: Options | None = None, progress: Progress | None = None
 ) -> Evaluation:
-    """Measures the release in `folder`; writes evaluation.json, evaluation.md and PNGs (where matplotlib is installed).
-
-    Raises ReleaseError, CorpusError.
-    """
+    """Measures a release; writes evaluation.json, .md, and PNGs if matplotlib is there. Raises ReleaseError, CorpusError."""
     measured = measure(folder, chosen, options, progress)
     said = {
         "release": measured.release,

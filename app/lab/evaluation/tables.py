@@ -43,10 +43,7 @@ PRINTED_MODELS = (
 
 
 def baselines(rows: Sequence[Row], codes: Sequence[str]) -> dict[str, LabelReport]:
-    """Measures langdetect by what it is given, on rows that have it. Empty where no class stands for all other languages.
-
-    The prediction is langdetect's first guess. A guess that is no class, and no guess at all, count as `others`.
-    """
+    """Measures langdetect's first guess by what it is given; no class and no guess count as `others`; none without it."""
     if REST not in codes:
         return {}
     languages = langdetect_languages()

@@ -190,10 +190,7 @@ def _publish(place: Path, manifest: Manifest, data: bytes, golden: Golden, card:
 
 
 def verify(folder: Path) -> float:
-    """Checks hash, schema, shapes, finite weights, and golden.json in fp32; returns the largest |Δp| against it.
-
-    Raises ReleaseError naming what is wrong.
-    """
+    """Checks hash, schema, weights, and golden.json in fp32; returns the largest |Δp|. Raises ReleaseError."""
     model = load_model(folder)
     if not (folder / CARD).is_file():
         raise ReleaseError(f"{CARD} is missing: a release says what it knows and what it does not")

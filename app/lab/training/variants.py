@@ -36,10 +36,7 @@ class Result:
 
 
 def run_variants(config: LridNetConfig, seeds: Sequence[int], progress: Progress) -> str:
-    """Trains all variants under `config.output`; returns the table, which variants.md holds too.
-
-    Raises TrainingError and its kinds.
-    """
+    """Trains all variants under `config.output`; returns the table, also in variants.md. Raises TrainingError."""
     results = []
     for seed in seeds:
         for variant, name in NAMES.items():

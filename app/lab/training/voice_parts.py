@@ -111,10 +111,7 @@ def parts_of_release(store: Path, reference: str) -> VoiceParts:
 
 
 def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoiceParts:
-    """Loads a Whisper of Hugging Face, and best.pt of `--recipe reader`; `threshold` is for names alone.
-
-    Raises ReleaseError and CheckpointError naming the tensor that is wrong.
-    """
+    """Loads a Whisper and best.pt of `--recipe reader`; `threshold`: names alone. Raises ReleaseError, CheckpointError."""
     found = ears_from_checkpoint(whisper)
     config, names = reader_of(reader)
     facts = ReaderFacts(names.config.class_mix, threshold=threshold)

@@ -66,9 +66,7 @@ class FieldReader:
         return normalised(text, self.config.max_characters) if text else ""
 
     def spelled(self, texts: Sequence[str]) -> loops.Spelled:
-        """Normalised texts as code points, and where each begins: all texts bounded, then all as the profiles see them;
-        and the hashes of their words.
-        """
+        """Normalised texts as code points: all bounded, then all as the profiles see them; and the hashes of their words."""
         both = [*(f"{BEGIN}{text}{END}" for text in texts), *map(self._as_profiled, texts)]
         return (*code_points(both), *word_hashes(texts))
 
@@ -89,11 +87,7 @@ class FieldReader:
         return evidence, loops.explain(codes, keys, rows, logarithms, evidence)
 
     def _as_profiled(self, text: str) -> str:
-        """A normalised text as langdetect's profiles see it, with the spaces that go before.
-
-        It has no capitals, so langdetect's rules for them do not matter. (Circled ones have no small form, but no
-        profile knows them.)
-        """
+        """A normalised text as langdetect's profiles see it. It has no capitals, so the rules for them do not matter."""
         return "  " + cleaned(text).translate(self._normal)
 
 

@@ -148,10 +148,7 @@ def take_apart(
 
 @compiled
 def weigh_fields(evidence: FloatArray, n_known: FloatArray, views: FloatArray) -> None:
-    """Both views of each field and of all together into `views`, (2 * 4 * n_languages,); see `weigh`.
-
-    All fields together are the sum of the fields: n-grams across their borders would say nothing.
-    """
+    """Both views (see `weigh`) of each field and of the sum of all fields into `views`, (2 * 4 * n_languages,)."""
     n_fields, n = evidence.shape
     for field in range(n_fields):
         weigh(evidence[field], n_known[field], views[2 * field * n :][:n], views[(2 * field + 1) * n :][:n])

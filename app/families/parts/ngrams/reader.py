@@ -21,10 +21,7 @@ class NgramReader:
     """Deterministic, on the CPU; any number of threads may call."""
 
     def __init__(self, config: NgramConfig, tensors: Mapping[str, Tensor]) -> None:
-        """`tensors`: see `shapes`; the table as floats, or as int8 with the step of each row in `table.scale`.
-
-        Raises ReleaseError if they do not fit `config`.
-        """
+        """`tensors`: see `shapes`; the table as floats, or as int8 with the step of each row. Raises ReleaseError."""
         self.fields = FieldReader(config)
         found = {name: _floats(name, tensors, shape) for name, shape in shapes(config).items()}
         self.config = config

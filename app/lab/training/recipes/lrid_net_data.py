@@ -52,10 +52,7 @@ class Data:
     waveforms: Waveforms
 
     def crops(self, rows: Sequence[Row], config: DataConfig, rng: np.random.Generator) -> FloatArray:
-        """Cuts (n, crop_samples): a random stretch of each clip, or a whole window where crop_seconds is 0.
-
-        A clip shorter than the crop is repeated, as in serving.
-        """
+        """Cuts (n, crop_samples): random stretches, repeated if too short; whole windows where crop_seconds is 0."""
         listen = config.listen
         wanted = round((config.crop_seconds or listen.window_seconds) * listen.sample_rate_hz)
         crops = np.empty((len(rows), wanted), np.float32)

@@ -36,10 +36,7 @@ def answer_mix(codes: Sequence[str]) -> dict[str, float]:
 
 
 def batch_mix(codes: Sequence[str], labels: Sequence[int], answers: Mapping[str, float]) -> dict[str, float]:
-    """Moves the mix towards uniform: in the tail the root of the answers' share, times the fourth root of the rows.
-
-    A class without rows has the share 0.
-    """
+    """Moves the mix towards uniform: in the tail √(share in the answers) · rows ** ¼; 0 for a class without rows."""
     counts = np.minimum(np.bincount(labels, minlength=len(codes)), MOST_ROWS)
     weights = {code: float(answers[code] ** 0.5 * n**0.25) for code, n in zip(codes, counts, strict=True)}
     present = [code for code in codes if weights[code]]

@@ -74,10 +74,7 @@ def texts_of(row: Row) -> Texts:
 
 
 def read_phrases(codes: Sequence[str], held_out: Collection[str] = ()) -> list[Row]:
-    """Reads `phrases.json` as rows with a title alone and the strength "phrase"; languages without a class are left out.
-
-    Words come alone, in pairs and in threes, shuffled once for all. Titles in `held_out` are left out.
-    """
+    """Rows of `phrases.json`: phrases, and words alone, in pairs and in threes, but for titles in `held_out`."""
     text = resources.files("app.lab.training").joinpath("phrases.json").read_text(encoding="utf-8")
     kept_apart = {title.casefold() for title in held_out}
     labels = {language: class_label(language, codes) for language in json.loads(text)["languages"]}

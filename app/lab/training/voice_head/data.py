@@ -56,10 +56,7 @@ class Songs:
 
 
 def planned(n_windows: int, positions: Sequence[float]) -> Ints:
-    """Orders windows of a song as they are listened to: those nearest to `positions`, shares of its length.
-
-    All of them, once each, where the song has no more windows than there are positions.
-    """
+    """Orders a song's windows as they are listened to: those nearest to `positions`, shares of its length; each once."""
     chosen: list[int] = []
     for position in positions[:n_windows]:
         wanted = min(int(position * n_windows), n_windows - 1)
@@ -89,10 +86,7 @@ def group_folds(songs: Songs, n_folds: int, seed: int) -> Ints:
 
 
 def read_heard(folder: Path, codes: Sequence[str], aliases: Mapping[str, str]) -> Songs:
-    """Reads `index.csv` and `windows.npz` of cached features. A language that is no class counts as `others`.
-
-    `aliases`: languages that are part of a class, such as {"yue": "zh"}. Raises TrainingError.
-    """
+    """Reads index.csv and windows.npz. Languages that are no class, nor by `aliases`: `others`. Raises TrainingError."""
     try:
         rows = [row for _, row in read_table(folder / "index.csv").records]
         hidden = np.load(folder / "windows.npz")["hidden"].astype(np.float32)

@@ -22,10 +22,7 @@ LOUD_SUFFIXES = {".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".web
 
 
 def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress, splits: Sequence[str] = ("train",)) -> list[Row]:
-    """Reads rows with audio of these splits; a label of len(codes) says that nothing is sung (`zxx`, `instrumental`).
-
-    Raises CorpusError naming the first row that cannot be used.
-    """
+    """Reads rows with audio of these splits; label len(codes): nothing is sung. Raises CorpusError naming the row."""
     rows = read_catalogue(catalogue, [*codes, NOTHING_SUNG], rest=REST if REST in codes else None)
     for finding in refuse_leaks(rows, [*codes, NOTHING_SUNG]):
         if finding.kind != "class_never_trained":
