@@ -17,6 +17,7 @@ from app.cli.progress import Bars
 
 if TYPE_CHECKING:
     from app.lab.corpus.check import CorpusCheck
+    from app.lab.corpus.split import Made
 
 corpus = typer.Typer(
     no_args_is_help=True,
@@ -132,14 +133,13 @@ def music4all(
     from app.lab.corpus.music4all import read_music4all
     from app.lab.labels import PAPER_LABELS
 
-    report = read_music4all(folder, output, [label.code for label in PAPER_LABELS], seed=seed, force=force)
-    _print_counts(Console(highlight=False), report.counts)
-    typer.echo(
-        f"left out: {report.instrumental:,} instrumental, {report.unlabelled:,} without a language, "
-        f"{report.unlisted:,} in no split list; without audio: {report.without_audio:,}"
-    )
-    by = f"by {', '.join(report.lists)}" if report.lists else f"here, 80:20 by artist, seed {seed}"
-    typer.echo(f"{output}: split {by}")
+    codes = [label.code for label in PAPER_LABELS]
+    _print_made(read_music4all(folder, output, codes, seed=seed, force=force), output)
+
+
+def _print_made(made: Made, output: Path) -> None:
+    _print_counts(Console(highlight=False), made.counts)
+    typer.echo(f"{made.left_out}\n{output}: {made.split}")
 
 
 @corpus.command()
@@ -157,11 +157,7 @@ def magnatagatune(
     """
     from app.lab.corpus.magnatagatune import read_magnatagatune
 
-    report = read_magnatagatune(folder, output, n_tags=n_tags, force=force)
-    _print_counts(Console(highlight=False), report.counts)
-    typer.echo(f"{report.n_tags} tags, {report.n_joined} after joining those that say the same")
-    typer.echo(f"left out: {report.without_tags:,} clips without one of these tags, {report.without_audio:,} without audio")
-    typer.echo(f"{output}: {report.rows:,} clips, split by folder")
+    _print_made(read_magnatagatune(folder, output, n_tags=n_tags, force=force), output)
 
 
 @corpus.command()

@@ -6,20 +6,6 @@ the code of its data set is `sv`.
 
 from app.families.contract import Label
 
-PAPER_LABELS: tuple[Label, ...] = (
-    Label(code="en", iso639_3="eng", name="English"),
-    Label(code="pt", iso639_3="por", name="Portuguese"),
-    Label(code="es", iso639_3="spa", name="Spanish"),
-    Label(code="ko", iso639_3="kor", name="Korean"),
-    Label(code="others", iso639_3="mis", name="Other languages"),
-    Label(code="fr", iso639_3="fra", name="French"),
-    Label(code="ja", iso639_3="jpn", name="Japanese"),
-    Label(code="de", iso639_3="deu", name="German"),
-    Label(code="pl", iso639_3="pol", name="Polish"),
-    Label(code="it", iso639_3="ita", name="Italian"),
-    Label(code="sv", iso639_3="swe", name="Swedish"),
-)
-
 # Languages that songs are heard and named in, by ISO 639-1 code. Decided once, after ISO 639 and MusicBrainz: `zh` is
 # Chinese with Cantonese (zho), `no` Norwegian in both written forms (nor), `sh` Serbo-Croatian (hbs: Serbian, Croatian,
 # Bosnian), `ms` Malay (msa) beside Indonesian (ind), `tl` Tagalog with Filipino.
@@ -35,8 +21,8 @@ km khm Khmer; ja jpn Japanese; ko kor Korean; zh zho Chinese; et est Estonian; l
 ka kat Georgian; hy hye Armenian; az aze Azerbaijani; kk kaz Kazakh; ca cat Catalan; gl glg Galician; eu eus Basque;
 cy cym Welsh; af afr Afrikaans; sw swa Swahili
 """
-WORLD_LABELS: tuple[Label, ...] = (
-    *(Label(code=code, iso639_3=iso, name=name) for code, iso, name in map(str.split, WORLD_LANGUAGES.split(";"))),
-    Label(code="others", iso639_3=None, name="Other languages"),
-)
+_SINGLE = [Label(code=code, iso639_3=iso, name=name) for code, iso, name in map(str.split, WORLD_LANGUAGES.split(";"))]
+WORLD_LABELS: tuple[Label, ...] = (*_SINGLE, Label(code="others", iso639_3=None, name="Other languages"))
+_BY_CODE = {label.code: label for label in (*_SINGLE, Label(code="others", iso639_3="mis", name="Other languages"))}
+PAPER_LABELS = tuple(_BY_CODE[code] for code in ("en", "pt", "es", "ko", "others", "fr", "ja", "de", "pl", "it", "sv"))
 WORLD_ALIASES = {"yue": "zh", "hr": "sh", "sr": "sh", "bs": "sh", "nb": "no", "nn": "no", "fil": "tl"}  # counted as

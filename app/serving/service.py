@@ -116,7 +116,7 @@ class Service:
     # --- swapping releases --------------------------------------------------------------------------------------------
 
     async def swap(self, model: str) -> Identifier:
-        """Load another release beside it, prove it, then switch. Raises ReleaseError (the old stays) or SwapInProgress."""
+        """Load another release, prove it, then switch to it. Raises ReleaseError (the old stays) or SwapInProgress."""
         if self._swapping or self._served is None:
             raise SwapInProgress("a release is being loaded already")
         self._swapping = True

@@ -11,10 +11,9 @@ Tags that say the same are joined, then the most popular are kept (Dalla Longa e
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from app.lab.corpus.split import count
+from app.lab.corpus.split import Made, count
 from app.lab.corpus.tables import Record, read_tab_separated, write_table
 from app.lab.corpus.tags import SEPARATOR, TAGS
 from app.lab.errors import CorpusError
@@ -37,27 +36,13 @@ vocal: vocals, voice, voices | weird: strange
 """
 
 
-@dataclass(frozen=True, slots=True)
-class MagnaTagATuneReport:
-    """Counts what became of the clips."""
-
-    rows: int
-    counts: dict[str, dict[str, int]]  # of these by split and tag
-    n_tags: int  # in the file
-    n_joined: int  # after those that say the same were joined
-    without_tags: int  # left out: none of the tags kept is true of them
-    without_audio: int  # left out: no file, or an empty one
-
-
 def joined_names() -> dict[str, str]:
     """Maps each spelling to the name that it is joined under."""
     groups = [group.split(":") for line in JOINED.strip().splitlines() for group in line.split("|")]
     return {other.strip(): name.strip() for name, others in groups for other in others.split(",")}
 
 
-def read_magnatagatune(
-    folder: Path, output: Path, *, n_tags: int = 50, strength: str = "", force: bool = False
-) -> MagnaTagATuneReport:
+def read_magnatagatune(folder: Path, output: Path, *, n_tags: int = 50, strength: str = "", force: bool = False) -> Made:
     """Writes a catalogue of the clips that any of the `n_tags` most popular tags is true of. Raises CorpusError."""
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
@@ -77,13 +62,11 @@ def read_magnatagatune(
     if not rows:
         raise CorpusError(f"{folder}: no clip is left; expected the clips in folders 0 to f of {folder / 'mp3'}")
     write_table(output, COLUMNS, rows)
-    return MagnaTagATuneReport(
-        len(rows),
+    return Made(
         count(rows, TAGS),
-        n_tags=len(tags),
-        n_joined=len({names.get(tag, tag) for tag in tags}),
-        without_tags=len(clips) - len(tagged),
-        without_audio=len(tagged) - len(rows),
+        f"{len(tags)} tags, {len({names.get(tag, tag) for tag in tags})} after joining those that say the same\n"
+        f"left out: {len(clips) - len(tagged):,} clips without one of these tags, {len(tagged) - len(rows):,} without audio",
+        f"{len(rows):,} clips, split by folder",
     )
 
 

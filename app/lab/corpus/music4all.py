@@ -12,11 +12,10 @@ there is no `valid.txt`. Without lists the split is made here, in the same manne
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.lab.corpus.catalogue import SPLITS
-from app.lab.corpus.split import assign, count
+from app.lab.corpus.split import Made, assign, count
 from app.lab.corpus.tables import Record, read_tab_separated, write_table
 from app.lab.errors import CorpusError
 
@@ -26,21 +25,7 @@ REST = "others"
 OWNER = "Music4All"
 
 
-@dataclass(frozen=True, slots=True)
-class Music4AllReport:
-    """Counts what became of the tracks."""
-
-    counts: dict[str, dict[str, int]]  # rows by split and label
-    instrumental: int  # left out
-    unlabelled: int  # left out: no language
-    unlisted: int  # left out: in none of the split lists
-    without_audio: int  # kept, with metadata alone
-    lists: tuple[str, ...]  # names of the split lists; none: split here
-
-
-def read_music4all(
-    folder: Path, output: Path, codes: Sequence[str], *, seed: int = 0, force: bool = False
-) -> Music4AllReport:
+def read_music4all(folder: Path, output: Path, codes: Sequence[str], *, seed: int = 0, force: bool = False) -> Made:
     """Writes a catalogue of the tracks that are sung; languages that are no class become `others`. Raises CorpusError."""
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
@@ -63,13 +48,11 @@ def read_music4all(
     if not splits:
         assign(rows, 0.2, seed)
     write_table(output, COLUMNS, rows)
-    return Music4AllReport(
+    return Made(
         count(rows),
-        instrumental=len(languages) - len(sung),
-        unlabelled=len(sung) - len(labelled),
-        unlisted=len(labelled) - len(kept),
-        without_audio=sum(not row["path"] for row in rows),
-        lists=lists,
+        f"left out: {len(languages) - len(sung):,} instrumental, {len(sung) - len(labelled):,} without a language, "
+        f"{len(labelled) - len(kept):,} in no split list; without audio: {sum(not row['path'] for row in rows):,}",
+        f"split by {', '.join(lists)}" if lists else f"split here, 80:20 by artist, seed {seed}",
     )
 
 

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,15 @@ from app.lab.corpus.tags import SEPARATOR
 from app.lab.errors import CorpusError
 
 Counts = dict[str, dict[str, int]]  # rows by split and label
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Says what became of a data set's tracks."""
+
+    counts: Counts
+    left_out: str
+    split: str
 
 
 def split_corpus(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from app.lab import markdown as md
-from app.lab.evaluation import metrics
+from app.lab.evaluation.report import LabelReport, label_report
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.loop import train
@@ -30,9 +30,7 @@ class Result:
 
     variant: VariantName
     seed: int
-    rows: int
-    macro_f1: dict[str, float]  # by case
-    weighted_f1: dict[str, float]
+    cases: dict[str, LabelReport]
 
 
 def run_variants(config: LridNetConfig, seeds: Sequence[int], progress: Progress) -> str:
@@ -55,15 +53,11 @@ def score(recipe: LridNetRecipe, stored: dict[str, object]) -> Result:
     """Measures a checkpoint in all three cases, on all validation rows."""
     network = recipe.build().to(recipe.config.torch_device)
     network.load_state_dict(stored["network"])  # type: ignore[arg-type]
-    macro: dict[str, float] = {}
-    weighted: dict[str, float] = {}
-    rows = 0
-    for mode, case in recipe.cases(network.eval()).items():
-        labels, predictions = case.labels.cpu().numpy(), case.logits.argmax(dim=1).cpu().numpy()
-        macro[mode] = metrics.average(labels, predictions, "macro").f1
-        weighted[mode] = metrics.average(labels, predictions, "weighted").f1
-        rows = max(rows, len(labels))
-    return Result(recipe.config.variant, recipe.config.seed, rows, macro, weighted)
+    cases: dict[str, LabelReport] = {
+        mode: label_report(case.labels.cpu().numpy(), case.logits.argmax(dim=1).cpu().numpy(), recipe.config.codes)
+        for mode, case in recipe.cases(network.eval()).items()
+    }
+    return Result(recipe.config.variant, recipe.config.seed, cases)
 
 
 def table(results: Sequence[Result], config: LridNetConfig) -> str:
@@ -72,20 +66,19 @@ def table(results: Sequence[Result], config: LridNetConfig) -> str:
     rows = []
     for variant, name in NAMES.items():
         own = [result for result in results if result.variant == variant]
-        cells = [_cell([r.macro_f1.get(mode) for r in own], [r.weighted_f1.get(mode) for r in own]) for mode in CASES]
+        cells = [_cell([result.cases[mode] for result in own if mode in result.cases]) for mode in CASES]
         paper = "{:.3f} / {:.3f}".format(*PAPER_F1[variant]) if variant in PAPER_F1 else ""
         rows.append([name, *cells, paper])
     heads = ["variant", *(f"case {case}" for case in CASES.values()), "the paper's, on Music4All"]
+    n_rows = max(case.rows for result in results for case in result.cases.values())
     return (
-        f"Validation rows of {config.catalogue.name}: {max(r.rows for r in results)}; seeds {', '.join(map(str, seeds))}; "
+        f"Validation rows of {config.catalogue.name}: {n_rows}; seeds {', '.join(map(str, seeds))}; "
         f"{config.network.base_channels} base channels, crops of {config.crop_seconds:g} s, {config.epochs} epochs at most. "
         f"F1, macro / weighted: mean over the seeds, and the range of the macro figure.\n\n{md.table(heads, rows)}\n"
     )
 
 
-def _cell(macro: Sequence[float | None], weighted: Sequence[float | None]) -> str:
-    m, w = [x for x in macro if x is not None], [x for x in weighted if x is not None]
-    if not m:
-        return ""
-    spread = f" ({min(m):.3f} to {max(m):.3f})" if len(m) > 1 else ""
-    return f"{mean(m):.3f} / {mean(w):.3f}{spread}"
+def _cell(cases: Sequence[LabelReport]) -> str:
+    macro = [case.macro.f1 for case in cases]
+    spread = f" ({min(macro):.3f} to {max(macro):.3f})" if len(macro) > 1 else ""
+    return f"{mean(macro):.3f} / {mean(case.weighted.f1 for case in cases):.3f}{spread}" if cases else ""

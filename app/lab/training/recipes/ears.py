@@ -5,12 +5,10 @@ given to `lrid train --family lrid_voice --set ears=...`, which fits a head to i
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -22,14 +20,12 @@ from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.whisper import Ears, Whisper
 from app.families.parts.whisper_checkpoint import FirstEars
 from app.families.parts.whisper_config import WhisperConfig
-from app.lab.caches import Decoder, Waveforms
-from app.lab.corpus.catalogue import Row
 from app.lab.errors import CheckpointError, CorpusError
-from app.lab.features import cache_folder
 from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Recipe
+from app.lab.training.recipe import Draft
+from app.lab.training.recipes.songs import Clips, IntArray, SongRecipe, in_parts
 from app.lab.training.voice_head.heard import song_rows
 from app.lab.training.voice_head.settings import class_label
 from app.lab.training.voice_parts import ears_to_begin_with
@@ -72,7 +68,7 @@ class LanguageEars(nn.Module):
         return self.whisper(mel) @ self.rows.T  # type: ignore[no-any-return]
 
 
-class EarsRecipe(Recipe[EarsConfig, npt.NDArray[np.int64]]):
+class EarsRecipe(SongRecipe[EarsConfig]):
     """A batch is numbers of rows."""
 
     name: ClassVar[str] = "ears"
@@ -88,13 +84,14 @@ class EarsRecipe(Recipe[EarsConfig, npt.NDArray[np.int64]]):
         heard = song_rows(config.catalogue, config.codes, progress, ("train", "valid"))
         sung = [row for row in heard if row.label < len(config.codes)]
         spec = WindowSpec(listen.sample_rate_hz, listen.window_samples, padding="silence")
-        self._waveforms = Waveforms(cache_folder(config.cache_folder, WindowRequest(spec, config.windows), "waveforms"))
-        with progress.counting("decoding", len(sung)) as advance:
-            self._waveforms.add(sung, Decoder(spec, config.windows), advance)
-        self.rows, self.valid = ([row for row in sung if row.split == split] for split in ("train", "valid"))
-        if not self.rows or not self.valid:
+        train, valid = ([row for row in sung if row.split == split] for split in ("train", "valid"))
+        if not train or not valid:
             raise CorpusError(f"{config.catalogue}: ears need sung songs with audio in the splits train and valid")
-        labels = np.array([row.label for row in self.rows])
+        request = WindowRequest(spec, config.windows)
+        self.clips, self.valid = (
+            Clips.decoded(rows, request, spec, config.cache_folder, progress) for rows in (train, valid)
+        )
+        labels = np.array([row.label for row in train])
         weights = np.bincount(labels)[labels] ** (MIX_POWER - 1)
         self._probabilities = weights / weights.sum()
         of_class = [config.codes.index(class_label(language, config.codes)) for language in self.first.languages]
@@ -113,56 +110,49 @@ class EarsRecipe(Recipe[EarsConfig, npt.NDArray[np.int64]]):
     @property
     def steps_per_epoch(self) -> int:
         """Counts as many windows as all songs have, by default."""
-        return self.config.steps_per_epoch or max(1, len(self.rows) * self.config.windows // self.config.batch_size)
+        return self.config.steps_per_epoch or max(1, len(self.clips.rows) * self.config.windows // self.config.batch_size)
 
-    def batches(self, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
+    def batches(self, epoch: int) -> Iterator[IntArray]:
         rng = np.random.default_rng([self.config.seed, epoch])
         for _ in range(self.steps_per_epoch):
-            yield rng.choice(len(self.rows), self.config.batch_size, p=self._probabilities)
+            yield rng.choice(len(self.clips.rows), self.config.batch_size, p=self._probabilities)
 
-    def loss(self, network: nn.Module, batch: npt.NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Returns the cross-entropy over the classes, of one window of each song."""
-        rows = [self.rows[number] for number in batch.tolist()]
-        places = [int(rng.integers(self._n_windows(row))) for row in rows]
-        return nll_loss(self._log_probabilities(network, rows, places), self._labels(rows))
+        places = [int(rng.integers(self._n_windows(self.clips, number))) for number in batch.tolist()]
+        return nll_loss(self._log_probabilities(network, self.clips, batch, places), self._labels(self.clips)[batch])
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Measures loss and accuracy of the middle window of each song."""
-        found: list[Tensor] = []
-        for i in range(0, len(self.valid), self.config.batch_size):
-            rows = self.valid[i : i + self.config.batch_size]
-            found.append(self._log_probabilities(network, rows, [self._n_windows(row) // 2 for row in rows]))
-        answers, labels = torch.cat(found), self._labels(self.valid)
+
+        def answered(songs: IntArray) -> Tensor:
+            middles = [self._n_windows(self.valid, number) // 2 for number in songs.tolist()]
+            return self._log_probabilities(network, self.valid, songs, middles)
+
+        labels = self._labels(self.valid)
+        answers = in_parts(len(labels), self.config.batch_size, answered)
         right = (answers.argmax(dim=1) == labels).float().mean()
         return {"loss": nll_loss(answers, labels).item(), "accuracy": right.item()}
 
-    def _log_probabilities(self, network: nn.Module, rows: list[Row], places: list[int]) -> Tensor:
-        """Returns (n, n_classes) of one window of each row."""
-        samples = np.zeros((len(rows), self._window), np.float32)
-        for one, row, place in zip(samples, rows, places, strict=True):
-            window = self._waveforms.read(row, place * self._window, self._window)
-            one[: len(window)] = window
+    def _log_probabilities(self, network: nn.Module, clips: Clips, songs: IntArray, places: list[int]) -> Tensor:
+        """Returns (n, n_classes) of one window of each song; in bf16 on a GPU that has it, but for weights and gradients."""
+        device = self.config.torch_device.type
         with torch.no_grad():
-            mel = self._log_mel(torch.from_numpy(samples).to(self.config.torch_device))
-        with self._autocast():
+            mel = self._log_mel(self.tensor(clips.windows(np.stack([songs, np.array(places) * self._window], axis=1))))
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and torch.cuda.is_bf16_supported()):
             logits = network(mel)
         of_language = logits.float().log_softmax(dim=1)
         return torch.logsumexp(of_language[:, :, None] + self._log_member, dim=1)
 
-    def _n_windows(self, row: Row) -> int:
-        return -(-self._waveforms.length(row) // self._window)
+    def _n_windows(self, clips: Clips, number: int) -> int:
+        return -(-clips.length(number) // self._window)
 
-    def _labels(self, rows: list[Row]) -> Tensor:
-        return torch.tensor([row.label for row in rows], device=self.config.torch_device)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        """Uses bf16 on a GPU that has it; weights and gradients stay in fp32."""
-        mixed = self.config.torch_device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext()
+    def _labels(self, clips: Clips) -> Tensor:
+        return torch.tensor([row.label for row in clips.rows], device=self.config.torch_device)
 
     def fingerprint(self) -> str:
-        return self._waveforms.fingerprint([*self.rows, *self.valid])
+        return self.clips.fingerprint() + self.valid.fingerprint()
 
     def facts(self) -> dict[str, Any]:
         return {"listen": self.first.ears.config.model_dump(), "languages": list(self.first.languages)}

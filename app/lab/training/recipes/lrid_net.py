@@ -6,7 +6,6 @@ BatchNorm counts it once.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -25,6 +24,7 @@ from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Recipe
 from app.lab.training.recipes.lrid_net_data import LANGDETECT_SEED, Data, DataConfig, prepare
+from app.lab.training.recipes.songs import class_mix
 
 VariantName = Literal["main", "adr", "tdr", "atdr", "to", "ao"]
 ModeName = Literal["both", "audio_only", "text_only"]
@@ -147,13 +147,11 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         with self._autocast():
             return network.f(x_audio.unsqueeze(1).contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def _autocast(self) -> torch.autocast:
         """Uses bf16 for f, unless fp32 was asked for or the GPU has no bf16."""
-        config, device = self.config, self.config.torch_device.type
-        lacking = device == "cuda" and not torch.cuda.is_bf16_supported()
-        if config.precision == "fp32" or (config.precision == "auto" and lacking):
-            return nullcontext()
-        return torch.autocast(device, torch.bfloat16)
+        wanted, device = self.config.precision, self.config.torch_device.type
+        mixed = wanted == "bf16" or (wanted == "auto" and (device != "cuda" or torch.cuda.is_bf16_supported()))
+        return torch.autocast(device, torch.bfloat16, enabled=mixed)
 
     @torch.no_grad()
     def _of_silence(self, network: LridNet) -> Tensor:
@@ -203,9 +201,8 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
 
     def facts(self) -> dict[str, Any]:
         train = self.data.train
-        prior = np.bincount(train.labels[: train.n_trained], minlength=len(self.config.labels)) / train.n_trained
         rows = {"audio": train.n_audio, "text": train.n_trained - train.n_audio}
-        return {"rows": rows, "class_prior": dict(zip(self.config.codes, prior.round(5).tolist(), strict=True))}
+        return {"rows": rows, "class_prior": class_mix(train.labels[: train.n_trained], self.config.codes)}
 
     def export(self, stored: dict[str, Any]) -> Draft:
         """Stores convolutions and matrices in fp16, BatchNorm and biases in fp32, no batch counters."""

@@ -56,8 +56,9 @@ def test_similar_tags_are_joined_and_the_most_popular_are_kept(folder: Path, tmp
     assert rows[0].path is not None
     assert rows[0].path.resolve() == (folder / "mp3/0/bach-air-0-29.mp3").resolve()
     assert (rows[2].metadata.artist, rows[2].metadata.title) == ("Artist 2", "Title 2")
-    assert (report.n_tags, report.n_joined, report.rows) == (7, 5, 4)
-    assert (report.without_tags, report.without_audio) == (2, 2)
+    assert report.left_out.startswith("7 tags, 5 after joining")
+    assert report.left_out.endswith("left out: 2 clips without one of these tags, 2 without audio")
+    assert report.split == "4 clips, split by folder"
     assert report.counts["train"] == {"guitar": 1, "classical": 2, "no vocal": 1}
 
 
@@ -66,7 +67,7 @@ def test_clips_may_lie_beside_the_lists_and_have_no_names(folder: Path, tmp_path
         place.rename(folder / place.name)
     (folder / "clip_info_final.csv").unlink()
     report = read_magnatagatune(folder, output := tmp_path / "songs.tsv")
-    assert report.rows == 5  # oboe is among the fifty
+    assert report.split == "5 clips, split by folder"  # oboe is among the fifty
     assert read_catalogue(output, None)[0].metadata.fields == ()
 
 

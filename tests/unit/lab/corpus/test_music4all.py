@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.lab.corpus.catalogue import read_catalogue
-from app.lab.corpus.music4all import Music4AllReport, read_music4all
+from app.lab.corpus.music4all import read_music4all
+from app.lab.corpus.split import Made
 from app.lab.corpus.tables import read_table
 from app.lab.errors import CorpusError
 
@@ -29,7 +30,7 @@ def music4all(tmp_path: Path) -> Path:
     return folder
 
 
-def made(folder: Path) -> tuple[Music4AllReport, dict[str, dict[str, str]]]:
+def made(folder: Path) -> tuple[Made, dict[str, dict[str, str]]]:
     output = folder.parent / "out" / "m.tsv"
     report = read_music4all(folder, output, CODES, force=True)
     return report, {record["id"]: record for _, record in read_table(output).records}
@@ -46,7 +47,7 @@ def test_lists_of_ids(music4all: Path) -> None:
         "dd": ("sv", "sv", "valid"),
         "gg": ("en", "en", "test"),
     }
-    assert (report.instrumental, report.unlabelled, report.unlisted, report.without_audio) == (1, 1, 1, 1)
+    assert report.left_out == "left out: 1 instrumental, 1 without a language, 1 in no split list; without audio: 1"
     first, *_, last = read_catalogue(music4all.parent / "out" / "m.tsv", CODES)
     assert first.path is not None
     assert first.path.resolve() == (music4all / "audios/aa.mp3").resolve()
@@ -62,7 +63,7 @@ def test_lists_of_row_numbers_and_no_valid_txt(music4all: Path) -> None:
     assert {i: row["split"] for i, row in rows.items()} == {
         "aa": "train", "cc": "train", "gg": "train", "dd": "valid", "ff": "valid",
     }  # fmt: skip
-    assert report.lists == ("train.txt", "test.txt")
+    assert report.split == "split by train.txt, test.txt"
 
 
 def test_without_lists_it_is_split_here(music4all: Path) -> None:
@@ -70,7 +71,7 @@ def test_without_lists_it_is_split_here(music4all: Path) -> None:
         with (music4all / name).open("a", encoding="utf-8") as file:
             file.writelines(line.format(f"x{i}") for i in range(40))
     report, rows = made(music4all)
-    assert report.lists == ()
+    assert report.split == "split here, 80:20 by artist, seed 0"
     assert report.counts["valid"]["en"] == pytest.approx(0.2 * 42, abs=2)
     assert {row["split"] for row in rows.values()} == {"train", "valid"}
 
