@@ -8,8 +8,6 @@ or answered twice.
 """
 
 import argparse
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -50,7 +48,7 @@ def kill_a_worker(process: subprocess.Popen[bytes], cpu_seconds: float) -> None:
         for worker in psutil.Process(process.pid).children(recursive=True):
             try:
                 if WORKER in " ".join(worker.cmdline()) and worker.cpu_times().user > cpu_seconds:
-                    os.kill(worker.pid, signal.SIGKILL)
+                    worker.kill()
                     return
             except psutil.NoSuchProcess:
                 continue

@@ -14,9 +14,7 @@ import asyncio
 import collections
 import contextlib
 import json
-import os
 import random
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -162,7 +160,7 @@ async def _faults(running: Server, soak: Soak, look: Callable[[], Sample], ends_
     async with Connections(running.port) as connections:
         while time.monotonic() + FAULT_SECONDS < ends_at:
             await asyncio.sleep(FAULT_SECONDS)
-            os.kill(running.decoders[0].pid, signal.SIGKILL)
+            running.decoders[0].kill()
             await _swapped(connections, swap, soak)
             soak.go.clear()
             await asyncio.sleep(REST_SECONDS)

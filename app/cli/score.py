@@ -112,35 +112,38 @@ async def _run(
     from app.catalogue.score import Scoring
     from app.catalogue.watch import watch
 
-    _cancel_on_signals()
+    stopped = _cancel_on_signals()
     answerer = make()
-    scoring, stopped = Scoring(answerer, target, meter.count), False
+    scoring = Scoring(answerer, target, meter.count)
     try:
         await (watch(scoring, songs, WATCH_SECONDS) if isinstance(songs, Path) else scoring.run(songs))
-    except asyncio.CancelledError:  # Ctrl-C, SIGTERM
-        stopped = True
+    except asyncio.CancelledError:
+        if not stopped.is_set():  # an error of ours
+            raise
         print("stopped; the same command goes on from here", file=sys.stderr)
     finally:
         await answerer.close()
-    return scoring, stopped
+    return scoring, stopped.is_set()
 
 
-def _cancel_on_signals() -> None:
-    """SIGINT and SIGTERM cancel the current task; a second one ends the process at once.
+def _cancel_on_signals() -> asyncio.Event:
+    """SIGINT and SIGTERM cancel the current task; a second one ends the process at once. The event is set by the first.
 
     The handlers of `asyncio.run` do not wake the loop when another thread takes the signal, and are not installed where
     SIGINT was ignored at the start, as a shell does for what a script starts with `&`.
     """
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    loop, task, came = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
     assert task is not None
 
     def cancel() -> None:
         for each in _ENDING:
             loop.remove_signal_handler(each)
+        came.set()
         task.cancel()
 
     for each in _ENDING:
         loop.add_signal_handler(each, cancel)
+    return came
 
 
 def _answerer(settings: Settings, servers: list[str], key: str | None, *, lyrics_from_tags: bool) -> Here | Servers:

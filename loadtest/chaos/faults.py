@@ -1,8 +1,6 @@
 """Parts that are killed, releases that are swapped, and the end of the server, all under load."""
 
 import asyncio
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +24,7 @@ def decoders(load: Load) -> list[Row]:
         """The oldest, unless the others have just been started."""
         oldest, *others = sorted(running.decoders, key=lambda process: process.create_time())
         if others and time.time() - others[-1].create_time() > STARTED_SECONDS:
-            os.kill(oldest.pid, signal.SIGKILL)
+            oldest.kill()
 
     with server() as running:
         sent, kills = asyncio.run(_beside(running, load, kill))

@@ -39,7 +39,8 @@ class ForkedProcess:
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        if self.poll() is None:  # the id of a process that has ended may be another's
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         self._process.kill()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -72,7 +71,7 @@ def kill_a_worker(process: subprocess.Popen[str], title: str, busy_seconds: floa
         for worker in psutil.Process(process.pid).children(recursive=True):
             try:
                 if title in " ".join(worker.cmdline()) and worker.cpu_times().user > busy_seconds:
-                    os.kill(worker.pid, signal.SIGKILL)
+                    worker.kill()
                     return worker.pid
             except psutil.Error:
                 continue

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -158,7 +156,7 @@ def test_a_killed_decoder_costs_nobody_an_answer(faulty: Faulty, undisturbed: li
         asked = pool.submit(ask_all, live.port, [long])
         wait_until(lambda: live.metric("lrid_decoding_requests") == 1)
         victim = max(decoders(live), key=lambda process: process.memory_info().rss)  # the one that holds the file
-        os.kill(victim.pid, signal.SIGKILL)
+        victim.kill()
         (reply,) = asked.result()
     assert reply.status == 200
     assert without_times(reply) == without_times(before)
@@ -170,6 +168,6 @@ def test_a_killed_decoder_costs_nobody_an_answer(faulty: Faulty, undisturbed: li
 def test_all_idle_decoders_killed(faulty: Faulty, undisturbed: list[dict[str, Any]]) -> None:
     live, _ = faulty
     for process in decoders(live):
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
     replies = ask_all(live.port, [audio_post(clip(peak)) for peak in peaks()])
     assert [without_times(reply) for reply in replies] == undisturbed

@@ -233,7 +233,7 @@ def test_a_quick_job_survives_its_callers_leaving() -> None:
 
 def test_a_decoder_killed_while_idle_is_replaced(shared_pool: DecodePool) -> None:
     for _ in range(3):
-        os.kill(int(ask(shared_pool, b"pid").format), signal.SIGKILL)
+        psutil.Process(int(ask(shared_pool, b"pid").format)).kill()
         assert ask(shared_pool, b"pid").seconds == 1.0
     assert shared_pool.healthy
 
@@ -243,7 +243,7 @@ def test_a_decoder_stopped_while_idle_is_replaced_and_the_file_not_blamed() -> N
     pool = DecodePool(workers=1, timeout_seconds=50.0, memory_mb=512, loader=LOADER)
     try:
         before = ask(pool, b"pid").format
-        os.kill(int(before), signal.SIGSTOP)
+        psutil.Process(int(before)).suspend()
         began = time.monotonic()
         assert ask(pool, b"pid").format != before
         assert time.monotonic() - began < 30.0
@@ -290,12 +290,12 @@ def test_decoders_see_no_keys_and_write_no_files(monkeypatch: pytest.MonkeyPatch
 
 def test_decoders_ignore_the_signals_meant_for_the_service(shared_pool: DecodePool) -> None:
     ask(shared_pool, b"pid")
-    before = {decoder.pid for decoder in decoders()}
-    for pid in before:
-        os.kill(pid, signal.SIGINT)
-        os.kill(pid, signal.SIGTERM)
+    before = set(decoders())
+    for decoder in before:
+        decoder.send_signal(signal.SIGINT)
+        decoder.send_signal(signal.SIGTERM)
     time.sleep(0.2)
-    assert {decoder.pid for decoder in decoders()} >= before
+    assert set(decoders()) >= before
     assert_works(shared_pool)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import os
+import re
 import signal
 import subprocess
 import sys
-import time
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +20,14 @@ from typer.testing import CliRunner
 from app.catalogue.here import Here
 from app.catalogue.names import load_names
 from app.catalogue.output import Output
+from app.catalogue.rows import Row, Scored
 from app.cli import main as cli
 from app.cli.score import Meter, _run
+from app.domain import Metadata
 from app.local import listener
 from app.settings import Settings
 from tests.audio_samples import song, wav
+from tests.service.live import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.usefixtures("tiny_environment")
 runner = CliRunner()
@@ -61,25 +64,53 @@ def test_what_ends_the_run_has_a_code(tmp_path: Path) -> None:
     assert getattr(result.exception, "code", None) == "input_unreadable"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_watch_even_if_it_was_ignored_at_the_start(tmp_path: Path, number: signal.Signals) -> None:
-    settings = Settings()
+class Cancelled(Here):
+    """Its work is cancelled by a defect, although nothing ended the run."""
 
-    def here() -> Here:
-        return Here(partial(listener, settings), partial(load_names, settings), 1)
+    async def names(self, rows: Sequence[Row]) -> list[Scored]:
+        raise asyncio.CancelledError
 
-    async def signalled() -> float:
-        asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), number)
-        started = time.monotonic()
-        with closing(Output(tmp_path / "out.csv", ["id"])) as output:
-            await asyncio.wait_for(_run(tmp_path, output, here, Meter(None)), 20)
-        return time.monotonic() - started
 
+def test_a_cancellation_without_a_signal_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def make() -> Here:
+        return Cancelled(partial(listener, Settings()), partial(load_names, Settings()), 1)
+
+    with closing(Output(tmp_path / "out.csv", ["id"])) as output, pytest.raises(asyncio.CancelledError):
+        asyncio.run(_run([Row("1", Metadata(title="La vie en rose"))], output, make, Meter(None)))
+    assert "stopped" not in capsys.readouterr().err
+
+
+@contextmanager
+def ignoring(number: signal.Signals) -> Iterator[None]:
+    """Processes that are started meanwhile ignore the signal from their start."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        assert asyncio.run(signalled()) < 10
+        yield
     finally:
         signal.signal(number, before)
+
+
+def catches(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for this signal."""
+    (mask,) = re.findall(r"SigCgt:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_watch_even_if_it_was_ignored_at_the_start(tmp_path: Path, number: signal.Signals) -> None:
+    where = ["--watch", str(tmp_path), "--output", str(tmp_path / "out.csv")]
+    with ignoring(number):
+        running = subprocess.Popen([sys.executable, "-m", "app.cli", "score", *where], stderr=subprocess.PIPE, text=True)
+    with running:
+        try:
+            wait_until(lambda: running.poll() is not None or catches(running, number))
+            running.send_signal(number)
+            _, complaints = running.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            running.kill()
+    assert running.returncode == 0, complaints
+    assert complaints.startswith("stopped; the same command goes on from here\n")
 
 
 def test_a_server_that_is_away_is_named_at_once_and_ctrl_c_ends_the_wait(tmp_path: Path) -> None:
