@@ -69,9 +69,10 @@ class Trainable(ABC, Generic[R]):
     def export(self, stored: dict[str, Any]) -> Draft:
         """Makes a draft of a release from a checkpoint. Raises CheckpointError."""
 
-    def unnamed(self, labels: Sequence[Label], training: dict[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def unnamed(cls, labels: Sequence[Label], training: dict[str, Any]) -> dict[str, Any]:
         """What every manifest holds, of a release that has no name, hash and figures yet."""
-        described = {"family": self.family, "release": "draft", "created": date.today(), "sha256": "0" * 64}
+        described = {"family": cls.family, "release": "draft", "created": date.today(), "sha256": "0" * 64}
         return described | {"labels": list(labels), "training": training, "metrics": {}}
 
     @classmethod

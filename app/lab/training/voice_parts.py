@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from app.domain import TEXT
@@ -15,7 +14,6 @@ from app.families.lrid_voice.identify import ROWS
 from app.families.lrid_voice.manifest import VoiceManifest
 from app.families.lrid_voice.model import READER
 from app.families.parts.ngrams.config import NgramConfig
-from app.families.parts.ngrams.reader import NgramReader
 from app.families.parts.quantised import Ranges
 from app.families.parts.whisper import Ears
 from app.families.parts.whisper_checkpoint import FirstEars, ears_from_checkpoint
@@ -40,8 +38,7 @@ class VoiceParts:
     """Holds everything but the head."""
 
     labels: Sequence[Label]
-    ears: Ears
-    listener: Listener
+    first: FirstEars
     reader: NamesReader
     facts: ReaderFacts
     origin: str  # for people
@@ -51,41 +48,26 @@ class VoiceParts:
         return [label.code for label in self.labels]
 
     @property
-    def identity(self) -> str:
-        """Hashes the ears' weights: releases that share them share features."""
-        return identity_of(self.ears)
+    def ears(self) -> Ears:
+        return self.first.ears
 
-    def read(self) -> NgramReader:
-        return NgramReader(self.reader.config, self.reader.tensors)
-
-    def with_ears(self, first: FirstEars, origin: str) -> "VoiceParts":
-        """Keeps the reader and takes other ears."""
-        return replace(self, ears=first.ears, listener=_listener(first, self.codes), origin=origin)
+    @property
+    def listener(self) -> Listener:
+        return Listener(self.first.rows.numpy(), self.first.languages, self.codes)
 
     def with_ranges(self, ranges: Ranges) -> "VoiceParts":
         """Adds ranges for int8."""
         ears = self.ears
-        return replace(self, ears=Ears(ears.config, ears.whisper, ears.no_speech, ranges).eval())
+        ears = Ears(ears.config, ears.whisper, ears.no_speech, ranges).eval()
+        return replace(self, first=replace(self.first, ears=ears))
 
 
 def identity_of(module: nn.Module) -> str:
-    """Hashes a module's tensors."""
+    """Hashes a module's tensors: releases that share ears share features."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _listener(first: FirstEars, codes: Sequence[str]) -> Listener:
-    return Listener(first.rows.numpy(), first.languages, codes)
-
-
-def ears_to_begin_with(store: Path, reference: str, whisper: Path | None, n_positions: int) -> FirstEars:
-    """Loads the ears of the checkpoint `whisper`, or of the release. Raises ReleaseError, TrainingError."""
-    if whisper is None:
-        parts = parts_of_release(store, reference)
-        return FirstEars(parts.ears, torch.from_numpy(parts.listener.rows), parts.listener.languages)
-    return ears_from_checkpoint(whisper, n_positions)
 
 
 def parts_of_release(store: Path, reference: str) -> VoiceParts:
@@ -96,14 +78,13 @@ def parts_of_release(store: Path, reference: str) -> VoiceParts:
         raise TrainingError(f"start: {reference} is of family {manifest.family}, expected lrid_voice")
     weights = read_weights(folder, manifest)
     own = {name.removeprefix(READER): tensor for name, tensor in weights.items() if name.startswith(READER)}
-    head, codes = manifest.identify, [label.code for label in manifest.labels]
-    languages = [token.code for token in head.tokens]
+    head = manifest.identify
+    ears = ears_from_stored(manifest.listen, weights).eval()
     expert = head.experts.get(TEXT)
     facts = ReaderFacts(manifest.read.class_mix, expert.alone_exponent if expert else 1.0, head.thresholds.get(TEXT, 0.5))
     return VoiceParts(
         manifest.labels,
-        ears_from_stored(manifest.listen, weights).eval(),
-        Listener(weights[ROWS].float().numpy(), languages, codes),
+        FirstEars(ears, weights[ROWS].float(), [token.code for token in head.tokens]),
         NamesReader(manifest.read, own),
         facts,
         f"{manifest.family}/{manifest.release}",
@@ -112,11 +93,9 @@ def parts_of_release(store: Path, reference: str) -> VoiceParts:
 
 def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoiceParts:
     """Loads a Whisper and best.pt of `--recipe reader`; `threshold`: names alone. Raises ReleaseError, CheckpointError."""
-    found = ears_from_checkpoint(whisper)
     config, names = reader_of(reader)
     facts = ReaderFacts(names.config.class_mix, threshold=threshold)
-    codes = [label.code for label in config.labels]
-    return VoiceParts(config.labels, found.ears, _listener(found, codes), names, facts, whisper.name)
+    return VoiceParts(config.labels, ears_from_checkpoint(whisper), names, facts, whisper.name)
 
 
 def reader_of(path: Path) -> tuple[ReaderConfig, NamesReader]:

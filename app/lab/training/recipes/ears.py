@@ -18,7 +18,7 @@ from app.audio.spec import WindowRequest, WindowSpec
 from app.families.contract import Label
 from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.whisper import Ears, Whisper
-from app.families.parts.whisper_checkpoint import FirstEars
+from app.families.parts.whisper_checkpoint import FirstEars, ears_from_checkpoint
 from app.families.parts.whisper_config import WhisperConfig
 from app.lab.errors import CheckpointError, CorpusError
 from app.lab.labels import WORLD_LABELS
@@ -28,7 +28,7 @@ from app.lab.training.recipe import Draft
 from app.lab.training.recipes.songs import Clips, IntArray, SongRecipe, in_parts
 from app.lab.training.voice_head.heard import song_rows
 from app.lab.training.voice_head.settings import class_label
-from app.lab.training.voice_parts import ears_to_begin_with
+from app.lab.training.voice_parts import parts_of_release
 from app.settings import Settings
 
 MIX_POWER = 0.5  # 1 leaves the mix of languages as it is, 0 makes it even
@@ -77,7 +77,10 @@ class EarsRecipe(SongRecipe[EarsConfig]):
 
     def prepare(self, progress: Progress) -> None:
         config = self.config
-        self.first = ears_to_begin_with(config.store, config.start, config.checkpoint, config.n_positions)
+        if config.checkpoint is not None:
+            self.first = ears_from_checkpoint(config.checkpoint, config.n_positions)
+        else:
+            self.first = parts_of_release(config.store, config.start).first
         listen = self.first.ears.config
         self._window = listen.window_samples
         self._log_mel = LogMel16kHz(listen.n_mels).to(config.torch_device)

@@ -6,7 +6,6 @@ so that a training that was stopped goes on where it was; the fit and its cross-
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,7 +21,6 @@ from app.families.contract import AudioBranch, Probability, Target
 from app.families.lrid_voice.manifest import VoiceManifest, WindowPlan
 from app.families.lrid_voice.model import READER
 from app.families.parts.ngrams.reader import NgramReader
-from app.families.parts.quantised import Ranges
 from app.families.parts.whisper_weights import stored_ears
 from app.lab.caches import LIMITS
 from app.lab.corpus.catalogue import Row
@@ -41,7 +39,7 @@ from app.lab.training.voice_head.heard import clips_of, names_of, readings, song
 from app.lab.training.voice_head.report import cross_validate, tables
 from app.lab.training.voice_head.settings import HeadSettings
 from app.lab.training.voice_lyrics import lyrics_config, with_lyrics
-from app.lab.training.voice_parts import VoiceParts, parts_of_release, parts_of_training, reader_of
+from app.lab.training.voice_parts import VoiceParts, identity_of, parts_of_release, parts_of_training, reader_of
 from app.settings import Settings
 
 N_RANGE_CLIPS = 48
@@ -117,9 +115,14 @@ class VoiceRecipe(Trainable[VoiceConfig]):
             parts = parts_of_training(config.checkpoint, config.reader, config.names_threshold)
         if config.ears is not None:
             stored = checkpoint.load(config.ears, EarsRecipe.name)
-            ears = EarsRecipe(EarsConfig.model_validate_json(stored["config"])).part(stored)
-            parts = parts.with_ears(ears, f"{parts.origin}, trained further")
-        return parts.with_ranges(self._ranges(parts)) if config.speech and parts.ears.ranges is None else parts
+            first = EarsRecipe(EarsConfig.model_validate_json(stored["config"])).part(stored)
+            parts = replace(parts, first=first, origin=f"{parts.origin}, trained further")
+        if config.speech is not None and parts.ears.ranges is None:
+            request, clips = WindowRequest(_window(parts), 1), clips_of(config.speech, N_RANGE_CLIPS)
+            recordings = (load_recording(clip.path, request, LIMITS) for clip in clips if clip.path is not None)
+            windows = (torch.from_numpy(window.samples) for recording in recordings for window in recording.windows)
+            parts = parts.with_ranges(measure_ranges(parts.ears, windows))
+        return parts
 
     def songs(self, parts: VoiceParts, progress: Progress) -> Songs:
         """Collects what is learnt from: songs, and clips of speech."""
@@ -141,27 +144,17 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         return with_speech(heard, [clip.metadata.artist or "" for clip in clips], features)
 
     def _listen(self, parts: VoiceParts, request: WindowRequest, rows: list[Row], progress: Progress) -> list[Any]:
-        folder = cache_folder(self.config.cache_folder, request, parts.identity)
-        extractor = FeatureExtractor(AudioBranch(request.spec, parts.ears), self._target(), request, folder)
-        return extractor.rows(rows, progress)
-
-    def _target(self) -> Target:
-        cuda = self.config.torch_device.type == "cuda"
-        return Target("cuda", "bf16") if cuda else Target("cpu", "fp32", threads=torch.get_num_threads())
+        folder = cache_folder(self.config.cache_folder, request, identity_of(parts.ears))
+        target = Target("cuda", "bf16") if self.config.torch_device.type == "cuda" else None
+        return FeatureExtractor(AudioBranch(request.spec, parts.ears), target, request, folder).rows(rows, progress)
 
     def _judge(self, parts: VoiceParts) -> NgramReader:
         """Returns the reader to whose answers the trust in names is fitted."""
-        if self.config.unseen_reader is None:
-            return parts.read()
-        _, reader = reader_of(self.config.unseen_reader)
+        unseen = self.config.unseen_reader
+        reader = parts.reader if unseen is None else reader_of(unseen)[1]
         if list(reader.config.class_mix) != parts.codes:
-            raise CheckpointError(f"{self.config.unseen_reader}: its classes are not those of the reader")
+            raise CheckpointError(f"{unseen}: its classes are not those of the reader")
         return NgramReader(reader.config, reader.tensors)
-
-    def _ranges(self, parts: VoiceParts) -> Ranges:
-        assert self.config.speech is not None
-        clips = clips_of(self.config.speech, N_RANGE_CLIPS)
-        return measure_ranges(parts.ears, (window for clip in clips for window in _samples(clip, _window(parts))))
 
     def _check_groups(self, songs: Songs) -> None:
         """Raises TrainingError if there are too few to hold some out, twice over."""
@@ -186,11 +179,6 @@ def _window(parts: VoiceParts) -> WindowSpec:
     return WindowSpec(parts.ears.config.sample_rate_hz, parts.ears.config.window_samples, padding="silence")
 
 
-def _samples(clip: Row, spec: WindowSpec) -> list[Tensor]:
-    assert clip.path is not None
-    return [torch.from_numpy(window.samples) for window in load_recording(clip.path, WindowRequest(spec, 1), LIMITS).windows]
-
-
 def _counts(songs: Songs, codes: list[str]) -> dict[str, int]:
     """Counts songs by class, by `zxx`, and by `speech` for clips of it."""
     names = {NOTHING: NOTHING_SUNG, SPEECH: "speech"} | dict(enumerate(codes))
@@ -204,13 +192,7 @@ def draft_voice(parts: VoiceParts, head: FittedHead, facts: dict[str, Any], posi
     tensors |= {READER + name: tensor for name, tensor in parts.reader.tensors.items()}
     tensors |= {name: torch.from_numpy(tensor).half() for name, tensor in head.tensors.items()}
     manifest = VoiceManifest(
-        family="lrid_voice",
-        release="draft",
-        created=date.today(),
-        labels=list(parts.labels),
-        sha256="0" * 64,
-        training=facts,
-        metrics={},
+        **VoiceRecipe.unnamed(parts.labels, facts),
         listen=parts.ears.config,
         windows=WindowPlan(positions=list(positions), first_windows=1, most_windows=len(positions)),
         read=parts.reader.config,
