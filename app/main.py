@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.audio.pool import DecodePool
 from app.audio.spec import DecodeLimits
 from app.errors import InvalidOption, LridError, MethodNotAllowed, NotFound
-from app.families.contract import InputField, Target, further_fields
+from app.families.contract import Target, further_fields
 from app.families.store import Families
 from app.http.access import Access, AccessRules, digest
 from app.http.answering import Answering
@@ -91,7 +91,7 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     body = BodyReader(
         max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
         max_metadata_characters=settings.max_metadata_characters,
-        further=lambda: _further_fields(service),
+        further=lambda: further_fields(service.loaded.model) if service.loaded is not None else {},
     )
     uploads = UploadAccount(int(settings.uploads_max_mb * MEGABYTE), metrics)
     answering = Answering(service, uploads, settings, metrics)
@@ -102,7 +102,9 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     app.include_router(build_router(service, endpoint, metrics, settings.model_store, known))
     for build_further in (build_batch_router, build_inference_router, build_detect_router):
         app.include_router(build_further(answering, body))
-    app.include_router(build_feedback_router(_feedback_file(settings), body))
+    kept, most = settings.feedback_file, int(settings.feedback_max_mb * MEGABYTE)
+    feedback = FeedbackFile(kept, most, settings.feedback_names) if kept else None
+    app.include_router(build_feedback_router(feedback, body))
     access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
     answered = HeadAsGet(access if settings.admin_port is None else SplitPorts(access))
     app.front = RequestContext(_with_cors(answered, settings), lambda: health.draining, traces)
@@ -193,11 +195,6 @@ def _batcher(settings: Settings, loaded: Loaded, metrics: Metrics) -> Batcher | 
     return batcher
 
 
-def _further_fields(service: Service) -> Mapping[str, InputField]:
-    """Fields that the served release reads beside audio and metadata."""
-    return further_fields(service.loaded.model) if service.loaded is not None else {}
-
-
 def _access_rules(settings: Settings) -> AccessRules:
     return AccessRules(
         api_keys=tuple(digest(key.get_secret_value()) for key in settings.api_keys),
@@ -205,12 +202,6 @@ def _access_rules(settings: Settings) -> AccessRules:
         public_prefixes=tuple(settings.public_paths.split(",")),
         requests_per_minute=settings.requests_per_minute,
     )
-
-
-def _feedback_file(settings: Settings) -> FeedbackFile | None:
-    if settings.feedback_file is None:
-        return None
-    return FeedbackFile(settings.feedback_file, int(settings.feedback_max_mb * MEGABYTE), settings.feedback_names)
 
 
 def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:

@@ -137,22 +137,14 @@ class Settings(BaseSettings):
         return wanted
 
     @model_validator(mode="after")
-    def _certificate_has_its_key(self) -> Self:
+    def _settings_fit_each_other(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("LRID_TLS_CERTIFICATE and LRID_TLS_KEY go together: set both or none")
-        return self
-
-    @model_validator(mode="after")
-    def _one_upload_fits(self) -> Self:
         if self.max_upload_mb > self.uploads_max_mb:
             raise ValueError(
                 f"LRID_MAX_UPLOAD_MB={self.max_upload_mb:g} must not exceed LRID_UPLOADS_MAX_MB={self.uploads_max_mb:g}: "
                 "the largest upload could never be held"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _one_track_fits_the_queue(self) -> Self:
         if self.max_windows > self.queue_max_items:
             raise ValueError(
                 f"LRID_MAX_WINDOWS={self.max_windows} must not exceed LRID_QUEUE_MAX_ITEMS={self.queue_max_items}: "

@@ -67,7 +67,8 @@ class Output:
         try:
             self._append(data)
         except OSError as error:
-            self._cut_off()
+            with contextlib.suppress(OSError):  # where this fails too, the next run cuts off the rest
+                self._file.truncate(self._end)
             raise OutputFailed(f"{printable(self._path)}: {error.strerror}") from error
         self._end += len(data)
 
@@ -87,7 +88,7 @@ class Output:
         self._file.truncate(length)
         if self._kind in NDJSON_SUFFIXES:
             return length
-        head = self._encoded_head()
+        head = self._lines([self._columns])
         self._file.seek(0)
         if length == 0:
             self._file.write(head)
@@ -95,9 +96,6 @@ class Output:
         if self._file.read(len(head)) != head:
             raise OutputFailed(f"{printable(self._path)} has other columns: choose another --output, or remove it")
         return length
-
-    def _encoded_head(self) -> bytes:
-        return self._lines([self._columns])
 
     def _encoded(self, records: list[dict[str, Any]]) -> bytes:
         if self._kind in NDJSON_SUFFIXES:
@@ -120,11 +118,6 @@ class Output:
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
-
-    def _cut_off(self) -> None:
-        """Cut off the rest of a failed write; if that fails too, the next run does it."""
-        with contextlib.suppress(OSError):
-            self._file.truncate(self._end)
 
     def _pack(self) -> None:
         """NDJSON → Parquet, in the place of an earlier one at once."""

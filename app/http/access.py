@@ -82,7 +82,8 @@ class Access:
         path: str = scope["path"]
         admin = path.startswith(ADMIN_PREFIX)
         keys = self._rules.admin_keys if admin else self._rules.api_keys
-        if not admin and (not keys or self._is_public(path)):
+        public = any(path == p or (p != "/" and path.startswith(f"{p}/")) for p in self._rules.public_prefixes)
+        if not admin and (not keys or public):
             return
         key = _match(_given_key(scope), keys)
         if key is None:
@@ -91,9 +92,6 @@ class Access:
             raise RateLimited(
                 f"a key may send {self._rules.requests_per_minute:g} requests a minute", retry_after_seconds=wait_seconds
             )
-
-    def _is_public(self, path: str) -> bool:
-        return any(path == p or (p != "/" and path.startswith(f"{p}/")) for p in self._rules.public_prefixes)
 
 
 def _given_key(scope: Scope) -> bytes:

@@ -13,12 +13,11 @@ from app.errors import ClientGone, DeadlineExceeded, InvalidOption, LridError
 from app.families.tasks import Json
 from app.http.answer import build_response, identify_options, view_of
 from app.http.gate import AudioGate, UploadAccount
-from app.http.options import IdentifyRequest, Options
+from app.http.options import IdentifyRequest
 from app.http.traces import note
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.service import Service
-from app.serving.work import IdentifyOptions
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -63,7 +62,9 @@ class Answering:
         with self.counted(_modalities(asked.track)):
             model = identifier.model
             model.task.check(view_of(asked.options))
-            options = self._options(asked.options, deadline)
+            if (asked.options.windows or 0) > (most := self._settings.max_windows):
+                raise InvalidOption(f"windows: at most {most} are listened to, got {asked.options.windows}")
+            options = identify_options(asked.options, deadline)
             try:
                 identified = await identifier.identify(asked.track, options)
             finally:
@@ -88,12 +89,6 @@ class Answering:
     def counted(self, modalities: str, *, failures_only: bool = False) -> "Counted":
         """Counts how what is done inside ends."""
         return Counted(self.metrics, modalities, failures_only)
-
-    def _options(self, options: Options, deadline: float) -> IdentifyOptions:
-        most = self._settings.max_windows
-        if options.windows is not None and options.windows > most:
-            raise InvalidOption(f"windows: at most {most} are listened to, got {options.windows}")
-        return identify_options(options, deadline)
 
 
 class Counted:

@@ -48,7 +48,8 @@ class BodyReader:
         if kind == "multipart/form-data":
             self._check_length(request)
             further = self._further()
-            limits, known = self._limits_with(further), FIELD_NAMES | further.keys()
+            longest = max([self._form_limits.max_field, *map(most_bytes, further.values())])
+            limits, known = replace(self._form_limits, max_field=longest), FIELD_NAMES | further.keys()
             form = await read_form(body_chunks(request), request.headers["content-type"], limits, known, gate)
             options = {name: _ascii(name, value) for name, value in form.fields.items() if name in OPTION_NAMES}
             return build_request(_merged(form.fields | options, query), form.audio, self._max_characters, further)
@@ -78,12 +79,6 @@ class BodyReader:
         """Of what a body may hold beside names, to say which field may be too long."""
         texts = {name: field for name, field in self._further().items() if isinstance(field, TextField)}
         return "".join(f", {name} {field.max_characters} characters" for name, field in texts.items())
-
-    def _limits_with(self, further: Fields) -> FormLimits:
-        if not further:
-            return self._form_limits
-        longest = max(self._form_limits.max_field, *map(most_bytes, further.values()))
-        return FormLimits(self._form_limits.max_body, longest)
 
     def _check_length(self, request: Request) -> None:
         length = request.headers.get("content-length", "")

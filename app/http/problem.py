@@ -44,11 +44,6 @@ def on_lrid_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LridError)
     request.scope["lrid.code"] = error.code
     if f"{request.scope['path']}/".startswith(INFERENCE_PREFIX):
-        return inference_error(error)
+        sentence = f"{error.code}: {error.detail.rstrip('.')}. {error.remedy}"  # the Open Inference Protocol's form
+        return JSONResponse({"error": sentence}, status_code=error.status, headers=_headers(error))
     return problem_response(error, request.scope.get("lrid.request_id", ""))
-
-
-def inference_error(error: LridError) -> Response:
-    """The error as the Open Inference Protocol has it: one sentence."""
-    sentence = f"{error.code}: {error.detail.rstrip('.')}. {error.remedy}"
-    return JSONResponse({"error": sentence}, status_code=error.status, headers=_headers(error))

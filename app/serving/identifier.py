@@ -90,7 +90,8 @@ class Identifier:
         if track.audio is None and not track.metadata.fields and not track.further:
             raise NothingGiven("no audio, title, album or artist holds anything")
         if track.audio is None and not track.further and TEXT not in self.model.inputs:
-            raise ModalityNotUsed(f"title, album and artist were given; this release reads {_wanted(self.model)} only")
+            wanted = ", ".join(sorted({*self.model.inputs, *([AUDIO] if self.model.audio else [])}))
+            raise ModalityNotUsed(f"title, album and artist were given; this release reads {wanted} only")
         work = Work(track, options)
         await self._read(work)
         await yield_to_others()
@@ -242,7 +243,3 @@ def _why_unusable(work: Work, model: Model) -> str:
     if LYRICS in work.readings:
         text += ", and the lyrics hold no letters"
     return f"{audio}, and {text}"
-
-
-def _wanted(model: Model) -> str:
-    return ", ".join(sorted({*model.inputs, *([AUDIO] if model.audio else [])}))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from app.errors import ReleaseError
-from app.families.contract import AudioBranch, Model, Precision
+from app.families.contract import AudioBranch, Model
 from app.families.golden import Golden, GoldenCase, answer, load_golden, replay
 from app.families.prior import under_prior
 from app.families.store import GOLDEN, Families, load_model, release_folder
@@ -52,7 +52,7 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
     fields = {
         "model": "/".join(folder.parts[-2:]),
         "device": "none" if engine is None else engine.choice.target.device,
-        "precision": _precision(engine),
+        "precision": "fp32" if engine is None else engine.choice.target.precision,
         "engine": "none" if engine is None else engine.choice.target.backend,
         "catalog_prior": settings.catalog_prior,
         "golden_max_difference": round(worst, 6),
@@ -99,10 +99,6 @@ def _seconds_of(model: Model, case: GoldenCase) -> float:
     started = time.thread_time()
     answer(model, case, None)
     return time.thread_time() - started
-
-
-def _precision(engine: Engine | None) -> Precision:
-    return "fp32" if engine is None else engine.choice.target.precision
 
 
 def _choices(audio: AudioBranch, settings: Settings) -> tuple[EngineChoice, ...]:

@@ -111,7 +111,10 @@ class Service:
     @property
     def reference(self) -> str | None:
         """`family/release` that is served."""
-        return None if self.loaded is None else _reference(self.loaded)
+        if self.loaded is None:
+            return None
+        manifest = self.loaded.model.manifest
+        return f"{manifest.family}/{manifest.release}"
 
     # --- swapping releases --------------------------------------------------------------------------------------------
 
@@ -165,11 +168,6 @@ class Service:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _reference(identifier: Identifier) -> str:
-    manifest = identifier.model.manifest
-    return f"{manifest.family}/{manifest.release}"
 
 
 async def _trim_regularly() -> None:

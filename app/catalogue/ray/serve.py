@@ -45,7 +45,8 @@ class Lrid:
 
     def __init__(self, settings: Settings) -> None:
         logging.config.dictConfig(log_config(settings.log_level))
-        threads = settings.torch_threads or _assigned_cpus()
+        assigned = importlib.import_module("ray").get_runtime_context().get_assigned_resources()
+        threads = settings.torch_threads or max(1, int(assigned.get("CPU", 1)))
         self._app = create_app(settings.model_copy(update={"torch_threads": threads}))
         self._app.front = _without_request_id(self._app.front)
         self._service: Service = self._app.state.service
@@ -127,8 +128,3 @@ def settings_of(args: dict[str, Any]) -> Settings:
     if taken:
         raise ValueError(f"args: of no use on Ray: {'; '.join(taken)}")
     return settings
-
-
-def _assigned_cpus() -> int:
-    assigned = importlib.import_module("ray").get_runtime_context().get_assigned_resources()
-    return max(1, int(assigned.get("CPU", 1)))

@@ -90,15 +90,11 @@ class VoiceHead:
     def _shares(self, windows: WindowScores) -> FloatArray | None:
         """(n_classes,) shares of the windows that are sung and surely of one language; None unless those are several."""
         several = self.config.several
-        counts = self._sure(windows).sum(axis=0)
+        sure = windows.log_probabilities >= np.log(max(several.sure, 0.5001))  # at most one a window
+        counts = (sure & (windows.sung_logits > 0)[:, None]).sum(axis=0)
         if ((counts >= several.least_windows) & (counts >= several.least_share * counts.sum())).sum() < 2:
             return None
         return np.asarray(counts / counts.sum(), np.float32)
-
-    def _sure(self, windows: WindowScores) -> FloatArray:
-        """(n, n_classes): 1 where a window is sung and surely of this language."""
-        sure = windows.log_probabilities >= np.log(max(self.config.several.sure, 0.5001))  # at most one a window
-        return np.asarray(sure & (windows.sung_logits > 0)[:, None], np.float32)
 
     def _unsung(self, windows: WindowScores, confidence: float) -> float:
         sung = self.config.sung

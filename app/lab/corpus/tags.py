@@ -36,11 +36,10 @@ def most_frequent(rows: Iterable[Mapping[str, str]], n: int | None = None) -> li
         names = found | names  # the first spelling is kept
     if len(counts) < 2:
         raise CorpusError(f"column {TAGS!r} has {len(counts)} tags; two are needed at least, separated by {SEPARATOR!r}")
-    return [Label(code=code, iso639_3=None, name=names[code]) for code, _ in sorted(counts.items(), key=_rank)[:n]]
-
-
-def _rank(counted: tuple[str, int]) -> tuple[int, str]:
-    return -counted[1], counted[0]
+    return [
+        Label(code=code, iso639_3=None, name=names[code])
+        for code in sorted(counts, key=lambda code: (-counts[code], code))[:n]
+    ]
 
 
 def truth_of(rows: Sequence[Mapping[str, str]], codes: Sequence[str]) -> FloatArray:

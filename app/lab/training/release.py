@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor
 
 from app.domain import AUDIO, LYRICS, TEXT
 from app.errors import ReleaseError
@@ -53,7 +52,9 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
     place = config.store / draft.manifest.family / config.release
     if place.exists():
         raise ReleaseError(f"{place} exists; releases never change: choose another name")
-    data = _weights_bytes(draft.tensors)
+    data = safetensors_bytes(dict(draft.tensors))
+    if len(data) > MAX_WEIGHTS_MB * 1e6:
+        raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
     settings = {name: value for name, value in (config.settings or {}).items() if name not in MAY_CHANGE | {"labels"}}
     manifest = draft.manifest.model_copy(
         update={
@@ -159,14 +160,6 @@ def _vectors(model: Model) -> list[Mapping[str, Any]]:
     fields = {name: field for name, field in further_fields(model).items() if isinstance(field, VectorField)}
     given = [{name: [round(math.sin(i + 1), 4) for i in range(field.length)]} for name, field in fields.items()]
     return [case for further in given for case in ({"further": further}, {"audio": LOW, "further": further})]
-
-
-def _weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Returns the content of weights.safetensors. Raises ReleaseError if it is too large."""
-    data = safetensors_bytes(dict(tensors))
-    if len(data) > MAX_WEIGHTS_MB * 1e6:
-        raise ReleaseError(f"weights take {len(data) / 1e6:.1f} MB, a release may have {MAX_WEIGHTS_MB:g}")
-    return data
 
 
 def _publish(place: Path, manifest: Manifest, data: bytes, golden: Golden, card: str) -> Path:

@@ -79,7 +79,8 @@ def fit_songs(songs: Songs, scores: WindowScores, edges: Ints, scale: float, set
     if len(edges) >= JOINED_WINDOWS:
         joined = [random.choice(edges, JOINED_WINDOWS, replace=False) for _ in range(settings.joined_instrumentals)]
         sets, sung = sets + joined, sung + [False] * len(joined)
-    evidence = np.array([_evidence(scores, windows, scale) for windows in sets])
+    some = [scores[windows] for windows in sets]
+    evidence = np.array([(mean_odds(s.sung_logits), float(softmax(pooled(s) * scale).max())) for s in some])
     owners = np.array([songs.owner[windows[0]] for windows in sets])
     weights = _weights(songs, owners, np.array(sung), settings)
     model = LogisticRegression(C=PENALTY_OF_SONGS, max_iter=1000).fit(evidence, sung, weights)
@@ -102,11 +103,6 @@ def _listened(songs: Songs, song: int, settings: HeadSettings) -> list[Ints]:
     first, count = songs.first[song], int(songs.counts[song])
     plan = planned(count, settings.positions)
     return [first + plan[:4], first + plan, first + np.arange(count)]
-
-
-def _evidence(scores: WindowScores, windows: Ints, scale: float) -> tuple[float, float]:
-    some = scores[windows]
-    return mean_odds(some.sung_logits), float(softmax(pooled(some) * scale).max())
 
 
 def _edges(songs: Songs) -> Bools:
