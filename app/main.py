@@ -31,12 +31,10 @@ from app.http.body import BodyReader
 from app.http.detect_language import build_detect_router
 from app.http.feedback import FeedbackFile, build_feedback_router
 from app.http.gate import UploadAccount
-from app.http.head import HeadAsGet
 from app.http.identify import IdentifyEndpoint, Shortcut
 from app.http.inference_protocol import build_inference_router
-from app.http.middleware import RequestContext
+from app.http.middleware import HeadAsGet, RequestContext, SplitPorts
 from app.http.openapi import describe
-from app.http.ports import SplitPorts
 from app.http.problem import on_lrid_error
 from app.http.routes import IDENTIFY_PATH, build_router
 from app.http.traces import OpenTelemetry

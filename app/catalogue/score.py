@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 from app.catalogue.errors import OutputFailed, RowDuplicate
 from app.catalogue.output import Output
 from app.catalogue.rows import Row, Scored
+from app.catalogue.sources import folder_rows
 from app.catalogue.summary import Summary
 
 GROUP_ROWS = 512  # names that are answered together
@@ -153,3 +155,24 @@ def _take(rows: Iterator[Row | None]) -> list[Row | None]:
         if row is None:
             break
     return taken
+
+
+async def watch(scoring: Scoring, folder: Path, between_seconds: float) -> None:
+    """Until cancelled. A file is whole when it keeps size and time between two looks; each is answered once."""
+    before: dict[str, object] = {}
+    while True:
+        looked = await asyncio.to_thread(lambda: list(_look(folder)))
+        whole = [row for row, state in looked if (row.error or before.get(row.id) == state) and not scoring.has(row)]
+        await scoring.run(whole)
+        scoring.forget()
+        before = {row.id: state for row, state in looked}
+        await asyncio.sleep(between_seconds)
+
+
+def _look(folder: Path) -> Iterator[tuple[Row, object]]:
+    for row in folder_rows(folder):
+        try:
+            status = row.path.stat() if row.path is not None else None
+        except OSError:
+            continue  # gone since
+        yield row, status and (status.st_size, status.st_mtime_ns)

@@ -109,8 +109,7 @@ async def _run(
     songs: Path | Iterable[Row | None], target: Output, make: Callable[[], Here | Servers], meter: Meter
 ) -> tuple[Scoring, bool]:
     """`songs`: a folder to keep scored, or rows. Also returns whether a signal ended it."""
-    from app.catalogue.score import Scoring
-    from app.catalogue.watch import watch
+    from app.catalogue.score import Scoring, watch
 
     stopped = _cancel_on_signals()
     answerer = make()

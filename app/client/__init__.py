@@ -6,8 +6,8 @@ if find_spec("httpx") is None:
     raise ModuleNotFoundError("the client needs httpx: pip install 'lrid-serve[client]'", name="httpx")
 
 from app.client.batch import BatchAnswer
+from app.client.calls import ClientError, NoLanguages, RequestRefused, ServerUnreachable
 from app.client.clients import AsyncLridClient, LridClient
-from app.client.problems import ClientError, NoLanguages, RequestRefused, ServerUnreachable
 from app.http.options import Options
 from app.http.schemas import IdentifyResponse
 

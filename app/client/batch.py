@@ -14,8 +14,7 @@ from typing import Any
 import httpx
 from pydantic_core import from_json, to_json
 
-from app.client.calls import answer_of, not_ours, refusal
-from app.client.problems import ServerUnreachable
+from app.client.calls import ServerUnreachable, answer_of, not_ours, refusal
 from app.http.schemas import IdentifyResponse, Problem
 
 BLOCK_BYTES = 48_000

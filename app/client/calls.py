@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,10 +13,66 @@ import httpx
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from app.client.problems import ClientError, NoLanguages, RequestRefused, ServerUnreachable
-from app.client.retries import AGAIN, retry_after_seconds
 from app.http.options import Options
 from app.http.schemas import OTHER_ANSWERS, IdentifyResponse, Problem
+
+
+class ClientError(Exception):
+    """Base of all."""
+
+
+class RequestRefused(ClientError):
+    """The server answered with a problem."""
+
+    def __init__(self, problem: Problem, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{problem.code}: {problem.detail.rstrip('.')}. {problem.remedy}")
+        self.problem = problem
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def code(self) -> str:
+        """The stable code, as listed in app/http/README.md."""
+        return self.problem.code
+
+
+class NoLanguages(ClientError):
+    """The release that is served answers something else; `body` is the answer, as one of `schemas.OTHER_ANSWERS`."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        found = next(name for name in OTHER_ANSWERS if name in body)
+        release = "{family}/{release}".format_map(body.get("model", {"family": "?", "release": "?"}))
+        super().__init__(f"the server's release {release} answers `{found}`, no languages: ask one that does")
+        self.body = body
+
+
+class ServerUnreachable(ClientError):
+    """No answer: the connection failed, broke, or the deadline passed."""
+
+
+AGAIN = frozenset({429, 502, 503})  # full, restarting or draining; 502: a proxy found no server behind it
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 10.0
+
+Outcome = httpx.Response | httpx.TransportError
+
+
+def wait_seconds(outcome: Outcome, attempt: int, deadline: float) -> float | None:
+    """Seconds until the call is made again, which changes nothing; None: never. `attempt` counts from 0."""
+    if isinstance(outcome, httpx.Response) and outcome.status_code not in AGAIN:
+        return None
+    asked = retry_after_seconds(outcome) if isinstance(outcome, httpx.Response) else None
+    backoff = min(FIRST_WAIT_SECONDS * 2**attempt, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1.0)
+    wait = backoff if asked is None else asked
+    return wait if wait < deadline - time.monotonic() else None
+
+
+def retry_after_seconds(response: httpx.Response) -> float | None:
+    """Only seconds: this service sends no dates."""
+    try:
+        return float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+
 
 Answer = TypeVar("Answer", bound=BaseModel)
 MEDIA_TYPE = "application/x-ndjson"

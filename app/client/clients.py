@@ -11,9 +11,18 @@ from typing import Self, TypedDict, Unpack
 import httpx
 
 from app.client.batch import BatchAnswer, Row, answers_of, blocks
-from app.client.calls import Audio, Call, batch_call, identified, identify_call, parsed, read_audio
-from app.client.problems import ServerUnreachable
-from app.client.retries import Outcome, wait_seconds
+from app.client.calls import (
+    Audio,
+    Call,
+    Outcome,
+    ServerUnreachable,
+    batch_call,
+    identified,
+    identify_call,
+    parsed,
+    read_audio,
+    wait_seconds,
+)
 from app.http.options import DEFAULT_OPTIONS, Options
 from app.http.schemas import IdentifyResponse, LanguagesResponse
 

@@ -1,5 +1,7 @@
 """Runs uvicorn: the port opens at once, and SIGTERM leads to exit code 0."""
 
+import asyncio
+import copy
 import logging
 import logging.config
 import os
@@ -9,13 +11,14 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.http.middleware import ON_ADMIN_PORT
 from app.logs import log_config
 from app.main import create_app
-from app.server.admin import listen
 from app.server.connections import BoundedProtocol, raise_file_limit
 from app.serving.memory import return_large_blocks
 from app.serving.scheduling import let_threads_sleep
@@ -62,13 +65,20 @@ class Server(uvicorn.Server):
             print(self._greeting.format(address=f"{scheme}://{host}:{port}"), file=sys.stderr, flush=True)
 
     async def _open_admin_port(self, host: str, port: int) -> None:
-        """Ends the process if it cannot, as uvicorn does for the public port."""
+        """A second socket of the same server. Ends the process if it cannot, as uvicorn does for the public port."""
+        config: Any = copy.copy(self.config)
+        config.loaded_app = _marked(config.loaded_app)
+        states = {"server_state": self.server_state, "app_state": self.lifespan.state}
+        protocol = partial(config.http_protocol_class, config=config, **states)
+        loop = asyncio.get_running_loop()
         try:
-            self.servers.append(await listen(self, host, port))
+            opened = await loop.create_server(protocol, host=host, port=port, ssl=config.ssl, backlog=config.backlog)
         except OSError as error:
             log.error("the admin port cannot be opened: %s", error)
             await self.lifespan.shutdown()
             sys.exit(STARTUP_FAILURE)
+        self.servers.append(opened)
+        log.info("admin port is open", extra={"fields": {"host": host, "port": opened.sockets[0].getsockname()[1]}})
 
     async def on_tick(self, counter: int) -> bool:
         """Called every 0.1 s until it returns True."""
@@ -130,3 +140,11 @@ def unknown_settings(environ: Mapping[str, str]) -> list[str]:
     """Environment variables that look like settings but are none, probably misspelt."""
     known = {f"LRID_{name.upper()}" for name in Settings.model_fields} | {"LRID_DATA"}  # that one is training's
     return sorted(name for name in environ if name.upper().startswith("LRID_") and name.upper() not in known)
+
+
+def _marked(app: ASGIApp) -> ASGIApp:
+    async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ON_ADMIN_PORT] = True
+        await app(scope, receive, send)
+
+    return marked

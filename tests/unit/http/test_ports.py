@@ -6,7 +6,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.http.ports import ON_ADMIN_PORT, SplitPorts
+from app.http.middleware import ON_ADMIN_PORT, SplitPorts
 from tests.unit.http.asgi import call
 
 
