@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from app.domain import AUDIO, LYRICS
@@ -42,6 +43,7 @@ class LyricsNet(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """(n, t) int64, 0 after the last word → (n, hidden_units); zeros where there is no word."""
+        words = pad(words, (0, 1))  # of a batch without any word t is 0
         lengths = (words > 0).sum(dim=1)
         packed = pack_padded_sequence(
             self.embedding(words), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False

@@ -21,6 +21,7 @@ from app.domain import FloatArray
 from app.families.multimodal.manifest import ResNetConfig, TimbralConfig
 from app.families.multimodal.timbral import TimbralHistogram
 
+FARTHEST = 1e6  # standard deviations from the mean that a number counts as, so that the layers' sums stay finite
 T = TypeVar("T", Tensor, FloatArray)
 
 
@@ -121,7 +122,8 @@ class MultimodalHead:
         x = np.tile(self._missing, (n, 1))
         for name, part in parts.items():
             own = self._places[name]
-            x[:, own] = (part - self._mean[own]) / self._scale[own]
+            with np.errstate(over="ignore"):
+                x[:, own] = np.clip((part - self._mean[own]) / self._scale[own], -FARTHEST, FARTHEST)
         for block in self._blocks:
             x = residual(x, block, _rectified)
         logits = self._pooled(x)

@@ -1,9 +1,9 @@
 """Reads a catalogue: one row per track, with any of audio, artist, album and title, and its language.
 
 CSV, TSV or Parquet (told by the suffix). Columns: `label` or `language` (of both, the language, where it is a class); any of
-`path` (relative to the catalogue), `artist`, `album`, `title`; optionally `split` (train, valid, test; default train) and
-`strength` (how the label came about, free text). Other columns are kept as they are. In a TSV quotes have no special
-meaning; in a CSV cells may be quoted.
+`path` (relative to the catalogue), `artist`, `album`, `title`, `lyrics`; optionally `split` (train, valid, test; default
+train) and `strength` (how the label came about, free text). Other columns are kept as they are. In a TSV quotes have no
+special meaning; in a CSV cells may be quoted.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.domain import METADATA_FIELDS, NOTHING_SUNG, Metadata
+from app.domain import LYRICS, METADATA_FIELDS, NOTHING_SUNG, Metadata
 from app.lab.corpus.tables import Table, read_table
 from app.lab.corpus.tags import TAGS, most_frequent
 from app.lab.errors import CorpusError
@@ -99,8 +99,8 @@ def check_columns(path: Path, columns: set[str], labels: Sequence[str] = LABEL_C
     if labels and not columns & set(labels):
         wanted = " or ".join(map(repr, labels))
         raise CorpusError(f"{path}: no column {wanted}; found {sorted(columns)}")
-    if not columns & {"path", *METADATA_FIELDS}:
-        raise CorpusError(f"{path}: needs at least one of the columns path, artist, album, title")
+    if not columns & {"path", *METADATA_FIELDS, LYRICS}:
+        raise CorpusError(f"{path}: needs at least one of the columns path, artist, album, title, lyrics")
 
 
 def label_columns(column: str) -> tuple[str, ...]:
@@ -126,9 +126,9 @@ def _row(
     metadata = Metadata(**{name: record.get(name) or None for name in METADATA_FIELDS})
     given = record.get("path", "").strip()
     split = record.get("split", "").strip() or "train"
-    if not given and not metadata.fields:
+    if not given and not metadata.fields and not record.get(LYRICS, "").strip():
         what = "neither audio nor metadata"
-        return Finding("empty_row", where, what, "Fill path, artist, album or title, or drop the row")
+        return Finding("empty_row", where, what, "Fill path, artist, album, title or lyrics, or drop the row")
     if index is not None and code not in index:
         remedy = f"Known: {', '.join(index)}. Map it to one of these, or drop the row"
         return Finding("unknown_label", where, f"unknown label {code!r}" if code else "no label", remedy)

@@ -101,11 +101,11 @@ def refuse_leaks(rows: Sequence[Row], codes: Sequence[str], kinds: Collection[st
 
 
 def _key(row: Row) -> object:
-    """Returns the same key for rows of one track: the file if there is one, else the names; None for a title alone."""
+    """Returns the same key for rows of one track: the file, else the names; None for a title or lyrics alone."""
     if row.path is not None:
         return row.path
-    if row.metadata.fields == ("title",):
-        return None  # many songs have one title
+    if row.metadata.fields in ((), ("title",)):
+        return None  # lyrics alone; and many songs have one title
     return tuple(artist_key(getattr(row.metadata, name)) for name in METADATA_FIELDS)
 
 

@@ -107,12 +107,15 @@ def cases_of(model: Model, inputs: Sequence[Inputs]) -> list[Mode]:
 
 
 def answer(model: Model, inputs: Sequence[Inputs], *, all_windows: bool = False) -> dict[str, Answers]:
-    """Answers every row that has all modalities of a case, by the name of the case."""
+    """Answers every row that has all modalities of a case, by the name of the case. Raises CorpusError if none has any."""
     found = {}
     for case in cases_of(model, inputs):
         asked = [row for row in inputs if case <= row.features.keys()]
         if asked:
             found[mode_name(case)] = _answers(model, asked, case, all_windows)
+    if inputs and not found:
+        reads = ", ".join([*([AUDIO] if model.audio else []), *model.inputs])
+        raise CorpusError(f"none of the {len(inputs)} rows has what the release reads: {reads}")
     return found
 
 

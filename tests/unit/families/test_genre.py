@@ -69,6 +69,12 @@ def test_every_parameter_gets_a_gradient() -> None:
     assert silent == []
 
 
+def test_a_batch_without_any_word() -> None:
+    network = network_of(manifest_of()).eval()
+    log_mel, none = torch.randn(2, 64, 100), torch.zeros(2, 0, dtype=torch.int64)
+    torch.testing.assert_close(network(log_mel, none), network(log_mel, torch.zeros(2, 3, dtype=torch.int64)))
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_lstm_of_serving_is_torchs(layers: int) -> None:
     torch.manual_seed(0)

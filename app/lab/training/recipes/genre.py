@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from app.audio.spec import WindowRequest
 from app.domain import AUDIO, LYRICS, FloatArray
-from app.families.contract import Label
+from app.families.contract import Label, TextField
 from app.families.genre.manifest import GenreManifest, Sizes
 from app.families.genre.network import GenreNetwork
 from app.families.genre.words import WordReader, Words, vocabulary_of
@@ -29,6 +29,7 @@ from app.families.golden import Tone
 from app.families.parts.log_mel import LogMel16kHz
 from app.lab.corpus.catalogue import Row, classes_of
 from app.lab.errors import CorpusError
+from app.lab.evaluation.answers import further_of
 from app.lab.evaluation.metrics import average
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
@@ -95,6 +96,11 @@ class GenreRecipe(SongRecipe[GenreConfig]):
             raise CorpusError(f"{config.catalogue}: {what}")
         texts = [text for row in train if (text := self._lyrics(row))]
         self.vocabulary = vocabulary_of(texts, config.read, config.vocabulary_size, config.least_songs, config.most_share)
+        if AUDIO in config.used and not any(map(has_audio, train)):
+            raise CorpusError(f"{config.catalogue}: no song of split train has audio; add some, or set modalities=lyrics")
+        if LYRICS in config.used and not self.vocabulary:
+            what = f"the lyrics of split train hold no word of {config.least_songs} songs"
+            raise CorpusError(f"{config.catalogue}: {what}; add some, lower least_songs, or set modalities=audio")
         self.songs, self.valid = self._songs(train, progress), self._songs(valid, progress)
         self.n_examples = len(train)
         self._log_mel = LogMel16kHz(config.see.mel_bands).to(config.torch_device)
@@ -103,7 +109,9 @@ class GenreRecipe(SongRecipe[GenreConfig]):
         return bool(self._lyrics(row)) or (AUDIO in self.config.used and has_audio(row))
 
     def _lyrics(self, row: Row) -> str:
-        return row.cells.get(LYRICS, "").strip() if LYRICS in self.config.used else ""
+        """Raises CorpusError for more than a request may give."""
+        fields = {LYRICS: TextField(self.config.read.max_characters)} if LYRICS in self.config.used else {}
+        return str(further_of(row, fields).get(LYRICS, "")).strip()
 
     def _songs(self, rows: list[Row], progress: Progress) -> Songs:
         see, read = self.config.see, WordReader(self.config.read, self.vocabulary)

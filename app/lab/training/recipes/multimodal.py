@@ -216,7 +216,9 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
             network=config.network,
             thresholds={mode: dict(zip(config.codes, own, strict=True)) for mode, own in facts["thresholds"].items()},
         )
-        about = f"A 1-D ResNet of {', '.join(config.inputs)} (Lee & Coviello), replicas {config.replica}"
+        learnt_from = ", ".join(name for name in config.inputs if sizes[name])
+        replicas = f", replicas {config.replica}" if sizes[CONSUMPTION] else ""
+        about = f"A 1-D ResNet of {learnt_from} (Lee & Coviello){replicas}"
         return Draft(manifest, stored_ears(ears) | own, about, calibrated=True, measure=self.measure)
 
 

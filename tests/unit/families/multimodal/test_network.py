@@ -67,6 +67,14 @@ def test_served_probabilities_are_those_of_the_network(given: tuple[str, ...]) -
     assert expected.std() > 0.01
 
 
+def test_numbers_far_from_the_mean_leave_probabilities() -> None:
+    """The largest of float32, which a request may send as consumption data."""
+    made = network()
+    made.scale.mul_(0.01)
+    far = {"consumption": np.array([1, -1] * 3, np.float32) * np.finfo(np.float32).max}
+    np.testing.assert_allclose(MultimodalHead(made)(far).sum(), 1, atol=1e-5)
+
+
 def test_noise_is_on_what_is_missing_and_in_training_alone() -> None:
     made = network()
     made.noise = 1.0

@@ -84,6 +84,14 @@ def test_vectors_are_as_long_as_the_first_of_their_column(tmp_path: Path) -> Non
     ]
 
 
+def test_lyrics_alone_are_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("lyrics,label\n" + "la la,en\n" * 2 + "lo,fr\n,fr\nli,fr\nlu,ja\nle,ja\n", encoding="utf-8")
+    assert [str(finding) for finding in found(path).findings] == [
+        "line 5: neither audio nor metadata. Fill path, artist, album, title or lyrics, or drop the row"
+    ]
+
+
 def test_titles_alone_may_repeat(tmp_path: Path) -> None:
     check = found(write(tmp_path, ",,Love,en,train", ",,Love,en,valid", ",,Love,fr,train", *GOOD))
     assert check.findings == []

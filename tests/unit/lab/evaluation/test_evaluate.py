@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.lab.corpus.catalogue import read_catalogue
+from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import UNDECIDED, UNSUNG, Answers, EvaluationSet, answer, read_inputs, viewed
 from app.lab.evaluation.evaluate import describe
 from app.lab.evaluation.report import Measured, as_page, case_report, label_report, markdown
@@ -107,6 +108,9 @@ def test_a_branch_that_is_not_trusted_is_not_listened_to(tmp_path: Path) -> None
     model.audio = None
     inputs = read_inputs(model, read_catalogue(write_corpus(tmp_path, train=1, valid=0), CODES), None, Progress())
     assert set(answer(model, inputs)) == {"text_only"}
+    nothing = [replace(row, features={}, informative=frozenset()) for row in inputs]
+    with pytest.raises(CorpusError, match=f"none of the {len(inputs)} rows has what the release reads: text"):
+        answer(model, nothing)
 
 
 def measured(seed: int = 0) -> Measured:

@@ -102,11 +102,26 @@ def test_the_fingerprint_is_of_audio_and_lyrics(songs: Path, tmp_path: Path) -> 
         ({"split": "later"}, "line 10: split is 'later'"),
         ({"path": "audio/march-6.wav"}, "line 47: the same track as line 10, in split valid and train"),
         ({"genre": "tango", "split": "valid"}, "genre 'tango' has no song in split train"),
+        ({"lyrics": "la " * 5334}, "line 2: lyrics has 16002 characters, at most 16000 are accepted"),
     ],
 )
 def test_bad_rows_are_named(songs: Path, tmp_path: Path, cells: dict[str, str], what: str) -> None:
     with pytest.raises(CorpusError, match=what):
         recipe(edited(songs, 0, **cells), tmp_path)
+
+
+def test_either_column_may_be_missing_and_then_is_not_learnt_from(songs: Path, tmp_path: Path) -> None:
+    read = read_table(songs)
+    without = {name: songs.with_name(f"no-{name}.csv") for name in ("path", "lyrics")}
+    for name, place in without.items():
+        rows = [record for _, record in read.records if record["lyrics"] and record["path"]]
+        write_table(place, ["genre", "split", *({"path", "lyrics"} - {name})], rows)
+    assert recipe(without["path"], tmp_path, modalities="lyrics").n_examples == 18
+    assert recipe(without["lyrics"], tmp_path, modalities="audio").n_examples == 18
+    with pytest.raises(CorpusError, match="no song of split train has audio; add some, or set modalities=lyrics"):
+        recipe(without["path"], tmp_path)
+    with pytest.raises(CorpusError, match=r"lyrics of split train hold no word of 2 songs.* set modalities=audio"):
+        recipe(without["lyrics"], tmp_path)
 
 
 def test_a_catalogue_without_validation_rows(songs: Path, tmp_path: Path) -> None:
