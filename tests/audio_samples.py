@@ -3,8 +3,6 @@
 `WHOLE`: format → maker of 2 s of a 440 Hz tone. `HOSTILE`: name → (maker, code of the error it must get).
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import struct

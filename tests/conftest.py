@@ -1,7 +1,5 @@
 """Shared by all tests: a tiny release."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A corpus small enough to train on in seconds: tones for audio, a few names for metadata."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

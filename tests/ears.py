@@ -1,7 +1,5 @@
 """Small ears with random weights, for tests."""
 
-from __future__ import annotations
-
 import torch
 
 from app.families.parts.quantised import Ranges

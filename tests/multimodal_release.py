@@ -1,7 +1,5 @@
 """A small `multimodal` of made songs, for tests: three languages, ears of random weights, windows of a second."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What tests of recipes share: a few examples learnt by heart, and the release of a checkpoint."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

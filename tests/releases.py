@@ -1,7 +1,5 @@
 """Tiny releases with random weights, made on the spot: everything real but the size. A window costs milliseconds."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Its weights are made by a formula. It is told apart from `lrid_net` by everythin
 take for granted: rate, length, padding and order of windows, number of features, a third modality, listening until sure.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tiny releases of `lrid_voice` with random weights, and one of them that reads lyrics."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Attention is computed in full: keys and values of every position, in the decoder as in the encoder. Nothing is folded.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from scipy.special import erf

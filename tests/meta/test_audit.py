@@ -1,7 +1,5 @@
 """What CI makes of pip-audit's findings."""
 
-from __future__ import annotations
-
 import importlib.util
 import subprocess
 import tomllib

@@ -1,7 +1,5 @@
 """Compose and Kubernetes: valid by their own schemas, and in accord with the service and its image."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

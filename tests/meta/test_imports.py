@@ -1,7 +1,5 @@
 """Imports point one way and never in a circle, and the port does not wait for torch."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Every command of loadtest starts. They are tools, run by hand; `test_hard_fuzz` runs one of them for real."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

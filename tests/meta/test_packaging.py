@@ -1,7 +1,5 @@
 """What is shipped around the code: image, operations files, page, CI, licence. Parsed, as nothing here can run them."""
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import os

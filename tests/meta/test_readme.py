@@ -1,7 +1,5 @@
 """The README keeps up with the code: settings, errors, metrics, commands, endpoints. And what it names exists."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

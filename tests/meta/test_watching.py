@@ -1,7 +1,5 @@
 """What stands in app/ops for Prometheus and Grafana: it names what exists, and their own tools accept it."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

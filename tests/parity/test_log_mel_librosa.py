@@ -1,7 +1,5 @@
 """x_audio against librosa, an independent implementation: within 1e-3 dB, or within the rounding of a float32 FFT."""
 
-from __future__ import annotations
-
 import librosa
 import numpy as np
 import pytest

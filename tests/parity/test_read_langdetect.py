@@ -1,7 +1,5 @@
 """The reader equals langdetect: its own detector, with a fixed seed, whatever the text."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from functools import partial

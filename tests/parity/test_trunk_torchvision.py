@@ -1,7 +1,5 @@
 """f is torchvision's ResNet-50 with one input channel and without the classifier: same weights, same outputs."""
 
-from __future__ import annotations
-
 import torch
 import torchvision
 from torch import nn

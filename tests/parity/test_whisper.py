@@ -1,7 +1,5 @@
 """The ears against independent implementations: librosa for the front end, NumPy for the network, and stored figures."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import librosa

@@ -1,7 +1,5 @@
 """The ears against stored figures of OpenAI's Whisper base: the front end always, the network where there are weights."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

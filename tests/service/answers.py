@@ -1,7 +1,5 @@
 """A song that tests ask about, and what they look at in its answer."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

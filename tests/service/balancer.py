@@ -3,11 +3,10 @@
 No retries and no kept connections on either side: a request that a server loses is lost.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Self
 
 from tests.service.openloop import exchange, get_request
 
@@ -22,7 +21,7 @@ class Balancer:
         self._turn = 0
         self.port = 0
 
-    async def __aenter__(self) -> Balancer:
+    async def __aenter__(self) -> Self:
         await self._look()
         self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]

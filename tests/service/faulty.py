@@ -6,8 +6,6 @@ slowed without using the processor, so that its capacity is known and does not d
 the loop that feeds it can be made to fail.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`python -m MODULE serve` in a process forked from one that has imported everything: torch alone takes seconds."""
 
-from __future__ import annotations
-
 import gc
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """What the tests of `test_hard_*` have in common: a server with a faulty device, and many requests at once."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

@@ -1,7 +1,5 @@
 """A real server process on a real port, and what the tests look at from outside."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -11,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import psutil
@@ -58,7 +56,7 @@ class LiveServer:
     def _start(self, module: str, environment: Mapping[str, str]) -> Process:
         return ForkedProcess(module, environment, self.log_path)
 
-    def __enter__(self) -> LiveServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,7 +77,7 @@ class LiveServer:
     def ready(self) -> httpx.Response:
         return self.client.get("/health/ready")
 
-    def wait_until_ready(self) -> LiveServer:
+    def wait_until_ready(self) -> Self:
         wait_until(lambda: self.ready().status_code == 200, self.text_of_log)
         return self
 

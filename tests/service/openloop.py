@@ -4,8 +4,6 @@ A closed loop slows down when the server does, and so hides what overload feels 
 from the moment at which its request was due. Any status is an answer; a connection that breaks is one too, with status 0.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

@@ -1,7 +1,5 @@
 """What every refusal has in common."""
 
-from __future__ import annotations
-
 import httpx
 
 from app.errors import public_errors

@@ -1,7 +1,5 @@
 """Ray Serve for `test_ray_serve.py`: deploys each YAML file that a line of input names, as `serve run` does."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -1,7 +1,5 @@
 """Commands on a Ray that is started for them alone, on this machine's loopback. Nothing of Ray is imported in the tests."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import socket

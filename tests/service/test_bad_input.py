@@ -1,7 +1,5 @@
 """Bad input gets a clear answer, and the next good request succeeds."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json

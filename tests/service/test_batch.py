@@ -1,7 +1,5 @@
 """POST /identify/batch: lines in, lines out, in order, one at a time or a great many."""
 
-from __future__ import annotations
-
 import gzip
 import http.client
 import json
@@ -9,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -134,7 +132,7 @@ class Conversation:
         )
         self.response: http.client.HTTPResponse | None = None
 
-    def __enter__(self) -> Conversation:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """The beets plugin in a real library, with `beet` itself; by a server and in one process."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import subprocess

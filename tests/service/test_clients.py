@@ -1,7 +1,5 @@
 """Every ordinary client is understood: forms of browsers, gzip, byte-order marks, HEAD, slashes, CORS."""
 
-from __future__ import annotations
-
 import email.policy
 import gzip
 import json

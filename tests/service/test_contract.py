@@ -1,7 +1,5 @@
 """POST /identify: how to ask, and the shape of the answer."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

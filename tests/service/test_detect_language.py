@@ -1,7 +1,5 @@
 """POST /detect-language, as whisper-asr-webservice answers it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import httpx

@@ -1,7 +1,5 @@
 """POST /feedback: off by default, bounded, and nothing that the operator did not ask for. And the card of a release."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A client that openapi-python-client generates from the OpenAPI document asks a running server."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import io

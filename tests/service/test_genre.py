@@ -1,7 +1,5 @@
 """From made songs to an answer over HTTP: train, measure, publish, serve."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Lets in only whom it should, and says nothing about anyone."""
 
-from __future__ import annotations
-
 import hmac
 import inspect
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Audio bombs are bounded by bytes, seconds, memory and time; no demuxer reaches a file or a network."""
 
-from __future__ import annotations
-
 import io
 import socket
 import struct

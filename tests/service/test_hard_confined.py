@@ -2,8 +2,6 @@
 temporary files. Needs root to set that up; elsewhere it is skipped.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket

@@ -1,7 +1,5 @@
 """Slow, odd and hostile connections: nobody else notices, and none of them stays for ever."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

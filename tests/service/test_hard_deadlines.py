@@ -1,7 +1,5 @@
 """One absolute deadline a request: refused at the door, dropped from the queue, never answered much later."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A server that leaves says so first, and goes on answering until balancers have looked away: nothing is lost."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import time

@@ -1,7 +1,5 @@
 """A poisoned window fails alone; a part that dies or hangs is replaced, and says so meanwhile."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Short runs of `loadtest.fuzz`, with mutations and by the OpenAPI document, another seed every day; long ones by hand."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import subprocess

@@ -3,8 +3,6 @@
 The device is slowed by sleeping, so that its capacity is known and what is tested is the serving, not the processor.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -1,7 +1,5 @@
 """Releases are swapped under load without a lost or mixed answer; bad ones are refused by name; answers are determined."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import shutil

@@ -3,8 +3,6 @@
 Dependencies are those of the tests' environment, as some 5 GB would be too much to install; no package index is asked.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The Open Inference Protocol v2, spoken by Triton's own client and by hand."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import json

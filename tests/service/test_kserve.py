@@ -1,7 +1,5 @@
 """KServe's own client on /v2. It wants older protobuf and psutil than the other tests: an environment of its own has it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from typing import Any

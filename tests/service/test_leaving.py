@@ -1,7 +1,5 @@
 """Who leaves, or whose time is up, costs the device nothing; who cannot be answered in time is told so at once."""
 
-from __future__ import annotations
-
 import http.client
 import time
 from collections.abc import Iterator

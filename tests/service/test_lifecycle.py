@@ -1,7 +1,5 @@
 """Loading, serving, draining, ending."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

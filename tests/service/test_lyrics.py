@@ -1,7 +1,5 @@
 """Lyrics over HTTP: as form field, as JSON member, in a batch, from the tags of a file; and what is refused, by name."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import json

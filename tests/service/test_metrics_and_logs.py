@@ -1,7 +1,5 @@
 """What an operator sees: every number moves when it should, every line is an object, and no user's content is in it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

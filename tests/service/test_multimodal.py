@@ -1,7 +1,5 @@
 """From made songs to the answer of a real server: `multimodal` with audio, with consumption data, with both."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """From made songs to an answer over HTTP: train both tasks and the baselines, measure, serve."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """app/ops/nginx.conf in a real nginx before a real server."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -10,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -53,7 +52,7 @@ class Proxy:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, headers={"X-API-Key": KEY})
         wait_until(lambda: reachable(self.port), (folder / "error.log").read_text)
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """POST /identify: options and headers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

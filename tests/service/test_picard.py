@@ -3,8 +3,6 @@
 Picard itself is too heavy for the tests (PyQt6). README.md of app/integrations says how the plugin was tried with it.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import sys
@@ -156,7 +154,7 @@ class File:
         self.metadata = {"title": "", "artist": "", "album": ""}
         self.updates = 0
 
-    def iterfiles(self) -> Iterator[File]:
+    def iterfiles(self) -> Iterator["File"]:
         yield self
 
     def update(self) -> None:

@@ -1,7 +1,5 @@
 """An admin port beside the public one, and TLS with a self-made certificate."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Refusals that have nothing to do with what was sent."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.service.live import LiveServer

@@ -1,7 +1,5 @@
 """`serve deploy` over REST to a Ray that `ray start` has started, on loopback and with a token, as operators do it."""
 
-from __future__ import annotations
-
 import secrets
 import shutil
 import subprocess

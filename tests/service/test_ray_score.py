@@ -1,7 +1,5 @@
 """`lrid score --ray local`: names and files by two processes of Ray, one of which is killed in the middle."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any

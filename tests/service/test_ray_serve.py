@@ -1,7 +1,5 @@
 """The service on a Ray Serve of its own, on loopback: two replicas, one release for another, one replica killed."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

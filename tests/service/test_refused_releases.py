@@ -1,7 +1,5 @@
 """A release that is not what it says is refused by name: the server answers, but is never ready."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import pickle

@@ -1,7 +1,5 @@
 """`lrid score --server`: one server is there, one is not; both go away in turn and one comes back."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import socket

@@ -1,7 +1,5 @@
 """`lrid score --watch`: files that come, grow and are replaced while it runs, and a kill in the middle. Nothing twice."""
 
-from __future__ import annotations
-
 import csv
 import os
 import signal

@@ -1,7 +1,5 @@
 """Another family over HTTP: a modality of its own as form field and JSON member, in every mode."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

@@ -3,8 +3,6 @@
 Built by the setuptools that is installed (extra `test`): no package index is asked.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """`lrid serve` with one family more: `python -m tests.service.toy serve --port 0`."""
 
-from __future__ import annotations
-
 from fastapi import FastAPI
 
 from app import main as wiring

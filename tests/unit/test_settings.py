@@ -1,7 +1,5 @@
 """Settings: from the environment, checked, frozen."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

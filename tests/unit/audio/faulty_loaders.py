@@ -1,7 +1,5 @@
 """What a decoder may do on a bad day; run inside the decoding processes by the tests of the pool."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -1,7 +1,5 @@
 """Every format, rate, channel count and subtype comes out as the same tone; silence is skipped; long files are sought."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What people have in their libraries is heard as players play it: every container, joined files, radio, many streams."""
 
-from __future__ import annotations
-
 import io
 import struct
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Every file that a player plays is heard, whole: joined, from a pipe, begun anywhere, tagged at either end."""
 
-from __future__ import annotations
-
 import io
 import random
 import struct

@@ -1,7 +1,5 @@
 """The pool of decoders: right answers in parallel, and whatever a decoder does costs one request."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

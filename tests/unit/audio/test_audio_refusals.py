@@ -1,7 +1,5 @@
 """Every malformed file gets its own error, fast, and says what was expected and what came."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Tags of every kind are read with the audio, whatever carries them; damaged ones are none."""
 
-from __future__ import annotations
-
 import io
 import json
 import struct

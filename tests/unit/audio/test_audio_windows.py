@@ -1,7 +1,5 @@
 """The plan of windows: coverage, bounds, order, count; and the filling of short ones."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -1,7 +1,5 @@
 """Songs from folders, lists, tables and NDJSON: every bad one is named, and the others come."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Many names at once are answered as the service answers each of them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What a worker of Ray does with a table of songs, and how songs come to it. No Ray is needed."""
 
-from __future__ import annotations
-
 import json
 from contextlib import closing
 from pathlib import Path

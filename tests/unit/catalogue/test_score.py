@@ -1,7 +1,5 @@
 """Rows in, rows out: what was answered is not asked again, whatever happened in between."""
 
-from __future__ import annotations
-
 import asyncio
 import csv
 import json

@@ -1,7 +1,5 @@
 """Languages in tags: read back by others, audio untouched, and everything taken back to the byte."""
 
-from __future__ import annotations
-
 import base64
 import importlib
 import io

@@ -1,7 +1,5 @@
 """The command line: answers in a table and as JSON, errors with a remedy and exit code 1, help that teaches."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """`lrid identify --lyrics FILE` and `--lyrics-from-tags`; `lrid score` with a column of lyrics."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

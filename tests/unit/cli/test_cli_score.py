@@ -1,7 +1,5 @@
 """`lrid score` with a real release: names by several processes, audio by the ears, in one table."""
 
-from __future__ import annotations
-
 import asyncio
 import csv
 import json

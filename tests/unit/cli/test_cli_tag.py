@@ -1,7 +1,5 @@
 """`lrid tag`: nothing is written unless asked for, and only where the answer is sure."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """From a catalogue to a release that is served, by the command line alone."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

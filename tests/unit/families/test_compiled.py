@@ -1,7 +1,5 @@
 """The loops say the same whatever processor numba compiles them for."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

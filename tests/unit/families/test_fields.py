@@ -1,7 +1,5 @@
 """Fields of a family's own: text and vectors, as JSON members and as form fields."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The family `genre`: shapes, the LSTM of serving beside torch's, missing modalities, words, bad weights."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The network of Singh & Biswas: sizes as printed, gradients, and what a release of it makes of segments."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """LanguageTask: ranking, candidates, and when the answer is `und`, `zxx` or `mul`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

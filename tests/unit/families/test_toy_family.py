@@ -1,7 +1,5 @@
 """A family that is written in one file, as app/families/README.md says, is served with no change elsewhere."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

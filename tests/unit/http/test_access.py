@@ -1,7 +1,5 @@
 """Keys and rates."""
 
-from __future__ import annotations
-
 import hashlib
 
 import pytest

@@ -1,7 +1,5 @@
 """From an identification to the public JSON."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """gzip bodies: inflated in pieces, refused when they are none."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import os

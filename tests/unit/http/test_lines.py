@@ -1,7 +1,5 @@
 """Lines out of chunks."""
 
-from __future__ import annotations
-
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -1,7 +1,5 @@
 """The outermost layer: whatever goes wrong inside, the client gets a problem and the log a line."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 

@@ -1,7 +1,5 @@
 """The form reader: the same form however it arrives, and every bound applied while it does."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

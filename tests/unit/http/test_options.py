@@ -1,7 +1,5 @@
 """From fields to a checked request."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

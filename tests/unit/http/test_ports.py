@@ -1,7 +1,5 @@
 """Paths by port."""
 
-from __future__ import annotations
-
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send

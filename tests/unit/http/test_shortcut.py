@@ -1,7 +1,5 @@
 """POST /identify goes past the framework's router, and nobody can tell."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

@@ -1,7 +1,5 @@
 """Tensors: whatever comes is one dict of values per track, or an error of ours."""
 
-from __future__ import annotations
-
 import struct
 
 import pytest

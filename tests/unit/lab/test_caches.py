@@ -1,7 +1,5 @@
 """What is computed once for a catalogue: kept, mended when cut off, made anew when a file has changed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

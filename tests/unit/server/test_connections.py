@@ -1,7 +1,5 @@
 """uvicorn still has the names that the subclasses of app.server rely on, some of which are private."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import tomllib

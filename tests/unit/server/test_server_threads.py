@@ -1,7 +1,5 @@
 """The threads of a pass sleep while they wait for each other: the variable must be there before torch is."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A batcher on a real event loop with a device made of numbers."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence

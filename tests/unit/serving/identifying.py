@@ -1,7 +1,5 @@
 """An identifier with a real batcher, and decoding processes that are told what comes out of a file."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager

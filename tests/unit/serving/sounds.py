@@ -1,7 +1,5 @@
 """Sounds by number, for listeners of 22,050 Hz."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from app.domain import FloatArray

@@ -1,7 +1,5 @@
 """Dynamic batching: what runs when, what is bounded, and who leaves."""
 
-from __future__ import annotations
-
 import asyncio
 
 import numpy as np

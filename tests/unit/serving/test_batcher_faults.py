@@ -1,7 +1,5 @@
 """Dynamic batching: what becomes of passes and devices that fail."""
 
-from __future__ import annotations
-
 import asyncio
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """The engine: an answer does not depend on what else is listened to, nor on how many threads there are."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

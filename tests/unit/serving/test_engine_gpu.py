@@ -1,7 +1,5 @@
 """The same engine on a GPU. Skipped without one."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """What answers are expected of a release."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Readiness is a fact about the parts."""
 
-from __future__ import annotations
-
 from app.serving.health import Health, Status
 
 

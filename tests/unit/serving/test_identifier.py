@@ -1,7 +1,5 @@
 """One request: what is used, what is not touched, how windows become one answer, and what is refused."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Requests whose release has not everything: no ears, no reader of names."""
 
-from __future__ import annotations
-
 import asyncio
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A release under a catalogue's prior: golden answers are its own, what it serves is corrected."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

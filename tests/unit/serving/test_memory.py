@@ -1,7 +1,5 @@
 """What was freed goes back to the system, also from under what is still in use."""
 
-from __future__ import annotations
-
 import gc
 import subprocess
 import sys

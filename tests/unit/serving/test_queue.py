@@ -1,7 +1,5 @@
 """The queue of windows: its load, and what leaves it."""
 
-from __future__ import annotations
-
 import asyncio
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A replaced release is let go: nothing that happened while it served may hold it, and its memory with it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

@@ -1,7 +1,5 @@
 """Throughput and the staggered Retry-After times computed from it."""
 
-from __future__ import annotations
-
 import pytest
 
 from app.serving.retry_after import MAX_RETRY_AFTER_SECONDS, RetryAfter, Throughput

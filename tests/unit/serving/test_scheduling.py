@@ -1,7 +1,5 @@
 """Threads that compute run at a lower priority than the event loop; without privileges, no error where forbidden."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

@@ -1,7 +1,5 @@
 """ThreadPool: side by side, in order, an error for the caller, and no threads left behind."""
 
-from __future__ import annotations
-
 import gc
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Listening until sure: a few windows at a time, and no more once further ones would hardly change the answer."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Mapping

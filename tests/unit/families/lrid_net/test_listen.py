@@ -1,7 +1,5 @@
 """The listener of LRID-Net: folding changes nothing, and windows of one batch do not mix."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

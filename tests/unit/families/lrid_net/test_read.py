@@ -1,7 +1,5 @@
 """The reader's contract: order of languages, missing text, the same answer in every call, thread and process."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """f(0) is a constant of the release: the same bits at every load, or a swap would change answers about names."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """The head of `lrid_voice` on features made for the test: four directions that stand for three languages and singing."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

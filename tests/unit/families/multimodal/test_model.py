@@ -1,7 +1,5 @@
 """A release in memory, of the default sizes: how its answer is put together, and how long that takes."""
 
-from __future__ import annotations
-
 import time
 from datetime import date
 

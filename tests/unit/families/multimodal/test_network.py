@@ -1,7 +1,5 @@
 """The ResNet of the paper: its size, and that what is served is what was trained."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Segments of uninterrupted voice, and separators that are installed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

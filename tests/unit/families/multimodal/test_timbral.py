@@ -1,7 +1,5 @@
 """The audio codebook: the same as scikit-learn's, and pooled over windows as over a song."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

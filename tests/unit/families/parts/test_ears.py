@@ -1,7 +1,5 @@
 """What the ears make of themselves for a target: same answers within the precision, alone as beside others."""
 
-from __future__ import annotations
-
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args

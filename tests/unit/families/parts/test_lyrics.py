@@ -1,7 +1,5 @@
 """Lyrics: what is taken away from them, how much is read, and that the shipped release tells languages apart by them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

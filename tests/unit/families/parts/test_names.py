@@ -1,7 +1,5 @@
 """What programs and catalogues write around a name does not change it; what people write stays."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

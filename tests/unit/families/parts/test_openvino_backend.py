@@ -1,7 +1,5 @@
 """A conversion is kept for the next start, and never used for another network."""
 
-from __future__ import annotations
-
 import subprocess
 import tempfile
 from pathlib import Path

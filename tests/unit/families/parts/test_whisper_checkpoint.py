@@ -1,7 +1,5 @@
 """Checkpoints by their official names: the whole one and the cut one are read alike, a wrong one is refused by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Ears in a release: small, near what they were, the same again after a second time; refused by the tensor's name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

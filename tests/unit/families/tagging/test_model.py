@@ -1,7 +1,5 @@
 """A release of `tagging`: averages, thresholds and the answer."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Any
 

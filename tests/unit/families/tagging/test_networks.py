@@ -1,7 +1,5 @@
 """Tables 1 to 3 of Dalla Longa et al., layer by layer: output sizes and numbers of parameters as printed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Corrections that a server kept become a catalogue."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """MagnaTagATune's own layout, a few clips of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """mAP, and precision, recall and F1 at tuned thresholds, against figures counted by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

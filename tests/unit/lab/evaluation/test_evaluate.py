@@ -1,7 +1,5 @@
 """A release measured: what is written, what it says of its data, and the paper's tables. The release is a small real one."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Cases worked by hand, and properties."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A corpus small enough to train on in seconds, and the settings to do it with."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Batch norm that was trained behind dropout, fitted to the network as it is used."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Modality dropout as the paper has it (§3.4): whole items, independent draws, no scaling, none in evaluation."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

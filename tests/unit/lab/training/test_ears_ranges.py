@@ -1,7 +1,5 @@
 """Ranges of the ears' inputs: of every layer of the encoder but the first, and of none with far outliers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

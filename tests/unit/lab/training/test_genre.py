@@ -1,7 +1,5 @@
 """The recipe `genre`: a handful by heart, modality dropout, words, and catalogues that cannot be learnt from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The loop by itself, on a recipe of ten lines: what every recipe gets from it."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

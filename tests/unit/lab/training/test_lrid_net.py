@@ -1,7 +1,5 @@
 """The paper's recipe on a corpus of tones: what it learns, what a batch is, and what is refused."""
 
-from __future__ import annotations
-
 import csv
 import os
 import signal

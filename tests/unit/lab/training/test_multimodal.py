@@ -1,7 +1,5 @@
 """`lrid train --recipe multimodal`: made songs, a network, its tables, and a release. All small."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

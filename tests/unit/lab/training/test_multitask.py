@@ -1,7 +1,5 @@
 """The recipe `multitask`: what is cut out of songs, the joint loss, the measures of the paper, and bad catalogues."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checkpoint → release → served: everything real but the size."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

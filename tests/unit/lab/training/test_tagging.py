@@ -1,7 +1,5 @@
 """The recipe `tagging`, from made clips to a release, and to its answers."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil

@@ -1,7 +1,5 @@
 """All six variants on a corpus of tones, and the table of what came out."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`lrid train CATALOGUE --family lrid_voice`: a head of one's own on a release's ears and reader. All small."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

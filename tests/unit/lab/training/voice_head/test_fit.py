@@ -1,7 +1,5 @@
 """The fit of a head on synthetic songs: four languages, instrumentals, and a bias that the fit has to undo."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

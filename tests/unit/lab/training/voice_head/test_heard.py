@@ -1,7 +1,5 @@
 """Recordings → songs to fit a head to: rows, names, groups, and clips of speech."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
