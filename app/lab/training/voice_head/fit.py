@@ -11,12 +11,12 @@ import numpy as np
 
 from app.domain import AUDIO, TEXT, FloatArray
 from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, WindowScores
-from app.families.lrid_voice.identify_config import IdentifyConfig, LanguageToken, SungConfig
+from app.families.lrid_voice.identify_config import IdentifyConfig
 from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import Songs, group_folds
 from app.lab.training.voice_head.joint import ears_by_evidence, fit_expert, fit_threshold, listen_to_all, readings_of
-from app.lab.training.voice_head.languages import LanguageFit, fit_languages
-from app.lab.training.voice_head.settings import HeadSettings, class_label
+from app.lab.training.voice_head.languages import fit_languages
+from app.lab.training.voice_head.settings import HeadSettings
 from app.lab.training.voice_head.sung import JOINED_WINDOWS, WindowTruth, boundary, fit_songs, fit_windows, window_truth
 
 
@@ -88,8 +88,7 @@ def held_out_scores(songs: Songs, listener: Listener, settings: HeadSettings) ->
 
 def _fit_windows(songs: Songs, listener: Listener, settings: HeadSettings) -> tuple[FittedHead, WindowTruth]:
     """Fits what concerns windows; nothing about songs is fitted yet."""
-    languages = fit_languages(songs, listener.rows, listener.languages, listener.codes, settings)
-    config = _config(languages, listener, settings)
+    config = fit_languages(songs, listener.rows, listener.languages, listener.codes, settings)
     zeros = np.zeros(listener.rows.shape[1], np.float32)
     unsung = FittedHead(config, {ROWS: listener.rows, SUNG: zeros})
     truth = window_truth(songs, unsung.head(listener.codes).windows(songs.hidden).log_probabilities, settings)
@@ -98,23 +97,6 @@ def _fit_windows(songs: Songs, listener: Listener, settings: HeadSettings) -> tu
     sung = fit_windows(songs, truth, settings)
     config = config.model_copy(update={"sung": config.sung.model_copy(update={"window_bias": sung.bias})})
     return FittedHead(config, {ROWS: listener.rows, SUNG: sung.weights}), truth
-
-
-def _config(languages: LanguageFit, listener: Listener, settings: HeadSettings) -> IdentifyConfig:
-    tokens = [
-        LanguageToken(code=code, label=class_label(code, listener.codes), bias=round(float(bias), 4))
-        for code, bias in zip(listener.languages, languages.biases, strict=True)
-    ]
-    return IdentifyConfig(
-        tokens=tokens,
-        window_scale=languages.window_scale,
-        entropy_weight=languages.entropy_weight,
-        song_scale=languages.song_scale,
-        stop_bound=settings.stop_bound,
-        sung=SungConfig(window_bias=0.0, song_scale=1.0, confidence_scale=0.0, song_bias=0.0),
-        several=settings.several,
-        thresholds={},
-    )
 
 
 def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings) -> dict[str, float]:

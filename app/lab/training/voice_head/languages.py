@@ -8,22 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from app.domain import FloatArray
+from app.families.lrid_voice.identify_config import IdentifyConfig, LanguageToken, SungConfig
 from app.lab.evaluation.metrics import Float64
 from app.lab.training.voice_head.data import Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings, class_label, prior_biases
 
 N_STEPS = 25
 BEGINNINGS = torch.tensor([1.0, 1.5, 1.0], dtype=torch.float64)  # window_scale, entropy_weight, song_scale
-
-
-@dataclass(frozen=True, slots=True)
-class LanguageFit:
-    """Holds what turns logits of windows into languages of a song; names as in `IdentifyConfig`."""
-
-    biases: FloatArray  # (n_tokens,) nats, the prior included
-    window_scale: float
-    entropy_weight: float
-    song_scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +44,7 @@ def song_logits(logits: Tensor, draws: Draws, member: Tensor, biases: Tensor, nu
 
 def fit_languages(
     songs: Songs, rows: FloatArray, languages: Sequence[str], codes: Sequence[str], settings: HeadSettings
-) -> LanguageFit:
+) -> IdentifyConfig:
     """`rows`: (n_tokens, n_hidden) of the listener. Songs in which nothing is sung are left out.
 
     Biases of languages of which there is no song stay at the prior: with no song they could only fall, and the language
@@ -83,8 +74,21 @@ def fit_languages(
         return float(loss.detach())
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    biases = (prior + free * correction).detach().float().numpy()
-    return LanguageFit(biases, *(logs.exp() * BEGINNINGS).tolist())
+    biases = (prior + free * correction).detach().float().tolist()
+    window_scale, entropy_weight, song_scale = (logs.exp() * BEGINNINGS).tolist()
+    return IdentifyConfig(
+        tokens=[
+            LanguageToken(code=code, label=label, bias=round(bias, 4))
+            for code, label, bias in zip(languages, labels, biases, strict=True)
+        ],
+        window_scale=window_scale,
+        entropy_weight=entropy_weight,
+        song_scale=song_scale,
+        stop_bound=settings.stop_bound,
+        sung=SungConfig(window_bias=0.0, song_scale=1.0, confidence_scale=0.0, song_bias=0.0),
+        several=settings.several,
+        thresholds={},
+    )
 
 
 def draw_windows(songs: Songs, settings: HeadSettings) -> Draws:
