@@ -141,9 +141,7 @@ def _application(service: Service, traces: OpenTelemetry | None) -> Application:
 def build_pool(settings: Settings) -> DecodePool:
     """The decoding processes, not yet started."""
     return DecodePool(
-        workers=settings.decode_workers,
-        timeout_seconds=settings.decode_timeout_seconds,
-        memory_mb=settings.decode_memory_mb,
+        workers=settings.decode_workers, timeout_seconds=settings.decode_timeout_seconds, memory_mb=settings.decode_memory_mb
     )
 
 

@@ -17,10 +17,7 @@ Split = Annotated[str, typer.Option(help="Which rows; several separated by comma
 CatalogPrior = Annotated[
     str, typer.Option(help="Class mix of the rows: training, uniform, music4all or a JSON file, as LRID_CATALOG_PRIOR.")
 ]
-View = Annotated[
-    Literal["all", "eleven"],
-    typer.Option(help="eleven: the paper's classes, all others summed."),
-]
+View = Annotated[Literal["all", "eleven"], typer.Option(help="eleven: the paper's classes, all others summed.")]
 
 
 def evaluate(

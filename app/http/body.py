@@ -8,14 +8,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from starlette.requests import Request
 
-from app.errors import (
-    DuplicatePart,
-    InvalidOption,
-    MalformedJson,
-    MetadataTooLong,
-    UnsupportedContentType,
-    UploadTooLarge,
-)
+from app.errors import DuplicatePart, InvalidOption, MalformedJson, MetadataTooLong, UnsupportedContentType, UploadTooLarge
 from app.families.contract import InputField, TextField
 from app.families.fields import JSON_BYTES_PER_CHARACTER, most_bytes
 from app.http.encoding import body_chunks

@@ -170,11 +170,7 @@ def _utf8(value: bytes, content_type: bytes | None) -> bytes:
 
 
 async def read_form(
-    chunks: AsyncIterator[bytes],
-    content_type: str,
-    limits: FormLimits,
-    known: frozenset[str],
-    gate: AudioGate,
+    chunks: AsyncIterator[bytes], content_type: str, limits: FormLimits, known: frozenset[str], gate: AudioGate
 ) -> Form:
     """Read a whole form; `gate` is asked about its audio. Raises what `gate` raises, and what is wrong with the form."""
     _, options = parse_options_header(content_type)

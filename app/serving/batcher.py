@@ -118,14 +118,12 @@ class Batcher:
         excess = self._queue.n_items + promised + n_items - self._queue.max_items
         if excess > 0 or not self._queue.fits(n_items, audio_seconds):
             raise QueueFull(
-                f"{self._queue.n_items} windows wait for the device, which is the limit",
-                retry_after_seconds=turn(),
+                f"{self._queue.n_items} windows wait for the device, which is the limit", retry_after_seconds=turn()
             )
         late = asyncio.get_running_loop().time() + self.wait_seconds(promised + n_items) - deadline
         if late > 0 and self.wait_seconds(promised) > 0:
             raise QueueFull(
-                "the windows that wait would keep this request past its deadline",
-                retry_after_seconds=max(late, turn()),
+                "the windows that wait would keep this request past its deadline", retry_after_seconds=max(late, turn())
             )
 
     def retry_after_seconds(self, n_items: float) -> float:

@@ -8,17 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from app.audio.spec import WindowRequest, WindowSpec
-from app.domain import (
-    AUDIO,
-    LYRICS,
-    TEXT,
-    FloatArray,
-    Identification,
-    Recording,
-    Scores,
-    Track,
-    Window,
-)
+from app.domain import AUDIO, LYRICS, TEXT, FloatArray, Identification, Recording, Scores, Track, Window
 from app.errors import ModalityNotUsed, NothingGiven, NothingUsable, NotReady, QueueFull
 from app.families.contract import AudioBranch, Model, TextField, read_each
 from app.serving.batcher import Batcher

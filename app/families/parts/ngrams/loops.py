@@ -216,13 +216,7 @@ def as_read(weights: npt.NDArray[np.float16]) -> Halves | FloatArray:
 
 @compiled
 def read_songs(
-    spelled: Spelled,
-    starts: IndexArray,
-    places: IndexArray,
-    tables: Tables,
-    table: Table,
-    weights: Weights,
-    biases: Biases,
+    spelled: Spelled, starts: IndexArray, places: IndexArray, tables: Tables, table: Table, weights: Weights, biases: Biases
 ) -> FloatArray:
     """The posteriors over the classes, (n, n_classes), of n songs, each to the bit as if it were alone.
 

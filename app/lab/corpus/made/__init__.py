@@ -10,9 +10,4 @@ def makers() -> dict[str, Maker]:
     """By the system that they are for."""
     from app.lab.corpus.made import genre, multimodal, multitask, tagging
 
-    return {
-        "genre": genre.make,
-        "multimodal": multimodal.make,
-        "multitask": multitask.make,
-        "tagging": tagging.make,
-    }
+    return {"genre": genre.make, "multimodal": multimodal.make, "multitask": multitask.make, "tagging": tagging.make}
