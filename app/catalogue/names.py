@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from app.catalogue.processes import Answer
+from app.catalogue.here import Answer
 from app.catalogue.rows import Scored
 from app.domain import AUDIO, METADATA_FIELDS, TEXT, Metadata, Reading, Track
 from app.errors import LridError, MetadataTooLong, ModalityNotUsed, NothingGiven, NothingUsable

@@ -132,12 +132,6 @@ def _difference(old: Path, new: Path) -> dict[str, Any]:
     }
 
 
-def _undone(now: bytes, record: dict[str, Any]) -> bytes:
-    """The reverse of `_difference`."""
-    tail, bits = now[len(now) - record["tail"] :], _unpacked(record["bits"])
-    return now[: record["start"]] + _unpacked(record["bytes"]) + _xor(tail[: len(bits)], bits) + tail[len(bits) :]
-
-
 def _xor(a: bytes, b: bytes) -> bytes:
     return (np.frombuffer(a, np.uint8) ^ np.frombuffer(b, np.uint8)).tobytes()
 
@@ -163,7 +157,8 @@ def _restore(path: Path, record: dict[str, Any]) -> None:
         return
     if _sha256(now) != record["after"]:
         raise TagRefused("the file has changed since")
-    before = _undone(now, record)
+    tail, bits = now[len(now) - record["tail"] :], _unpacked(record["bits"])  # the reverse of `_difference`
+    before = now[: record["start"]] + _unpacked(record["bytes"]) + _xor(tail[: len(bits)], bits) + tail[len(bits) :]
     if _sha256(before) != record["before"]:
         raise TagRefused("the undo file does not fit this file")
     with _copy_of(path) as copy:

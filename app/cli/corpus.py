@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +61,7 @@ def check(
     decode = Decoder(ListenConfig().window) if audio else None
     found = check_corpus(catalogue, codes, decode=decode, column=column, jobs=jobs, progress=Bars())
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), ensure_ascii=False))
+        typer.echo(json.dumps(asdict(found) | {"found": found.found}, ensure_ascii=False))
     else:
         _print_check(found)
     if found.findings:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.catalogue.files import find_files
-from app.cli.common import AsJson, Device, Model, make_settings
+from app.cli.common import AsJson, Device, LyricsFromTags, Model, make_settings
 
 if TYPE_CHECKING:
     from app.local import FileRequest
@@ -24,9 +24,7 @@ def identify(
     title: Annotated[str | None, typer.Option(help="As --artist.")] = None,
     lyrics: Annotated[Path | None, typer.Option(help="A text file: the lyrics of all files.")] = None,
     tags: Annotated[bool, typer.Option(help="Read the tags of files when no metadata is given.")] = True,
-    lyrics_from_tags: Annotated[
-        bool, typer.Option("--lyrics-from-tags", help="Read the lyrics in the tags of files.")
-    ] = False,
+    lyrics_from_tags: LyricsFromTags = False,
     top_k: Annotated[int | None, typer.Option(min=1, help="Languages listed per file. Default: 2; with --json all.")] = None,
     windows: Annotated[int | None, typer.Option(min=1, max=256, help="Listen to so many windows of each file.")] = None,
     languages: Annotated[str | None, typer.Option(help="Candidates, such as en,fr.")] = None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import Device, Model, make_settings
+from app.cli.common import Device, LyricsFromTags, Model, make_settings
 
 if TYPE_CHECKING:
     from app.catalogue.here import Here
@@ -45,9 +45,7 @@ def score(
         str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster, `auto` or `local`; --output is a folder then.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on that cluster.")] = 2,
-    lyrics_from_tags: Annotated[
-        bool, typer.Option("--lyrics-from-tags", help="Read the lyrics in the tags of files.")
-    ] = False,
+    lyrics_from_tags: LyricsFromTags = False,
     model: Model = None,
     device: Device = None,
 ) -> None:

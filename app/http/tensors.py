@@ -99,7 +99,8 @@ def _elements(tensor: Tensor, binary: bytes | None) -> list[bytes]:
         raise InvalidTensor(f"{name}: expected the shape [n] or [n, 1] with n up to {MAX_TRACKS}, got {tensor.shape}")
     if (binary is None) == (tensor.data is None):
         raise InvalidTensor(f"{name}: expected either data or parameters.binary_data_size")
-    found = _unpacked(name, binary) if binary is not None else [_value(name, one) for one in _flat(tensor.data or [])]
+    flat = [one for row in tensor.data or [] for one in (row if isinstance(row, list) else [row])]
+    found = _unpacked(name, binary) if binary is not None else [_value(name, one) for one in flat]
     if len(found) != n:
         raise InvalidTensor(f"{name}: the shape says {n} elements, {len(found)} came")
     return found
@@ -117,10 +118,6 @@ def _unpacked(name: str, binary: bytes) -> list[bytes]:
         found.append(binary[at : at + length])
         at += length
     return found
-
-
-def _flat(data: Sequence[Any]) -> list[Any]:
-    return [one for row in data for one in (row if isinstance(row, list) else [row])]
 
 
 def _value(name: str, value: Any) -> bytes:

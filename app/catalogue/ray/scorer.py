@@ -7,9 +7,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from app.catalogue.here import Here
+from app.catalogue.here import Answer, Here, scored_by_names
 from app.catalogue.names import load_names
-from app.catalogue.processes import Answer, scored_by_names
 from app.catalogue.ray.songs import CODE
 from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, READ_COLUMNS, Row, Scored, kept_name, row_of_cells
 from app.catalogue.sources import as_text

@@ -101,13 +101,11 @@ class ExportedMetrics:
         self._metrics.ready.set(ready)
         for family in self._metrics.registry.collect():
             for sample in family.samples:
-                if not sample.name.endswith("_created"):
-                    self._gauge(sample.name, tuple(sample.labels)).set(sample.value, tags=sample.labels)
-
-    def _gauge(self, name: str, labels: tuple[str, ...]) -> Any:
-        if name not in self._gauges:
-            self._gauges[name] = self._make(name, tag_keys=labels)
-        return self._gauges[name]
+                if sample.name.endswith("_created"):
+                    continue
+                if sample.name not in self._gauges:
+                    self._gauges[sample.name] = self._make(sample.name, tag_keys=tuple(sample.labels))
+                self._gauges[sample.name].set(sample.value, tags=sample.labels)
 
 
 def build(args: dict[str, Any]) -> Any:

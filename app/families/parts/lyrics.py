@@ -47,7 +47,9 @@ class LyricsBranch:
         lines = sung_lines(text)
         if not any(map(has_letters, lines)):
             return Reading(np.full(len(self._log_mix), 1 / len(self._log_mix), np.float32), informative=False)
-        logits = self._by_profiles(lines) + self._by_reader(lines)
+        few = " ".join(excerpt(lines, self._reader.config.max_characters))  # if they hold no letter, the reader says its mix
+        by_reader = np.log(np.maximum(self._reader(Metadata(title=few)).vector, np.float32(1e-8))) - self._log_mix
+        logits = self._by_profiles(lines) + by_reader
         shares = np.exp(logits - logits.max())
         return Reading(shares / shares.sum(), informative=True)
 
@@ -60,11 +62,6 @@ class LyricsBranch:
         found = np.full(len(self._log_mix) + 1, -np.inf, np.float32)
         np.maximum.at(found, self._class_of_profile, (evidence - evidence.max()) / np.float32(np.sqrt(n_known)))
         return np.where(np.isneginf(found), np.float32(0), found * np.float32(self._config.profile_exponent))[:-1]
-
-    def _by_reader(self, lines: Sequence[str]) -> FloatArray:
-        """(n_classes,) logits; zeros where the few lines hold no letter."""
-        few = " ".join(excerpt(lines, self._reader.config.max_characters))
-        return np.log(np.maximum(self._reader(Metadata(title=few)).vector, np.float32(1e-8))) - self._log_mix
 
 
 def sung_lines(text: str) -> list[str]:

@@ -66,7 +66,10 @@ def ears_from_checkpoint(path: Path, n_positions: int = 500) -> FirstEars:
     config = WhisperConfig(
         n_mels=n_mels, n_positions=n_positions, n_state=d, n_head=max(1, d // HEAD_STATE), n_layer=max(1, n_layer)
     )
-    tokens = tensors.special_tokens(d)
+    if _CUT_TOKENS in tensors.by_name:  # (108, d): the rows from 50257 on
+        tokens = tensors.get(_CUT_TOKENS, _LAST_ROW - _FIRST_ROW + 1, d)
+    else:
+        tokens = tensors.get(_TOKENS, VOCABULARY, d)[_FIRST_ROW : _LAST_ROW + 1]
     with torch.device("meta"):  # no random numbers for weights that are replaced at once
         whisper = Whisper(config)
     state = {
@@ -102,12 +105,6 @@ class _Tensors:
         """The first rows of a table that may have more."""
         found = self.get(name, None, columns)
         return found[:rows] if len(found) >= rows else self.get(name, rows, columns)
-
-    def special_tokens(self, d: int) -> Tensor:
-        """(108, d): the rows from 50257 on, from the whole table or the part of it."""
-        if _CUT_TOKENS in self.by_name:
-            return self.get(_CUT_TOKENS, _LAST_ROW - _FIRST_ROW + 1, d)
-        return self.get(_TOKENS, VOCABULARY, d)[_FIRST_ROW : _LAST_ROW + 1]
 
 
 def _official(name: str) -> str:

@@ -25,7 +25,7 @@ def stored_ears(ears: Ears) -> dict[str, Tensor]:
     """The tensors of `weights.safetensors` that are the ears, by names that begin with `ears.`."""
     stored: dict[str, Tensor] = {}
     for name, tensor in ears.state_dict().items():
-        if _in_8_bits(name, tensor):
+        if name.startswith("whisper.encoder.") and name.endswith(".weight") and tensor[0].numel() >= _LEAST_ROW:
             scale = row_scale(tensor)  # (out,)
             stored[PREFIX + name] = (tensor.flatten(1) / scale[:, None]).round().to(torch.int8).view(tensor.shape)
             stored[PREFIX + name + SCALE] = scale
@@ -49,10 +49,6 @@ def ears_from_stored(config: WhisperConfig, weights: Mapping[str, Tensor]) -> Ea
     no_speech = state.pop("no_speech")
     whisper.load_state_dict({name.removeprefix("whisper."): tensor for name, tensor in state.items()}, assign=True)
     return Ears(config, whisper.requires_grad_(False), no_speech, ranges or None).eval()
-
-
-def _in_8_bits(name: str, tensor: Tensor) -> bool:
-    return name.startswith("whisper.encoder.") and name.endswith(".weight") and tensor[0].numel() >= _LEAST_ROW
 
 
 def _floats(name: str, tensor: Tensor, scale: Tensor | None) -> Tensor:

@@ -4,9 +4,8 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,9 +55,6 @@ class CorpusCheck:
         """Counts the findings of each kind that occurs."""
         kinds = [finding.kind for finding in self.findings]
         return {kind: kinds.count(kind) for kind in FINDINGS if kind in kinds}
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"found": self.found}
 
 
 def check_corpus(
