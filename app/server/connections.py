@@ -84,6 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle_bytes = 0
         self._cancel_timer()
         super().on_headers_complete()
+        self.cycle.transport = HeadWithBody(self.cycle)  # type: ignore[assignment]
         if len(self.pipeline) == 1:  # uvicorn would read nothing, not even a disconnect, behind an unanswered request
             self.flow.resume_reading()
 
@@ -163,6 +164,40 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class HeadWithBody:
+    """The transport of one answer: a head whose body is about to follow is sent with it.
+
+    uvicorn writes them apart: two system calls, two packets, and a client that wakes twice.
+    """
+
+    __slots__ = ("_cycle", "_head", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._head: bytes | None = None  # b"" once it was sent
+
+    def write(self, data: bytes) -> None:
+        """`data`: a head, a part of a body, or `100 Continue`."""
+        cycle = self._cycle
+        if self._head is None and cycle.response_started:
+            self._head = b""
+            if cycle.expected_content_length and cycle.scope["method"] != "HEAD":  # an endless answer begins at once
+                self._head = data
+                return
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._transport.write(data)
+
+    def close(self) -> None:
+        if self._head:  # its body failed
+            self.write(b"")
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
 
 
 def _without_upgrade(data: bytes) -> bytes:

@@ -32,7 +32,15 @@ UVICORN_METHODS = (
     "_start_asgi_task",
 )
 UVICORN_STATE = ("cycle", "flow", "loop", "pipeline", "timeout_keep_alive", "timeout_keep_alive_task", "transport")
-UVICORN_CYCLE = ("disconnected", "message_event", "response_complete")
+UVICORN_CYCLE = (
+    "disconnected",
+    "expected_content_length",
+    "message_event",
+    "response_complete",
+    "response_started",
+    "scope",
+    "transport",
+)
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
 
 
