@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -145,7 +145,6 @@ class InputBranch(Protocol):
         """None if the track does not have it. Deterministic, thread-safe, under a millisecond."""
 
 
-@runtime_checkable
 class ManyBranch(InputBranch, Protocol):
     """A branch that reads many tracks in less time than one after the other: for tables of a million names."""
 
@@ -183,8 +182,8 @@ def further_fields(model: Model) -> dict[str, InputField]:
     return {name: branch.field for name, branch in model.inputs.items() if branch.field is not None}
 
 
-def read_each(branch: InputBranch, tracks: Sequence[Track]) -> Sequence[Reading | None]:
+def read_each(branch: InputBranch | ManyBranch, tracks: Sequence[Track]) -> Sequence[Reading | None]:
     """The readings of many tracks, together where the branch can."""
-    if len(tracks) > 1 and isinstance(branch, ManyBranch):  # the second question takes 11 µs
+    if len(tracks) > 1 and hasattr(branch, "read_many"):  # isinstance takes 11 µs
         return branch.read_many(tracks)
     return [branch.read(track) for track in tracks]

@@ -122,11 +122,11 @@ class LanguageTask:
     def _ranking(self, probabilities: FloatArray, view: View) -> Ranking:
         rows = self._candidates(view)
         raw = probabilities[rows].astype(np.float64)
-        total = raw.sum()
+        total = np.add.reduce(raw)
         order = (-raw).argsort(kind="stable")[: view.top_k]  # ties in the release's order
         best = raw[order]
         shares = best / total if total > 0 else np.full(len(best), 1 / len(rows))
-        return Ranking(rows[order].tolist(), shares.round(6).tolist(), best.round(6).tolist())
+        return Ranking(rows[order].tolist(), *np.array((shares, best)).round(6).tolist())
 
     def _listed(self, ranking: Ranking) -> list[Json]:
         return [

@@ -5,13 +5,16 @@ import inspect
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.server.connections import BoundedProtocol
+from app.server.connections import BoundedProtocol, HeadWithBody
 from app.server.run import Server
 
 # What BoundedProtocol uses of uvicorn beyond its documentation.
@@ -66,3 +69,48 @@ def test_the_minor_version_is_bounded() -> None:
     (requirement,) = [each for each in PROJECT["project"]["dependencies"] if each.startswith("uvicorn")]
     major, minor, *_ = version("uvicorn").split(".")
     assert requirement == f"uvicorn[standard]>={major}.{minor},<{major}.{int(minor) + 1}"
+
+
+class Recorder:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def answer(method: str = "POST", length: int = 0, *, continues: bool = False) -> tuple[HeadWithBody, Recorder]:
+    """The transport of an answer whose head was just written."""
+    recorder = Recorder()
+    cycle = SimpleNamespace(response_started=False, expected_content_length=0, scope={"method": method}, transport=recorder)
+    transport = HeadWithBody(cast(RequestResponseCycle, cycle))
+    if continues:
+        transport.write(b"100 ")
+    cycle.response_started, cycle.expected_content_length = True, length
+    transport.write(b"head ")
+    return transport, recorder
+
+
+def test_a_head_leaves_with_the_beginning_of_its_body() -> None:
+    transport, recorder = answer(length=9, continues=True)
+    assert recorder.written == [b"100 "]
+    for part in (b"body", b" more"):
+        transport.write(part)
+    assert recorder.written == [b"100 ", b"head body", b" more"]
+
+
+@pytest.mark.parametrize(("method", "length"), [("HEAD", 9), ("POST", 0)], ids=["no body", "an endless body"])
+def test_a_head_whose_body_is_not_about_to_follow_leaves_at_once(method: str, length: int) -> None:
+    assert answer(method, length)[1].written == [b"head "]
+
+
+def test_a_head_whose_body_failed_leaves_before_the_connection_ends() -> None:
+    transport, recorder = answer(length=9)
+    transport.close()
+    assert (b"".join(recorder.written), recorder.closed) == (b"head ", True)
