@@ -182,8 +182,9 @@ def further_fields(model: Model) -> dict[str, InputField]:
     return {name: branch.field for name, branch in model.inputs.items() if branch.field is not None}
 
 
-def read_each(branch: InputBranch | ManyBranch, tracks: Sequence[Track]) -> Sequence[Reading | None]:
+def read_each(branch: InputBranch, tracks: Sequence[Track]) -> Sequence[Reading | None]:
     """The readings of many tracks, together where the branch can."""
-    if len(tracks) > 1 and hasattr(branch, "read_many"):  # isinstance takes 11 µs
-        return branch.read_many(tracks)
-    return [branch.read(track) for track in tracks]
+    if len(tracks) == 1 or not hasattr(branch, "read_many"):  # isinstance takes 11 µs
+        return [branch.read(track) for track in tracks]
+    readings: Sequence[Reading | None] = branch.read_many(tracks)
+    return readings
