@@ -28,5 +28,5 @@ def by_heart(recipe: Recipe[Any, Any], examples: np.ndarray, steps: int) -> tupl
 def publish(best: Path, store: Path, release: str = "1", **config: Any) -> Path:
     """The folder of a release of a checkpoint."""
     draft, settings = draft_of(best)
-    words = {"data": "Made songs.", "limits": "Music.", "calibration": (), "settings": settings}
+    words = {"data": "Made songs.", "limits": "Music.", "calibration": None, "settings": settings}
     return make_release(draft, ReleaseConfig(store=store, release=release, **words | config))

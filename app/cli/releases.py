@@ -89,7 +89,7 @@ def make(
     if calibration is None and not draft.calibrated:
         raise typer.BadParameter("needed: this network has no thresholds yet", param_hint="--calibration")
     note = "split=valid of the calibration catalogue"
-    chosen = [EvaluationSet("validation", note, calibration, splits=("valid",))] if calibration else []
+    chosen = EvaluationSet("validation", note, calibration, splits=("valid",)) if calibration else None
     config = ReleaseConfig(
         store=store or make_settings().model_store,
         release=release,

@@ -36,7 +36,7 @@ def store(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings: dict[str, Any] = {"catalogue": songs, "output": store.parent / "genre", "epochs": 2, "batch_size": 8}
     small = {"see": {"channels": [8, 16], "window_seconds": 1.0, "mel_bands": 32}}
     best = recipe_of("genre", settings | small).train(Progress())
-    publish(best, store, calibration=[EvaluationSet("validation", "made", songs, splits=("valid",))])
+    publish(best, store, calibration=EvaluationSet("validation", "made", songs, splits=("valid",)))
     return store
 
 

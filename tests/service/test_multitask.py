@@ -31,7 +31,7 @@ def store(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for tasks in ("artist", "language", "both"):
         settings: dict[str, Any] = {"catalogue": songs, "output": store.parent / tasks, "cache": store.parent / "cache"}
         best = recipe_of("multitask", settings | {"tasks": tasks, "epochs": 1, "batch_size": 8}).train(Progress())
-        publish(best, store, tasks, calibration=[valid])
+        publish(best, store, tasks, calibration=valid)
     return store
 
 

@@ -1,6 +1,6 @@
 """Writes CARD.md: what a release knows, what it does not, and the figures, as they were measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from app.families.contract import Manifest
 from app.lab import markdown as md
@@ -30,14 +30,13 @@ def write(manifest: Manifest, draft: Draft, calibrations: Mapping[str, Calibrati
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def figures_page(evaluations: Mapping[str, Evaluation], sets: Sequence[EvaluationSet]) -> str:
-    """Writes the figures of a single label, set by set."""
+def figures_page(evaluation: Evaluation, chosen: EvaluationSet | None) -> str:
+    """Writes the figures of a single label on the rows that were chosen, if any were."""
     note = (
         "P / R / F1, macro over the classes that occur and weighted by support. *ECE* over 15 bins. *Precision* (of what is "
         "answered) and *coverage* are those of its own decisions; the rest is answered `und`."
     )
-    parts = [f"### {chosen.name}\n{chosen.note}\n\n{markdown(evaluations[chosen.name])}".rstrip() for chosen in sets]
-    return "\n\n".join([note, *parts])
+    return f"{note}\n\n### {chosen.name}\n{chosen.note}\n\n{markdown(evaluation)}".rstrip() if chosen else note
 
 
 def _rows_and_prior(rows: Mapping[str, int] | None, prior: Mapping[str, float] | None) -> str:

@@ -27,7 +27,7 @@ class Figures:
     page: str  # for the card, as Markdown
 
 
-Measure = Callable[[Model, Sequence[EvaluationSet], Progress], Figures]
+Measure = Callable[[Model, EvaluationSet, Progress], Figures]
 
 
 @dataclass(frozen=True, slots=True)

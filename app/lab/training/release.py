@@ -22,9 +22,9 @@ from app.families.contract import Manifest, Model, VectorField, further_fields
 from app.families.golden import Golden, GoldenCase, Tone, load_golden, replay
 from app.families.golden import answer as golden_answer
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS, families, load_model
-from app.lab.evaluation.answers import Answers, EvaluationSet, Inputs, answer, read_inputs
+from app.lab.evaluation.answers import Answers, EvaluationSet, answer, read_inputs
 from app.lab.evaluation.calibrate import Calibration, calibrate
-from app.lab.evaluation.report import Evaluation, case_report
+from app.lab.evaluation.report import case_report
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
 from app.lab.training import card
@@ -40,7 +40,7 @@ class ReleaseConfig:
 
     store: Path
     release: str  # its name, such as "1"
-    calibration: Sequence[EvaluationSet]  # validation rows: temperatures, thresholds and the card's figures
+    calibration: EvaluationSet | None  # validation rows: temperatures, thresholds and the card's figures
     data: str  # what it was trained on, in words
     limits: str = ""  # what it does not know, in words
     settings: Mapping[str, Any] | None = None  # of the training
@@ -65,46 +65,35 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None 
     )
     calibrations: dict[str, Calibration] = {}
     if draft.measure is not None:
-        found = draft.measure(_loaded(manifest, draft), config.calibration, progress)
+        chosen, nothing = config.calibration, Figures({}, "None were measured.")
+        found = draft.measure(_loaded(manifest, draft), chosen, progress) if chosen else nothing
     else:
-        manifest, calibrations, found = _measured(manifest, draft, config, progress)
+        manifest, calibrations, found = _measured(manifest, draft, config.calibration, progress)
     manifest = manifest.model_copy(update={"metrics": found.metrics})
     golden = make_golden(_loaded(manifest, draft), draft.golden)
     return _publish(place, manifest, data, golden, card.write(manifest, draft, calibrations, config.limits, found.page))
 
 
 def _measured(
-    manifest: Manifest, draft: Draft, config: ReleaseConfig, progress: Progress
+    manifest: Manifest, draft: Draft, chosen: EvaluationSet | None, progress: Progress
 ) -> tuple[Manifest, dict[str, Calibration], Figures]:
     """Calibrates the manifest, unless the recipe has done so, and measures a single label."""
-    inputs = _inputs(_loaded(manifest, draft), config, progress)
+    if chosen is None:
+        return manifest, {}, Figures({}, card.figures_page({}, None))
+    model, codes = _loaded(manifest, draft), [label.code for label in manifest.labels]
+    extractor = FeatureExtractor(model.audio) if model.audio else None
+    inputs = read_inputs(model, chosen.rows(codes, model.task.column), extractor, progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:
-        rows = [row for own in inputs.values() for row in own]
-        calibrations = {mode: _calibration(given) for mode, given in answer(_loaded(manifest, draft), rows).items()}
+        calibrations = {mode: _calibration(given) for mode, given in answer(model, inputs).items()}
         manifest = _calibrated(manifest, calibrations)
-    model, codes = _loaded(manifest, draft), [label.code for label in manifest.labels]
-    evaluations: dict[str, Evaluation] = {}
-    metrics: dict[str, dict[str, Any]] = {}
-    for name, own in inputs.items():
-        evaluations[name] = {mode: case_report(given, codes) for mode, given in answer(model, own).items()}
-        for mode, case in evaluations[name].items():
-            metrics.setdefault(mode, {})[name] = case.summary()
-    return manifest, calibrations, Figures(metrics, card.figures_page(evaluations, config.calibration))
+    found = {mode: case_report(given, codes) for mode, given in answer(_loaded(manifest, draft), inputs).items()}
+    metrics = {mode: {chosen.name: case.summary()} for mode, case in found.items()}
+    return manifest, calibrations, Figures(metrics, card.figures_page(found, chosen))
 
 
 def _loaded(manifest: Manifest, draft: Draft) -> Model:
     return families()[manifest.family].load(manifest, draft.tensors)
-
-
-def _inputs(model: Model, config: ReleaseConfig, progress: Progress) -> dict[str, list[Inputs]]:
-    """Reads the inputs, by name of the set; they do not depend on the calibration."""
-    codes = [label.code for label in model.manifest.labels]
-    extractor = FeatureExtractor(model.audio) if model.audio else None
-    return {
-        chosen.name: read_inputs(model, chosen.rows(codes, model.task.column), extractor, progress)
-        for chosen in config.calibration
-    }
 
 
 def _calibration(given: Answers) -> Calibration:

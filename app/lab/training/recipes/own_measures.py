@@ -48,17 +48,12 @@ class MeasuringRecipe(SongRecipe[C]):
         raise CorpusError(f"set {chosen.name!r}: {chosen.catalogue} has no rows with audio in these splits")
 
     @classmethod
-    def measure(cls, model: Model, sets: Sequence[EvaluationSet], progress: Progress) -> Figures:
+    def measure(cls, model: Model, chosen: EvaluationSet, progress: Progress) -> Figures:
         """For manifest and card."""
-        metrics: dict[str, dict[str, Any]] = {}
-        pages = []
-        for chosen in sets:
-            rows = cls.rows_of(chosen, model)
-            found = cls.figures([model], rows, Options(), progress)
-            for mode, summary in found.summary.items():
-                metrics.setdefault(mode, {})[chosen.name] = summary
-            pages.append(f"### {chosen.name}\n{describe(chosen, rows)} {chosen.note}\n\n{found.page}")
-        return Figures(metrics, "\n\n".join(pages) or "None were measured.")
+        rows = cls.rows_of(chosen, model)
+        found = cls.figures([model], rows, Options(), progress)
+        metrics = {mode: {chosen.name: summary} for mode, summary in found.summary.items()}
+        return Figures(metrics, f"### {chosen.name}\n{describe(chosen, rows)} {chosen.note}\n\n{found.page}")
 
     @classmethod
     def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:

@@ -1,6 +1,6 @@
 """Fits biases, scales and the weight of unsure windows to partial evidence by L-BFGS: about a hundred parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,21 +60,15 @@ def fit_languages(
     labels_of_draws = torch.from_numpy(songs.labels[draws.songs])
     weights = torch.from_numpy(_weights(songs, draws, settings))
     strength = settings.bias_l2 / int(songs.known.sum())
-    correction = torch.zeros_like(prior, requires_grad=True)
-    logs = torch.zeros_like(BEGINNINGS, requires_grad=True)  # of the three numbers, over their beginnings
-    optimiser = torch.optim.LBFGS([correction, logs], max_iter=N_STEPS, history_size=20, line_search_fn="strong_wolfe")
 
-    def closure() -> float:
-        optimiser.zero_grad()
+    def loss(correction: Tensor, logs: Tensor) -> Tensor:
         moved = free * correction
         found = song_logits(logits, draws, member, prior + moved, logs.exp() * BEGINNINGS)
         losses = nn.functional.cross_entropy(found, labels_of_draws, reduction="none")
-        loss = losses @ weights + strength * (moved.square().sum() + logs.square().sum())
-        loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        return losses @ weights + strength * (moved.square().sum() + logs.square().sum())
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
-    biases = (prior + free * correction).detach().float().tolist()
+    correction, logs = _minimum(loss, torch.zeros_like(prior), torch.zeros_like(BEGINNINGS))  # logs: over the beginnings
+    biases = (prior + free * correction).float().tolist()
     window_scale, entropy_weight, song_scale = (logs.exp() * BEGINNINGS).tolist()
     return IdentifyConfig(
         tokens=[
@@ -89,6 +83,21 @@ def fit_languages(
         several=settings.several,
         thresholds={},
     )
+
+
+def _minimum(loss: Callable[[Tensor, Tensor], Tensor], *first: Tensor) -> list[Tensor]:
+    """Finds where the loss is least, from `first` on."""
+    parameters = [tensor.requires_grad_() for tensor in first]
+    optimiser = torch.optim.LBFGS(parameters, max_iter=N_STEPS, history_size=20, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        value = loss(*parameters)
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return [parameter.detach() for parameter in parameters]
 
 
 def draw_windows(songs: Songs, settings: HeadSettings) -> Draws:

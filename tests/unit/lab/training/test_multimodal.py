@@ -70,7 +70,7 @@ def best(prepared: MultimodalRecipe, settings: dict[str, Any]) -> Path:
 @pytest.fixture(scope="module")
 def release(best: Path, settings: dict[str, Any]) -> Path:
     valid = EvaluationSet("valid", "Made.", settings["catalogue"], ("valid",))
-    return publish(best, settings["store"], calibration=[valid])
+    return publish(best, settings["store"], calibration=valid)
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -50,11 +50,16 @@ def release_config(best: Path) -> ReleaseConfig:
     return ReleaseConfig(
         store=folder / "store",
         release="1",
-        calibration=[EvaluationSet("tones", "Synthetic tones, validation.", folder / "manifest.tsv", ("valid",))],
+        calibration=EvaluationSet("tones", "Synthetic tones, validation.", folder / "manifest.tsv", ("valid",)),
         data="Tones of three pitches.",
         limits="Anything that is not a tone.",
         settings=draft_of(best)[1],
     )
+
+
+def rows_of(config: ReleaseConfig) -> EvaluationSet:
+    assert config.calibration is not None
+    return config.calibration
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +128,7 @@ def test_rows_of_another_class_mix_are_measured_as_they_would_be_served(
     """`catalog_prior` is what LRID_CATALOG_PRIOR is to serving: the same code, the same answers."""
     mix = tmp_path / "mix.json"
     mix.write_text(json.dumps({"en": 1, "fr": 1, "ja": 98}), encoding="utf-8")
-    rows = replace(release_config.calibration[0], splits=("test",), catalog_prior=str(mix))
+    rows = replace(rows_of(release_config), splits=("test",), catalog_prior=str(mix))
     found = evaluate(made, rows, tmp_path / "measured")["audio_only"]
     plain = load_model(made)
     assert plain.audio is not None
@@ -148,9 +153,9 @@ def test_what_was_published_is_never_overwritten(draft: Draft, release_config: R
 
 
 def test_a_failed_making_leaves_nothing_behind(draft: Draft, release_config: ReleaseConfig, tmp_path: Path) -> None:
-    nowhere = replace(release_config.calibration[0], splits=("nowhere",))
+    nowhere = replace(rows_of(release_config), splits=("nowhere",))
     with pytest.raises(CorpusError, match="no rows of split nowhere"):
-        make_release(draft, replace(release_config, store=tmp_path / "store", calibration=[nowhere]))
+        make_release(draft, replace(release_config, store=tmp_path / "store", calibration=nowhere))
     assert not list((tmp_path / "store").rglob("*")) if (tmp_path / "store").exists() else True
 
 
@@ -183,7 +188,7 @@ def test_a_release_without_a_card_is_refused(copy: Path) -> None:
 
 def test_evaluate_writes_json_and_markdown(made: Path, release_config: ReleaseConfig, tmp_path: Path) -> None:
     cache = Options(cache=tmp_path / "cache")
-    validation = release_config.calibration[0]
+    validation = rows_of(release_config)
     on_validation = evaluate(made, validation, tmp_path / "out", cache)
     kept_apart = replace(validation, splits=("test",))
     evaluation = evaluate(made, kept_apart, tmp_path / "out", cache)

@@ -66,7 +66,7 @@ def best(settings: dict[str, Any]) -> Path:
 def test_a_head_becomes_a_release_that_keeps_ears_and_reader(settings: dict[str, Any], best: Path, tmp_path: Path) -> None:
     draft, told = draft_of(best)
     rows = EvaluationSet("noise", "Synthetic noise.", settings["catalogue"], ("valid",))
-    config = ReleaseConfig(store=tmp_path, release="mine", calibration=[rows], data="Noise.", settings=told)
+    config = ReleaseConfig(store=tmp_path, release="mine", calibration=rows, data="Noise.", settings=told)
     folder = make_release(draft, config)
     before, after = load_model(settings["store"] / "lrid_voice/1"), load_model(folder)
     assert after.manifest.training["start"] == "lrid_voice/1"
@@ -155,7 +155,7 @@ def test_kept_features_and_speech_make_a_release_from_a_checkpoint(tmp_path: Pat
     assert recipe.measured_on is None
     assert draft.manifest.training["songs"] == {"en": 4, "fr": 4, "others": 4, "zxx": 4, "speech": 2}
     assert [name for name in draft.tensors if name.startswith("ears.ranges.")], "int8 has no ranges"
-    folder = make_release(draft, ReleaseConfig(store=tmp_path / "store", release="1", calibration=[], data="Noise."))
+    folder = make_release(draft, ReleaseConfig(store=tmp_path / "store", release="1", calibration=None, data="Noise."))
     assert "Clips of speech answered `zxx`" in (folder / "CARD.md").read_text(encoding="utf-8")
 
 
