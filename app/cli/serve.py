@@ -25,17 +25,8 @@ def serve(
 
         curl -F audio=@song.mp3 -F artist=Someone -F title=Something localhost:8000/identify
     """
+    settings = make_settings(**locals())  # every option is a setting of the same name
+
     from app.server.run import serve as run
 
-    run(
-        make_settings(
-            host=host,
-            port=port,
-            model=model,
-            device=device,
-            precision=precision,
-            workers=workers,
-            decode_workers=decode_workers,
-            log_level=log_level,
-        )
-    )
+    run(settings)

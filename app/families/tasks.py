@@ -84,11 +84,9 @@ class LanguageTask:
         self._all = np.arange(len(languages))
 
     def check(self, view: View) -> None:
-        """Raises UnknownLanguage when a candidate is not a class of the release."""
         _check_candidates(view, self._rows)
 
     def headline(self, answer: Json) -> tuple[str, float]:
-        """The answered language, or und, zxx, mul."""
         return answer["language"], answer["probability"]
 
     def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
@@ -106,7 +104,6 @@ class LanguageTask:
         }
 
     def moments(self, scores: Scores, mode: Mode, view: View) -> list[Json]:
-        """The same for each window, without its time."""
         unsung = np.zeros(len(scores.windows)) if scores.windows_unsung is None else scores.windows_unsung
         moments = []
         for row, not_sung in zip(scores.windows, unsung.tolist(), strict=True):
@@ -182,7 +179,6 @@ class ClassTask:
         self._classes = tuple(classes)
 
     def check(self, view: View) -> None:
-        """Raises UnknownLanguage when a candidate is not a class of the release."""
         _check_candidates(view, [one.code for one in self._classes])
 
     def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
@@ -190,11 +186,9 @@ class ClassTask:
         return self._members(self.ranked(scores.probabilities, view))
 
     def headline(self, answer: Json) -> tuple[str, float]:
-        """The best class."""
         return answer[self.column], answer["probability"]
 
     def moments(self, scores: Scores, mode: Mode, view: View) -> list[Json]:
-        """The same for each window, without its time."""
         return [self._members(self.ranked(row, view)) for row in scores.windows]
 
     def _members(self, ranked: list[Json]) -> Json:

@@ -1,8 +1,4 @@
-"""Identification → the public JSON.
-
-An answer is made of plain dicts: pydantic models cost ten times as much. Its form is that of `IdentifyResponse`,
-`GenreResponse`, `ArtistResponse` or `TagsResponse` all the same: tests validate answers of every kind against them.
-"""
+"""Identification → the public JSON, of plain dicts as in `app.families.tasks`."""
 
 from app.domain import AUDIO, TEXT, Identification
 from app.families.contract import Manifest, Model

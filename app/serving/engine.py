@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from app.domain import FloatArray
+from app.errors import ReleaseError
 from app.families.contract import Backend, Listen, Listener, Precision, Target
 from app.serving.scheduling import lower_thread_priority
 from app.serving.thread_pool import ThreadPool
@@ -95,19 +96,19 @@ def choices(
     """Resolve `auto`, most preferred first: CUDA if available; on a CPU OpenVINO if installed, and the precisions that the
     listener prefers and the CPU multiplies clearly faster than fp32.
 
-    Raises ValueError if the requested device or backend is missing, or cannot run the requested precision.
+    Raises ReleaseError if the requested device or backend is missing, or cannot run the requested precision.
     """
     if threads:
         torch.set_num_threads(threads)
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device=cuda was asked for, and no CUDA device is available; use device=auto or cpu")
+        raise ReleaseError("device=cuda was asked for, and no CUDA device is available; use device=auto or cpu")
     if device != "cpu" and torch.cuda.is_available():
         wanted = dict.fromkeys([_on_cuda(precision), *(("fp32",) if precision == "auto" else ())])
         return tuple(EngineChoice(Target("cuda", each), batch_size=CUDA_BATCH_WINDOWS) for each in wanted)
     runs = _cpu_backend(backend)
     possible = listener.precisions(runs)
     if precision not in {"auto", *possible}:
-        raise ValueError(
+        raise ReleaseError(
             f"precision={precision} was asked for, and this release runs in {', '.join(possible)} on a CPU with {runs}; "
             "use one of these, or precision=auto"
         )
@@ -118,7 +119,7 @@ def choices(
 
 def _on_cuda(precision: str) -> Precision:
     if precision == "int8":
-        raise ValueError("precision=int8 was asked for, which runs on a CPU only; use device=cpu, or another precision")
+        raise ReleaseError("precision=int8 was asked for, which runs on a CPU only; use device=cpu, or another precision")
     if precision != "auto":
         return precision  # type: ignore[return-value]
     return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"  # Ampere and later multiply bf16
@@ -127,7 +128,7 @@ def _on_cuda(precision: str) -> Precision:
 def _cpu_backend(backend: str) -> Backend:
     has_openvino = importlib.util.find_spec("openvino") is not None
     if backend == "openvino" and not has_openvino:
-        raise ValueError(
+        raise ReleaseError(
             "engine=openvino was asked for, and it is not installed; run `pip install openvino`, or use engine=torch"
         )
     return "openvino" if has_openvino and backend != "torch" else "torch"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from app.errors import ReleaseError
-from app.families.contract import AudioBranch, Model
+from app.families.contract import Model
 from app.families.golden import Golden, GoldenCase, answer, load_golden, replay
 from app.families.prior import under_prior
 from app.families.store import GOLDEN, Families, load_model, release_folder
@@ -68,7 +68,13 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
 def _proven(model: Model, golden: Golden, settings: Settings) -> tuple[Engine, float]:
     """The most preferred engine that reproduces golden.json, and the largest |Δp|. Raises ReleaseError if none does."""
     assert model.audio is not None
-    *preferred, last = _choices(model.audio, settings)
+    *preferred, last = choices(
+        model.audio.listener,
+        device=settings.device,
+        precision=settings.precision,
+        threads=settings.torch_threads,
+        backend=settings.engine,
+    )
     for choice in preferred:
         try:
             return _replayed(model, golden, choice)
@@ -99,16 +105,3 @@ def _seconds_of(model: Model, case: GoldenCase) -> float:
     started = time.thread_time()
     answer(model, case, None)
     return time.thread_time() - started
-
-
-def _choices(audio: AudioBranch, settings: Settings) -> tuple[EngineChoice, ...]:
-    try:
-        return choices(
-            audio.listener,
-            device=settings.device,
-            precision=settings.precision,
-            threads=settings.torch_threads,
-            backend=settings.engine,
-        )
-    except ValueError as error:
-        raise ReleaseError(str(error)) from error

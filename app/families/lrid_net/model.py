@@ -29,11 +29,7 @@ def _dense(linear: nn.Module) -> Dense:
 
 def _fold(layer: nn.Module) -> Dense:
     """Linear followed by BatchNorm (evaluation) as one Dense."""
-    assert isinstance(layer, nn.Sequential)
-    linear, norm = layer[0], layer[1]
-    assert isinstance(linear, nn.Linear)
-    assert isinstance(norm, nn.BatchNorm1d)
-    return _dense(fuse_linear_bn_eval(linear, norm))
+    return _dense(fuse_linear_bn_eval(layer[0], layer[1]))  # type: ignore[index]
 
 
 class Head:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from app.errors import ReleaseError
 from app.families.contract import Backend, Listen, Listener, Precision, Target
 from app.serving import engine as engine_module
 from app.serving.engine import Engine, EngineChoice, choices
@@ -147,7 +148,7 @@ def a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
 
 def test_cuda_asked_for_and_none_there(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu(monkeypatch)
-    with pytest.raises(ValueError, match="no CUDA device is available"):
+    with pytest.raises(ReleaseError, match="no CUDA device is available"):
         choose_for(device="cuda")
 
 
@@ -160,7 +161,7 @@ def test_the_precision_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch, preci
 
 def test_a_precision_the_listener_does_not_have_is_refused_with_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu(monkeypatch)
-    with pytest.raises(ValueError, match=r"precision=int8 was asked for, and this release runs in bf16, fp32 on a CPU"):
+    with pytest.raises(ReleaseError, match=r"precision=int8 was asked for, and this release runs in bf16, fp32 on a CPU"):
         choose_for(precision="int8")
 
 
@@ -202,5 +203,5 @@ def test_on_a_gpu_the_choice_goes_by_its_age(
     assert choice.target == Target("cuda", expected)
     assert choice.batch_size > 1
     assert choose_for(device="cpu", precision="fp32").target.device == "cpu"
-    with pytest.raises(ValueError, match="runs on a CPU only"):
+    with pytest.raises(ReleaseError, match="runs on a CPU only"):
         choose_for(precision="int8")

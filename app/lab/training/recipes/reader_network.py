@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding_bag
+from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.ngrams.reader import packed
@@ -61,21 +62,9 @@ def tensors_of(networks: Sequence[nn.Module], tilt: Tensor, temperature: float) 
     found = packed(torch.cat([network.table for network in nets], dim=1))
     n_hidden = len(nets[0].layers)
     for i in range(n_hidden):
-        pairs = [_folded(network.layers[i]) for network in nets]
-        found[f"layer{i}.weight"] = torch.stack([weight.T for weight, _ in pairs]).half()
-        found[f"layer{i}.bias"] = torch.stack([bias for _, bias in pairs])
+        folded = [fuse_linear_bn_eval(network.layers[i][0], network.layers[i][1]) for network in nets]  # type: ignore[index]
+        found[f"layer{i}.weight"] = torch.stack([linear.weight.T for linear in folded]).half()
+        found[f"layer{i}.bias"] = torch.stack([linear.bias for linear in folded])
     found[f"layer{n_hidden}.weight"] = torch.stack([network.last.weight.T / temperature for network in nets]).half()
     found[f"layer{n_hidden}.bias"] = torch.stack([network.last.bias / temperature + tilt for network in nets])
     return {name: tensor.contiguous() for name, tensor in found.items()}
-
-
-def _folded(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Folds Linear and BatchNorm (evaluation) into one weight (n_out, n_in) and bias (n_out,)."""
-    assert isinstance(layer, nn.Sequential)
-    linear, norm = layer[0], layer[1]
-    assert isinstance(linear, nn.Linear)
-    assert isinstance(norm, nn.BatchNorm1d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # (n_out,)
-    return linear.weight * scale[:, None], (linear.bias - norm.running_mean) * scale + norm.bias
