@@ -120,21 +120,16 @@ async def _uploaded(request: Request, reading: Awaitable[T], deadline: float) ->
     """What `reading` gives in time; noted as a stage. Raises ClientGone, DeadlineExceeded."""
     started, failed = time.perf_counter(), True
     try:
-        read = await _in_time(reading, deadline)
+        async with asyncio.timeout_at(deadline):
+            read = await reading
         failed = False
         return read
-    finally:
-        note(request.scope, (Stage("upload", started, time.perf_counter() - started, failed),))
-
-
-async def _in_time(reading: Awaitable[T], deadline: float) -> T:
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await reading
     except ClientDisconnect:
         raise ClientGone("the upload was cut off") from None
     except TimeoutError:
         raise DeadlineExceeded("the deadline passed during the upload") from None
+    finally:
+        note(request.scope, (Stage("upload", started, time.perf_counter() - started, failed),))
 
 
 async def together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:

@@ -5,11 +5,11 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-_Call = Callable[[], None]
+_Calls = queue.SimpleQueue[tuple[Callable[[Any], Any], Any, Future[Any]] | None]
 
 
 class ThreadPool(Generic[T, R]):
@@ -18,17 +18,15 @@ class ThreadPool(Generic[T, R]):
     def __init__(self, n: int, function: Callable[[T], R]) -> None:
         self._n = n
         self._function = function
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._calls: _Calls = queue.SimpleQueue()
         self._started = False
 
     def map(self, items: Sequence[T]) -> list[R]:
         """Results in the order of the items. Raises the error of the first that failed, once all have ended."""
         self._start()
-        futures: list[Future[R]] = []
-        for item in items:
-            future: Future[R] = Future()
-            futures.append(future)
-            self._calls.put(_call(self._function, item, future))
+        futures: list[Future[R]] = [Future() for _ in items]
+        for item, future in zip(items, futures, strict=True):
+            self._calls.put((self._function, item, future))
         wait(futures)
         return [future.result() for future in futures]
 
@@ -42,22 +40,16 @@ class ThreadPool(Generic[T, R]):
         weakref.finalize(self, _end, self._calls, self._n).atexit = False
 
 
-def _call(function: Callable[[T], R], item: T, future: Future[R]) -> _Call:
-    def call() -> None:
+def _work(calls: _Calls) -> None:
+    while (call := calls.get()) is not None:
+        function, item, future = call
         try:
             future.set_result(function(item))
         except BaseException as error:  # also SystemExit: the caller gets it, and the thread stays
             future.set_exception(error)
-
-    return call
-
-
-def _work(calls: queue.SimpleQueue[_Call | None]) -> None:
-    while (call := calls.get()) is not None:
-        call()
-        del call  # it refers to the owner of the pool, which may be dropped while this thread waits
+        del call, function, item, future  # they refer to the owner of the pool, which may be dropped while this thread waits
 
 
-def _end(calls: queue.SimpleQueue[_Call | None], n: int) -> None:
+def _end(calls: _Calls, n: int) -> None:
     for _ in range(n):
         calls.put(None)

@@ -18,7 +18,6 @@ from app.domain import (
     ModalityUse,
     Mode,
     Reading,
-    Reason,
     Recording,
     Scores,
     Span,
@@ -127,25 +126,14 @@ class Work:
         return Heard(self.recording.seconds, tuple(self.windows), tuple(self.warnings))
 
     def _use(self, name: str, model: Model) -> ModalityUse:
-        if name == AUDIO:
-            return self._audio_use(model)
+        if name == AUDIO and self.track.audio is not None:
+            used = bool(self.rows)
+            return ModalityUse(used, None if used else "not_trusted" if model.audio is None else "silent")
         if name == TEXT and TEXT not in model.inputs and self.track.metadata.fields:
             return ModalityUse(False, "not_trusted")
-        return self._input_use(name)
-
-    def _audio_use(self, model: Model) -> ModalityUse:
-        if self.track.audio is None:
+        if (reading := self.readings.get(name)) is None:
             return ModalityUse(False, "not_given")
-        if model.audio is None:
-            return ModalityUse(False, "not_trusted")
-        return ModalityUse(True) if self.rows else ModalityUse(False, "silent")
-
-    def _input_use(self, modality: str) -> ModalityUse:
-        reading = self.readings.get(modality)
-        if reading is None:
-            return ModalityUse(False, "not_given")
-        reason: Reason | None = None if reading.informative else "no_text_features"
-        return ModalityUse(reading.informative, reason, self._source(modality))
+        return ModalityUse(reading.informative, None if reading.informative else "no_text_features", self._source(name))
 
     def _source(self, modality: str) -> Literal["request", "tags"]:
         return "tags" if modality in self.from_tags else "request"
