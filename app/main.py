@@ -24,7 +24,7 @@ from app.audio.spec import DecodeLimits
 from app.errors import InvalidOption, LridError, MethodNotAllowed, NotFound
 from app.families.contract import Target, further_fields
 from app.families.store import Families
-from app.http.access import Access, AccessRules, digest
+from app.http.access import Access
 from app.http.answering import Answering
 from app.http.batch import build_batch_router
 from app.http.body import BodyReader
@@ -103,7 +103,7 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     kept, most = settings.feedback_file, int(settings.feedback_max_mb * MEGABYTE)
     feedback = FeedbackFile(kept, most, settings.feedback_names) if kept else None
     app.include_router(build_feedback_router(feedback, body))
-    access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), rules=_access_rules(settings))
+    access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), settings)
     answered = HeadAsGet(access if settings.admin_port is None else SplitPorts(access))
     app.front = RequestContext(_with_cors(answered, settings), lambda: health.draining, traces)
     return app
@@ -189,15 +189,6 @@ def _batcher(settings: Settings, loaded: Loaded, metrics: Metrics) -> Batcher | 
     batcher = Batcher(engine.listen, shape, limits, metrics)
     batcher.start()
     return batcher
-
-
-def _access_rules(settings: Settings) -> AccessRules:
-    return AccessRules(
-        api_keys=tuple(digest(key.get_secret_value()) for key in settings.api_keys),
-        admin_keys=tuple(digest(key.get_secret_value()) for key in settings.admin_keys),
-        public_prefixes=tuple(settings.public_paths.split(",")),
-        requests_per_minute=settings.requests_per_minute,
-    )
 
 
 def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:

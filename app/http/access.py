@@ -8,14 +8,13 @@ import hashlib
 import hmac
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import RateLimited, Unauthorized
 from app.http.problem import on_lrid_error
-from app.settings import HASHED
+from app.settings import HASHED, Settings
 
 ADMIN_PREFIX = "/admin/"
 
@@ -47,24 +46,18 @@ class TokenBucket:
         return 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRules:
-    """The keys that open each part of the server."""
-
-    api_keys: tuple[bytes, ...]  # digests; empty: open to everyone
-    admin_keys: tuple[bytes, ...]  # digests; empty: /admin is closed to everyone
-    public_prefixes: tuple[str, ...]
-    requests_per_minute: float  # for each key; 0 = no limit
-
-
 class Access:
     """Wraps the application; answers 401 and 429 itself."""
 
-    def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        """Without `api_keys` everyone may ask; without `admin_keys` nobody may at /admin."""
         self.app = app
-        self._rules = rules
-        keys = rules.api_keys if rules.requests_per_minute else ()
-        self._buckets = {key: TokenBucket(rules.requests_per_minute) for key in keys}
+        self._api_keys, self._admin_keys = (
+            [digest(key.get_secret_value()) for key in keys] for keys in (settings.api_keys, settings.admin_keys)
+        )
+        self._public = settings.public_paths.split(",")
+        self._per_minute = settings.requests_per_minute
+        self._buckets = {key: TokenBucket(self._per_minute) for key in self._api_keys if self._per_minute}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -81,17 +74,15 @@ class Access:
         """Raises Unauthorized or RateLimited."""
         path: str = scope["path"]
         admin = path.startswith(ADMIN_PREFIX)
-        keys = self._rules.admin_keys if admin else self._rules.api_keys
-        public = any(path == p or (p != "/" and path.startswith(f"{p}/")) for p in self._rules.public_prefixes)
+        keys = self._admin_keys if admin else self._api_keys
+        public = any(path == p or (p != "/" and path.startswith(f"{p}/")) for p in self._public)
         if not admin and (not keys or public):
             return
         key = _match(_given_key(scope), keys)
         if key is None:
             raise Unauthorized("no valid key was sent")
         if (bucket := self._buckets.get(key)) and (wait_seconds := bucket.take()):
-            raise RateLimited(
-                f"a key may send {self._rules.requests_per_minute:g} requests a minute", retry_after_seconds=wait_seconds
-            )
+            raise RateLimited(f"a key may send {self._per_minute:g} requests a minute", retry_after_seconds=wait_seconds)
 
 
 def _given_key(scope: Scope) -> bytes:

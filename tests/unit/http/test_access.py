@@ -3,10 +3,12 @@
 import hashlib
 
 import pytest
+from pydantic import SecretStr
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.http.access import Access, AccessRules, TokenBucket, digest
+from app.http.access import Access, TokenBucket
+from app.settings import Settings
 from tests.unit.http.asgi import Answer, call
 
 
@@ -15,13 +17,9 @@ async def inside(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def app(keys: tuple[str, ...] = (), admin: tuple[str, ...] = (), per_minute: float = 0) -> Access:
-    rules = AccessRules(
-        api_keys=tuple(map(digest, keys)),
-        admin_keys=tuple(map(digest, admin)),
-        public_prefixes=("/", "/health"),
-        requests_per_minute=per_minute,
-    )
-    return Access(inside, rules)
+    given = tuple(map(SecretStr, keys)), tuple(map(SecretStr, admin))
+    own = Settings(api_keys=given[0], admin_keys=given[1], public_paths="/,/health", requests_per_minute=per_minute)
+    return Access(inside, own)
 
 
 def ask(door: Access, path: str = "/identify", **headers: str) -> Answer:
