@@ -30,9 +30,6 @@ class ModelFailed(LridError):
     remedy = "Try again once; if it persists, send the track in another format and report the request id."
 
 
-# --- the request as a whole -------------------------------------------------------------------------------------------
-
-
 class NotFound(LridError):
     status, code, title = 404, "not_found", "No such page"
     remedy = "See /docs for what this server answers."
@@ -131,9 +128,6 @@ class DuplicatePart(LridError):
     remedy = "Send audio, each metadata field and each option once; send one track a request."
 
 
-# --- audio ------------------------------------------------------------------------------------------------------------
-
-
 class AudioError(LridError):
     """Something is wrong with the audio file; counted by code in the metrics."""
 
@@ -190,9 +184,6 @@ class DecoderCrashed(AudioError):
     remedy = "The file is damaged or hostile: re-encode it and send it again."
 
 
-# --- the server's own state -------------------------------------------------------------------------------------------
-
-
 class QueueFull(LridError):
     status, code, title = 429, "queue_full", "The server has as much work as it may queue"
     remedy = "Wait for the seconds in Retry-After and send the request again."
@@ -223,9 +214,6 @@ class ClientGone(LridError):
 
     status, code, title = 499, "client_gone", "The client closed the connection"
     remedy = "Nothing to do."
-
-
-# --- releases ---------------------------------------------------------------------------------------------------------
 
 
 class ReleaseError(LridError):

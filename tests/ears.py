@@ -2,9 +2,9 @@
 
 import torch
 
+from app.families.parts.configs import WhisperConfig
 from app.families.parts.quantised import Ranges
 from app.families.parts.whisper import Ears, Whisper
-from app.families.parts.whisper_config import WhisperConfig
 
 SMALL = WhisperConfig(n_mels=40, n_positions=50, n_state=256, n_head=4, n_layer=2)
 RANGES: Ranges = {

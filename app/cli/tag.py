@@ -91,7 +91,7 @@ class _Chosen:
 
     def tag_from(self, table: Path) -> int:
         """The same by the answers in a table."""
-        from app.catalogue.scored import scored_files
+        from app.catalogue.sources import scored_files
         from app.families.store import read_manifest, release_folder
 
         manifest = read_manifest(release_folder(self._settings.model_store, self._settings.model))

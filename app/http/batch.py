@@ -29,7 +29,6 @@ from app.http import openapi
 from app.http.answering import Answering
 from app.http.body import BodyReader, json_object, media_type, query_options
 from app.http.encoding import body_chunks
-from app.http.lines import Lines
 from app.http.options import IdentifyRequest
 from app.http.problem import problem_of
 from app.serving.identifier import Identifier
@@ -41,6 +40,33 @@ MEDIA_TYPE = "application/x-ndjson"
 ACCEPTED = frozenset({MEDIA_TYPE, "application/ndjson", "application/jsonl", "application/jsonlines"})
 GROUP_LINES = 64  # worked on together; other requests get their turn between the stages of a group
 MAX_ID_CHARACTERS = 256
+
+
+class Lines:
+    """Splits at line feeds, with a bound on each line; what is left at the end of the stream is the last one."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._held = b""  # the beginning of a line whose end has not come
+        self._overlong = False  # that line is too long already, and its bytes are thrown away
+
+    def feed(self, chunk: bytes) -> list[bytes | None]:
+        """The lines that end in this chunk; None for one that is too long."""
+        *whole, self._held = (self._held + chunk).split(b"\n")
+        lines: list[bytes | None] = [line if len(line) <= self._max_bytes else None for line in whole]
+        if self._overlong and lines:
+            lines[0] = None
+            self._overlong = False
+        if self._overlong or len(self._held) > self._max_bytes:
+            self._overlong = True
+            self._held = b""
+        return lines
+
+    def rest(self) -> list[bytes | None]:
+        """The last line, if the stream did not end with a line feed."""
+        if self._overlong:
+            return [None]
+        return [self._held] if self._held else []
 
 
 class _Streamed(StreamingResponse):

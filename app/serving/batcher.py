@@ -83,8 +83,6 @@ class Batcher:
         self.seconds_per_window = 0.25  # smoothed; the first batch replaces this guess
         self._rate_is_guessed = True
 
-    # --- life ---------------------------------------------------------------------------------------------------------
-
     def start(self) -> None:
         self._task = asyncio.create_task(self._supervise(), name="batcher")
 
@@ -100,8 +98,6 @@ class Batcher:
     def healthy(self) -> bool:
         """Whether the loop and its device thread run, the latter proven since it was last replaced."""
         return self._task is not None and not self._task.done() and self._device.alive and not self._restarts_in_a_row
-
-    # --- requests -----------------------------------------------------------------------------------------------------
 
     def wait_seconds(self, extra_windows: float = 0) -> float:
         """Expected wait of a window that arrives now behind `extra_windows` more, from the load and the measured rate."""
@@ -155,8 +151,6 @@ class Batcher:
         return WindowFeatures(
             features=np.stack(rows), queue_seconds=max(starts) - now, model_seconds=loop.time() - min(starts)
         )
-
-    # --- the loop -----------------------------------------------------------------------------------------------------
 
     async def _supervise(self) -> None:
         """Run the loop until it is cancelled."""

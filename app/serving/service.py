@@ -116,8 +116,6 @@ class Service:
         manifest = self.loaded.model.manifest
         return f"{manifest.family}/{manifest.release}"
 
-    # --- swapping releases --------------------------------------------------------------------------------------------
-
     async def swap(self, model: str) -> Identifier:
         """Load another release, prove it, then switch to it. Raises ReleaseError (the old stays) or SwapInProgress."""
         if self._swapping or self._served is None:

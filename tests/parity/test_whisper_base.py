@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from app.families.parts.configs import WhisperConfig
 from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.whisper import Ears
 from app.families.parts.whisper_checkpoint import LANGUAGES, ears_from_checkpoint
-from app.families.parts.whisper_config import WhisperConfig
 from app.families.parts.whisper_weights import ears_from_stored, stored_ears
 
 FIGURES: dict[str, Any] = json.loads(Path(__file__).with_name("whisper_base.json").read_text())["figures"]

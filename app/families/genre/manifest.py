@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from app.audio.spec import WindowSpec, middle_positions
 from app.domain import AUDIO, LYRICS
 from app.families.contract import Manifest, Strict
-from app.families.parts.whisper_config import HOP_SIZE, SAMPLE_RATE_HZ
+from app.families.parts.configs import HOP_SIZE, SAMPLE_RATE_HZ
 
 
 class SeeConfig(Strict):

@@ -7,9 +7,8 @@ from pydantic import Field, model_validator
 from app.audio.spec import WindowSpec
 from app.families.contract import Manifest, Strict
 from app.families.lrid_voice.identify_config import IdentifyConfig
-from app.families.parts.lyrics_config import LyricsConfig
+from app.families.parts.configs import LyricsConfig, WhisperConfig
 from app.families.parts.ngrams.config import NgramConfig
-from app.families.parts.whisper_config import WhisperConfig
 
 
 class WindowPlan(Strict):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.audio.spec import WindowSpec
 from app.families.contract import Manifest, Name, Probability, Strict
-from app.families.parts.whisper_config import WhisperConfig
+from app.families.parts.configs import WhisperConfig
 
 Size = Annotated[int, Field(gt=0)]
 

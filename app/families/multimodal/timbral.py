@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from app.families.multimodal.manifest import TimbralConfig
+from app.families.parts.configs import SAMPLE_RATE_HZ, MelConfig
 from app.families.parts.log_mel import POWER_FLOOR, MelPower
-from app.families.parts.mel_config import MelConfig
-from app.families.parts.whisper_config import SAMPLE_RATE_HZ
 
 SILENT_POWER = 1e-12  # of a frame in which nothing sounds, such as those that fill up a short window
 

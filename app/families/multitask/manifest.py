@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from app.audio.spec import WindowSpec, middle_positions
 from app.families.contract import Label, Manifest, Strict
-from app.families.parts.mel_config import MelConfig
+from app.families.parts.configs import MelConfig
 
 TaskName = Literal["language", "artist"]
 

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from app.families.parts.mel_config import MelConfig
-from app.families.parts.whisper_config import HOP_SIZE, SAMPLE_RATE_HZ
+from app.families.parts.configs import HOP_SIZE, SAMPLE_RATE_HZ, MelConfig
 
 POWER_FLOOR = 1e-10  # -100 dB
 FFT_SIZE = 400  # samples, 25 ms; periodic Hann; Whisper's

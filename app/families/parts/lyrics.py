@@ -13,7 +13,7 @@ import numpy as np
 from app.domain import LYRICS, FloatArray, Metadata, Reading, Track
 from app.errors import ReleaseError
 from app.families.contract import TextField
-from app.families.parts.lyrics_config import LyricsConfig
+from app.families.parts.configs import LyricsConfig
 from app.families.parts.ngrams.fields import has_letters
 from app.families.parts.ngrams.loops import IndexArray
 from app.families.parts.ngrams.reader import NgramReader

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from app.errors import ReleaseError
+from app.families.parts.configs import STRIDE, WhisperConfig
 from app.families.parts.listener import DTYPES
 from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.openvino_backend import Convertible
 from app.families.parts.quantised import Ranges, quantised
-from app.families.parts.whisper_config import STRIDE, WhisperConfig
 
 if TYPE_CHECKING:
     from app.families.contract import Backend, Listen, Precision, Target

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
 from app.errors import ReleaseError
+from app.families.parts.configs import WhisperConfig
 from app.families.parts.whisper import Ears, Whisper
-from app.families.parts.whisper_config import WhisperConfig
 
 # The language tokens in order; token FIRST_LANGUAGE + i is LANGUAGES[i] (openai/whisper, `tokenizer.py`).
 LANGUAGES = tuple(

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from app.errors import ReleaseError
+from app.families.parts.configs import WhisperConfig
 from app.families.parts.quantised import row_scale
 from app.families.parts.weights import check_shapes
 from app.families.parts.whisper import Ears, Whisper
-from app.families.parts.whisper_config import WhisperConfig
 
 PREFIX = "ears."
 SCALE = ".scale"

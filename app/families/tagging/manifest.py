@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from app.audio.spec import WindowSpec
 from app.families.contract import Manifest, Probability, Strict
-from app.families.parts.mel_config import MelConfig
+from app.families.parts.configs import MelConfig
 
 Count = Annotated[int, Field(gt=0)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]

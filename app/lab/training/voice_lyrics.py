@@ -16,7 +16,7 @@ import typer
 from app.domain import AUDIO, LYRICS, TEXT, FloatArray, Metadata, Track
 from app.families.lrid_voice.identify_config import ExpertConfig, IdentifyConfig
 from app.families.lrid_voice.model import NamesBranch, VoiceModel
-from app.families.parts.lyrics_config import LyricsConfig
+from app.families.parts.configs import LyricsConfig
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.store import load_model, release_folder
 from app.families.tasks import View

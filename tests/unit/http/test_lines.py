@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.http.lines import Lines
+from app.http.batch import Lines
 
 
 @given(data=st.binary(max_size=80).map(lambda data: data.replace(b"\0", b"\n")), cuts=st.lists(st.integers(0, 80)))

@@ -16,10 +16,10 @@ from torch.nn.functional import nll_loss
 
 from app.audio.spec import WindowRequest, WindowSpec
 from app.families.contract import Label
+from app.families.parts.configs import WhisperConfig
 from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.whisper import Ears, Whisper
 from app.families.parts.whisper_checkpoint import FirstEars, ears_from_checkpoint
-from app.families.parts.whisper_config import WhisperConfig
 from app.lab.errors import CheckpointError, CorpusError
 from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress

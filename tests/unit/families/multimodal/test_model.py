@@ -14,9 +14,9 @@ from app.families.contract import Label
 from app.families.multimodal.manifest import MultimodalManifest, ResNetConfig, SegmentConfig, TimbralConfig
 from app.families.multimodal.model import CONSUMPTION, MultimodalModel
 from app.families.multimodal.network import MultimodalNetwork
+from app.families.parts.configs import WhisperConfig
 from app.families.parts.weights import COUNTER
 from app.families.parts.whisper import Ears, Whisper
-from app.families.parts.whisper_config import WhisperConfig
 from app.families.parts.whisper_weights import stored_ears
 
 MANIFEST = MultimodalManifest(

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from app.errors import ReleaseError
+from app.families.parts.configs import WhisperConfig
 from app.families.parts.whisper_checkpoint import LANGUAGES, ears_from_checkpoint
-from app.families.parts.whisper_config import WhisperConfig
 from tests.whisper_reference import CUT, random_checkpoint
 
 FC1 = "model.encoder.layers.1.fc1.weight"

@@ -12,7 +12,7 @@ from torch import Tensor
 from app.domain import AUDIO, Scores
 from app.errors import ReleaseError, UnknownLanguage
 from app.families.contract import Target
-from app.families.parts.mel_config import MelConfig
+from app.families.parts.configs import MelConfig
 from app.families.parts.weights import COUNTER
 from app.families.tagging.manifest import AudioConfig, LstmConfig, MelCnnConfig, NetworkConfig, TaggingManifest
 from app.families.tagging.model import TaggingModel, TagsTask

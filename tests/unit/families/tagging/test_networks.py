@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from app.families.parts.configs import MelConfig
 from app.families.parts.log_mel import LogMel
-from app.families.parts.mel_config import MelConfig
 from app.families.parts.weights import COUNTER
 from app.families.tagging.manifest import AudioConfig, LstmConfig, MelCnnConfig, NetworkConfig, SampleCnnConfig
 from app.families.tagging.networks import BidirectionalLstm, build_network
