@@ -1,4 +1,4 @@
-"""Known vulnerabilities of everything that is installed here, by pip-audit: `python .ci/audit.py`.
+"""Known vulnerabilities of everything that is installed, by pip-audit: `python .ci/audit.py FOLDER_OF_PACKAGES`.
 
 Exit code 1 for one that `.ci/audit-exceptions.toml` does not argue, or for an exception that nothing needs any more. Where
 the advisories cannot be reached nothing was audited: that is said aloud, and is no failure of the project.
@@ -19,9 +19,9 @@ OPTIONS = ("--format", "json", "--progress-spinner", "off", "--skip-editable", "
 PATIENCE_SECONDS = 240
 
 
-def main() -> int:
+def main(packages: str) -> int:
     try:
-        command = [sys.executable, "-m", "pip_audit", *OPTIONS]
+        command = [sys.executable, "-m", "pip_audit", *OPTIONS, "--path", packages]
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
         dependencies = json.loads(found.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, ValueError, KeyError) as error:
@@ -56,4 +56,4 @@ def judge(dependencies: list[dict[str, Any]], exceptions: Mapping[str, str]) -> 
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1]))

@@ -10,9 +10,27 @@ from hypothesis import HealthCheck, settings
 # Conversions of tiny networks are not worth keeping: none is kept below the temporary folder.
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "lrid-tests")
 
+LONGEST = (  # some half a minute each, on one core: they come first, so that no process is left alone with them at the end
+    "service/test_wheel.py",
+    "service/test_image.py",
+    "unit/families/parts/ngrams/test_reader.py",
+    "unit/serving/test_replaced.py",
+    "unit/serving/test_loading.py",
+    "unit/lab/training/test_loop.py",
+    "unit/lab/training/test_lrid_net.py",
+    "unit/lab/training/test_voice_recipe.py",
+    "unit/cli/test_cli_training.py",
+    "unit/families/test_compiled.py",
+)
+
 # A busy machine is no defect of the code under test.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")

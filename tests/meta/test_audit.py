@@ -51,7 +51,7 @@ def test_no_result_is_no_failure(
     audit: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stdout: str, code: int
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: subprocess.CompletedProcess(args, 1, stdout, ""))
-    assert audit.main() == code
+    assert audit.main("site-packages") == code
     assert "NOT AUDITED" in capsys.readouterr().out
 
 
@@ -61,4 +61,5 @@ def test_every_exception_is_argued() -> None:
 
 
 def test_ci_runs_it() -> None:
-    assert "python .ci/audit.py" in (CI / "run").read_text()
+    assert "\n.ci/supply build/sbom.json " in (CI / "run").read_text()
+    assert '\n"$tools/bin/python" .ci/audit.py ' in (CI / "supply").read_text()

@@ -171,7 +171,7 @@ def test_the_version_has_its_changes() -> None:
 # --- continuous integration -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["run", "install", "bill", "check", "test", "test_ray"])
+@pytest.mark.parametrize("name", ["run", "install", "supply", "check", "test", "test_ray"])
 def test_chores_are_scripts(name: str) -> None:
     script = ROOT / ".ci" / name
     assert os.access(script, os.X_OK)

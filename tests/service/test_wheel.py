@@ -30,12 +30,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("*.whl")
     assert wheel.stat().st_size < 100e6
     subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", wheel], check=True)
+    (folder / "tmp").mkdir()
     return folder / "site"
 
 
 def environment(installed: Path, **settings: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LRID_")}
-    return kept | {"PYTHONPATH": str(installed), "LRID_PORT": "0"} | settings
+    # As a user has it: what the first start converts is kept for the second, as the cache is not below the temporary folder.
+    home = {"XDG_CACHE_HOME": str(installed.parent / "cache"), "TMPDIR": str(installed.parent / "tmp")}
+    return kept | home | {"PYTHONPATH": str(installed), "LRID_PORT": "0"} | settings
 
 
 def lrid(installed: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
