@@ -105,6 +105,7 @@ class VoiceHead:
         """(n_classes,) logits of the product of all experts; zeros where there is none.
 
         Without ears the expert with the largest exponent stands in their place, unbounded: of lyrics and names, the lyrics.
+        Only where these alone would be `und` ("oh, oh"), and another one is sure, that one does.
         """
         if unknown := readings.keys() - self.config.experts.keys():
             raise ValueError(f"{min(unknown)!r} is no expert of the release; it has {sorted(self.config.experts)}")
@@ -115,8 +116,12 @@ class VoiceHead:
         if ears is not None:
             logits = log(softmax(ears))
         else:
-            first = max(readings, key=lambda name: self.config.experts[name].exponent)  # speaks as if alone
-            logits = log(readings[first]) * np.float32(self.config.experts[first].alone_exponent)
+            alone = {name: log(q) * np.float32(self.config.experts[name].alone_exponent) for name, q in readings.items()}
+            first = max(alone, key=lambda name: self.config.experts[name].exponent)
+            if len(alone) > 1 and softmax(alone[first]).max() < self.config.thresholds.get(first, 0.0):
+                sure = (name for name in alone if softmax(alone[name]).max() >= self.config.sure_reading)
+                first = next(sure, first)
+            logits = alone[first]
             readings = {name: posterior for name, posterior in readings.items() if name != first}
         for name, posterior in readings.items():
             logits = logits + testimony(posterior, self._log_mixes[name], self.config.experts[name])

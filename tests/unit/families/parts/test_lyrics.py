@@ -14,6 +14,7 @@ from app.families.lrid_voice.manifest import VoiceManifest
 from app.families.lrid_voice.model import NamesBranch, VoiceModel
 from app.families.parts.lyrics import LyricsBranch, excerpt, sung_lines
 from app.families.store import GOLDEN, load_model, read_weights
+from app.families.tasks import View
 from app.lab.training.voice_lyrics import report, verses
 
 NURSERY_RHYMES = {  # nobody's: title, and how it begins
@@ -155,6 +156,16 @@ def test_lyrics_are_believed_before_the_title(shipped: VoiceModel) -> None:
     assert shipped.head.codes[int(answer(shipped, case, None).argmax())] == "en"
     title_alone = case.model_copy(update={"further": {}})
     assert shipped.head.codes[int(answer(shipped, title_alone, None).argmax())] == "fr"
+
+
+@pytest.mark.parametrize("vague", ["oh oh oh", "la la la la", "ooh ooh\nmmm", "instrumental", "Lyrics not available"])
+def test_lyrics_that_tell_nothing_leave_a_sure_title_its_answer(shipped: VoiceModel, vague: str) -> None:
+    titles = {"de": "Der Mond ist aufgegangen", "ja": "さくらさくら", "ko": "사랑해요", "ru": "Подмосковные вечера"}
+    for code, title in titles.items():
+        track = Track(None, Metadata(title=title), {LYRICS: vague})
+        read = {kind: reading.vector for kind, part in shipped.inputs.items() if (reading := part.read(track))}
+        said = shipped.task.answer(shipped.combine(read, frozenset(read)), frozenset(read), View())
+        assert said["language"] == code
 
 
 def test_sure_ears_are_not_outvoted_and_unsure_ones_are_helped(shipped: VoiceModel) -> None:
