@@ -65,7 +65,10 @@ class Output:
         """Append rows, so that a kill afterwards loses none. Raises OutputFailed, and nothing was written."""
         data = self._encoded([_record(row, scored) for row, scored in rows])
         try:
-            self._append(data)
+            self._file.seek(self._end)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             with contextlib.suppress(OSError):  # where this fails too, the next run cuts off the rest
                 self._file.truncate(self._end)
@@ -112,12 +115,6 @@ class Output:
             csv.writer(whole, lineterminator="\n").writerows(rows)
             text = whole.getvalue()
         return text.encode("utf-8", "backslashreplace")
-
-    def _append(self, data: bytes) -> None:
-        self._file.seek(self._end)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
 
     def _pack(self) -> None:
         """NDJSON → Parquet, in the place of an earlier one at once."""

@@ -42,14 +42,11 @@ class Names(TypedDict, total=False):
 class _Client:
     """What both have: where to send, and for how long an answer is worth waiting."""
 
-    def __init__(self, url: str, timeout_seconds: float, *, retries: bool = True) -> None:
-        self._url, self._timeout_seconds, self._retries = url, timeout_seconds, retries
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._url, self._timeout_seconds = url, timeout_seconds
 
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout_seconds
-
-    def _wait_seconds(self, outcome: Outcome, attempt: int, deadline: float) -> float | None:
-        return wait_seconds(outcome, attempt, deadline) if self._retries else None
 
     def _response(self, outcome: Outcome) -> httpx.Response:
         """Raises ServerUnreachable."""
@@ -103,7 +100,7 @@ class LridClient(_Client):
                 outcome = self._http.send(call.request(self._http, deadline))
             except httpx.TransportError as error:
                 outcome = error
-            if (wait := self._wait_seconds(outcome, attempt, deadline)) is None:
+            if (wait := wait_seconds(outcome, attempt, deadline)) is None:
                 break
             time.sleep(wait)
         return self._response(outcome)
@@ -115,7 +112,8 @@ class AsyncLridClient(_Client):
     def __init__(
         self, url: str, *, key: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS, retries: bool = True
     ) -> None:
-        super().__init__(url, timeout_seconds, retries=retries)
+        super().__init__(url, timeout_seconds)
+        self._retries = retries
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(key))
 
     async def __aenter__(self) -> Self:
@@ -155,7 +153,7 @@ class AsyncLridClient(_Client):
                 outcome = await self._http.send(call.request(self._http, deadline))
             except httpx.TransportError as error:
                 outcome = error
-            if (wait := self._wait_seconds(outcome, attempt, deadline)) is None:
+            if not self._retries or (wait := wait_seconds(outcome, attempt, deadline)) is None:
                 break
             await asyncio.sleep(wait)
         return self._response(outcome)

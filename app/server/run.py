@@ -97,17 +97,13 @@ def serve(settings: Settings) -> None:
     let_threads_sleep()
     raise_file_limit()
     return_large_blocks()
-    server = Server(configure(settings, terminal=terminal), settings, greet(settings) if terminal else "")
-    server.run()
-    finish(server)
-
-
-def greet(settings: Settings) -> str:
-    """A greeting for a terminal: address and release."""
-    return (
+    greeting = (
         f"Serving {settings.model} on {{address}}: a page at /, its documentation at /docs.\n"
         "It answers once `release loaded` is logged. Ctrl-C ends it."
     )
+    server = Server(configure(settings, terminal=terminal), settings, greeting if terminal else "")
+    server.run()
+    finish(server)
 
 
 def configure(settings: Settings, *, terminal: bool = False) -> uvicorn.Config:

@@ -20,20 +20,16 @@ class Decoding:
         self._limits = limits
         self._max_files = max_files
         self._metrics = metrics
-        self._throughput = Throughput()
+        self.throughput = Throughput()
 
     def check_room(self, deadline: float, retry_after_seconds: Callable[[], float]) -> None:
         """Raises QueueFull if one more file would not be decoded in time. `retry_after_seconds` gives the client a turn."""
-        decoded_at = asyncio.get_running_loop().time() + self.files * self._throughput.seconds
+        decoded_at = asyncio.get_running_loop().time() + self.files * self.throughput.seconds
         if self.files >= self._max_files or (self.files and decoded_at > deadline):
             raise QueueFull(
                 f"{self.files} files wait for a decoder: which is the limit, or too many for the deadline",
                 retry_after_seconds=retry_after_seconds(),
             )
-
-    @property
-    def seconds_per_file(self) -> float:
-        return self._throughput.seconds
 
     async def load(self, audio: bytes, request: WindowRequest, deadline: float) -> Recording:
         """Raises AudioError, DeadlineExceeded, NotReady."""
@@ -52,8 +48,8 @@ class Decoding:
     def _count(self, change: int) -> None:
         now = asyncio.get_running_loop().time()
         if change < 0:
-            self._throughput.done(now)
+            self.throughput.done(now)
         elif not self.files:
-            self._throughput.begin(now)
+            self.throughput.begin(now)
         self.files += change
         self._metrics.decoding.set(self.files)

@@ -70,7 +70,7 @@ class Identifier:
 
     def retry_after_seconds(self) -> float:
         """When to retry a track that is rejected now, by the slowest of decoders, device and both together."""
-        seconds = max(self._decoding.seconds_per_file, self._throughput.seconds)
+        seconds = max(self._decoding.throughput.seconds, self._throughput.seconds)
         turn = self._retry_after.take(1, seconds, asyncio.get_running_loop().time())
         return turn if self.batcher is None else max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
 
@@ -132,9 +132,10 @@ class Identifier:
         seconds = (time.perf_counter() - started) / len(several)
         for row, work in enumerate(several):
             found = {modality: readings[row] for modality, readings in by_modality.items()}
-            work.take_readings(
-                {modality: reading for modality, reading in found.items() if reading is not None}, started, seconds
-            )
+            work.read = True
+            work.readings |= {modality: reading for modality, reading in found.items() if reading is not None}
+            if work.readings:
+                work.spend("read", "read", started, seconds)
 
     async def _listen(self, work: Work, audio: bytes) -> None:
         """Decode and listen, a few windows at a time, until the answer is sure or every planned window was heard."""

@@ -61,12 +61,6 @@ class Work:
     from_tags: set[str] = field(default_factory=set)  # modalities
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def take_readings(self, readings: Mapping[str, Reading], started: float, seconds: float) -> None:
-        self.read = True
-        self.readings |= readings
-        if self.readings:
-            self.spend("read", "read", started, seconds)
-
     def hear(self, windows: tuple[Window, ...], features: FloatArray, queue_seconds: float, model_seconds: float) -> None:
         self.windows.extend([Span(window.start_seconds, window.start_seconds + window.seconds) for window in windows])
         self.rows.append(features)

@@ -79,10 +79,6 @@ class Temperatures(Strict):
     audio_only: float = Field(1.0, gt=0)
     text_only: float = Field(1.0, gt=0)
 
-    @property
-    def by_mode(self) -> Mapping[Mode, float]:
-        return {mode: getattr(self, name) for name, mode in MODES.items()}
-
 
 class Thresholds(Strict):
     """The best probability must reach these, or the answer is `und`."""

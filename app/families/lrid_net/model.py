@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from app.domain import AUDIO, TEXT, FloatArray, Metadata, Mode, Reading, Scores, Track
 from app.families.contract import AudioBranch, InputBranch, InputField
-from app.families.lrid_net.config import ListenConfig, LridNetManifest
+from app.families.lrid_net.config import MODES, ListenConfig, LridNetManifest
 from app.families.lrid_net.listen import LogMel, fold_batch_norm
 from app.families.lrid_net.network import LridNet
 from app.families.lrid_net.read import LangdetectReader
@@ -81,7 +81,7 @@ class LridNetModel:
         self.network = network
         self.inputs: Mapping[str, InputBranch] = {TEXT: NamesBranch(self.reader)}
         self.task = LanguageTask(manifest.languages, manifest.thresholds.bounds)
-        self._temperatures = manifest.temperature.by_mode
+        self._temperatures = {mode: getattr(manifest.temperature, name) for name, mode in MODES.items()}
         self._head = Head(network, listen_to_zeros(network, manifest.listen))
         self.audio = self._audio() if manifest.training.get("listens", True) else None
 

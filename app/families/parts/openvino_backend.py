@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,20 +35,17 @@ _KEPT = 4  # conversions in the cache, some 80 MB each
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
-class CompiledModule:
-    """What a module does with one item, compiled. As many threads may call as it has streams, each by its own request."""
+def _item_by_item(compiled: Any) -> Callable[[Tensor], Tensor]:
+    """(n, …) float32 → (n, …) float32: an answer does not depend on its neighbours. Each thread has a request of its own."""
+    own = threading.local()
 
-    def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
-        self._own = threading.local()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(n, …) float32 → (n, …) float32, item by item: an answer does not depend on its neighbours."""
-        request = getattr(self._own, "request", None)
-        if request is None:
-            request = self._own.request = self._compiled.create_infer_request()
-        items = [request.infer({0: item.contiguous().numpy()})[0].copy() for item in torch.split(x, 1)]
+    def run(x: Tensor) -> Tensor:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        items = [own.request.infer({0: item.contiguous().numpy()})[0].copy() for item in torch.split(x, 1)]
         return torch.from_numpy(np.concatenate(items))
+
+    return run
 
 
 class Convertible:
@@ -65,7 +63,7 @@ class Convertible:
             self._model = self._openvino.Core().read_model(target)
             _keep(target, kept)
 
-    def compile(self, precision: Precision, threads: int) -> CompiledModule:
+    def compile(self, precision: Precision, threads: int) -> Callable[[Tensor], Tensor]:
         """For items on so many threads, side by side as torch's threads suffice. int8: the rest in bf16 if that is fast."""
         core = self._openvino.Core()
         around_int8 = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
@@ -76,7 +74,7 @@ class Convertible:
             "INFERENCE_NUM_THREADS": streams * threads,
             "ENABLE_CPU_PINNING": False,  # decoders want to run on the same cores
         }
-        return CompiledModule(core.compile_model(self._model, "CPU", settings))
+        return _item_by_item(core.compile_model(self._model, "CPU", settings))
 
 
 def _converted(module: nn.Module, shape: tuple[int, ...], folder: Path) -> Path:

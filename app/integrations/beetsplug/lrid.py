@@ -69,7 +69,9 @@ class LridPlugin(BeetsPlugin):
     def identify(self, items: Iterable[Item], *, force: bool, pretend: bool, write: bool) -> None:
         """Set the fields of those items that have none yet; of all with `force`."""
         wanted = [item for item in items if force or not (item.get("language") or "lrid_probability" in item)]
-        for item, answer, error in self._outcomes(wanted):
+        url = self.config["server"].as_str()
+        outcomes = self._by_server(url, wanted) if url else self._in_process(wanted)
+        for item, answer, error in outcomes if wanted else ():
             if answer is None:
                 self._log.warning("{}: {}", item, error)
             elif pretend:
@@ -95,12 +97,6 @@ class LridPlugin(BeetsPlugin):
             return answer.language
         return best.iso639_3 or answer.language
 
-    def _outcomes(self, items: list[Item]) -> Iterator[Outcome]:
-        if not items:
-            return iter(())
-        url = self.config["server"].as_str()
-        return self._by_server(url, items) if url else self._in_process(items)
-
     def _by_server(self, url: str, items: list[Item]) -> Iterator[Outcome]:
         from app.client import LridClient
 
@@ -121,7 +117,7 @@ class LridPlugin(BeetsPlugin):
         from app.local import FileRequest, identify_files
         from app.settings import Settings
 
-        files, settings = [Found(_path(item)) for item in items], Settings()
+        files, settings = [Found(Path(item.filepath)) for item in items], Settings()
         answers = identify_files(settings, files, FileRequest(Metadata(), Options()))  # names: the files' own tags
         with asyncio.Runner() as runner:
             try:
@@ -146,15 +142,12 @@ async def _close(answers: AsyncGenerator[FileAnswer, None]) -> None:
     await answers.aclose()
 
 
-def _path(item: Item) -> Path:
-    return Path(item.filepath)
-
-
 def _ask(client: LridClient, item: Item) -> Outcome:
     from app.client import ClientError
 
     try:
-        answer = client.identify(_path(item), title=item.title or None, artist=item.artist or None, album=item.album or None)
+        path = Path(item.filepath)
+        answer = client.identify(path, title=item.title or None, artist=item.artist or None, album=item.album or None)
     except (ClientError, OSError) as error:
         return item, None, str(error)
     return item, answer, ""
