@@ -22,7 +22,7 @@ from app.families.store import read_manifest, read_weights, release_folder
 from app.lab.errors import TrainingError
 from app.lab.training import checkpoint
 from app.lab.training.recipes.reader import ReaderConfig, ReaderRecipe
-from app.lab.training.voice_head.fit import Listener, ReaderFacts
+from app.lab.training.voice_head.fit import Given
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,9 @@ class VoiceParts:
     labels: Sequence[Label]
     first: FirstEars
     reader: NamesReader
-    facts: ReaderFacts
     origin: str  # for people
+    alone_exponent: float = 1.0  # this and the threshold of names alone as in `Given`
+    threshold: float = 0.5
 
     @property
     def codes(self) -> list[str]:
@@ -52,8 +53,9 @@ class VoiceParts:
         return self.first.ears
 
     @property
-    def listener(self) -> Listener:
-        return Listener(self.first.rows.numpy(), self.first.languages, self.codes)
+    def given(self) -> Given:
+        mix = self.reader.config.class_mix
+        return Given(self.first.rows.numpy(), self.first.languages, mix, self.alone_exponent, self.threshold)
 
     def with_ranges(self, ranges: Ranges) -> "VoiceParts":
         """Adds ranges for int8."""
@@ -81,21 +83,20 @@ def parts_of_release(store: Path, reference: str) -> VoiceParts:
     head = manifest.identify
     ears = ears_from_stored(manifest.listen, weights).eval()
     expert = head.experts.get(TEXT)
-    facts = ReaderFacts(manifest.read.class_mix, expert.alone_exponent if expert else 1.0, head.thresholds.get(TEXT, 0.5))
     return VoiceParts(
         manifest.labels,
         FirstEars(ears, weights[ROWS].float(), [token.code for token in head.tokens]),
         NamesReader(manifest.read, own),
-        facts,
         f"{manifest.family}/{manifest.release}",
+        expert.alone_exponent if expert else 1.0,
+        head.thresholds.get(TEXT, 0.5),
     )
 
 
 def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoiceParts:
     """Loads a Whisper and best.pt of `--recipe reader`; `threshold`: names alone. Raises ReleaseError, CheckpointError."""
     config, names = reader_of(reader)
-    facts = ReaderFacts(names.config.class_mix, threshold=threshold)
-    return VoiceParts(config.labels, ears_from_checkpoint(whisper), names, facts, whisper.name)
+    return VoiceParts(config.labels, ears_from_checkpoint(whisper), names, whisper.name, threshold=threshold)
 
 
 def reader_of(path: Path) -> tuple[ReaderConfig, NamesReader]:

@@ -91,9 +91,9 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         songs = self.songs(parts, progress)
         self._check_groups(songs)
         progress.say(f"{int(songs.known.sum())} songs of {len(np.unique(songs.groups[songs.known]))} artists or sources")
-        head = fit_head(songs, parts.listener, parts.facts, config.head)
+        head = fit_head(songs, parts.given, config.head)
         with progress.counting("cross-validating", config.folds) as advance:
-            held = cross_validate(songs, parts.listener, parts.facts, config.head, config.folds, advance)
+            held = cross_validate(songs, parts.given, config.head, config.folds, advance)
         told = {
             "start": parts.origin,
             "songs": _counts(songs, parts.codes),
@@ -126,7 +126,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
 
     def songs(self, parts: VoiceParts, progress: Progress) -> Songs:
         """Collects what is learnt from: songs, and clips of speech."""
-        config, n_hidden = self.config, parts.listener.rows.shape[1]
+        config, n_hidden = self.config, parts.first.rows.shape[1]
         read = self._judge(parts)
         if config.features is not None:
             heard = read_heard(config.features, parts.codes, WORLD_ALIASES)

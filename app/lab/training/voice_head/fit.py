@@ -21,21 +21,18 @@ from app.lab.training.voice_head.sung import JOINED_WINDOWS, WindowTruth, bounda
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """Holds what the head builds on: rows of the listener's languages, and the classes of the release."""
+class Given:
+    """Holds what the head builds on: the languages of the listener, and what a reader's training knows of its posterior."""
 
     rows: FloatArray  # (n_tokens, n_hidden)
     languages: Sequence[str]  # (n_tokens,) the listener's codes
-    codes: Sequence[str]  # (n_classes,) in the release's order
+    class_mix: Mapping[str, float]  # of the reader, by class in the release's order
+    alone_exponent: float = 1.0  # 1 / the reader's temperature, where that is not applied yet
+    threshold: float = 0.5  # for `und`, on the reader's posterior alone
 
-
-@dataclass(frozen=True, slots=True)
-class ReaderFacts:
-    """Says what a reader's own training knows of its posterior."""
-
-    class_mix: Mapping[str, float]  # by class, in the release's order
-    alone_exponent: float = 1.0  # 1 / its temperature, where that is not applied yet
-    threshold: float = 0.5  # for `und`, on its posterior alone
+    @property
+    def codes(self) -> list[str]:
+        return list(self.class_mix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +46,12 @@ class FittedHead:
         return VoiceHead(self.config, codes, self.tensors)
 
 
-def fit_head(songs: Songs, listener: Listener, reader: ReaderFacts, settings: HeadSettings) -> FittedHead:
+def fit_head(songs: Songs, given: Given, settings: HeadSettings) -> FittedHead:
     """Fits all parts of a head. Raises TrainingError if there are too few groups."""
     if len(np.unique(songs.groups)) < settings.inner_folds:
         raise TrainingError(f"the head needs songs of at least {settings.inner_folds} artists or sources; fit fewer folds")
-    fitted, truth = _fit_windows(songs, listener, settings)
-    scores = held_out_scores(songs, listener, settings)
+    fitted, truth = _fit_windows(songs, given, settings)
+    scores = held_out_scores(songs, given, settings)
     shift = boundary(scores.sung_logits, truth)
     scores = WindowScores(scores.log_probabilities, scores.weights, scores.sung_logits - np.float32(shift))
     sung = fit_songs(songs, scores, truth.edges, fitted.config.song_scale, settings)
@@ -62,41 +59,41 @@ def fit_head(songs: Songs, listener: Listener, reader: ReaderFacts, settings: He
     ears = ears_by_evidence(songs, scores, fitted.config.song_scale, settings)
     experts, alone = {}, {}
     if TEXT in songs.readings:
-        expert = fit_expert(songs, ears, TEXT, reader.class_mix, settings)
+        expert = fit_expert(songs, ears, TEXT, given.class_mix, settings)
         exponent, doubt = min(expert.exponent, settings.most_exponent), max(expert.doubt, settings.least_doubt)
-        bounded = {"exponent": exponent, "doubt": doubt, "alone_exponent": reader.alone_exponent}
-        experts, alone = {TEXT: expert.model_copy(update=bounded)}, {TEXT: reader.threshold}
+        bounded = {"exponent": exponent, "doubt": doubt, "alone_exponent": given.alone_exponent}
+        experts, alone = {TEXT: expert.model_copy(update=bounded)}, {TEXT: given.threshold}
     config = fitted.config.model_copy(update={"sung": sung, "experts": experts})
     joint = FittedHead(config, fitted.tensors)
-    thresholds = alone | _thresholds(joint.head(listener.codes), songs, scores, settings)
+    thresholds = alone | _thresholds(joint.head(given.codes), songs, scores, settings)
     return FittedHead(config.model_copy(update={"thresholds": thresholds}), fitted.tensors)
 
 
-def held_out_scores(songs: Songs, listener: Listener, settings: HeadSettings) -> WindowScores:
+def held_out_scores(songs: Songs, given: Given, settings: HeadSettings) -> WindowScores:
     """Scores all windows, each by a fit to other groups; the bias of the sung logits is not set yet."""
     folds = group_folds(songs, settings.inner_folds, settings.seed)
     folds[~songs.sung] = np.arange((~songs.sung).sum()) % settings.inner_folds  # often one group: tracks are held out
-    found = np.zeros((len(songs.hidden), len(listener.codes)), np.float32)
+    found = np.zeros((len(songs.hidden), len(given.codes)), np.float32)
     weights, sung = np.zeros(len(found), np.float32), np.zeros(len(found), np.float32)
     for fold in np.unique(folds):
-        fitted, _ = _fit_windows(songs.subset(np.flatnonzero(folds != fold)), listener, settings)
+        fitted, _ = _fit_windows(songs.subset(np.flatnonzero(folds != fold)), given, settings)
         held = np.flatnonzero((folds == fold)[songs.owner])
-        scores = fitted.head(listener.codes).windows(songs.hidden[held])
+        scores = fitted.head(given.codes).windows(songs.hidden[held])
         found[held], weights[held], sung[held] = scores.log_probabilities, scores.weights, scores.sung_logits
     return WindowScores(found, weights, sung)
 
 
-def _fit_windows(songs: Songs, listener: Listener, settings: HeadSettings) -> tuple[FittedHead, WindowTruth]:
+def _fit_windows(songs: Songs, given: Given, settings: HeadSettings) -> tuple[FittedHead, WindowTruth]:
     """Fits what concerns windows; nothing about songs is fitted yet."""
-    config = fit_languages(songs, listener.rows, listener.languages, listener.codes, settings)
-    zeros = np.zeros(listener.rows.shape[1], np.float32)
-    unsung = FittedHead(config, {ROWS: listener.rows, SUNG: zeros})
-    truth = window_truth(songs, unsung.head(listener.codes).windows(songs.hidden).log_probabilities, settings)
+    config = fit_languages(songs, given.rows, given.languages, given.codes, settings)
+    zeros = np.zeros(given.rows.shape[1], np.float32)
+    unsung = FittedHead(config, {ROWS: given.rows, SUNG: zeros})
+    truth = window_truth(songs, unsung.head(given.codes).windows(songs.hidden).log_probabilities, settings)
     if songs.sung.all() and len(truth.edges) < JOINED_WINDOWS:
         raise TrainingError("too few windows without singing: give instrumentals, or more songs of two minutes and more")
     sung = fit_windows(songs, truth, settings)
     config = config.model_copy(update={"sung": config.sung.model_copy(update={"window_bias": sung.bias})})
-    return FittedHead(config, {ROWS: listener.rows, SUNG: sung.weights}), truth
+    return FittedHead(config, {ROWS: given.rows, SUNG: sung.weights}), truth
 
 
 def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings) -> dict[str, float]:

@@ -12,7 +12,7 @@ from app.lab import markdown as md
 from app.lab.evaluation.metrics import expected_calibration_error
 from app.lab.progress import Advance
 from app.lab.training.voice_head.data import SPEECH, Ints, Songs, group_folds, planned
-from app.lab.training.voice_head.fit import Listener, ReaderFacts, fit_head
+from app.lab.training.voice_head.fit import Given, fit_head
 from app.lab.training.voice_head.joint import listen, readings_of
 from app.lab.training.voice_head.settings import HeadSettings
 
@@ -42,8 +42,7 @@ HeldOutSong = dict[str, Answer]  # by case, through a head that was fitted to ot
 
 def cross_validate(
     songs: Songs,
-    listener: Listener,
-    reader: ReaderFacts,
+    given: Given,
     settings: HeadSettings,
     n_folds: int = 6,
     advance: Advance = lambda n: None,
@@ -53,8 +52,8 @@ def cross_validate(
     random = np.random.default_rng(settings.seed)
     found: dict[int, HeldOutSong] = {}
     for fold in range(n_folds):
-        fitted = fit_head(songs.subset(np.flatnonzero(folds != fold)), listener, reader, settings)
-        head = fitted.head(listener.codes)
+        fitted = fit_head(songs.subset(np.flatnonzero(folds != fold)), given, settings)
+        head = fitted.head(given.codes)
         for song in np.flatnonzero(folds == fold):
             others = np.flatnonzero(songs.known & (songs.labels != songs.labels[song]))
             found[int(song)] = held_out_song(head, songs, int(song), int(random.choice(others)), settings)

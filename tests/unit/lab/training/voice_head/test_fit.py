@@ -11,7 +11,7 @@ from app.domain import AUDIO, FloatArray
 from app.families.lrid_voice.identify import VoiceHead
 from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import NOTHING, Songs, group_folds, planned, read_heard
-from app.lab.training.voice_head.fit import FittedHead, Listener, ReaderFacts, fit_head
+from app.lab.training.voice_head.fit import FittedHead, Given, fit_head
 from app.lab.training.voice_head.heard import with_speech
 from app.lab.training.voice_head.joint import fit_threshold, listen
 from app.lab.training.voice_head.report import UNTIL_SURE, answer, cross_validate, figures, song_windows
@@ -20,9 +20,9 @@ from app.lab.training.voice_head.settings import HeadSettings
 LANGUAGES = ("en", "de", "fr", "ja", "cy")
 CODES = ("en", "de", "fr", "ja", "others")
 N_HIDDEN, N_WINDOWS, SINGING = 12, 18, 10
-LISTENER = Listener(np.eye(N_HIDDEN, dtype=np.float32)[: len(LANGUAGES)], LANGUAGES, CODES)
 SETTINGS = HeadSettings(inner_folds=3, draws=1, positions=(0.3, 0.6, 0.45, 0.8))
-READER = ReaderFacts(dict(zip(CODES, (0.6, 0.1, 0.1, 0.1, 0.1), strict=True)), threshold=0.5)
+MIX = dict(zip(CODES, (0.6, 0.1, 0.1, 0.1, 0.1), strict=True))
+GIVEN = Given(np.eye(N_HIDDEN, dtype=np.float32)[: len(LANGUAGES)], LANGUAGES, MIX)
 
 
 def make_songs(per_language: int = 6, seed: int = 0) -> Songs:
@@ -56,7 +56,7 @@ def songs() -> Songs:
 
 @pytest.fixture(scope="module")
 def fitted(songs: Songs) -> FittedHead:
-    return fit_head(songs, LISTENER, READER, SETTINGS)
+    return fit_head(songs, GIVEN, SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_language_without_songs_stays_at_the_prior(fitted: FittedHead) -> None
 
 
 def test_the_same_songs_give_the_same_head(songs: Songs, fitted: FittedHead) -> None:
-    assert fit_head(songs, LISTENER, READER, SETTINGS).config == fitted.config
+    assert fit_head(songs, GIVEN, SETTINGS).config == fitted.config
 
 
 def test_every_mode_has_a_threshold(fitted: FittedHead) -> None:
@@ -105,7 +105,7 @@ def test_right_names_gain_exponent(fitted: FittedHead) -> None:
 def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs) -> None:
     """Without any instrumental to learn from."""
     sung = songs.subset(np.flatnonzero(songs.sung))
-    head = fit_head(replace(sung, readings={}), LISTENER, READER, SETTINGS).head(CODES)
+    head = fit_head(replace(sung, readings={}), GIVEN, SETTINGS).head(CODES)
     instrumentals = songs.subset(np.flatnonzero(~songs.sung))
     recordings = [song_windows(instrumentals, song) for song in range(len(instrumentals.labels))]
     assert share_of("zxx", head, recordings) > 0.8
@@ -118,7 +118,7 @@ def test_speech_is_not_taken_for_nothing_sung(songs: Songs, fitted: FittedHead) 
     clips[:, :, 0] += 0.6
     clips[:, :, N_HIDDEN - 1] += 4.0
     speakers = [str(i // 2) for i in range(30)]
-    taught = fit_head(with_speech(songs, speakers, list(clips[:30])), LISTENER, READER, SETTINGS)
+    taught = fit_head(with_speech(songs, speakers, list(clips[:30])), GIVEN, SETTINGS)
     assert [token.bias for token in taught.config.tokens] == [token.bias for token in fitted.config.tokens]
     shares = [share_of("zxx", one.head(CODES), list(clips[30:])) for one in (fitted, taught)]
     assert shares[0] > 0.4
@@ -126,7 +126,7 @@ def test_speech_is_not_taken_for_nothing_sung(songs: Songs, fitted: FittedHead) 
 
 
 def test_cross_validation_holds_out_groups(songs: Songs, head: VoiceHead) -> None:
-    held = cross_validate(songs, LISTENER, READER, SETTINGS, n_folds=3)
+    held = cross_validate(songs, GIVEN, SETTINGS, n_folds=3)
     sung = np.flatnonzero(songs.sung)
     n, accuracy, *_ = figures([held[song][UNTIL_SURE] for song in sung], songs.labels[sung], CODES)
     assert n == len(sung)
@@ -181,7 +181,7 @@ def test_a_group_is_in_one_fold(songs: Songs) -> None:
 
 def test_too_few_groups_are_refused(songs: Songs) -> None:
     with pytest.raises(TrainingError, match="at least 3 artists"):
-        fit_head(replace(songs, groups=np.zeros(len(songs.labels), np.int64)), LISTENER, READER, SETTINGS)
+        fit_head(replace(songs, groups=np.zeros(len(songs.labels), np.int64)), GIVEN, SETTINGS)
 
 
 def test_cached_features_are_read(tmp_path: Path) -> None:
