@@ -23,12 +23,7 @@ MUSIC4ALL: Mapping[str, int] = {
 
 
 def prior_ratio(catalogue: str, codes: Sequence[str], training: Mapping[str, float]) -> FloatArray:
-    """(n_classes,) to multiply posteriors by, in the order of `codes`.
-
-    `catalogue` is `training` (no change), `uniform`, `music4all`, or the path of a JSON object of numbers by code, such
-    as {"en": 80, "fr": 20, ...}, with every class of the release. `training` is the release's own class mix, from its
-    manifest. Raises ReleaseError saying which class is missing or not positive.
-    """
+    """(n_classes,) to multiply posteriors by; `catalogue` is what LRID_CATALOG_PRIOR may be. Raises ReleaseError."""
     if catalogue == "training":
         return np.ones(len(codes), np.float32)
     if catalogue == "uniform":

@@ -35,11 +35,7 @@ class IdentifyEndpoint:
 
 
 class Shortcut:
-    """Wraps the application; answers POST `path` by `endpoint`, its errors as the application does.
-
-    The framework's router costs more time than reading the metadata of a request. The route is there as well: for the
-    OpenAPI document, for other methods, and under a `root_path`.
-    """
+    """Answers POST `path` by `endpoint`: the router, whose route stays for OpenAPI and `root_path`, is slow."""
 
     def __init__(self, app: ASGIApp, path: str, endpoint: Endpoint) -> None:
         self.app = app

@@ -64,11 +64,7 @@ class Engine:
         return np.concatenate(self._pool.map(windows))
 
     def settle(self, n_samples: int) -> None:
-        """On a CPU, check that a window gets the same answer alone and in a batch, to the bit.
-
-        Threads divide the outputs of a layer, not its sums, so this holds. Where it does not, a single window gets one
-        thread too, which is slower but equal.
-        """
+        """On a CPU, check that a window gets the same answer alone and in a batch; else a single one gets one thread too."""
         if self._device.type != "cpu" or self._threads == 1:
             return
         noise = np.random.default_rng(0).standard_normal(n_samples, np.float32) * np.float32(0.1)
@@ -93,11 +89,7 @@ def _listen_to_one(listen: Listen, threads: int, window: FloatArray) -> FloatArr
 def choices(
     listener: Listener, *, device: str, precision: str, threads: int, backend: str = "auto"
 ) -> tuple[EngineChoice, ...]:
-    """Resolve `auto`, most preferred first: CUDA if available; on a CPU OpenVINO if installed, and the precisions that the
-    listener prefers and the CPU multiplies clearly faster than fp32.
-
-    Raises ReleaseError if the requested device or backend is missing, or cannot run the requested precision.
-    """
+    """Resolve `auto`, most preferred first; of precisions, those clearly faster than fp32 here. Raises ReleaseError."""
     if threads:
         torch.set_num_threads(threads)
     if device == "cuda" and not torch.cuda.is_available():
@@ -135,10 +127,7 @@ def _cpu_backend(backend: str) -> Backend:
 
 
 def _bf16_is_fast() -> bool:
-    """Time a matrix product in fp32 and bf16 on one thread, best of several.
-
-    bf16 must be clearly faster, so that the choice is the same at every start on the same machine.
-    """
+    """Whether a product in bf16 is clearly faster than in fp32, so that every start on a machine chooses the same."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # with more threads, other processes on the machine would disturb the measurement
     try:

@@ -18,10 +18,7 @@ class Expected:
 
 
 def expected_answers(manifest: Manifest, catalogue: str) -> Expected | None:
-    """Compute them from the manifest's largest evaluation and its class mix, or that of `catalogue` (LRID_CATALOG_PRIOR).
-
-    None if the manifest has no such figures. Abstaining counts as equally likely in every language, which it is not quite.
-    """
+    """By the manifest's largest evaluation and class mix, or that of `catalogue`; None without. `und` is spread evenly."""
     evaluated = max((row for mode in manifest.metrics.values() for row in mode.values()), key=_rows, default=None)
     mix = manifest.training.get("class_prior")
     if not isinstance(mix, dict) or evaluated is None or not {"accuracy", "coverage"} <= evaluated.keys():

@@ -158,10 +158,7 @@ class Identifier:
         self._windows_per_track += max(0.05, 1 / self._tracks) * (len(work.windows) - self._windows_per_track)
 
     async def _listen_to(self, work: Work, windows: tuple[Window, ...], batcher: Batcher, *, until_sure: bool) -> bool:
-        """Listen to these windows; with `until_sure` one at a time, and True once further ones would hardly matter.
-
-        One at a time, so that the answer does not depend on how many were decoded together.
-        """
+        """Listen; with `until_sure` to one at a time, however many were decoded, and True once more would hardly matter."""
         step = 1 if until_sure else max(1, len(windows))
         for first in range(0, len(windows), step):
             some = windows[first : first + step]

@@ -7,10 +7,7 @@ QUEUE_SECONDS_PER_REPLICA = 300.0  # 30 windows of 10 s at .1 s each: a song wai
 
 
 def by_queue_seconds(context: Any) -> tuple[float, dict[str, Any]]:
-    """`AutoscalingContext` → replicas wanted, before Ray applies bounds, factors and delays.
-
-    Names never wait in that queue, so requests that are being answered count as well; the larger number is taken.
-    """
+    """Replicas wanted, the larger of two: by seconds of audio that wait, and, as names never do, by requests in progress."""
     waiting = (context.aggregated_metrics or {}).get(QUEUE_SECONDS, {})
     by_audio = sum(waiting.values()) / QUEUE_SECONDS_PER_REPLICA
     by_requests = context.total_num_requests / context.config.get_target_ongoing_requests()

@@ -25,10 +25,7 @@ class NetworkListener:
         *,
         halves: bool = False,
     ) -> None:
-        """`shape`: of what the network gets of one window, (1, …), for OpenVINO; None: torch runs it everywhere.
-
-        `halves`: the network may run in bf16, and on a GPU in fp16.
-        """
+        """`shape`: of the network's input of one window, for OpenVINO; None: torch only. `halves`: bf16 and fp16 as well."""
         self.n_features = n_features
         self._front_end = front_end
         self._network = network.eval()

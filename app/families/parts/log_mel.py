@@ -32,10 +32,7 @@ class MelPower(nn.Module):
         self.register_buffer("mel", mel, persistent=False)
 
     def power(self, samples: Tensor, around: str | None = "reflect") -> Tensor:
-        """(n, s) float32 in [-1, 1] → (n, bands, s // hop + 1).
-
-        `around`: what lies beyond both ends, as torch has it; None: nothing, frames begin with the samples.
-        """
+        """(n, s) in [-1, 1] → (n, bands, s // hop + 1). `around`: what lies beyond the ends, for torch; None: nothing."""
         fft_size, hop_size = self.config.fft_size, self.config.hop_size
         ends = {"center": False} if around is None else {"pad_mode": around}
         spectrum = torch.stft(samples, fft_size, hop_size, window=self.hann, return_complex=True, **ends)

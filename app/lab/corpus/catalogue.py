@@ -51,11 +51,7 @@ class Finding:
 
 
 def read_catalogue(path: Path, codes: Sequence[str] | None, *, rest: str | None = None, column: str = LANGUAGE) -> list[Row]:
-    """Returns rows in file order; language codes that are not in `codes` count as `rest`, if given.
-
-    `column` holds the labels where they are no languages; `codes` None: no labels are read. Raises CorpusError naming the
-    first row that cannot be used, and the remedy.
-    """
+    """Rows in file order; codes that are not in `codes` count as `rest`. None: no labels. Raises CorpusError naming one."""
     rows = []
     for row in parse(path, read_table(path), codes, rest, column):
         if isinstance(row, Finding):

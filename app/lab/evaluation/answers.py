@@ -37,10 +37,7 @@ class EvaluationSet:
     all_windows: bool = False  # listen to every window, as for a timeline, where the release would stop when sure
 
     def rows(self, codes: Sequence[str] | None, column: str = LANGUAGE) -> list[Row]:
-        """Reads rows whose label is a class, or `zxx` (label len(codes)); others count as `others` where there is one.
-
-        `codes` None: no labels are read. Raises CorpusError if there are no rows.
-        """
+        """Rows whose label is a class, `zxx` (len(codes)), or `others`; `codes` None: none is read. Raises CorpusError."""
         rest = REST if codes and REST in codes else None
         known = [*codes, NOTHING_SUNG] if codes and column == LANGUAGE else codes
         rows = read_catalogue(self.catalogue, known, rest=rest, column=column)

@@ -129,10 +129,7 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         return cross_entropy(logits, torch.from_numpy(train.labels[batch]).to(device))
 
     def _listen(self, network: LridNet, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """Returns features of the rows, (n, 2048); of silence for those whose audio is dropped or missing.
-
-        Dropped rows are listened to as well: the shapes stay the same, and each new one means compiling kernels on a CPU.
-        """
+        """(n, 2048); of silence where audio is dropped. They are listened to as well: each new shape compiles kernels."""
         if not self.data.train.n_audio:
             return self._of_silence(network).expand(len(batch), -1)
         rows, device = [self.data.train.rows[i] for i in batch], self.config.torch_device

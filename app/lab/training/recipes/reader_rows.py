@@ -110,10 +110,7 @@ def without_accents(text: str) -> str:
 
 
 def romanised(text: str) -> str:
-    """Transliterates to Latin letters, Han characters as syllables of their own.
-
-    Itself if it has no other letters, or is Japanese with Han characters: their reading is not in the character.
-    """
+    """In Latin letters; itself if Japanese with Han characters, as their reading is not in the character."""
     if is_latin(text) or (KANA.search(text) and HAN.search(text)):
         return text
     from anyascii import anyascii

@@ -72,11 +72,7 @@ def names_of(folder: Path) -> list[Metadata]:
 
 
 def clips_of(folder: Path, most: int) -> list[Row]:
-    """Picks up to so many recordings in which one person (`artist`) speaks, of as many speakers as there are.
-
-    An `index.csv` with the columns `file` and `speaker` (and `source`, `language`) says who speaks; without, files of one
-    folder count as one speaker. Raises CorpusError if there are none.
-    """
+    """Up to so many clips, of as many speakers (`artist`) as index.csv names, or folders there are. Raises CorpusError."""
     by_speaker: dict[str, list[Row]] = {}
     for number, (path, speaker) in enumerate(sorted(_clips(folder)), start=1):
         clip = Row(number, path, Metadata(artist=speaker), 0, "train", "")
