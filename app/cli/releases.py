@@ -90,12 +90,6 @@ def make(
         raise typer.BadParameter("needed: this network has no thresholds yet", param_hint="--calibration")
     note = "split=valid of the calibration catalogue"
     chosen = EvaluationSet("validation", note, calibration, splits=("valid",)) if calibration else None
-    config = ReleaseConfig(
-        store=store or make_settings().model_store,
-        release=release,
-        calibration=chosen,
-        data=data,
-        limits=limits,
-        settings=settings,
-    )
+    store = store or make_settings().model_store
+    config = ReleaseConfig(store=store, release=release, calibration=chosen, data=data, limits=limits, settings=settings)
     typer.echo(f"{make_release(draft, config, Bars())}: made and verified")

@@ -165,15 +165,7 @@ def _models(store: Path, known: Families | None, served_sha256: str | None) -> M
             manifest = read_manifest(release_folder(store, reference), known)
         except LridError:
             continue  # `lrid releases` names what is wrong with it
-        entries.append(
-            ModelEntry(
-                family=manifest.family,
-                release=manifest.release,
-                sha256=manifest.sha256,
-                created=manifest.created.isoformat(),
-                serving=manifest.sha256 == served_sha256,
-                languages=[language.code for language in manifest.languages],
-                metrics=dict(manifest.metrics.items()),
-            )
-        )
+        told = manifest.model_dump(mode="json", include={"family", "release", "sha256", "created", "metrics"})
+        codes = [language.code for language in manifest.languages]
+        entries.append(ModelEntry(**told, serving=manifest.sha256 == served_sha256, languages=codes))
     return ModelsResponse(models=entries)

@@ -69,11 +69,6 @@ def enable(api: PluginApi) -> None:
     """Picard calls this once the plugin is switched on."""
     for name, default in OPTIONS.items():
         api.plugin_config.register_option(name, default)
-    for register in (
-        api.register_file_action,
-        api.register_track_action,
-        api.register_album_action,
-        api.register_cluster_action,
-    ):
-        register(IdentifyLanguage)
+    for kind in ("file", "track", "album", "cluster"):
+        getattr(api, f"register_{kind}_action")(IdentifyLanguage)
     api.register_options_page(ServerPage)

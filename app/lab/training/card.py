@@ -52,15 +52,8 @@ def _rows_and_prior(rows: Mapping[str, int] | None, prior: Mapping[str, float] |
 def _calibration_section(calibrations: Mapping[str, Calibration]) -> str:
     if not calibrations:
         return ""
-    rows = [
-        (
-            title(mode),
-            f"{c.temperature:g}",
-            f"{c.threshold:g}",
-            *((c.precision, c.coverage) if c.coverage else ("not reached", 0)),
-        )
-        for mode, c in calibrations.items()
-    ]
+    reached = {mode: (c.precision, c.coverage) if c.coverage else ("not reached", 0) for mode, c in calibrations.items()}
+    rows = [(title(mode), f"{c.temperature:g}", f"{c.threshold:g}", *reached[mode]) for mode, c in calibrations.items()]
     heads = ["case", "temperature", "threshold", "precision (validation)", "coverage (validation)"]
     return (
         "## When it answers\n\n"

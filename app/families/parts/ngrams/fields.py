@@ -52,14 +52,8 @@ class FieldReader:
         rows = np.zeros(1 << loops.SLOT_BITS, np.int32)  # of the logarithms
         loops.fill_slots(keys, rows, ngram_keys(profiles.known))
         logarithms = np.log(profiles.probabilities + config.smoothing).astype(np.float32)
-        self.tables: loops.Tables = (
-            keys,
-            rows,
-            logarithms,
-            owners(config.scripts),
-            config.max_ngram,
-            32 - config.buckets_log2,
-        )
+        owner, shift = owners(config.scripts), 32 - config.buckets_log2
+        self.tables: loops.Tables = (keys, rows, logarithms, owner, config.max_ngram, shift)
 
     def normalised(self, text: str | None) -> str:
         """A field as a client sent it, or None → the characters that are read."""

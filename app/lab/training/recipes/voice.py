@@ -94,11 +94,8 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         head = fit_head(songs, parts.given, config.head)
         with progress.counting("cross-validating", config.folds) as advance:
             held = cross_validate(songs, parts.given, config.head, config.folds, advance)
-        told = {
-            "start": parts.origin,
-            "songs": _counts(songs, parts.codes),
-            "class_prior": dict(parts.reader.config.class_mix),
-        }
+        counts, mix = _counts(songs, parts.codes), dict(parts.given.class_mix)
+        told = {"start": parts.origin, "songs": counts, "class_prior": mix}
         draft = draft_voice(parts, head, told, config.head.positions)
         manifest, figures = draft.manifest.model_dump_json(), tables(held, songs, parts.codes)
         facts = {"manifest": manifest, "about": draft.about, "figures": figures}
