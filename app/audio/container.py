@@ -23,10 +23,10 @@ _DECODERS = (
     "adpcm_g722,adpcm_g726,adpcm_g726le,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_sbpro_2,adpcm_sbpro_3,adpcm_sbpro_4,"
     "adpcm_swf,adpcm_yamaha,pcm_alaw,pcm_bluray,pcm_dvd,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,"
     "pcm_s16be_planar,pcm_s16le,pcm_s16le_planar,pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,pcm_s32le_planar,"
-    "pcm_s64be,pcm_s64le,pcm_s8,pcm_s8_planar,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,pcm_u32le,pcm_u8"
+    "pcm_s64be,pcm_s64le,pcm_s8,pcm_s8_planar,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,pcm_u32le,pcm_u8,s302m"
 )
 _MAX_DEMUXED_STREAMS = 256  # more look like lack of memory to FFmpeg; the limit of the service is lower
-_PROBE_PACKETS = "1"  # for DTS inside WAV, which begins with its sync word; the default takes 17 ms for a song
+_PROBE_PACKETS = {"wav": "1", "w64": "1"}  # for DTS inside, which begins with its sync word; else 17 ms for a song
 _PACKET_BYTES = str(1 << 19)  # of WAV that FFmpeg reads; by default there are 4 to 32 times as many packets
 _READ_BYTES = str(1 << 15)  # at once by the parser of FLAC; the default, 1024, costs it 8 ms more for a song
 
@@ -39,7 +39,7 @@ def open_container(file: bytes, found: Found) -> Any:
         "format_whitelist": found.demuxer,
         "codec_whitelist": _DECODERS,
         "max_streams": str(_MAX_DEMUXED_STREAMS),
-        "max_probe_packets": _PROBE_PACKETS,
+        "max_probe_packets": _PROBE_PACKETS.get(found.demuxer, "2500"),
         "max_size": _PACKET_BYTES,
         "raw_packet_size": _READ_BYTES,
     }

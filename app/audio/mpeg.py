@@ -19,7 +19,8 @@ _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 1200
 _ADTS_RATES = 13  # indices of sample rates that mean something
 _ADTS_HEADER_BYTES = 7
 _TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")  # may follow a frame
-_CHAIN_FRAMES = 3  # so many frames of one kind in a row are no coincidence
+_CHAIN_FRAMES = 3  # so many frames of one kind in a row are no coincidence where they are expected
+_FAR_CHAIN_FRAMES = 6  # nor so many anywhere in a file; programs hold shorter chains
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Frame:
     @property
     def is_adts(self) -> bool:
         return self.kind[0] & 0x06 == 0
+
+    @property
+    def is_layer_1(self) -> bool:
+        return self.kind[0] & 0x06 == 0x06
 
 
 def frame_at(data: bytes, at: int) -> Frame | None:
@@ -66,16 +71,19 @@ def find_frames(data: bytes, start: int, stop: int) -> tuple[int, Frame] | None:
     at = data.find(b"\xff", start, stop)
     while at >= 0:
         first = frame_at(data, at)
-        if first is not None and _is_chain(data, at, first, least=1 if at == start else 2):
+        if first is not None and _is_chain(data, at, first, here=at == start):
             return at, first
         at = data.find(b"\xff", at + 1, stop)
     return None
 
 
-def _is_chain(data: bytes, at: int, first: Frame, least: int) -> bool:
-    """Whether `_CHAIN_FRAMES` frames of one kind begin here, or at least `least` up to the end of the file or a tag."""
+def _is_chain(data: bytes, at: int, first: Frame, *, here: bool) -> bool:
+    """Whether enough frames of one kind follow each other, or fewer up to the end of the file or a tag; `here`: expected."""
+    if first.is_layer_1 and not here:  # jump tables of programs look like it
+        return False
+    least, enough = (1, _CHAIN_FRAMES) if here else (2, _FAR_CHAIN_FRAMES)
     frame: Frame | None = first
-    for count in range(_CHAIN_FRAMES):
+    for count in range(enough):
         if frame is None or frame.kind != first.kind:
             return count >= least and (at >= len(data) - 4 or data.startswith(_TAGS, at))
         at += frame.bytes

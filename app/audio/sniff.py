@@ -35,17 +35,17 @@ _ANYWHERE = {  # magic: (format, demuxer); distinct enough to be searched for
     rb"FORM[\s\S]{4}AIF[FC]": ("AIFF", "aiff"),
     rb"fLaC[\x00\x80]\x00\x00\x22": ("FLAC", "flac"),
     rb"OggS\x00": ("Ogg", "ogg"),
-    rb"(?:\x47[\s\S]{187}){4}\x47": ("MPEG-TS", "mpegts"),
-    rb"(?:\x47[\s\S]{191}){4}\x47": ("MPEG-TS", "mpegts"),  # of Blu-ray: four bytes more
+    rb"(?:\x47[\s\S]{187}){7}\x47": ("MPEG-TS", "mpegts"),
+    rb"(?:\x47[\s\S]{191}){7}\x47": ("MPEG-TS", "mpegts"),  # of Blu-ray: four bytes more
     rb"\x00\x00\x01\xba[\x21\x31\x44-\x7f]": ("MPEG", "mpeg"),
-    rb"\x0b\x77[\s\S]{3}([\x00-\x57])(?=[\s\S]{58,3840}?\x0b\x77[\s\S]{3}\1)": ("AC3", "ac3"),
-    rb"\x0b\x77[\s\S]{3}([\x58-\x87])(?=[\s\S]{58,4096}?\x0b\x77[\s\S]{3}\1)": ("AC3", "eac3"),
+    rb"\x0b\x77[\s\S]{3}([\x00-\x57])(?=(?>[\s\S]{58,3840}?\x0b\x77[\s\S]{3}\1){2})": ("AC3", "ac3"),
+    rb"\x0b\x77[\s\S]{3}([\x58-\x87])(?=(?>[\s\S]{58,4096}?\x0b\x77[\s\S]{3}\1){2})": ("AC3", "eac3"),
     rb"\x7f\xfe\x80\x01|\xfe\x7f\x01\x80|\x1f\xff\xe8\x00|\xff\x1f\x00\xe8": ("DTS", "dts"),
     rb"[\s\S]{4}\xf8\x72\x6f\xba": ("TrueHD", "truehd"),
     rb"[\s\S]{4}\xf8\x72\x6f\xbb": ("MLP", "mlp"),
 }
 _FROM_THE_MIDDLE = {  # looked for last: AAC of MPEG-2 begins alike
-    rb"\xff[\xf8\xf9]([\x11-\xef])[\x00-\xae](?=(?:[\s\S]{16,16384}?\xff[\xf8\xf9]\1){2})": ("FLAC", "flac"),
+    rb"\xff[\xf8\xf9]([\x11-\xef])[\x00-\xae](?=(?>[\s\S]{16,16384}?\xff[\xf8\xf9]\1){2})": ("FLAC", "flac"),
 }
 _AT_START = {
     rb"\x1a\x45\xdf\xa3": ("WebM", "matroska"),
@@ -71,6 +71,8 @@ _AT_START = {
     rb"\.SoX|XoS\.": ("SoX", "sox"),
     rb"nut/multimedia container\x00": ("NUT", "nut"),
     rb"FLV\x01": ("Flash video", "flv"),
+    rb"\x1f\x07\x00[\x3f\xbf]": ("DV", "dv"),
+    rb"\xb7\xd8\x00\x20\x37\x49\xda\x11": ("Windows TV", "wtv"),
     rb"RIFF[\s\S]{4}AVI[ X\x19]": ("AVI", "avi"),
     rb"\x56[\xe0-\xff]": ("AAC", "loas"),
 }
@@ -121,7 +123,7 @@ def _end_of_tags(data: bytes) -> int:
             size += sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
         elif head[:8] == b"APETAGEX":
             size = _APE_HEADER_BYTES + int.from_bytes(head[12:16], "little")
-        if not size:
+        if not size or start + size > len(data):  # a length that is wrong: the first frame is searched for
             break
         start += size
     padding = data[start : start + _FRAME_SEARCH_BYTES]

@@ -7,6 +7,7 @@ whatever its headers say. Decoding may then begin at any packet.
 from __future__ import annotations
 
 import contextlib
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
@@ -26,6 +27,7 @@ from app.domain import FloatArray
 from app.errors import AudioTooLong
 
 _PLAIN = ("aiff", "au", "caf", "w64", "wav")  # demuxers whose packets of PCM are the file's own bytes
+_WHOLE_FRAMES = ("mlp", "truehd")  # demuxers that leave out a last frame that is not whole
 _LAST_FRAMES = 16  # of PCM, that FFmpeg reads to see whether it ends where the header says
 _PACKET_FRAMES = 1 << 17  # of PCM that is cut out of the file
 _WARM_UP_PACKETS = 12  # MP3 looks back up to 511 bytes, AAC and Opus over two to four packets
@@ -34,6 +36,7 @@ _BLOCK_SAMPLES = 1 << 16  # of each channel: frames are mixed down in blocks, wh
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"Speex   ")  # between or behind frames: no damage
 _REST_BYTES = 1 << 14  # so much of what follows the last packet is looked at
 _OFF_COURSE_SECONDS = 0.3
+_LONG_PACKET_SECONDS = 0.25
 
 
 class Stream:
@@ -44,13 +47,13 @@ class Stream:
 
     def __init__(self, data: bytes, found: Found, limits: DecodeLimits) -> None:
         """Raises AudioCorrupt, AudioTruncated, AudioUnknownFormat, AudioParameters, AudioTooLong."""
-        self._file, self._found = mended(data[found.start :], found), found
+        self._file, self._found = mended(data, found), found
         self.packets: list[Any] = []  # av.Packet; of PCM views of the file
         self.gaps: tuple[int, ...] = ()
         self.chained = False
         self.next_start = 0  # first byte of a file that was joined to this one, which FFmpeg does not go on to
         self.goes_on = False  # behind as many joined files as are heard
-        self._end = 0  # the byte behind the last packet
+        self.end = 0  # the byte behind the last packet, counted from `found.start`
         self._silence_peak = limits.silence_peak
         self.bad: set[int] = set()
         self.off_course = False  # decoding gave another length than the packets promised
@@ -90,7 +93,7 @@ class Stream:
             raise
         except (av.FFmpegError, ValueError, OSError):  # what came until here can be heard
             self.bad.add(len(self.packets))
-        if not self._end:
+        if not self.end:
             corrupt = [index for index, packet in enumerate(self.packets) if packet.is_corrupt]
             # FFmpeg reads WAV by half a MiB: where one is not whole, all frames in it count as damaged.
             self.bad |= set(corrupt[-1:] if self._found.format == "WAV" else corrupt)
@@ -98,10 +101,18 @@ class Stream:
             self.starts, self.gaps = timeline.starts, timeline.gaps
             self.chained = timeline.chained or self._changes_rate()
             if self.packets:
-                self._end = (self.packets[-1].pos or 0) + self.packets[-1].size
+                self.end = (self.packets[-1].pos or 0) + self.packets[-1].size
+                self._measure_last()
         self._go_on()
         if self.seconds > max_seconds:
             raise _too_long(max_seconds)
+
+    def _measure_last(self) -> None:
+        """Decode a long last packet: Matroska gives it the duration of the others."""
+        last = len(self.packets) - 1
+        if self._found.demuxer == "matroska" and self.starts[-1] - self.starts[-2] > _LONG_PACKET_SECONDS:
+            seconds = sum(frame.samples / frame.sample_rate for frame in self._frames(last, last + 1))
+            self.starts[-1] = min(self.starts[-1], self.starts[-2] + (seconds or math.inf))
 
     def _read(self) -> Iterator[av.Packet[Any]]:
         while True:
@@ -113,10 +124,12 @@ class Stream:
 
     def _go_on(self) -> None:
         """Look at what follows the last packet: another file, or nothing but tags and zeros, which are no damage."""
-        if link := next_link(self._file, self._end, self._found):
+        if link := next_link(self._file, self.end, self._found):
             self.next_start, self.chained = self._found.start + link, True
-        if link or _is_padding(self._file[self._end : self._end + _REST_BYTES]):
+        if link or _is_padding(self._file[self.end : self.end + _REST_BYTES]):
             self.bad.discard(len(self.packets))
+        elif self._found.demuxer in _WHOLE_FRAMES:
+            self.bad.add(len(self.packets))
 
     def _cut_plain_pcm(self) -> bool:
         """Whether the file ends its PCM where the header says; then its packets are cut out of it, not read and copied."""
@@ -132,7 +145,7 @@ class Stream:
         if not frame_bytes or not tail or tail[-1].pos + tail[-1].size != end or tail[-1].is_corrupt:
             self._container.seek(0, stream=self._stream)
             return False
-        self._end = end
+        self.end = end
         step, view = _PACKET_FRAMES * frame_bytes, memoryview(self._file)
         self.packets = [view[at : min(at + step, end)] for at in range(first.pos, end, step)]
         sizes = [len(packet) for packet in self.packets]
@@ -162,6 +175,14 @@ class Stream:
         last = self.packets[-1]
         known = isinstance(last, av.Packet) and last.pts is not None
         return float((last.pts + (last.duration or 0)) * self._stream.time_base) if known else None
+
+    def gap_seconds(self, index: int) -> float:
+        """How much later than the end of the packet before a packet begins by its time stamp."""
+        before, packet = self.packets[index - 1], self.packets[index]
+        if before.pts is None or packet.pts is None:
+            return 0.0
+        ends = before.pts + round((self.starts[index] - self.starts[index - 1]) / packet.time_base)
+        return float((packet.pts - ends) * packet.time_base)
 
     @property
     def metadata(self) -> dict[str, str]:
