@@ -14,7 +14,14 @@ from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, WindowScores
 from app.families.lrid_voice.identify_config import IdentifyConfig
 from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import Songs, group_folds
-from app.lab.training.voice_head.joint import ears_by_evidence, fit_expert, fit_threshold, listen_to_all, readings_of
+from app.lab.training.voice_head.joint import (
+    ears_by_evidence,
+    fit_expert,
+    fit_scale,
+    fit_threshold,
+    listen_to_all,
+    readings_of,
+)
 from app.lab.training.voice_head.languages import fit_languages
 from app.lab.training.voice_head.settings import HeadSettings
 from app.lab.training.voice_head.sung import JOINED_WINDOWS, WindowTruth, boundary, fit_songs, fit_windows, window_truth
@@ -54,16 +61,17 @@ def fit_head(songs: Songs, given: Given, settings: HeadSettings) -> FittedHead:
     scores = held_out_scores(songs, given, settings)
     shift = boundary(scores.sung_logits, truth)
     scores = WindowScores(scores.log_probabilities, scores.weights, scores.sung_logits - np.float32(shift))
-    sung = fit_songs(songs, scores, truth.edges, fitted.config.song_scale, settings)
+    song_scale = fit_scale(songs, ears_by_evidence(songs, scores, 1.0, settings))
+    sung = fit_songs(songs, scores, truth.edges, song_scale, settings)
     sung = sung.model_copy(update={"window_bias": fitted.config.sung.window_bias - shift})
-    ears = ears_by_evidence(songs, scores, fitted.config.song_scale, settings)
+    ears = ears_by_evidence(songs, scores, song_scale, settings)
     experts, alone = {}, {}
     if TEXT in songs.readings:
         expert = fit_expert(songs, ears, TEXT, given.class_mix, settings)
         exponent, doubt = min(expert.exponent, settings.most_exponent), max(expert.doubt, settings.least_doubt)
         bounded = {"exponent": exponent, "doubt": doubt, "alone_exponent": given.alone_exponent}
         experts, alone = {TEXT: expert.model_copy(update=bounded)}, {TEXT: given.threshold}
-    config = fitted.config.model_copy(update={"sung": sung, "experts": experts})
+    config = fitted.config.model_copy(update={"song_scale": song_scale, "sung": sung, "experts": experts})
     joint = FittedHead(config, fitted.tensors)
     thresholds = alone | _thresholds(joint.head(given.codes), songs, scores, settings)
     return FittedHead(config.model_copy(update={"thresholds": thresholds}), fitted.tensors)
@@ -85,15 +93,15 @@ def held_out_scores(songs: Songs, given: Given, settings: HeadSettings) -> Windo
 
 def _fit_windows(songs: Songs, given: Given, settings: HeadSettings) -> tuple[FittedHead, WindowTruth]:
     """Fits what concerns windows; nothing about songs is fitted yet."""
-    config = fit_languages(songs, given.rows, given.languages, given.codes, settings)
+    config, rows = fit_languages(songs, given.rows, given.languages, given.codes, settings)
     zeros = np.zeros(given.rows.shape[1], np.float32)
-    unsung = FittedHead(config, {ROWS: given.rows, SUNG: zeros})
+    unsung = FittedHead(config, {ROWS: rows, SUNG: zeros})
     truth = window_truth(songs, unsung.head(given.codes).windows(songs.hidden).log_probabilities, settings)
     if songs.sung.all() and len(truth.edges) < JOINED_WINDOWS:
         raise TrainingError("too few windows without singing: give instrumentals, or more songs of two minutes and more")
     sung = fit_windows(songs, truth, settings)
     config = config.model_copy(update={"sung": config.sung.model_copy(update={"window_bias": sung.bias})})
-    return FittedHead(config, {ROWS: given.rows, SUNG: sung.weights}), truth
+    return FittedHead(config, {ROWS: rows, SUNG: sung.weights}), truth
 
 
 def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings) -> dict[str, float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from app.domain import FloatArray, Scores
 from app.families.lrid_voice.identify import VoiceHead, WindowScores, log, pooled, testimony
@@ -14,6 +14,7 @@ from app.lab.training.voice_head.data import Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings
 
 UNREACHABLE = 0.99  # the threshold where the wanted precision is not reached
+SCALES = 0.2, 3.0  # bounds of what the mean log-probabilities of windows are multiplied by
 N_MISMATCHED = 3  # foreign names beside each song
 BEGINNING = np.array([0.75, 1.0, -3.0])  # of an expert: exponent, mix_exponent, logit of the doubt
 
@@ -108,6 +109,17 @@ def ears_by_evidence(songs: Songs, scores: WindowScores, song_scale: float, sett
         partial = [pooled(scores[order[:size]]) * song_scale for size in settings.partial_evidence]
         by_song.append(log(softmax(np.stack(partial))))
     return np.stack(by_song)
+
+
+def fit_scale(songs: Songs, ears: FloatArray) -> float:
+    """Finds what held-out log-posteriors, (n_songs, k, n_classes) with a scale of 1, are best multiplied by."""
+    known = np.flatnonzero(songs.known)
+    silent = np.zeros((len(known), ears.shape[2]), np.float32)
+    scaled = ears[known]
+    found = minimize_scalar(
+        lambda scale: _loss(scaled * np.float32(scale), silent, songs.labels[known]), bounds=SCALES, method="bounded"
+    )
+    return float(found.x)
 
 
 def _loss(ears: FloatArray, words: FloatArray, labels: Ints) -> float:

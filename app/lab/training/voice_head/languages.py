@@ -1,6 +1,6 @@
-"""Fits biases, scales and the weight of unsure windows to partial evidence by L-BFGS: about a hundred parameters."""
+"""Fits biases, scales, the weight of unsure windows and what corrects the languages' rows to partial evidence, by L-BFGS."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from app.lab.training.voice_head.data import Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings, class_label, prior_biases
 
 N_STEPS = 25
+LEAST_SPREAD = 1e-3  # of a feature over the windows
 BEGINNINGS = torch.tensor([1.0, 1.5, 1.0], dtype=torch.float64)  # window_scale, entropy_weight, song_scale
 
 
@@ -44,37 +45,48 @@ def song_logits(logits: Tensor, draws: Draws, member: Tensor, biases: Tensor, nu
 
 def fit_languages(
     songs: Songs, rows: FloatArray, languages: Sequence[str], codes: Sequence[str], settings: HeadSettings
-) -> IdentifyConfig:
-    """`rows`: (n_tokens, n_hidden) of the listener. Songs in which nothing is sung are left out.
+) -> tuple[IdentifyConfig, FloatArray]:
+    """`rows`: (n_tokens, n_hidden) of the listener; returned corrected. Songs in which nothing is sung are left out.
 
-    Biases of languages of which there is no song stay at the prior: with no song they could only fall, and the language
-    would not be heard again.
+    Biases and rows of languages of which there is no song stay: with no song they could only fall, and the language would
+    not be heard again. Tokens of one class share a correction, which is drawn to zero for features of unit spread.
     """
     labels = [class_label(language, codes) for language in languages]
-    sung = {codes[label] for label in songs.labels[songs.known]}
-    free = torch.tensor([float(label in sung) for label in labels], dtype=torch.float64)
+    learnt = {codes[label] for label in songs.labels[songs.known]}
+    free = torch.tensor([float(label in learnt) for label in labels], dtype=torch.float64)
     member = torch.tensor([[float(label == code) for code in codes] for label in labels], dtype=torch.float64)
     prior = torch.tensor(prior_biases(languages, codes, settings), dtype=torch.float64)
     draws = draw_windows(songs, settings)
     logits = torch.from_numpy(songs.hidden @ rows.T).double()
     labels_of_draws = torch.from_numpy(songs.labels[draws.songs])
     weights = torch.from_numpy(_weights(songs, draws, settings))
-    strength = settings.bias_l2 / int(songs.known.sum())
+    n_songs = int(songs.known.sum())
+    hidden = torch.from_numpy(songs.hidden).double()
+    sung = hidden[torch.from_numpy(songs.known[songs.owner])]
+    centre, spread = sung.mean(dim=0), sung.std(dim=0) + LEAST_SPREAD
+    standard = (hidden - centre) / spread  # (n_windows, n_hidden)
+    share = free[:, None] * member  # (n_tokens, n_classes)
 
-    def loss(correction: Tensor, logs: Tensor) -> Tensor:
+    def loss(correction: Tensor, turned: Tensor, logs: Tensor) -> Tensor:
         moved = free * correction
-        found = song_logits(logits, draws, member, prior + moved, logs.exp() * BEGINNINGS)
+        found = song_logits(logits + standard @ turned @ share.T, draws, member, prior + moved, logs.exp() * BEGINNINGS)
         losses = nn.functional.cross_entropy(found, labels_of_draws, reduction="none")
-        return losses @ weights + strength * (moved.square().sum() + logs.square().sum())
+        penalty = settings.bias_l2 * (moved.square().sum() + logs.square().sum()) + settings.row_l2 * turned.square().sum()
+        return losses @ weights + penalty / n_songs
 
-    correction, logs = _minimum(loss, torch.zeros_like(prior), torch.zeros_like(BEGINNINGS))  # logs: over the beginnings
-    biases = (prior + free * correction).float().tolist()
-    window_scale, entropy_weight, song_scale = (logs.exp() * BEGINNINGS).tolist()
+    first = torch.zeros_like(prior), hidden.new_zeros(hidden.shape[1], len(codes)), torch.zeros_like(BEGINNINGS)
+    correction, turned, logs = _minimum(loss, *first)  # turned: what corrects each class's rows; logs: over the beginnings
+    by_token = share @ (turned.T / spread)  # (n_tokens, n_hidden)
+    biases = (prior + free * correction - by_token @ centre).float().tolist()
+    config = _config(zip(languages, labels, biases, strict=True), logs.exp() * BEGINNINGS, settings)
+    return config, rows + by_token.float().numpy()
+
+
+def _config(tokens: Iterable[tuple[str, str, float]], numbers: Tensor, settings: HeadSettings) -> IdentifyConfig:
+    """`tokens`: code, class and bias of each; `numbers`: window_scale, entropy_weight, song_scale. No song is fitted yet."""
+    window_scale, entropy_weight, song_scale = numbers.tolist()
     return IdentifyConfig(
-        tokens=[
-            LanguageToken(code=code, label=label, bias=round(bias, 4))
-            for code, label, bias in zip(languages, labels, biases, strict=True)
-        ],
+        tokens=[LanguageToken(code=code, label=label, bias=round(bias, 4)) for code, label, bias in tokens],
         window_scale=window_scale,
         entropy_weight=entropy_weight,
         song_scale=song_scale,
@@ -85,7 +97,7 @@ def fit_languages(
     )
 
 
-def _minimum(loss: Callable[[Tensor, Tensor], Tensor], *first: Tensor) -> list[Tensor]:
+def _minimum(loss: Callable[..., Tensor], *first: Tensor) -> list[Tensor]:
     """Finds where the loss is least, from `first` on."""
     parameters = [tensor.requires_grad_() for tensor in first]
     optimiser = torch.optim.LBFGS(parameters, max_iter=N_STEPS, history_size=20, line_search_fn="strong_wolfe")

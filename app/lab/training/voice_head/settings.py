@@ -23,6 +23,7 @@ class HeadSettings(Strict):
     prior_class: float = -0.5  # nats: languages that are a class, but not common
     prior_rare: float = -4.0  # nats: languages that are no class
     bias_l2: float = Field(1.5, gt=0)  # towards the prior, over the number of songs
+    row_l2: float = Field(300.0, gt=0)  # on the corrections of the languages' rows, likewise
     group_power: float = Field(0.5, ge=0)  # a song weighs (songs of its group) ** -group_power
     sung_penalty: float = Field(1e-3, gt=0)  # scikit-learn's C of the window classifier on standardised features
     unsure_edge: Probability = 0.6  # first and last windows under this best probability count as "nothing sung"

@@ -81,6 +81,23 @@ def test_a_language_without_songs_stays_at_the_prior(fitted: FittedHead) -> None
     assert {token.code: token.bias for token in fitted.config.tokens}["cy"] == SETTINGS.prior_rare
 
 
+def test_rows_learn_what_tells_languages_apart_and_stay_where_there_are_no_songs(songs: Songs) -> None:
+    """German is heard as French, but for a feature that the ears' rows do not look at."""
+    german = np.isin(songs.owner, np.flatnonzero(songs.labels == 1))
+    hidden = songs.hidden.copy()
+    hidden[german, 2] += hidden[german, 1]
+    hidden[german, 1] = 0.0
+    hidden[german, 7] += 1.5
+    alike = replace(songs, hidden=hidden, readings={})
+    right = {}
+    for strength in (3.0, 1e9):
+        fitted = fit_head(alike, GIVEN, SETTINGS.model_copy(update={"row_l2": strength}))
+        held = [fitted.head(CODES).combine(song_windows(alike, song), {}).probabilities for song in range(24)]
+        right[strength] = float(np.mean([one.argmax() for one in held] == songs.labels[:24]))
+        assert np.array_equal(fitted.tensors["identify.languages"][4], GIVEN.rows[4])
+    assert right[1e9] < 0.9 < right[3.0]
+
+
 def test_the_same_songs_give_the_same_head(songs: Songs, fitted: FittedHead) -> None:
     assert fit_head(songs, GIVEN, SETTINGS).config == fitted.config
 
@@ -114,7 +131,7 @@ def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs) -> None:
 def test_speech_is_not_taken_for_nothing_sung(songs: Songs, fitted: FittedHead) -> None:
     """Clips of one window that have little of what singing has, in a language that is not learnt from them."""
     random = np.random.default_rng(1)
-    clips = random.normal(0, 0.5, (40, 1, N_HIDDEN)).astype(np.float32)
+    clips = random.normal(0, 0.5, (430, 1, N_HIDDEN)).astype(np.float32)
     clips[:, :, 0] += 0.6
     clips[:, :, N_HIDDEN - 1] += 4.0
     speakers = [str(i // 2) for i in range(30)]
