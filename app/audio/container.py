@@ -4,8 +4,6 @@ Only the demuxer that was sniffed and the decoders named here can run, and they 
 file can be reached.
 """
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

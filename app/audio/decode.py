@@ -5,8 +5,6 @@ begin at the beginning, is decoded once, from end to end. Of a longer one only t
 where they are planned over the sounding part, its edges.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace

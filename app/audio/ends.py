@@ -1,7 +1,5 @@
 """The ends of containers: finds those that are cut off, and where the next one of a chain begins."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Literal

@@ -1,7 +1,5 @@
 """Warnings on files that can be heard: truncated or damaged. Only this module uses the lengths in headers, as hints."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

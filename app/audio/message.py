@@ -1,7 +1,5 @@
 """What a decoding process answers, before the samples: nothing that it sends is believed unchecked."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import pydantic

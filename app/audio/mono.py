@@ -1,7 +1,5 @@
 """Decoded frames of any sample format and layout → mono float32."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

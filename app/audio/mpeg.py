@@ -3,8 +3,6 @@
 Layouts: ISO/IEC 11172-3 §2.4.2.3, ISO/IEC 13818-3 §2.4.2.3 (half rates), ISO/IEC 14496-3 §1.A.3.2 (ADTS).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 _BITRATES_KBPS = {  # by (MPEG-1?, layer)

@@ -11,8 +11,6 @@ middle of an answer can block or break the whole pool (pebble breaks when an idl
 add polling (5.5 ms a task there, 0.15 ms here), and they unpickle what a worker says.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import logging

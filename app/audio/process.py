@@ -1,7 +1,5 @@
 """One decoding process, seen from the service: started, asked, killed. Used by one thread at a time."""
 
-from __future__ import annotations
-
 import math
 import os
 import socket

@@ -4,8 +4,6 @@ As players do, a bounded number of bytes is searched for the beginning: behind t
 half a frame. What follows the audio does not matter.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

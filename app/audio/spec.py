@@ -1,7 +1,5 @@
 """Windows to cut out of a recording, and the bounds of a decoder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -4,8 +4,6 @@ ID3v2, ID3v1 and APEv2 may stand before or behind any audio: mutagen reads them.
 comments, MP4's and Matroska's, RIFF INFO, AIFF's, an ID3 chunk in WAV or AIFF) FFmpeg has read already.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable, Mapping

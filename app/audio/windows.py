@@ -10,8 +10,6 @@ The plan. Leading and trailing silence are skipped where they are known; what li
 - A window that is silent from end to end is replaced by the next of the plan. A track that is silent has no windows.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

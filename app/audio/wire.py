@@ -3,8 +3,6 @@
 No pickle on purpose: a decoder that a hostile file took over must not be able to run anything in the service.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 from collections.abc import Callable

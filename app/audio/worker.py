@@ -4,8 +4,6 @@ It imports neither torch nor FastAPI, may add only so much memory to what it has
 core, ignores the signals meant for the service, and ends when the service does.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import importlib

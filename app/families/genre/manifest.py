@@ -1,7 +1,5 @@
 """`manifest.json` of the family: how audio is cut and seen, which words are read, and the sizes of the network."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """A release that tells genres by audio and lyrics, loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Audio through convolutions and lyrics through LSTM layers, concatenated, into a dense layer before the classes."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

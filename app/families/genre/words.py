@@ -1,7 +1,5 @@
 """Lyrics → numbers of their principal words, in order: those of the vocabulary, of lines that are spread over the song."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Listen: windows → embeddings of their segments of voice, and the histogram of their sound."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The numbers of a `multimodal` release, as they stand in its manifest."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

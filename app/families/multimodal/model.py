@@ -1,7 +1,5 @@
 """A release of `multimodal`, loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

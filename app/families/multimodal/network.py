@@ -5,8 +5,6 @@ average pooling over the positions, softmax. One position a number would tell a 
 alone, and learns none from a few thousand segments; the lab's README has the figures.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise

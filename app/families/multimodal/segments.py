@@ -1,7 +1,5 @@
 """Segments of uninterrupted voice: what is left of the vocals when the silence is removed (§3.1.2)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib.metadata import entry_points
 

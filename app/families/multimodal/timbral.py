@@ -1,7 +1,5 @@
 """The pooled audio codebook histogram (§3.1.3): log-mel → PCA → derivatives → posteriors of a Gaussian mixture → pooling."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

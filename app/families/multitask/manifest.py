@@ -1,7 +1,5 @@
 """`manifest.json` of the family: how segments are cut and heard, the network's sizes, artists beside languages."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """A release that knows who sings beside the language, loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Five convolutional blocks that two output layers share (Singh & Biswas, figure 1)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 

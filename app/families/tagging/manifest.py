@@ -1,8 +1,6 @@
 """The numbers of a `tagging` release, as they stand in its manifest. Defaults: Dalla Longa et al., tables 1 to 3."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -66,7 +64,7 @@ class TaggingManifest(Manifest):
     thresholds: list[Probability]  # a tag applies from here on, in the order of the labels: where TPR = TNR (§4.6)
 
     @model_validator(mode="after")
-    def _every_tag_has_a_threshold(self) -> TaggingManifest:
+    def _every_tag_has_a_threshold(self) -> Self:
         if len(self.thresholds) != len(self.labels):
             raise ValueError(
                 f"thresholds: {len(self.labels)} are needed, one for each label; there are {len(self.thresholds)}"

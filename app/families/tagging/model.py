@@ -1,7 +1,5 @@
 """A release of `tagging`, loaded: one of three networks, and a threshold for each tag."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

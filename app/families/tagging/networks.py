@@ -12,8 +12,6 @@ Where a printed number contradicts its own layer, the layer is right:
   it is dense over all 221 steps, though §4.4.1 says that convolutions replaced the dense layer.
 """
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor, nn

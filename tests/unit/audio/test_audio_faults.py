@@ -1,7 +1,5 @@
 """Cut off, or damaged on the way: each is told for what it is, also where no header states a length."""
 
-from __future__ import annotations
-
 import random
 import struct
 from collections.abc import Callable

@@ -4,8 +4,6 @@ An example is a song. It is heard for one window from anywhere in it, and its ly
 ours (Choi & Wang 2021, §3.4), so that the network answers when one of the two is missing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 Songs are fanned out to their segments. An example is a segment, and what its replica lacks; a batch, numbers of examples.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path

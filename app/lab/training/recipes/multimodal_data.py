@@ -1,7 +1,5 @@
 """What the multimodal network learns from: segments of songs with all that is known of the song, and the audio codebook."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The paper's tables on any catalogue: features alone and together (1), and replicas for missing consumption (2)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

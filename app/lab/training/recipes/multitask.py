@@ -3,8 +3,6 @@
 An example is a segment: every segment of every song is heard once per epoch.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict

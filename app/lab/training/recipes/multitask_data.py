@@ -1,7 +1,5 @@
 """Songs as Singh & Biswas use them (§3.2.1): segments of 3 s from two pieces of a minute, with artist and language."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

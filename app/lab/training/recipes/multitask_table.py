@@ -4,8 +4,6 @@ Each class against the rest, and the mean over the classes that the rows hold. *
 one-minute pieces of a song. *Songs* are answered as served: the mean over segments from the middle of the song.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

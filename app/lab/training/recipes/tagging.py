@@ -4,8 +4,6 @@ The paper states the first learning rate and the momentum. It does not state bat
 early stops: those are choices here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal
