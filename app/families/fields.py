@@ -27,13 +27,16 @@ def most_bytes(field: InputField) -> int:
 
 
 def further_values(given: Mapping[str, Any], fields: Mapping[str, InputField]) -> dict[str, str | FloatArray]:
-    """What was given for those fields, checked. Raises InvalidMetadata, MetadataTooLong, InvalidOption."""
+    """What was given for those fields, checked; blank text was not.
+
+    Raises InvalidMetadata, MetadataTooLong, InvalidOption.
+    """
     found: dict[str, str | FloatArray] = {}
     for name, field in fields.items():
         value = given.get(name)
         if isinstance(field, TextField):
             text = checked_text(name, value, field.max_characters)
-            if text is not None:
+            if text and not text.isspace():
                 found[name] = text
         elif value is not None:
             found[name] = _vector(name, value, field.length)

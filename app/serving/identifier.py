@@ -228,6 +228,5 @@ def _why_unusable(work: Work, model: Model) -> str:
         audio = "the audio is silent" if model.audio is not None else "this release does not listen to audio"
     text = "the metadata holds no text features" if TEXT in work.readings else "no metadata was given"
     text = text if TEXT in model.inputs else "this release does not read metadata"
-    if LYRICS in work.readings:
-        text += ", and the lyrics hold no letters"
-    return f"{audio}, and {text}"
+    further = "".join(f", and nothing in {name} is known to this release" for name in work.readings if name != TEXT)
+    return f"{audio}, and {text}{further}"

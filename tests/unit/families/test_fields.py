@@ -26,7 +26,7 @@ def test_values_reach_the_track_by_name() -> None:
     assert (vector.dtype, vector.tolist()) == (np.float32, [1.0, 0.5, -20.0])
 
 
-@pytest.mark.parametrize("given", [{}, {"lyrics": None, "listeners": None}])
+@pytest.mark.parametrize("given", [{}, {"lyrics": None, "listeners": None}, {"lyrics": " \n"}, {"lyrics": b""}])
 def test_what_is_not_given_is_not_there(given: dict[str, Any]) -> None:
     assert further_values(given, FIELDS) == {}
 
