@@ -55,6 +55,11 @@ class RateLimited(LridError):
     remedy = "Wait for the seconds in Retry-After and send the request again."
 
 
+class MalformedHttp(LridError):
+    status, code, title = 400, "malformed_http", "This is not an HTTP request we can read"
+    remedy = "Speak HTTP/1.1, percent-encode what is not ASCII in the address, and give the length of a body once."
+
+
 class MalformedJson(LridError):
     status, code, title = 400, "malformed_json", "The body is not valid JSON"
     remedy = 'Send a UTF-8 JSON object such as {"title": "...", "artist": "..."}.'

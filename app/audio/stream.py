@@ -188,7 +188,10 @@ class Stream:
     def metadata(self) -> dict[str, str]:
         """The container's own tags as FFmpeg reads them, names in lower case."""
         both = (*self._stream.metadata.items(), *self._container.metadata.items())
-        return {name.lower(): value for name, value in both}
+        named = {name.lower(): value for name, value in both}
+        if self._found.format in ("WebM", "MP4") and "title" not in map(str.lower, self._container.metadata):
+            named.pop("title", None)  # the name of the track, such as "Stereo"
+        return named
 
     def blocks(self, start_seconds: float, stop_seconds: float) -> Iterator[tuple[int, FloatArray]]:
         """Yield (Hz, (n,) mono float32), some MB at most, from start to stop or to the end; damaged packets are left out.

@@ -15,7 +15,7 @@ import mutagen.id3
 from app.domain import METADATA_FIELDS, Metadata, MetadataField
 
 _NAMES: Mapping[MetadataField, tuple[str, ...]] = {  # in ID3, in APEv2, and as FFmpeg calls them; lower case
-    "artist": ("tpe1", "artist", "author", "album_artist", "albumartist", "album artist"),
+    "artist": ("tpe1", "tpe2", "artist", "author", "album_artist", "albumartist", "album artist"),
     "album": ("talb", "album", "product"),  # AVI's IPRD
     "title": ("tit2", "title"),
 }
@@ -23,7 +23,7 @@ _LYRICS = ("uslt", "lyrics", "unsyncedlyrics", "unsynced lyrics")  # "USLT::eng"
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8
 _UNPAIRED = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _MAX_CHARACTERS = 2000  # of one field: a tag may hold anything
-_APE_SEARCH_BYTES = 4096  # ID3v1 and Lyrics3 may follow an APEv2 tag
+_APE_SEARCH_BYTES = 1 << 16  # ID3v1 and Lyrics3 may follow an APEv2 tag
 
 
 def read_tags(data: bytes, container: Mapping[str, str]) -> Metadata:
@@ -66,9 +66,11 @@ def _first(sources: list[Mapping[str, Any]], names: tuple[str, ...]) -> str | No
 
 
 def _text(value: Any) -> str:
-    """The first of a tag's values, without what cannot be written."""
+    """The first of a tag's values that is not empty, without what cannot be written."""
     values = getattr(value, "text", value)  # ID3 frames keep theirs in `text`
-    text = str(values if isinstance(values, str) else next(iter(values or ()), ""))
+    text = values if isinstance(values, str) else next((text for one in values or () if (text := str(one))), "")
+    if text and not any(ord(letter) & 0xFF for letter in text):  # big-endian UTF-16 without its mark
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-be")
     if _ESCAPED.search(text):  # RIFF INFO and the like say nothing of their encoding: FFmpeg passed on its bytes
         text = _UNPAIRED.sub("", text).encode("utf-8", "surrogateescape").decode("cp1252", "replace")
     return _UNPAIRED.sub("", text).partition("\0")[0].strip()

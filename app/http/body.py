@@ -74,18 +74,25 @@ class BodyReader:
         return "".join(f", {name} {field.max_characters} characters" for name, field in texts.items())
 
     def _check_length(self, request: Request) -> None:
-        length = request.headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length) > self.max_upload_bytes:
+        if (length := _length(request)) > self.max_upload_bytes:
             raise UploadTooLarge(f"the body has {length} bytes, at most {self.max_upload_bytes} are accepted")
 
     async def read_json(self, request: Request) -> dict[str, Any]:
         """The body as a JSON object. Raises MetadataTooLong, MalformedJson, DuplicatePart, and what `body_chunks` does."""
         body, most = bytearray(), self.max_json_bytes
+        if _length(request) > most:  # told before it is sent
+            raise MetadataTooLong(f"a JSON body may have {most} bytes{self.limits_in_words}")
         async for chunk in body_chunks(request):
             body += chunk
             if len(body) > most:
                 raise MetadataTooLong(f"a JSON body may have {most} bytes{self.limits_in_words}")
         return json_object(bytes(body))
+
+
+def _length(request: Request) -> int:
+    """Content-Length; 0 if there is none."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def media_type(request: Request) -> str:

@@ -20,9 +20,11 @@ MAX_HEADER_BYTES = 8192  # of one part
 BYTES_PER_CHARACTER = 4  # the longest UTF-8 encoding of one character
 NOT_GIVEN = frozenset({b"", b"null", b"undefined"})  # what browsers and scripts send for a field that was left empty
 CHARSETS = frozenset(  # of text that is not UTF-8, where its part says so; Java's HttpClient writes ISO-8859-1 by default
-    {"iso-8859-1", "iso-8859-2", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252", "koi8-r"}
-    | {"shift_jis", "euc-jp", "euc-kr", "gb18030", "big5"}
+    {f"iso-8859-{part}" for part in (1, 2, 5, 7, 8, 9, 15)}
+    | {f"windows-125{part}" for part in range(9)}
+    | {"koi8-r", "koi8-u", "shift_jis", "windows-31j", "euc-jp", "euc-kr", "gb18030", "gbk", "gb2312", "big5", "utf-16"}
 )
+CHARSET_PART = "_charset_"  # of a form's text, where its parts name none (RFC 7578 §4.6)
 _TRANSFERS: dict[bytes, Callable[[bytes], bytes]] = {  # as mail libraries write forms
     b"base64": base64.b64decode,
     b"quoted-printable": quopri.decodestring,
@@ -64,6 +66,7 @@ class _FormReader:
         self._headers: dict[bytes, bytes] = {}
         self._name = ""
         self._is_file = False
+        self._charset = ""
         self._chunks: list[bytes] = []
         self._size = 0
         self._seen: set[str] = set()
@@ -116,7 +119,7 @@ class _FormReader:
         if kind != b"form-data" or b"name" not in options:
             raise MalformedMultipart("a part has no Content-Disposition: form-data with a name")
         name = options[b"name"].decode("utf-8", "replace")
-        if name != self._limits.file_part and name not in self._known:
+        if name not in self._known | {self._limits.file_part, CHARSET_PART}:
             known = ", ".join([self._limits.file_part, *sorted(self._known)])
             raise InvalidOption(f"unknown part {name[:40]!r}; known: {known}")
         if name in self._seen:
@@ -146,8 +149,10 @@ class _FormReader:
             return
         if self._name == self._limits.file_part:
             self.form.audio = value
+        elif self._name == CHARSET_PART:
+            self._charset = value.decode("latin-1").strip().lower()
         else:
-            self.form.fields[self._name] = _utf8(value, self._headers.get(b"content-type"))
+            self.form.fields[self._name] = _utf8(value, self._headers.get(b"content-type"), self._charset)
 
 
 def _transferred(value: bytes, encoding: bytes) -> bytes:
@@ -159,9 +164,9 @@ def _transferred(value: bytes, encoding: bytes) -> bytes:
         raise MalformedMultipart(f"Content-Transfer-Encoding {encoding[:40].decode('latin-1')}: cannot be decoded") from None
 
 
-def _utf8(value: bytes, content_type: bytes | None) -> bytes:
-    """Text of a charset that its part names as UTF-8; other text stays as it is, for its field to refuse."""
-    charset = parse_options_header(content_type)[1].get(b"charset", b"").decode("latin-1").lower()
+def _utf8(value: bytes, content_type: bytes | None, default: str) -> bytes:
+    """Text of a charset that its part or form names as UTF-8; other text stays as it is, for its field to refuse."""
+    charset = parse_options_header(content_type)[1].get(b"charset", b"").decode("latin-1").lower() or default
     try:
         value.decode()
     except UnicodeDecodeError:

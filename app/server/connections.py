@@ -10,7 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.errors import HeadersTooLarge, LridError
+from app.errors import HeadersTooLarge, LridError, MalformedHttp
 from app.http.problem import problem_response
 
 HEADER_SECONDS = 10.0  # from the first byte (or the connection) to the end of a request's headers
@@ -119,6 +119,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
         if not self.transport.is_closing():
             self._cancel_abort()
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(_rejection(MalformedHttp(msg)))
+        self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle

@@ -6,6 +6,7 @@ featured artists, HTML entities, zero-width characters. UTF-8 that was read as a
 certain. A field of which nothing would be left stays as it is.
 """
 
+import contextlib
 import html
 import re
 import unicodedata
@@ -25,13 +26,19 @@ _PLACEHOLDER = re.compile(
     r"(?:(?:audio|cd)? ?track|titel|piste(?: audio)?|pista|faixa|traccia|spår|spor|utwór|ścieżka|трек|дорожка)[ _]?"
     r"(?:#|no\.? ?)?\d*\.?(?: of \d+)?"
     r"|(?:トラック|트랙|曲目|音轨)[ _]?\d*"
+    r"|(?:titre|nummer|parça|skladba|raita|piesă|bài|(?:new )?recording|voice(?: (?:memo|note))?|aufnahme|enregistrement"
+    r"|grabación|registrazione|gravação|opname|inspelning|nagranie|запись|录音|錄音|録音|녹음)[ _]?\d+"
+    r"|(?:aud|audio|ptt|rec|vid|whatsapp audio)[ _-](?:wa)?\d[\d_-]*(?:wa\d+| at [\d.]+)?|track[ _]?\d+ - unknown"
+    r"|(?:okänd|ukjent|ukendt) (?:artist|kunstner|album)|nieznany (?:wykonawca|artysta|album)|onbekende? (?:artiest|album)"
+    r"|bilinmeyen (?:sanatçı|albüm)|neznámý (?:umělec|interpret|album)|tuntematon (?:esittäjä|artisti|albumi)"
+    r"|ismeretlen (?:előadó|album)|невідомий (?:виконавець|альбом)|未知(?:藝人|藝術家|艺人)|不明なアルバム"
     r"|unknown(?: (?:artist|album|title|track|performer))?|no (?:artist|album|title)|untitled(?: track)?(?: \d+)?"
     r"|undefined|null|nil|none|nan|n/?a|various(?: artists)?|v[./]? ?a\.?|varios artistas|artistes divers|vari artisti"
     r"|verschiedene (?:interpreten|künstler)|разные исполнители|s(?:in|em) título|sans titre|senza titolo|ohne titel"
-    r"|unbekannter? (?:interpret|künstler|album|titel)|(?:artiste|album|titre) inconnu"
+    r"|unbekannte[rs]? (?:interpret|künstler|album|titel)|(?:artiste|album|titre) inconnu"
     r"|(?:artista|álbum|título) (?:desconocid|desconhecid)o|(?:artista|album|titolo) sconosciuto"
     r"|неизвестный (?:исполнитель|альбом)|без названия|不明なアーティスト|未知(?:艺术家|歌手|专辑)?|알 수 없는 아티스트"
-    r")(?: \([\d/.:, apm-]+\))?[\])>}]?|[\W_]+",
+    r")(?: \([\d/.:, apm-]+\))?(?:\.(?:mp3|m4a|wav|flac|ogg|wma))?[\])>}]?|[\W_]+",
     re.IGNORECASE,
 )
 _REMASTERED = r"remaster\w*|official|oficial|officiel(?:le)?|ufficiale|offizielle[rs]?|lyrics?|version|edit|mix"
@@ -46,6 +53,12 @@ _BRACKETS = re.compile(rf"\s*{_OPEN}([^()\[\]{{}}（）【】「」]*){_CLOSE}")
 _VIDEO_ID = re.compile(r"(?=.*(?:[\d_-]|[a-z][A-Z]))[\w-]{11}", re.ASCII)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[\da-f]{1,6}|[a-z]{2,31}\d{0,2});", re.IGNORECASE)
 _SUSPECT = re.compile("[\u00c2-\u00f4][^\x00-\x7f]")  # the first bytes of a letter in UTF-8, read as another encoding
+_LATIN_1 = re.compile("[\0-\u00a0\u00a8\u00ab\u00b8\u00bb\u00c0-\u00ff]+|[\0-\u00ff]*[\u0080-\u009f][\0-\u00ff]*")
+_C1 = re.compile("[\u0080-\u009f]")  # control characters: no text has them
+_KANA = re.compile("[\u3041-\u30fe]")
+_WORD = re.compile(r"[^\W\d_]+")
+_HIGH = re.compile("[\u00a8\u00b8\u00c0-\u00ff]+")  # no language writes whole words in these letters alone
+_LEAST_LETTERS = 4
 _FEATURING = re.compile("feat|ft", re.IGNORECASE)  # in all that _FEATURED finds, and seven times as fast
 _FEATURED = re.compile(
     rf"(?<=\S)(?<!\d)\s*[(\[（]?\s*\b(?:feat\b\.?|ft\b\.?|featuring\b)(?=[\s\w])(?:(?!\s[-–—]\s)[^()\[\]（）])*{_CLOSE}?",
@@ -80,8 +93,25 @@ def readable(text: str) -> str:
         if text == before:
             break
     if not text.isascii():
+        text = _legacy(text)
         text = unicodedata.normalize("NFC", _ZERO_WIDTH.sub("", text))
     return " ".join(text.split())
+
+
+def _legacy(text: str) -> str:
+    """Windows-1251 or Shift-JIS that was read as Latin-1, where that is certain; quotation marks of Windows-1252."""
+    if not _LATIN_1.fullmatch(text):
+        return text
+    if _C1.search(text):
+        with contextlib.suppress(UnicodeDecodeError):
+            if _KANA.search(japanese := text.encode("latin-1").decode("cp932")):
+                return japanese
+        return _C1.sub(lambda found: found[0].encode("latin-1").decode("cp1252", "ignore"), text)
+    words = _WORD.findall(text)
+    russian = [word for word in words if _HIGH.fullmatch(word)]
+    if len("".join(russian)) < _LEAST_LETTERS or any(not word.isascii() for word in words if word not in russian):
+        return text
+    return text.encode("latin-1").decode("cp1251", "replace")
 
 
 def _repaired(text: str) -> str:

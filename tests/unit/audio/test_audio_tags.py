@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import av
 import mutagen.aiff
 import mutagen.apev2
 import mutagen.flac
@@ -52,6 +53,15 @@ def with_id3(data: bytes, version: int = 4, encoding: int = 3) -> bytes:
     file = io.BytesIO(data)
     id3(version, encoding).save(file, v2_version=version, v1=0)
     return file.getvalue()
+
+
+def plain_id3(encoding: str, artist: bytes = b"TPE1") -> bytes:
+    """Text in UTF-16, as bytes."""
+    frames = b""
+    for name, text in ((artist, TAGS.artist), (b"TALB", TAGS.album), (b"TIT2", TAGS.title)):
+        body = b"\x01" + (text or "").encode(encoding)
+        frames += name + struct.pack(">IH", len(body), 0) + body
+    return b"ID3\x03\0\0\0\0" + bytes([len(frames) >> 7, len(frames) & 127]) + frames + samples_of.mp3()
 
 
 def with_id3v1(data: bytes) -> bytes:
@@ -109,6 +119,8 @@ TAGGED: dict[str, Callable[[], bytes]] = {
     "mp3, ID3v2.4": lambda: with_id3(samples_of.mp3()),
     "mp3, ID3v2.3 in UTF-16": lambda: with_id3(samples_of.mp3(), 3, 1),
     "mp3, ID3v2.3 in Latin-1": lambda: with_id3(samples_of.mp3(), 3, 0),
+    "mp3, ID3v2.3 in UTF-16 without its mark": lambda: plain_id3("utf-16-be"),
+    "mp3, ID3v2.3 with the artist of the album alone": lambda: plain_id3("utf-16", b"TPE2"),
     "mp3, ID3v1": lambda: with_id3v1(samples_of.mp3()),
     "mp3, APEv2": lambda: with_ape(samples_of.mp3()),
     "mp3, APEv2 and ID3v1": lambda: with_ape(samples_of.mp3()) + b"TAG" + bytes(125),
@@ -150,6 +162,23 @@ def test_a_file_without_tags_has_empty_ones(name: str) -> None:
     tags = tags_of(samples_of.WHOLE[name]())
     assert tags is not None
     assert tags.fields == ()
+
+
+def test_the_name_of_a_track_is_no_title() -> None:
+    file = io.BytesIO()
+    with (
+        av.open(io.BytesIO(by_ffmpeg("matroska", "flac")), "r") as source,
+        av.open(file, "w", format="matroska") as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        stream.metadata["title"] = "Stereo"
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    tags = tags_of(file.getvalue())
+    assert tags is not None
+    assert tags.title is None
 
 
 def test_tags_are_read_only_if_asked_for() -> None:

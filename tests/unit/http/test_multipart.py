@@ -211,11 +211,18 @@ def test_a_form_that_a_mail_library_wrote(encoding: bytes, text: bytes, line_end
         ("utf-8", b"gar\xe7ons", b"gar\xe7ons"),  # for the field to refuse
         ("idna", b"gar\xe7ons", b"gar\xe7ons"),
         ("Shift_JIS", "さくら".encode("shift_jis"), "さくら".encode()),
+        ("GBK", "月亮".encode("gbk"), "月亮".encode()),
     ],
 )
 def test_charset(charset: str, value: bytes, expected: bytes) -> None:
     more = b"\r\nContent-Type: text/plain; charset=" + charset.encode()
     assert read(part("title", value, more) + END).fields == {"title": expected}
+
+
+def test_a_form_names_the_charset_of_its_text() -> None:
+    """By a hidden field, as HTML has it."""
+    body = part("_charset_", b"windows-1251") + part("title", "Катюша".encode("cp1251")) + END
+    assert read(body).fields == {"title": "Катюша".encode()}
 
 
 def test_what_cannot_be_decoded_is_named() -> None:

@@ -31,6 +31,7 @@ UVICORN_METHODS = (
     "on_response_complete",
     "timeout_keep_alive_handler",
     "pause_writing",
+    "send_400_response",
     "resume_writing",
     "_start_asgi_task",
 )

@@ -17,6 +17,8 @@ from app.families.parts.names import clean, clean_name
         "Piste 4", "Titel 5", "Дорожка 2", "トラック 1",
         "Unknown Artist", "unknown", "[unknown]", "<Unknown>", "(unknown album)", "undefined", "null", "None", "NaN", "N/A",
         "Various Artists", "VA", "Untitled", "Unbekannter Interpret", "Artiste inconnu", "Artista desconocido",
+        "Titre 3", "Unbekanntes Album", "未知藝人", "Okänd artist", "Nieznany wykonawca", "New Recording 12", "Voice 003",
+        "Track 1.mp3", "WhatsApp Audio 2023-05-01 at 10.00.00", "AUD-20230501-WA0001", "Track 01 - Unknown",
         "Неизвестный исполнитель", "\u200bnull\u200b", "&#91;unknown&#93;",
     ],
 )  # fmt: skip
@@ -24,7 +26,10 @@ def test_placeholders_are_no_text(text: str) -> None:
     assert clean_name(text) is None
 
 
-@pytest.mark.parametrize("kept", ["Nullpunkt", "Tracks of My Tears", "The Unknown", "Nana", "Piste noire", "Va, pensiero"])
+@pytest.mark.parametrize(
+    "kept",
+    ["Nullpunkt", "Tracks of My Tears", "The Unknown", "Nana", "Piste noire", "Va, pensiero", "Voice", "Titanium.mp3"],
+)
 def test_names_that_look_like_placeholders_are_kept(kept: str) -> None:
     assert clean_name(kept) == kept
 
@@ -88,3 +93,20 @@ def test_a_placeholder_among_fields_is_not_given() -> None:
 def test_any_text_is_none_or_text_without_spaces_around(text: str) -> None:
     cleaned = clean_name(text)
     assert cleaned is None or (cleaned and cleaned.strip() == cleaned)
+
+
+@pytest.mark.parametrize(
+    ("written", "encoding", "read_as"),
+    [
+        ("Лидия Русланова", "cp1251", "latin-1"),
+        ("上を向いて歩こう", "cp932", "latin-1"),
+        ("L’été à Žižkov", "cp1252", "latin-1"),
+    ],
+)
+def test_encodings_of_one_country_are_repaired_where_it_is_certain(written: str, encoding: str, read_as: str) -> None:
+    assert clean_name(written.encode(encoding).decode(read_as)) == written
+
+
+@pytest.mark.parametrize("kept", ["Été", "à", "Ö", "Øå", "Üçüncü", "Á¶¿ëÇÊ", "Ça va là où tu es"])
+def test_accents_are_no_cyrillic(kept: str) -> None:
+    assert clean_name(kept) == kept
