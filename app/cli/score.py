@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from app.catalogue.servers import Servers
     from app.settings import Settings
 
+ServerUrls = Annotated[list[str] | None, typer.Option(help="URL of a running server, instead of this process; repeat.")]
+_CLUSTER = typer.Option(metavar="ADDRESS", help="A Ray cluster, `auto` or `local`; --output is a folder then.")
+Cluster = Annotated[str | None, _CLUSTER]
 METER_SECONDS = 1.0  # on a terminal
 LINE_SECONDS = 30.0  # elsewhere
 WATCH_SECONDS = 5.0  # between two looks at a folder
@@ -36,14 +39,10 @@ def score(
         str, typer.Argument(metavar="INPUT", help="Folder, list of files, table, or NDJSON (- for standard input).")
     ],
     output: Annotated[Path, typer.Option(help=".csv, .tsv, .ndjson or .parquet; goes on if it exists.")],
-    server: Annotated[
-        list[str] | None, typer.Option(help="URL of a running server, instead of this process; repeat.")
-    ] = None,
+    server: ServerUrls = None,
     key: Annotated[str | None, typer.Option(help="Key for the servers.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="INPUT is a folder: keep it scored until Ctrl-C.")] = False,
-    ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster, `auto` or `local`; --output is a folder then.")
-    ] = None,
+    ray: Cluster = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on that cluster.")] = 2,
     lyrics_from_tags: LyricsFromTags = False,
     model: Model = None,
