@@ -78,13 +78,14 @@ class VoiceHead:
             unsung,
             sigmoid(-windows.sung_logits),
             self._shares(windows),
-            self._enough(probabilities, ears, unsung),
+            self._enough(probabilities, ears, unsung, read=bool(readings)),
         )
 
-    def _enough(self, probabilities: FloatArray, ears: FloatArray, unsung: float) -> bool:
+    def _enough(self, probabilities: FloatArray, ears: FloatArray, unsung: float, *, read: bool) -> bool:
         """Whether listening may stop: the posterior is sure, and the ears by themselves prefer the same language."""
         best = int(probabilities.argmax())
-        sure = bool(probabilities[best] >= self.config.stop_bound)
+        bound = self.config.stop_bound_read if read else None
+        sure = bool(probabilities[best] >= (self.config.stop_bound if bound is None else bound))
         return sure and best == int(ears.argmax()) and unsung < self.config.sung.least_nothing
 
     def _shares(self, windows: WindowScores) -> FloatArray | None:

@@ -59,6 +59,7 @@ class IdentifyConfig(Strict):
     entropy_weight: float = Field(ge=0)  # a window weighs exp(-entropy_weight * its entropy in nats)
     song_scale: float = Field(gt=0)  # of the weighted mean of the windows' log-probabilities, without text
     stop_bound: Probability  # listening stops at this probability of the best language
+    stop_bound_read: Probability | None = None  # the same where something was read as well; None: the same bound
     sung: SungConfig
     several: SeveralConfig
     experts: dict[Name, ExpertConfig] = Field(default_factory=dict)  # by modality

@@ -91,6 +91,7 @@ def _config(tokens: Iterable[tuple[str, str, float]], numbers: Tensor, settings:
         entropy_weight=entropy_weight,
         song_scale=song_scale,
         stop_bound=settings.stop_bound,
+        stop_bound_read=settings.stop_bound_read,
         sung=SungConfig(window_bias=0.0, song_scale=1.0, confidence_scale=0.0, song_bias=0.0),
         several=settings.several,
         thresholds={},

@@ -1,4 +1,4 @@
-"""Defines settings of the fit. Defaults are those of `lrid_voice/2`, chosen by cross-validation over groups."""
+"""Defines settings of the fit. Defaults are those of `lrid_voice/3`, chosen by cross-validation over groups."""
 
 from collections.abc import Sequence
 
@@ -34,6 +34,7 @@ class HeadSettings(Strict):
     speech_share: Probability = 0.25  # of the weight of what is sung, for clips of speech
     instrumental_share: float = Field(0.13, gt=0, lt=1)  # of a catalogue, expected
     stop_bound: Probability = 0.95  # chosen by cross-validation: more windows gain nothing
+    stop_bound_read: Probability = 0.98  # where names were read: with less they end listening too early
     wanted_precision: Probability = 0.96  # of what is answered, over all classes
     several: SeveralConfig = SeveralConfig(sure=0.9, least_share=0.2, least_windows=2)
     inner_folds: int = Field(5, ge=2)

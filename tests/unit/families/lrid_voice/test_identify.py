@@ -134,6 +134,15 @@ def test_sure_names_need_ears_that_agree() -> None:
     assert not against.enough
 
 
+def test_with_something_read_listening_may_have_a_bound_of_its_own() -> None:
+    sure, heard = {"text": posterior(0.001, 0.998, 0.001)}, window(sr=1.5)[None]
+    probability = head().combine(heard, sure).probabilities[1]
+    assert head(stop_bound=0.1, stop_bound_read=float(probability) - 0.01).combine(heard, sure).enough
+    stricter = head(stop_bound=0.1, stop_bound_read=float(probability) + 0.01)
+    assert not stricter.combine(heard, sure).enough
+    assert stricter.combine(heard, {}).enough
+
+
 def test_listening_stops_when_the_posterior_is_sure() -> None:
     assert head().combine(window(en=9.0)[None], {}).enough
     assert not head().combine(window(en=0.5)[None], {}).enough

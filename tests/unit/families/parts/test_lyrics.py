@@ -16,6 +16,7 @@ from app.families.parts.lyrics import LyricsBranch, excerpt, sung_lines
 from app.families.store import GOLDEN, load_model, read_weights
 from app.families.tasks import View
 from app.lab.training.voice_lyrics import report, verses
+from app.settings import Settings
 
 NURSERY_RHYMES = {  # nobody's: title, and how it begins
     "de": (
@@ -39,7 +40,7 @@ NURSERY_RHYMES = {  # nobody's: title, and how it begins
     "uk": ("Котику сіренький", "Котику сіренький, котику біленький,\nкотку волохатий, не ходи по хаті"),
 }
 ROOT = Path(__file__).resolve().parents[4]
-RELEASE = ROOT / "model_store" / "lrid_voice" / "2"
+RELEASE = ROOT / "model_store" / Settings().model
 
 
 @pytest.fixture(scope="module")
