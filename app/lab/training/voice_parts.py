@@ -95,8 +95,9 @@ def parts_of_release(store: Path, reference: str) -> VoiceParts:
 
 def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoiceParts:
     """Loads a Whisper and best.pt of `--recipe reader`; `threshold`: names alone. Raises ReleaseError, CheckpointError."""
+    first = ears_from_checkpoint(whisper)
     config, names = reader_of(reader)
-    return VoiceParts(config.labels, ears_from_checkpoint(whisper), names, whisper.name, threshold=threshold)
+    return VoiceParts(config.labels, first, names, whisper.name, threshold=threshold)
 
 
 def reader_of(path: Path) -> tuple[ReaderConfig, NamesReader]:
