@@ -72,6 +72,9 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         self.sizes = {name: widths.get(name, 0) for name in get_args(Modality)}
         if not any(self.sizes.values()):
             raise CorpusError(f"no song has any of the inputs {', '.join(config.inputs)}")
+        for name in config.inputs:
+            if not self.sizes[name]:
+                progress.say(f"no song has {name}: nothing is learnt from it")
         own = songs.segments("train")
         if not len(own) or not len(songs.segments("valid")):
             raise CorpusError(f"{config.catalogue}: songs that sound are needed in both splits, train and valid")

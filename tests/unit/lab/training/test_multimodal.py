@@ -268,7 +268,9 @@ def test_tables_are_those_of_the_paper(prepared: MultimodalRecipe, settings: dic
     assert page.count("| mean |") == 2
 
 
-def test_cached_features_are_learnt_from_and_sessions_can_be_made(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_cached_features_are_learnt_from_and_sessions_can_be_made(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     lines, hidden = ["id,language,artist,title,group,windows"], []
     for i in range(42):
@@ -277,8 +279,12 @@ def test_cached_features_are_learnt_from_and_sessions_can_be_made(settings: dict
     (tmp_path / "index.csv").write_text("\n".join(lines))
     np.savez(tmp_path / "windows.npz", hidden=np.concatenate(hidden))
     changes = {"features": tmp_path, "output": tmp_path / "run", "made_sessions": True, "most_windows": 2, "epochs": 2}
-    recipe = small_recipe(settings, **changes)
-    draft, _ = draft_of(recipe.train(Progress()))
+    recipe, said = small_recipe(settings, **changes), Progress()
+    told: list[str] = []
+    monkeypatch.setattr(said, "say", told.append)
+    draft, _ = draft_of(recipe.train(said))
+    assert told[0] == "no song has timbral: nothing is learnt from it"
+    assert draft.about == "A 1-D ResNet of vocals, consumption (Lee & Coviello), replicas A"
     assert recipe.sizes == {"vocals": 256, "timbral": 0, "consumption": 32}
     assert recipe.measured_on is None
     assert len(recipe.songs.parts["vocals"]) == 84
