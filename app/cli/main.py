@@ -1,6 +1,9 @@
 """`lrid`: the commands, one file each, and what happens to their errors."""
 
+import io
 import os
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,6 +56,10 @@ app.add_typer(corpus, name="corpus")
 
 def main() -> None:
     """Entry point; known errors end in a message and exit code 1, not in a traceback."""
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:
         app()
     except LridError as error:
@@ -62,6 +69,6 @@ def main() -> None:
     except OSError as error:
         fail("system_error", str(error), "Check the path, its permissions and the room on the disk.")
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            os._exit(INTERRUPTED)  # a thread inside torch would crash the interpreter's shutdown
+        if end.code == INTERRUPTED or isinstance(end.__context__, BrokenPipeError):
+            os._exit(int(end.code or 0))  # a thread inside torch would crash the interpreter's shutdown
         raise

@@ -290,6 +290,23 @@ def test_a_full_disk_is_said_in_a_line(files: Any) -> None:
     assert done.stderr.splitlines()[0] == "system_error: [Errno 28] No space left on device"
 
 
+def test_a_closed_pipe_ends_a_run_without_a_word(files: Any) -> None:
+    command = [sys.executable, "-m", "app.cli", "identify", *[str(files["plain.mp3"])] * 200]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline()
+        running.stdout.close()
+        assert (running.wait(60), running.stderr.read().strip()) == (1, b"")
+
+
+def test_any_name_can_be_written_to_any_encoding(tmp_path: Path) -> None:
+    done = lrid("identify", tmp_path / "さくら.mp3", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert "\\u3055\\u304f\\u3089.mp3" in done.stdout
+    command = f'exec "{sys.executable}" -m app.cli identify --title "La vie en rose" >&-'
+    assert subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False).stderr == b""
+
+
 def test_ctrl_c_ends_a_run_without_a_word(files: Any) -> None:
     command = [sys.executable, "-m", "app.cli", "identify", "--json", *[str(files["plain.mp3"])] * 5000]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
