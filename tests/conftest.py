@@ -10,6 +10,10 @@ from hypothesis import HealthCheck, settings
 # Conversions of tiny networks are not worth keeping: none is kept below the temporary folder.
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "lrid-tests")
 
+# Small networks are slower on several threads, and ten times slower where other processes of tests have the cores: OpenMP's
+# threads wait for each other by spinning. Read when torch is imported, which is later.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 LONGEST = (  # some half a minute each, on one core: they come first, so that no process is left alone with them at the end
     "service/test_wheel.py",
     "service/test_image.py",
