@@ -12,7 +12,8 @@ _ELEMENT_ID = re.compile(  # of Matroska, between and behind packets: clusters, 
     rb"\x1f\x43\xb6\x75|\x1c\x53\xbb\x6b|\x12\x54\xc3\x67|\x75[\xa1\xa2]|[\x9b\xa0\xa1\xa3\xa7\xab\xe7\xec\xfb]"
 )
 _BLOCK_HEADER_BYTES = 4  # of Matroska, from where FFmpeg counts the position of its packet
-_FLASH_TAG = re.compile(rb"[\s\S]{4}[\x08\x09\x12]([\s\S]{0,3})")  # behind the size of the tag before
+_FLASH_HEADERS_BYTES = (13, 12)  # of AAC, and of other sound, from where FFmpeg counts the position of its packet
+_FLASH_TAG = re.compile(rb"\0[\s\S]{3}[\x08\x09\x12]([\s\S]{0,3})")  # behind the size of the tag before
 _LINKS = {"Ogg": rb"OggS\x00[\x02\x03\x06\x07]", "MP4": rb"[\s\S]{4}ftyp"}  # marks that stand at the beginning alone
 _HEADER_BYTES = 1 << 20
 _STATED_SIZES = {
@@ -93,6 +94,7 @@ def _elements_end(data: bytes, at: int) -> int:
 
 def _flash_end(data: bytes, at: int) -> int:
     """The byte behind the tags that follow at `at`."""
+    at += next((size for size in _FLASH_HEADERS_BYTES if _FLASH_TAG.match(data, at + size)), 0)
     while match := _FLASH_TAG.match(data, at):
         at = match.end() + 7 + int.from_bytes(match[1], "big")  # time stamp and number of the stream come before the body
     return at

@@ -165,9 +165,9 @@ class Stream:
     @property
     def promised_seconds(self) -> float | None:
         """Length by the container's headers, or FFmpeg's estimate; at most a hint."""
-        if self._stream.duration is not None:
+        if self._stream.duration:
             return float(self._stream.duration * self._stream.time_base)
-        return None if self._container.duration is None else self._container.duration / 1e6
+        return self._container.duration / 1e6 if self._container.duration else None
 
     @property
     def clock_seconds(self) -> float | None:
