@@ -13,7 +13,7 @@ from app.families.fields import NO_FIELDS, checked_text, further_values
 
 
 def _split(value: Any) -> Any:
-    return [code for part in value.split(",") if (code := part.strip())] if isinstance(value, str) else value
+    return [part.strip() for part in value.strip().removesuffix(",").split(",")] if isinstance(value, str) else value
 
 
 def _stripped(value: Any) -> Any:

@@ -29,6 +29,7 @@ def test_fields_and_options() -> None:
         ({}, Options()),
         ({"top_k": "", "languages": "", "timeline": ""}, Options()),
         ({"languages": "en, fr ,ko"}, Options(languages=("en", "fr", "ko"))),
+        ({"languages": "en,fr, "}, Options(languages=("en", "fr"))),
         ({"languages": ["en", "fr"]}, Options(languages=("en", "fr"))),
         ({"timeline": "true", "explain": "0"}, Options(timeline=True)),
         ({"timeline": True, "explain": False}, Options(timeline=True)),
