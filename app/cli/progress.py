@@ -1,13 +1,16 @@
 """Progress bars of all commands, on standard error."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from operator import length_hint
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from app.lab.progress import Advance, Progress
+from app.lab.progress import Progress
+
+T = TypeVar("T")
 
 
 class Bars(Progress):
@@ -19,13 +22,14 @@ class Bars(Progress):
         times = (TimeElapsedColumn(), TimeRemainingColumn())
         self._bars = RichProgress(*columns, *times, console=self._console, transient=True)
 
-    @contextmanager
-    def counting(self, what: str, total: int | None = None) -> Iterator[Advance]:
-        task = self._bars.add_task(what, total=total)
+    def each(self, what: str, items: Iterable[T], total: int | None = None) -> Iterator[T]:
+        task = self._bars.add_task(what, total=total or length_hint(items))
         if self._console.is_terminal:
             self._bars.start()
         try:
-            yield lambda n: self._bars.advance(task, n)
+            for item in items:
+                yield item
+                self._bars.advance(task)
         finally:
             self._bars.remove_task(task)
             if self._console.is_terminal and not self._bars.tasks:

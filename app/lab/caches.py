@@ -1,7 +1,7 @@
 """Keeps on disk what is computed once for a catalogue: decoded audio, features and text vectors. It may be deleted."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from app.domain import FloatArray, Metadata, Reading
 from app.errors import LridError
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CorpusError
-from app.lab.progress import Advance
+from app.lab.progress import QUIET, Progress
 
 Make = Callable[[Path], FloatArray]  # audio file → what is kept of it, such as mono samples
 LIMITS = DecodeLimits(max_audio_seconds=3600.0, silence_dbfs=-60.0)
@@ -30,7 +30,7 @@ class ArrayCache:
         self._folder = folder
         self._places: dict[Path, Path] = {}  # by audio file
 
-    def add(self, rows: Sequence[Row], make: Make, progress: Advance = lambda n: None) -> None:
+    def add(self, rows: Iterable[Row], make: Make) -> None:
         """Makes what is missing; what was made stays if a later row fails. Raises CorpusError naming the row."""
         for row in rows:
             assert row.path is not None
@@ -38,7 +38,6 @@ class ArrayCache:
             if not place.is_file():
                 _write(place, self.stored(made(row, make)))
             self._places[row.path] = place
-            progress(1)
 
     def stored(self, array: FloatArray) -> npt.NDArray[np.generic]:
         """Converts an array to what is kept on disk."""
@@ -123,19 +122,16 @@ def text_vectors(
     texts: Sequence[Metadata],
     reader: Callable[[Metadata], Reading],
     identity: str,
-    progress: Advance = lambda n: None,
+    progress: Progress = QUIET,
 ) -> FloatArray:
     """(n, n_features) of texts, kept in `folder` under the reader's `identity`; zeros without fields. Raises CorpusError."""
     told = "\0".join([identity, *(metadata.joined for metadata in texts)])
     place = folder / f"x_lang-{hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.npy"
     if place.is_file():
-        progress(len(texts))
         return np.load(place)  # type: ignore[no-any-return]
     nothing = np.zeros_like(reader(Metadata()).vector)
-    rows = []
-    for metadata in texts:
-        rows.append(reader(metadata).vector if metadata.fields else nothing)
-        progress(1)
+    counted = progress.each("reading metadata", texts)
+    rows = [reader(metadata).vector if metadata.fields else nothing for metadata in counted]
     found = np.stack(rows) if rows else nothing[None][:0]
     _write(place, found)
     return found

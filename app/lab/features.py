@@ -52,15 +52,11 @@ class FeatureExtractor:
 
     def rows(self, rows: Sequence[Row], progress: Progress) -> list[FloatArray]:
         """Returns (n_windows, n_features) of each row's audio. Raises CorpusError naming the row that cannot be decoded."""
-        with progress.counting("listening", len(rows)) as advance:
-            if self._cache is not None:
-                self._cache.add(rows, self.file, advance)
-                return [self._cache.read(row) for row in rows]
-            found = []
-            for row in rows:
-                found.append(made(row, self.file))
-                advance(1)
-            return found
+        counted = progress.each("listening", rows)
+        if self._cache is None:
+            return [made(row, self.file) for row in counted]
+        self._cache.add(counted, self.file)
+        return [self._cache.read(row) for row in rows]
 
 
 def served_windows(branch: AudioBranch) -> WindowRequest:

@@ -1,18 +1,20 @@
 """Tells what long work is doing. `app.cli.progress` draws bars; this one stays quiet."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
-Advance = Callable[[int], None]  # called with how many items have just been done
+T = TypeVar("T")
 
 
 class Progress:
     """Says nothing; others derive from it."""
 
-    @contextmanager
-    def counting(self, what: str, total: int | None = None) -> Iterator[Advance]:
-        """Counts items up to `total`, if it is known."""
-        yield lambda n: None
+    def each(self, what: str, items: Iterable[T], total: int | None = None) -> Iterator[T]:
+        """Yields the items and counts them, up to `total` if their number cannot be told."""
+        yield from items
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""
+
+
+QUIET = Progress()

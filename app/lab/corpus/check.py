@@ -17,7 +17,7 @@ from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, Finding, Row, art
 from app.lab.corpus.tables import read_table
 from app.lab.corpus.tags import TAGS, tags_of
 from app.lab.errors import CorpusError
-from app.lab.progress import Advance, Progress
+from app.lab.progress import QUIET, Progress
 
 Decode = Callable[[Path], FloatArray]  # file → mono float32 samples; raises what it likes
 
@@ -64,15 +64,14 @@ def check_corpus(
     decode: Decode | None,
     column: str = LANGUAGE,
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = QUIET,
 ) -> CorpusCheck:
     """Reads all of a catalogue and, with `decode`, all of its audio. Raises CorpusError if it is no catalogue."""
     table = read_table(path)
     parsed = list(parse(path, table, None if column == TAGS else codes, column=column))
     rows = [row for row in parsed if isinstance(row, Row)]
     findings = [finding for finding in parsed if isinstance(finding, Finding)]
-    with (progress or Progress()).counting("decoding", sum(row.path is not None for row in rows)) as advance:
-        findings += _audio_findings(rows, table.unit, decode, jobs, advance)
+    findings += _audio_findings(rows, table.unit, decode, jobs, progress)
     expected = {"artist_in_two_splits"} if column == ARTIST else set()
     findings += [finding for finding in check_rows(rows, codes, table.unit) if finding.kind not in expected]
     findings += _odd_vectors(rows, table.unit)
@@ -158,14 +157,15 @@ def _odd_vectors(rows: Sequence[Row], unit: str) -> Iterator[Finding]:
                 yield Finding("odd_vector", f"{unit} {row.line}", error.detail, "Correct the cell, or empty it")
 
 
-def _audio_findings(rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, advance: Advance) -> Iterator[Finding]:
+def _audio_findings(
+    rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, progress: Progress
+) -> Iterator[Finding]:
     """Yields missing and unreadable files, and files with the same bytes under two names."""
     heard: dict[bytes, Row] = {}
     with ThreadPoolExecutor(jobs) as pool:  # decoders and hashes leave the interpreter's lock
         work = [(row, pool.submit(_listen, row.path, decode)) for row in rows if row.path is not None]
-        for row, result in work:
+        for row, result in progress.each("decoding", work):
             found = result.result()
-            advance(1)
             where = f"{unit} {row.line}"
             if isinstance(found, str):
                 kind = "missing_audio" if found.startswith("no file") else "unreadable_audio"

@@ -16,7 +16,7 @@ from app.lab.evaluation import figures
 from app.lab.evaluation.answers import PAPER_CODES, EvaluationSet, answer, read_inputs, viewed
 from app.lab.evaluation.report import Evaluation, Measured, as_page, case_report
 from app.lab.features import FeatureExtractor, cache_folder, served_windows
-from app.lab.progress import Progress
+from app.lab.progress import QUIET, Progress
 
 ClassView = Literal["all", "eleven"]
 
@@ -37,7 +37,7 @@ class Options:
 
 
 def evaluate(
-    folder: Path, chosen: EvaluationSet, output: Path, options: Options | None = None, progress: Progress | None = None
+    folder: Path, chosen: EvaluationSet, output: Path, options: Options | None = None, progress: Progress = QUIET
 ) -> Evaluation:
     """Measures a release; writes evaluation.json, .md, and PNGs if matplotlib is there. Raises ReleaseError, CorpusError."""
     measured = measure(folder, chosen, options, progress)
@@ -65,11 +65,9 @@ def write_report(output: Path, said: object, page: str) -> None:
         raise CorpusError(f"{output} cannot be written ({error}); free some disk or choose another --output") from error
 
 
-def measure(
-    folder: Path, chosen: EvaluationSet, options: Options | None = None, progress: Progress | None = None
-) -> Measured:
+def measure(folder: Path, chosen: EvaluationSet, options: Options | None = None, progress: Progress = QUIET) -> Measured:
     """Measures the release in `folder` on the chosen rows. Raises ReleaseError, CorpusError."""
-    options, progress = options or Options(), progress or Progress()
+    options = options or Options()
     model = under_prior(load_model(folder), chosen.catalog_prior)
     codes = [label.code for label in model.manifest.labels]
     rows = chosen.rows(codes, model.task.column)

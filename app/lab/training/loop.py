@@ -20,7 +20,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from app.lab.errors import CheckpointError, TrainingError
-from app.lab.progress import Progress
+from app.lab.progress import QUIET, Progress
 from app.lab.training import checkpoint
 from app.lab.training.config import TrainConfig
 from app.lab.training.journal import Journal
@@ -68,7 +68,7 @@ class Run:
             checkpoint.save(self.recipe.config.output / name, _as_dict(self))
 
 
-def train(recipe: AnyLearner, progress: Progress | None = None) -> Path:
+def train(recipe: AnyLearner, progress: Progress = QUIET) -> Path:
     """Train until validation stops improving; returns the best checkpoint. Raises CorpusError, TrainingError."""
     config: TrainConfig = recipe.config
     if (config.output / "last.pt").exists() and not config.resume:
@@ -78,7 +78,7 @@ def train(recipe: AnyLearner, progress: Progress | None = None) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     with processes(config) as (rank, size):
-        progress = progress if progress and rank == 0 else Progress()
+        progress = progress if rank == 0 else QUIET
         recipe.prepare(progress)
         run = _begin(recipe, rank, size)
         state = run.state
@@ -130,27 +130,25 @@ def _train_epoch(run: Run, loss_of: nn.Module, progress: Progress) -> None:
     state, saved = run.state, time.monotonic()
     run.network.train()
     own = islice(run.recipe.batches(state.epoch), run.rank, run.steps * run.size, run.size)
-    with progress.counting(f"epoch {state.epoch}", run.steps) as advance:
-        for step, batch in enumerate(own):
-            advance(1)
-            if step < state.step:
-                continue
-            rng = np.random.default_rng([config.seed, state.epoch, step, *([run.rank] if run.rank else [])])
-            torch.manual_seed(int(rng.integers(2**62)))
-            share = state.reduced * run.recipe.share_in_epoch(step)
-            for group, full_rate in zip(run.optimiser.param_groups, run.full_rates, strict=True):
-                group["lr"] = full_rate * share * schedule(config, run.steps, state.epoch, step)
-            loss = loss_of(batch, rng)
-            if not torch.isfinite(loss):
-                raise _diverged(config, f"the loss became {loss.item()} in epoch {state.epoch}, step {step}")
-            run.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            run.optimiser.step()
-            state.loss_sum += loss.item()
-            state.step = step + 1
-            if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-                run.save("last.pt")
-                saved = time.monotonic()
+    for step, batch in enumerate(progress.each(f"epoch {state.epoch}", own, run.steps)):
+        if step < state.step:
+            continue
+        rng = np.random.default_rng([config.seed, state.epoch, step, *([run.rank] if run.rank else [])])
+        torch.manual_seed(int(rng.integers(2**62)))
+        share = state.reduced * run.recipe.share_in_epoch(step)
+        for group, full_rate in zip(run.optimiser.param_groups, run.full_rates, strict=True):
+            group["lr"] = full_rate * share * schedule(config, run.steps, state.epoch, step)
+        loss = loss_of(batch, rng)
+        if not torch.isfinite(loss):
+            raise _diverged(config, f"the loss became {loss.item()} in epoch {state.epoch}, step {step}")
+        run.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        run.optimiser.step()
+        state.loss_sum += loss.item()
+        state.step = step + 1
+        if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+            run.save("last.pt")
+            saved = time.monotonic()
 
 
 def _waited_enough(state: State, config: TrainConfig) -> bool:

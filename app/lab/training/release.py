@@ -26,7 +26,7 @@ from app.lab.evaluation.answers import Answers, EvaluationSet, answer, read_inpu
 from app.lab.evaluation.calibrate import Calibration, calibrate
 from app.lab.evaluation.report import case_report
 from app.lab.features import FeatureExtractor
-from app.lab.progress import Progress
+from app.lab.progress import QUIET, Progress
 from app.lab.training import card
 from app.lab.training.config import MAY_CHANGE
 from app.lab.training.recipe import Draft, Figures
@@ -46,9 +46,8 @@ class ReleaseConfig:
     settings: Mapping[str, Any] | None = None  # of the training
 
 
-def make_release(draft: Draft, config: ReleaseConfig, progress: Progress | None = None) -> Path:
+def make_release(draft: Draft, config: ReleaseConfig, progress: Progress = QUIET) -> Path:
     """Builds the folder beside its place and renames it there. Raises CorpusError, ReleaseError."""
-    progress = progress or Progress()
     place = config.store / draft.manifest.family / config.release
     if place.exists():
         raise ReleaseError(f"{place} exists; releases never change: choose another name")

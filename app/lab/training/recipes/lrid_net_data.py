@@ -85,8 +85,7 @@ def prepare(config: DataConfig, *, audio: bool, text: bool, progress: Progress) 
         progress.say(f"{config.catalogue.name}, {finding}")
     waveforms = Waveforms(config.cache_folder / f"audio-{config.listen.sample_rate_hz}")
     heard = [row for row in rows if row.path is not None and audio and row.split != "test"]
-    with progress.counting("decoding", len(heard)) as advance:
-        waveforms.add(heard, Decoder(config.listen.window), advance)
+    waveforms.add(progress.each("decoding", heard), Decoder(config.listen.window))
     unheard = [row for row in rows if row.metadata.fields and text and not (row.path is not None and audio)]
     train, valid = (_split(name, heard, unheard, config, progress) for name in ("train", "valid"))
     if train.n_trained < config.batch_size:
@@ -102,6 +101,5 @@ def _split(name: str, heard: list[Row], unheard: list[Row], config: DataConfig, 
     languages = langdetect_languages()
     reader = LangdetectReader(languages, seed=LANGDETECT_SEED)
     identity = f"langdetect {','.join(languages)} seed {LANGDETECT_SEED}"
-    with progress.counting("reading metadata", len(rows)) as advance:
-        x_lang = text_vectors(config.cache_folder, [row.metadata for row in rows], reader, identity, advance)
+    x_lang = text_vectors(config.cache_folder, [row.metadata for row in rows], reader, identity, progress)
     return Split(rows, len(own), x_lang, np.array([row.label for row in rows], np.int64))

@@ -167,11 +167,7 @@ def kept_codebook(rows: Sequence[Row], window: WindowSpec, config: MultimodalCon
     place = config.cache_folder / f"codebook-{hashlib.sha256(told.encode()).hexdigest()[:12]}.pt"
     if not place.is_file():
         middle = partial(_middle, window=window, frames=MelFrames(wanted.n_mels, wanted.frame_samples))
-        spectra = []
-        with progress.counting("spectra of songs", len(rows)) as advance:
-            for row in rows:
-                spectra.append(made(row, middle))
-                advance(1)
+        spectra = [made(row, middle) for row in progress.each("spectra of songs", rows)]
         learnt = learn_codebook([one for one in spectra if len(one)], config.n_codewords, config.variance)
         checkpoint.save(place, {"recipe": CODEBOOK, "config": told, "network": learnt})
     tensors = checkpoint.load(place, CODEBOOK)["network"]

@@ -90,12 +90,10 @@ def _segments(
     """(n_segments, n_features) of each row's pieces."""
     decode, size = Decoder(listen.piece, listen.pieces), listen.segment_samples
     found = []
-    with progress.counting("segments", len(rows)) as advance:
-        for row in rows:
-            song = made(row, decode)
-            windows = [fit_window(song[start:], size, "silence") for start in starts(len(song), size)]
-            found.append(extractor.windows(windows))
-            advance(1)
+    for row in progress.each("segments", rows):
+        song = made(row, decode)
+        windows = [fit_window(song[start:], size, "silence") for start in starts(len(song), size)]
+        found.append(extractor.windows(windows))
     return found
 
 

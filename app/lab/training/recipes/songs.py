@@ -64,8 +64,7 @@ class Clips:
         """Decodes what is not in the cache yet; `more` are fields of a derived class. Raises CorpusError naming the row."""
         waveforms = Waveforms(cache_folder(cache, request, "waveforms"))
         with_audio = [row for row in rows if has_audio(row)]
-        with progress.counting("decoding", len(with_audio)) as advance:
-            waveforms.add(with_audio, Decoder(request.spec, request.max_windows), advance)
+        waveforms.add(progress.each("decoding", with_audio), Decoder(request.spec, request.max_windows))
         return cls(rows, waveforms, heard, **more)
 
     def length(self, number: int) -> int:

@@ -92,8 +92,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         self._check_groups(songs)
         progress.say(f"{int(songs.known.sum())} songs of {len(np.unique(songs.groups[songs.known]))} artists or sources")
         head = fit_head(songs, parts.given, config.head)
-        with progress.counting("cross-validating", config.folds) as advance:
-            held = cross_validate(songs, parts.given, config.head, config.folds, advance)
+        held = cross_validate(songs, parts.given, config.head, config.folds, progress)
         counts, mix = _counts(songs, parts.codes), dict(parts.given.class_mix)
         told = {"start": parts.origin, "songs": counts, "class_prior": mix}
         draft = draft_voice(parts, head, told, config.head.positions)

@@ -10,7 +10,7 @@ from app.families.lrid_voice.identify import VoiceHead, language_task
 from app.families.tasks import View
 from app.lab import markdown as md
 from app.lab.evaluation.metrics import expected_calibration_error
-from app.lab.progress import Advance
+from app.lab.progress import QUIET, Progress
 from app.lab.training.voice_head.data import SPEECH, Ints, Songs, group_folds, planned
 from app.lab.training.voice_head.fit import Given, fit_head
 from app.lab.training.voice_head.joint import listen, readings_of
@@ -41,23 +41,18 @@ HeldOutSong = dict[str, Answer]  # by case, through a head that was fitted to ot
 
 
 def cross_validate(
-    songs: Songs,
-    given: Given,
-    settings: HeadSettings,
-    n_folds: int = 6,
-    advance: Advance = lambda n: None,
+    songs: Songs, given: Given, settings: HeadSettings, n_folds: int = 6, progress: Progress = QUIET
 ) -> list[HeldOutSong]:
     """Answers every song by a head fitted to other groups, its thresholds included."""
     folds = group_folds(songs, n_folds, settings.seed + 1)
     random = np.random.default_rng(settings.seed)
     found: dict[int, HeldOutSong] = {}
-    for fold in range(n_folds):
+    for fold in progress.each("cross-validating", range(n_folds)):
         fitted = fit_head(songs.subset(np.flatnonzero(folds != fold)), given, settings)
         head = fitted.head(given.codes)
         for song in np.flatnonzero(folds == fold):
             others = np.flatnonzero(songs.known & (songs.labels != songs.labels[song]))
             found[int(song)] = held_out_song(head, songs, int(song), int(random.choice(others)), settings)
-        advance(1)
     return [found[song] for song in range(len(songs.labels))]
 
 
