@@ -3,23 +3,26 @@
 import asyncio
 import logging
 import math
+import os
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from app.catalogue.files import MEGABYTE, FileAnswer, Found, read_file
-from app.catalogue.here import Listen, cores
-from app.catalogue.rows import Row
-from app.domain import LYRICS, Metadata, Track
+from app.catalogue.names import names_processes, scored_in_process
+from app.catalogue.rows import Row, Scored
+from app.domain import Track
 from app.errors import InternalError, InvalidOption, LridError
 from app.families.contract import further_fields
 from app.families.fields import further_values
 from app.families.store import release_folder
 from app.families.tasks import Json
 from app.http.answer import build_response, identify_options, view_of
-from app.http.options import Options
+from app.http.options import IdentifyRequest, Options
 from app.main import build_identifier, build_pool
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
@@ -31,13 +34,9 @@ log = logging.getLogger("lrid.local")
 AHEAD = 64  # files that may wait for one that takes long, so that answers keep their order
 
 
-@dataclass(frozen=True, slots=True)
-class FileRequest:
-    """The same request for every file."""
-
-    metadata: Metadata  # given by hand; if it is empty, the files' own tags are read
-    options: Options
-    lyrics: str | None = None
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def files_at_once(settings: Settings) -> int:
@@ -49,36 +48,32 @@ class LocalIdentifier:
     """Answers what POST /identify would."""
 
     def __init__(self, identifier: Identifier, settings: Settings) -> None:
-        self.identifier = identifier
+        self._identifier = identifier
         self._settings = settings
         self._gate = asyncio.Semaphore(files_at_once(settings))
 
-    async def file(self, path: Path, request: FileRequest) -> Json:
-        """Raises LridError."""
+    async def file(self, path: Path, track: Track, options: Options) -> Json:
+        """`track`: what is given beside the file; without metadata the file's own tags are read. Raises LridError."""
         async with self._gate:
             audio = await asyncio.to_thread(read_file, path, int(self._settings.max_upload_mb * MEGABYTE))
-            return await self.track(self.with_lyrics(Track(audio, request.metadata), request), request.options)
+            return await self.track(replace(track, audio=audio), options)
 
-    def check(self, request: FileRequest) -> None:
+    def check(self, request: IdentifyRequest) -> None:
         """Raises what is wrong with the request whatever the file."""
-        self.identifier.model.task.check(view_of(request.options))
-        self.with_lyrics(Track(None, request.metadata), request)
-
-    def with_lyrics(self, track: Track, request: FileRequest) -> Track:
-        """The track with the lyrics that were given. Raises InvalidOption, InvalidMetadata, MetadataTooLong."""
-        if request.lyrics is None:
-            return track
-        fields = further_fields(self.identifier.model)
-        if LYRICS not in fields:
+        model = self._identifier.model
+        model.task.check(view_of(request.options))
+        fields = further_fields(model)
+        if request.track.further.keys() - fields.keys():
             raise InvalidOption("this release reads no lyrics")
-        return replace(track, further=further_values({LYRICS: request.lyrics}, fields))
+        further_values(request.track.further, fields)
 
     async def track(self, track: Track, options: Options) -> Json:
-        """Raises LridError; InternalError for what was not foreseen, which is logged."""
-        model = self.identifier.model
+        """What the release does not read is ignored. Raises LridError; InternalError for what was not foreseen."""
+        model = self._identifier.model
         deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_seconds
         try:
-            found = await self.identifier.identify(track, identify_options(options, deadline))
+            track = replace(track, further=further_values(track.further, further_fields(model)))
+            found = await self._identifier.identify(track, identify_options(options, deadline))
             return build_response(found, model, options)
         except LridError:
             raise
@@ -109,22 +104,51 @@ async def local_identifier(settings: Settings, *, listen: bool) -> AsyncIterator
             await asyncio.to_thread(pool.close)
 
 
-@asynccontextmanager
-async def listener(settings: Settings, *, lyrics_from_tags: bool = False) -> AsyncIterator[Listen]:
-    """Answers rows with audio in short, each by a call. Raises ReleaseError."""
-    options = Options(top_k=2, lyrics_from_tags=lyrics_from_tags)
-    async with local_identifier(settings, listen=True) as identifier:
-        reads_lyrics = LYRICS in further_fields(identifier.identifier.model)
+class Here:
+    """Implements `score.Answerer` in this process, which listens to files, and in one per core that reads names.
 
-        def listen(row: Row) -> Awaitable[Json]:
-            assert row.path is not None
-            return identifier.file(row.path, FileRequest(row.metadata, options, row.lyrics if reads_lyrics else None))
+    What names need starts with the first name, what files need with the first file.
+    """
 
-        yield listen
+    def __init__(self, settings: Settings, *, lyrics_from_tags: bool = False) -> None:
+        self.files_at_once = files_at_once(settings)
+        self.groups_at_once = 3 * cores()  # each process has its next group before the last one is written
+        self._settings = settings
+        self._options = Options(top_k=2, lyrics_from_tags=lyrics_from_tags)
+        self._stack = AsyncExitStack()
+        self._loading = asyncio.Lock()
+        self._identifier: LocalIdentifier | None = None
+        self._processes: ProcessPoolExecutor | None = None
+
+    async def names(self, rows: Sequence[Row]) -> list[Scored]:
+        """Raises ReleaseError, or InternalError when a process died."""
+        if self._processes is None:
+            self._processes = names_processes(cores())
+        songs, loop = [row.track for row in rows], asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._processes, scored_in_process, self._settings, songs)
+        except BrokenProcessPool as error:
+            raise InternalError("a process that reads names has ended; the same command goes on where it stopped") from error
+
+    async def file(self, row: Row) -> Scored:
+        """Raises ReleaseError."""
+        assert row.path is not None
+        async with self._loading:
+            if self._identifier is None:
+                self._identifier = await self._stack.enter_async_context(local_identifier(self._settings, listen=True))
+        try:
+            return Scored.of(await self._identifier.file(row.path, row.track, self._options))
+        except LridError as error:
+            return Scored(error=error.code)
+
+    async def close(self) -> None:
+        if self._processes is not None:
+            await asyncio.to_thread(self._processes.shutdown, cancel_futures=True)
+        await self._stack.aclose()
 
 
 async def identify_files(
-    settings: Settings, files: Iterable[Found], request: FileRequest
+    settings: Settings, files: Iterable[Found], request: IdentifyRequest
 ) -> AsyncGenerator[FileAnswer, None]:
     """Answers in the order of `files`, each as soon as those before it are there. Raises ReleaseError."""
     async with local_identifier(settings, listen=True) as identifier:
@@ -144,21 +168,20 @@ async def identify_files(
             await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def identify_names(settings: Settings, request: FileRequest) -> FileAnswer:
+async def identify_names(settings: Settings, request: IdentifyRequest) -> FileAnswer:
     """Artist, album and title alone. Raises ReleaseError."""
     async with local_identifier(settings, listen=False) as identifier:
         try:
             identifier.check(request)
-            track = identifier.with_lyrics(Track(None, request.metadata), request)
-            return FileAnswer(None, await identifier.track(track, request.options), None)
+            return FileAnswer(None, await identifier.track(request.track, request.options), None)
         except LridError as error:
             return FileAnswer(None, None, error)
 
 
-async def _answer(identifier: LocalIdentifier, found: Found, request: FileRequest) -> FileAnswer:
+async def _answer(identifier: LocalIdentifier, found: Found, request: IdentifyRequest) -> FileAnswer:
     try:
         if found.error is not None:
             raise found.error
-        return FileAnswer(found.path, await identifier.file(found.path, request), None)
+        return FileAnswer(found.path, await identifier.file(found.path, request.track, request.options), None)
     except LridError as error:
         return FileAnswer(found.path, None, error)

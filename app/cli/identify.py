@@ -13,7 +13,7 @@ from app.catalogue.files import find_files
 from app.cli.common import AsJson, Device, LyricsFromTags, Model, make_settings
 
 if TYPE_CHECKING:
-    from app.local import FileRequest
+    from app.http.options import IdentifyRequest
     from app.settings import Settings
 
 
@@ -47,30 +47,30 @@ def identify(
 
         lrid identify song.mp3 --lyrics song.txt
     """
-    from app.domain import Metadata
-    from app.http.options import build_options
-    from app.local import FileRequest
+    from app.domain import LYRICS, Metadata, Track
+    from app.http.options import IdentifyRequest, build_options
 
     logging.basicConfig(level=logging.ERROR)
     given: dict[str, object] = {"tags": tags, "lyrics_from_tags": lyrics_from_tags, "timeline": timeline, "explain": explain}
     given |= {"windows": windows, "languages": languages, "top_k": top_k}
     options = build_options({name: value for name, value in given.items() if value is not None})
-    request = FileRequest(Metadata(artist=artist, album=album, title=title), options, _text_of(lyrics))
-    if not files and not request.metadata.fields and request.lyrics is None:
+    names = Metadata(artist=artist, album=album, title=title)
+    track = Track(None, names, {} if lyrics is None else {LYRICS: _text_of(lyrics)})
+    if not files and not names.fields and lyrics is None:
         raise typer.BadParameter("give FILES, folders, or names alone by --artist, --album, --title, --lyrics")
     settings = make_settings(model=model, device=device, max_windows=windows)
-    if asyncio.run(_answer(settings, files or [], request, as_json=as_json)):
+    if asyncio.run(_answer(settings, files or [], IdentifyRequest(track, options), as_json=as_json)):
         raise SystemExit(1)
 
 
-def _text_of(path: Path | None) -> str | None:
+def _text_of(path: Path) -> str:
     try:
-        return None if path is None else path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"--lyrics: {path} cannot be read as UTF-8 text: {error}") from None
 
 
-async def _answer(settings: Settings, files: list[Path], request: FileRequest, *, as_json: bool) -> int:
+async def _answer(settings: Settings, files: list[Path], request: IdentifyRequest, *, as_json: bool) -> int:
     """Prints every answer; returns the number of files without one."""
     from app.cli.answers import AnswerLines, show_json
     from app.local import identify_files, identify_names

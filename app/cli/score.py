@@ -18,11 +18,11 @@ import typer
 from app.cli.common import Device, LyricsFromTags, Model, make_settings
 
 if TYPE_CHECKING:
-    from app.catalogue.here import Here
     from app.catalogue.output import Output
     from app.catalogue.rows import Row
     from app.catalogue.score import Scoring
     from app.catalogue.servers import Servers
+    from app.local import Here
     from app.settings import Settings
 
 ServerUrls = Annotated[list[str] | None, typer.Option(help="URL of a running server, instead of this process; repeat.")]
@@ -147,12 +147,9 @@ def _answerer(settings: Settings, servers: list[str], key: str | None, *, lyrics
         from app.catalogue.servers import Servers
 
         return Servers(servers, key, lyrics_from_tags=lyrics_from_tags)
-    from app.catalogue.here import Here
-    from app.catalogue.names import load_names
-    from app.local import files_at_once, listener
+    from app.local import Here
 
-    ears = partial(listener, settings, lyrics_from_tags=lyrics_from_tags)
-    return Here(ears, partial(load_names, settings), files_at_once(settings))
+    return Here(settings, lyrics_from_tags=lyrics_from_tags)
 
 
 class Meter:

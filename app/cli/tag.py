@@ -79,12 +79,12 @@ class _Chosen:
 
     async def tag(self, files: list[Path]) -> int:
         """Returns the number of files that could not be answered or written."""
-        from app.domain import Metadata
-        from app.http.options import Options
-        from app.local import FileRequest, identify_files
+        from app.domain import Metadata, Track
+        from app.http.options import IdentifyRequest, Options
+        from app.local import identify_files
 
         failed = 0
-        request = FileRequest(Metadata(), Options())
+        request = IdentifyRequest(Track(None, Metadata()), Options())
         async for answer in identify_files(self._settings, [one for path in files for one in find_files(path)], request):
             failed += await asyncio.to_thread(self._one, answer)
         return failed

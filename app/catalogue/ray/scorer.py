@@ -3,16 +3,15 @@
 import asyncio
 import importlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app.catalogue.here import Answer, Here, scored_by_names
-from app.catalogue.names import load_names
+from app.catalogue.names import Answer, load_names, scored_by_names
 from app.catalogue.ray.songs import CODE
 from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, READ_COLUMNS, Row, Scored, kept_name, row_of_cells
 from app.catalogue.sources import as_text
-from app.local import files_at_once, listener
+from app.local import Here
 from app.settings import Settings
 
 _READ = (ID, *READ_COLUMNS, CODE)
@@ -26,8 +25,7 @@ class Scorer:
         self._settings = settings
         self._folder = folder
         self._runner = asyncio.Runner()
-        ears = partial(listener, settings, lyrics_from_tags=lyrics_from_tags)
-        self._here = Here(ears, partial(load_names, settings), files_at_once(settings))
+        self._here = Here(settings, lyrics_from_tags=lyrics_from_tags)
 
     @cached_property
     def _answer(self) -> Answer:

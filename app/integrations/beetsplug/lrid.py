@@ -110,15 +110,16 @@ class LridPlugin(BeetsPlugin):
     def _in_process(self, items: list[Item]) -> Iterator[Outcome]:
         """The release is loaded for each call: for imports, a server is better."""
         from app.catalogue.files import Found
-        from app.domain import Metadata
+        from app.domain import Metadata, Track
         from app.errors import LridError
-        from app.http.options import Options
+        from app.http.options import IdentifyRequest, Options
         from app.http.schemas import IdentifyResponse
-        from app.local import FileRequest, identify_files
+        from app.local import identify_files
         from app.settings import Settings
 
         files, settings = [Found(Path(item.filepath)) for item in items], Settings()
-        answers = identify_files(settings, files, FileRequest(Metadata(), Options()))  # names: the files' own tags
+        request = IdentifyRequest(Track(None, Metadata()), Options())  # names: the files' own tags
+        answers = identify_files(settings, files, request)
         with asyncio.Runner() as runner:
             try:
                 for item in items:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.catalogue.here import scored_by_names
-from app.catalogue.names import load_names
+from app.catalogue.names import load_names, scored_by_names
 from app.catalogue.rows import Scored
 from app.domain import LYRICS, Metadata, Track
 from app.errors import LridError

@@ -59,7 +59,7 @@ def test_a_table_with_lyrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tags.save()
     files = [["heard", "song.flac", "", ""], ["read", "song.flac", "", LYRICS]]
     names = [["words", "", "", LYRICS], ["both", "", "Regen", LYRICS], ["long", "", "", "la" * 9000]]
-    monkeypatch.setattr("app.catalogue.here.cores", lambda: 1)  # processes for names, which import torch
+    monkeypatch.setattr("app.local.cores", lambda: 1)  # processes for names, which import torch
 
     def used(songs: list[list[str]], *options: str) -> dict[str, str]:
         table, output = tmp_path / f"songs{len(options)}.csv", tmp_path / f"out{len(options)}.csv"

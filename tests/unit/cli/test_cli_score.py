@@ -9,20 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from app.catalogue.here import Here
-from app.catalogue.names import load_names
 from app.catalogue.output import Output
 from app.catalogue.rows import Row, Scored
 from app.cli import main as cli
 from app.cli.score import Meter, _run
 from app.domain import Metadata
-from app.local import listener
+from app.local import Here
 from app.settings import Settings
 from tests.audio_samples import song, wav
 from tests.service.live import PATIENCE_SECONDS, wait_until
@@ -71,7 +68,7 @@ class Cancelled(Here):
 
 def test_a_cancellation_without_a_signal_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def make() -> Here:
-        return Cancelled(partial(listener, Settings()), partial(load_names, Settings()), 1)
+        return Cancelled(Settings())
 
     with closing(Output(tmp_path / "out.csv", ["id"])) as output, pytest.raises(asyncio.CancelledError):
         asyncio.run(_run([Row("1", Metadata(title="La vie en rose"))], output, make, Meter(None)))
