@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
 from app.audio.spec import WindowRequest, WindowSpec
+from app.domain import FloatArray
 from app.families.contract import Label
 from app.families.parts.configs import WhisperConfig
 from app.families.parts.log_mel import LogMel16kHz
@@ -82,7 +83,6 @@ class EarsRecipe(SongRecipe[EarsConfig]):
         else:
             self.first = parts_of_release(config.store, config.start).first
         listen = self.first.ears.config
-        self._window = listen.window_samples
         self._log_mel = LogMel16kHz(listen.n_mels).to(config.torch_device)
         heard = song_rows(config.catalogue, config.codes, progress, ("train", "valid"))
         sung = [row for row in heard if row.label < len(config.codes)]
@@ -94,7 +94,7 @@ class EarsRecipe(SongRecipe[EarsConfig]):
         self.clips, self.valid = (
             Clips.decoded(rows, request, spec, config.cache_folder, progress) for rows in (train, valid)
         )
-        labels = np.array([row.label for row in train])
+        labels = self.clips.labels
         weights = np.bincount(labels)[labels] ** (MIX_POWER - 1)
         self._probabilities = weights / weights.sum()
         of_class = [config.codes.index(class_label(language, config.codes)) for language in self.first.languages]
@@ -122,37 +122,31 @@ class EarsRecipe(SongRecipe[EarsConfig]):
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Returns the cross-entropy over the classes, of one window of each song."""
-        places = [int(rng.integers(self._n_windows(self.clips, number))) for number in batch.tolist()]
-        return nll_loss(self._log_probabilities(network, self.clips, batch, places), self._labels(self.clips)[batch])
+        found = self._log_probabilities(network, self.clips.drawn(batch, rng))
+        return nll_loss(found, self.tensor(self.clips.labels[batch]))
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Measures loss and accuracy of the middle window of each song."""
 
         def answered(songs: IntArray) -> Tensor:
-            middles = [self._n_windows(self.valid, number) // 2 for number in songs.tolist()]
-            return self._log_probabilities(network, self.valid, songs, middles)
+            middles = [starts[len(starts) // 2] for starts in map(self.valid.starts, songs.tolist())]
+            return self._log_probabilities(network, self.valid.windows(np.stack([songs, middles], axis=1)))
 
-        labels = self._labels(self.valid)
+        labels = self.tensor(self.valid.labels)
         answers = in_parts(len(labels), self.config.batch_size, answered)
         right = (answers.argmax(dim=1) == labels).float().mean()
         return {"loss": nll_loss(answers, labels).item(), "accuracy": right.item()}
 
-    def _log_probabilities(self, network: nn.Module, clips: Clips, songs: IntArray, places: list[int]) -> Tensor:
-        """Returns (n, n_classes) of one window of each song; in bf16 on a GPU that has it, but for weights and gradients."""
+    def _log_probabilities(self, network: nn.Module, windows: FloatArray) -> Tensor:
+        """Returns (n, n_classes) of (n, window_samples); in bf16 on a GPU that has it, but for weights and gradients."""
         device = self.config.torch_device.type
         with torch.no_grad():
-            mel = self._log_mel(self.tensor(clips.windows(np.stack([songs, np.array(places) * self._window], axis=1))))
+            mel = self._log_mel(self.tensor(windows))
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and torch.cuda.is_bf16_supported()):
             logits = network(mel)
         of_language = logits.float().log_softmax(dim=1)
         return torch.logsumexp(of_language[:, :, None] + self._log_member, dim=1)
-
-    def _n_windows(self, clips: Clips, number: int) -> int:
-        return -(-clips.length(number) // self._window)
-
-    def _labels(self, clips: Clips) -> Tensor:
-        return torch.tensor([row.label for row in clips.rows], device=self.config.torch_device)
 
     def fingerprint(self) -> str:
         return self.clips.fingerprint() + self.valid.fingerprint()

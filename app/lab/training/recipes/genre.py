@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from app.audio.spec import WindowRequest
-from app.domain import AUDIO, LYRICS, FloatArray
+from app.domain import AUDIO, LYRICS
 from app.families.contract import Label, TextField
 from app.families.genre.manifest import GenreManifest, Sizes
 from app.families.genre.network import GenreNetwork
@@ -62,16 +62,6 @@ class Songs(Clips):
     """Rows of one split; either modality may be missing."""
 
     words: list[Words]
-
-    @property
-    def labels(self) -> IntArray:
-        return np.array([row.label for row in self.rows], np.int64)
-
-    def samples(self, numbers: IntArray, rng: np.random.Generator | None = None) -> FloatArray:
-        """(n, window_samples): a window from anywhere, without `rng` from the middle; zeros where there is no audio."""
-        spare = [max(0, self.length(number) - self.heard.window_samples) for number in numbers.tolist()]
-        starts = [most // 2 if rng is None else int(rng.integers(most + 1)) for most in spare]
-        return self.windows(np.stack([numbers, starts], axis=1))
 
     def word_numbers(self, numbers: IntArray) -> Tensor:
         """(n, t), followed by zeros."""
@@ -132,7 +122,7 @@ class GenreRecipe(SongRecipe[GenreConfig]):
         """(n, n_classes); `lacking`: a modality that is taken away."""
         log_mel, words = None, None
         if AUDIO in self.config.used:
-            log_mel = self._log_mel(self.tensor(songs.samples(numbers, rng)))
+            log_mel = self._log_mel(self.tensor(songs.crops(numbers, rng)))
             given = [has_audio(songs.rows[i]) and lacking != AUDIO for i in numbers.tolist()]
             log_mel = log_mel * self.tensor(np.array(given))[:, None, None]
         if LYRICS in self.config.used:

@@ -5,29 +5,35 @@ audio is a zero spectrogram. All of them have the same features, so f listens to
 BatchNorm counts it once.
 """
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from app.families.lrid_net.config import LridNetManifest, NetworkConfig, ReadConfig
+from app.domain import FloatArray
+from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
 from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.network import LridNet
+from app.families.lrid_net.read import LangdetectReader
 from app.families.parts.profiles import langdetect_languages
+from app.lab.caches import Decoder, Waveforms, text_vectors
+from app.lab.corpus.catalogue import Row, read_catalogue
+from app.lab.corpus.check import refuse_leaks
+from app.lab.errors import CorpusError
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Recipe
-from app.lab.training.recipes.lrid_net_data import LANGDETECT_SEED, Data, DataConfig, prepare
-from app.lab.training.recipes.songs import class_mix
+from app.lab.training.recipe import Draft
+from app.lab.training.recipes.songs import Clips, IntArray, SongRecipe, class_mix, has_audio
 
 VariantName = Literal["main", "adr", "tdr", "atdr", "to", "ao"]
 ModeName = Literal["both", "audio_only", "text_only"]
+LANGDETECT_SEED = 0
 WINDOWS_AT_ONCE = 8
 # Strided 1x1 convolutions of fewer than 16 input channels (4 base channels) write past the end of their weights' gradient
 # with two threads or more: oneDNN's AVX-512 kernels as torch 2.11 has them, in fp32 and in bf16.
@@ -61,12 +67,14 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-class LridNetConfig(DataConfig):
+class LridNetConfig(TrainConfig):
     """Defaults are the paper's where it states them."""
 
     variant: VariantName = "atdr"
     dropout_rate: float = Field(0.2, ge=0, lt=1)  # of whole items (paper §3.4)
+    crop_seconds: float = Field(30.0, ge=0)  # of training audio, anywhere; 0 = whole windows, as validation listens
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of f
+    listen: ListenConfig = Field(default_factory=ListenConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)
 
     @model_validator(mode="after")
@@ -80,7 +88,17 @@ class LridNetConfig(DataConfig):
         return VARIANTS[self.variant]
 
 
-Batch = npt.NDArray[np.int64]  # rows of `Data.train`
+@dataclass(frozen=True)
+class Songs(Clips):
+    """The rows of a split: those with audio come first, then those of which only the metadata is used."""
+
+    n_audio: int
+    x_lang: FloatArray  # (n, 56)
+
+    @property
+    def n_trained(self) -> int:
+        """Counts the rows that are learnt from: those with audio, or all where none has any."""
+        return self.n_audio or len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +109,41 @@ class Case:
     labels: Tensor  # (n,)
 
 
-class LridNetRecipe(Recipe[LridNetConfig, Batch]):
+class LridNetRecipe(SongRecipe[LridNetConfig]):
     """f listens, g reads, h identifies."""
 
     name: ClassVar[str] = "lrid_net"
     family: ClassVar[str] = "lrid_net"
     config_type: ClassVar[type[TrainConfig]] = LridNetConfig
-    data: Data
 
     def prepare(self, progress: Progress) -> None:
-        self.data = prepare(self.config, audio=self.config.kind.audio, text=self.config.kind.text, progress=progress)
-        self.n_examples = self.data.train.n_trained
-        self._log_mel = LogMel(self.config.listen).to(self.config.torch_device)
+        config, kind, window = self.config, self.config.kind, self.config.listen.window
+        rows = read_catalogue(config.catalogue, config.codes)
+        for finding in refuse_leaks(rows, config.codes):
+            progress.say(f"{config.catalogue.name}, {finding}")
+        rows = [row if kind.audio else replace(row, path=None) for row in rows if row.split != "test"]
+        heard = [row for row in rows if has_audio(row)]
+        waveforms = Waveforms(config.cache_folder / f"audio-{window.sample_rate_hz}")
+        waveforms.add(progress.each("decoding", heard), Decoder(window))
+        used = heard + [row for row in rows if row.metadata.fields and kind.text and not has_audio(row)]
+        crop = replace(window, window_samples=round(config.crop_seconds * window.sample_rate_hz) or window.window_samples)
+        train, valid = ([row for row in used if row.split == split] for split in ("train", "valid"))
+        self.songs = Songs(train, waveforms, crop, sum(map(has_audio, train)), self._read(train, progress))
+        self.valid = Songs(valid, waveforms, window, sum(map(has_audio, valid)), self._read(valid, progress))
+        self.n_examples = self.songs.n_trained
+        if self.n_examples < config.batch_size:
+            what = f"fewer usable training rows than one batch of {config.batch_size}"
+            raise CorpusError(f"{what}; lower batch_size or add rows")
+        if not valid:
+            raise CorpusError("no row has split=valid; early stopping needs some (the paper splits 80:20 by artist)")
+        self._log_mel = LogMel(config.listen).to(config.torch_device)
+
+    def _read(self, rows: list[Row], progress: Progress) -> FloatArray:
+        """Returns x_lang, (n, 56)."""
+        languages = langdetect_languages()
+        reader = LangdetectReader(languages, seed=LANGDETECT_SEED)
+        identity = f"langdetect {','.join(languages)} seed {LANGDETECT_SEED}"
+        return text_vectors(self.config.cache_folder, [row.metadata for row in rows], reader, identity, progress)
 
     def build(self) -> LridNet:
         """Returns the network of the variant, with its modality dropout."""
@@ -118,27 +159,25 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
             network.f.conv1.weight -= network.f.conv1.weight.mean(dim=(2, 3), keepdim=True)
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def loss(self, network: nn.Module, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Returns the cross-entropy of a batch, a scalar."""
         assert isinstance(network, LridNet)
-        train, device = self.data.train, self.config.torch_device
         s_audio = self._listen(network, batch, rng)  # (n, 2048)
-        x_lang = torch.from_numpy(train.x_lang[batch]).to(device)
-        x_lang = network.drop_text(x_lang * self.config.kind.text)  # (n, 56)
+        x_lang = network.drop_text(self.tensor(self.songs.x_lang[batch]) * self.config.kind.text)  # (n, 56)
         logits = network.h(torch.cat([s_audio, network.g(x_lang)], dim=1))  # (n, n_classes)
-        return cross_entropy(logits, torch.from_numpy(train.labels[batch]).to(device))
+        return cross_entropy(logits, self.tensor(self.songs.labels[batch]))
 
-    def _listen(self, network: LridNet, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def _listen(self, network: LridNet, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """(n, 2048); of silence where audio is dropped. They are listened to as well: each new shape compiles kernels."""
-        if not self.data.train.n_audio:
+        if not self.songs.n_audio:
             return self._of_silence(network).expand(len(batch), -1)
-        rows, device = [self.data.train.rows[i] for i in batch], self.config.torch_device
-        x_audio = self._log_mel(torch.from_numpy(self.data.crops(rows, self.config, rng)).to(device))  # (n, 128, t)
+        draw = self.songs.crops if self.config.crop_seconds else self.songs.drawn
+        x_audio = self._log_mel(self.tensor(draw(batch, rng)))  # (n, 128, t)
         if not self.config.kind.drop_audio:
             return self._f(network, x_audio)
         table = self._f(network, torch.cat([x_audio, x_audio.new_zeros(1, *x_audio.shape[1:])]))  # (n + 1, 2048)
-        kept = network.drop_audio(torch.ones(len(rows), 1))[:, 0] > 0  # (n,) ModalityDropout on whole items
-        return table[torch.where(kept, torch.arange(len(rows)), len(rows)).to(device)]
+        kept = network.drop_audio(torch.ones(len(batch), 1))[:, 0] > 0  # (n,) ModalityDropout on whole items
+        return table[torch.where(kept, torch.arange(len(batch)), len(batch)).to(table.device)]
 
     def _f(self, network: LridNet, x_audio: Tensor) -> Tensor:
         with self._autocast():
@@ -170,10 +209,9 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
     @torch.no_grad()
     def cases(self, network: LridNet) -> dict[ModeName, Case]:
         """Answers whole windows as served, with `network` in evaluation mode; a case without rows is left out."""
-        valid, device = self.data.valid, self.config.torch_device
-        none, n = torch.zeros(0, self.config.network.n_audio_features, device=device), valid.n_audio
+        n, none = self.valid.n_audio, torch.zeros(0, self.config.network.n_audio_features, device=self.config.torch_device)
         s_audio = torch.cat([*self._heard_valid(network), none])  # (n, 2048)
-        x_lang, labels = torch.from_numpy(valid.x_lang).to(device), torch.from_numpy(valid.labels).to(device)
+        x_lang, labels = self.tensor(self.valid.x_lang), self.tensor(self.valid.labels)
         silence = self._of_silence(network).expand(len(labels), -1)
         inputs: dict[ModeName, tuple[Tensor, Tensor, Tensor]] = {
             "audio_only": (s_audio, torch.zeros_like(x_lang[:n]), labels[:n])
@@ -187,17 +225,19 @@ class LridNetRecipe(Recipe[LridNetConfig, Batch]):
         }
 
     def _heard_valid(self, network: LridNet) -> Iterator[Tensor]:
-        rows, listen = self.data.valid.rows[: self.data.valid.n_audio], self.config.listen
-        for i in range(0, len(rows), WINDOWS_AT_ONCE):
-            samples = np.stack([self.data.window(row, listen) for row in rows[i : i + WINDOWS_AT_ONCE]])
-            x_audio = self._log_mel(torch.from_numpy(samples).to(self.config.torch_device))  # (n, 128, 2580)
+        places = np.stack([np.arange(self.valid.n_audio), np.zeros(self.valid.n_audio, np.int64)], axis=1)  # first windows
+        for i in range(0, len(places), WINDOWS_AT_ONCE):
+            x_audio = self._log_mel(self.tensor(self.valid.windows(places[i : i + WINDOWS_AT_ONCE])))  # (n, 128, 2580)
             yield self._f(network, x_audio).float()
 
     def fingerprint(self) -> str:
-        return self.data.fingerprint()
+        digest = hashlib.sha256()
+        for songs in (self.songs, self.valid):
+            digest.update(songs.labels.tobytes() + songs.x_lang.tobytes() + songs.fingerprint().encode())
+        return digest.hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
-        train = self.data.train
+        train = self.songs
         rows = {"audio": train.n_audio, "text": train.n_trained - train.n_audio}
         return {"rows": rows, "class_prior": class_mix(train.labels[: train.n_trained], self.config.codes)}
 

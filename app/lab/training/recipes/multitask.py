@@ -89,7 +89,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
     def _loss(self, logits: Tensor, songs: Segments, numbers: IntArray) -> Tensor:
         weights = {"language": self.alpha} if len(self.labels) == 2 else {}
         losses = [
-            weights.get(task, 1.0) * cross_entropy(own, self.tensor(songs.labels(numbers, task)))
+            weights.get(task, 1.0) * cross_entropy(own, self.tensor(songs.classes_of(numbers, task)))
             for task, own in self._by_task(logits).items()
         ]
         return torch.stack(losses).sum()
@@ -110,7 +110,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
         logits = in_parts(len(numbers), SEGMENTS_AT_ONCE, lambda part: network(self._heard(self.valid, part)))
         scores = {"loss": self._loss(logits, self.valid, numbers).item()}
         for task, own in self._by_task(logits).items():
-            right = own.argmax(dim=1) == self.tensor(self.valid.labels(numbers, task))
+            right = own.argmax(dim=1) == self.tensor(self.valid.classes_of(numbers, task))
             scores[f"accuracy_{task}"] = right.float().mean().item()
         return scores
 
@@ -120,7 +120,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
     def facts(self) -> dict[str, Any]:
         """Plain values: labels as JSON, counts, and the class mix of the segments."""
         main = self.config.task_names[0]
-        heard = self.songs.labels(np.arange(self.n_examples), main)
+        heard = self.songs.classes_of(np.arange(self.n_examples), main)
         return {
             "labels": json.dumps({task: [label.model_dump() for label in own] for task, own in self.labels.items()}),
             "rows": {"audio": len(self.songs.rows)},

@@ -36,10 +36,9 @@ class Segments(Clips):
         size = self.heard.window_samples
         return np.array([(row, i) for row in range(len(self.rows)) for i in starts(self.length(row), size)], np.int64)
 
-    def labels(self, numbers: IntArray, task: TaskName) -> IntArray:
-        """(n,) classes of the segments' songs."""
-        labels: IntArray = self.classes[task][self.places[numbers, 0]]
-        return labels
+    def classes_of(self, numbers: IntArray, task: TaskName) -> IntArray:
+        """(n,) of the segments' songs."""
+        return self.classes[task][self.places[numbers, 0]]  # type: ignore[no-any-return]
 
 
 def classes_of_rows(rows: Sequence[Row], labels: Labels) -> dict[TaskName, IntArray]:

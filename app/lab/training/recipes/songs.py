@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -82,6 +83,25 @@ class Clips:
     def windows(self, places: IntArray) -> FloatArray:
         """(n, 2) rows and first samples → (n, window_samples)."""
         return np.stack([self.window(*place) for place in places.tolist()])
+
+    @cached_property
+    def labels(self) -> IntArray:
+        """(n_rows,)"""
+        return np.array([row.label for row in self.rows], np.int64)
+
+    def starts(self, number: int) -> range:
+        """The first sample of each window of a row, one window after the other."""
+        return range(0, self.length(number), self.heard.window_samples)
+
+    def drawn(self, numbers: IntArray, rng: np.random.Generator) -> FloatArray:
+        """(n, window_samples): one of the windows of each row, as `starts` has them."""
+        return self.windows(np.array([(number, rng.choice(self.starts(number))) for number in numbers.tolist()]))
+
+    def crops(self, numbers: IntArray, rng: np.random.Generator | None = None) -> FloatArray:
+        """(n, window_samples): a window from anywhere in each row; without `rng` from the middle."""
+        spare = [max(0, self.length(number) - self.heard.window_samples) for number in numbers.tolist()]
+        starts = [most // 2 if rng is None else int(rng.integers(most + 1)) for most in spare]
+        return self.windows(np.stack([numbers, starts], axis=1))
 
     def fingerprint(self) -> str:
         """Of the audio."""

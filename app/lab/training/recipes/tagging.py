@@ -90,9 +90,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Binary cross-entropy of one window of each song; every segment has the song's tags (§4.4.2)."""
-        starts = [int(rng.choice(_starts(self.songs, number))) for number in batch.tolist()]
-        samples = self.songs.windows(np.stack([batch, starts], axis=1))
-        logits = self._logits(network, samples)  # (n, segments, n_tags)
+        logits = self._logits(network, self.songs.drawn(batch, rng))  # (n, segments, n_tags)
         truth = self.tensor(self._truth[batch])[:, None].expand_as(logits)
         return binary_cross_entropy_with_logits(logits, truth)
 
@@ -112,7 +110,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
 
     def _answer(self, network: nn.Module, number: int) -> FloatArray:
         """(n_tags,) of a validation song."""
-        windows = [self.valid.window(number, start)[None] for start in _starts(self.valid, number)]
+        windows = [self.valid.window(number, start)[None] for start in self.valid.starts(number)]
         found = [torch.sigmoid(self._logits(network, samples)).mean(dim=(0, 1)) for samples in windows]
         return torch.stack(found).mean(dim=0).cpu().numpy()
 
@@ -151,8 +149,3 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         means = averages(found)
         page = f"{table_4(manifest.network.kind, means)}\n\n{by_tag(found)}"
         return SetFigures({"audio_only": means}, {"averages": means, "tags": [asdict(tag) for tag in found]}, page)
-
-
-def _starts(songs: Clips, number: int) -> range:
-    """The first sample of each window of a song."""
-    return range(0, songs.length(number), songs.heard.window_samples)

@@ -42,8 +42,8 @@ def test_made_songs_lack_what_they_should(songs: Path, tmp_path: Path) -> None:
     facts = both.facts()
     assert facts["rows"] == {"audio": 24, "lyrics": 24}  # of 30: one in six lacks its audio, one its lyrics
     assert set(both.vocabulary) & {"drum", "moon", "heart"}
-    assert both.songs.samples(np.arange(30)).shape == (30, 16_000)
-    assert sum(not window.any() for window in both.songs.samples(np.arange(30))) == 6
+    assert both.songs.crops(np.arange(30)).shape == (30, 16_000)
+    assert sum(not window.any() for window in both.songs.crops(np.arange(30))) == 6
 
 
 def train_rows(songs: Path) -> list[Row]:
@@ -82,7 +82,7 @@ def test_validation_tells_all_three_cases(songs: Path, tmp_path: Path) -> None:
     found = both.validate(both.build().eval())
     assert set(found) == {"loss", "macro_f1", "accuracy", "accuracy_without_audio", "accuracy_without_lyrics"}
     alone = recipe(songs, tmp_path, modalities="lyrics")
-    assert not alone.valid.samples(np.arange(6)).any()  # nothing is listened to
+    assert not alone.valid.crops(np.arange(6)).any()  # nothing is listened to
     assert set(alone.validate(alone.build().eval())) == {"loss", "macro_f1", "accuracy"}
 
 

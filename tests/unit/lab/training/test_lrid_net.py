@@ -99,12 +99,12 @@ def test_rows_with_audio_come_once_a_pass_in_a_new_order(config: LridNetConfig) 
 
 def test_crops_lie_inside_the_clip_and_short_clips_repeat(config: LridNetConfig) -> None:
     recipe = prepared(config)
-    row = recipe.data.train.rows[0]
-    clip = recipe.data.waveforms.read(row)
-    (crop,) = recipe.data.crops([row], recipe.config, np.random.default_rng(1))
+    clip = recipe.songs.waveforms.read(recipe.songs.rows[0])
+    (crop,) = recipe.songs.crops(np.array([0]), np.random.default_rng(1))
     places = [i for i in range(len(clip) - len(crop) + 1) if np.array_equal(clip[i : i + 50], crop[:50])]
     assert any(np.array_equal(clip[i : i + len(crop)], crop) for i in places)
-    window = recipe.data.window(row, LISTEN)  # 1 s of a clip of 0.7
+    clip = recipe.valid.waveforms.read(recipe.valid.rows[0])
+    window = recipe.valid.window(0, 0)  # 1 s of a clip of 0.7
     assert np.array_equal(window[: len(clip)], clip)
     assert np.array_equal(window[len(clip) :], clip[: len(window) - len(clip)])
 
@@ -114,8 +114,8 @@ def test_whole_windows_begin_where_those_of_serving_do(config: LridNetConfig, tm
     rate = LISTEN.sample_rate_hz
     soundfile.write(tmp_path / "train-en-0.wav", 0.1 * np.sin(np.arange(round(2.6 * rate)) ** 1.5 / 9e3), rate)
     recipe = prepared(config, catalogue=corpus, cache=None, crop_seconds=0.0, batch_size=2)
-    clip = recipe.data.waveforms.read(recipe.data.train.rows[0])
-    crops = recipe.data.crops([recipe.data.train.rows[0]] * 40, recipe.config, np.random.default_rng(0))
+    clip = recipe.songs.waveforms.read(recipe.songs.rows[0])
+    crops = recipe.songs.drawn(np.zeros(40, np.int64), np.random.default_rng(0))
     starts = {start for crop in crops for start in range(0, len(clip), rate) if np.array_equal(crop[:99], clip[start:][:99])}
     assert starts == {0, rate, 2 * rate}  # windows of 1 s
     assert crops.shape == (40, rate)
@@ -126,7 +126,7 @@ def test_a_missing_modality_is_zeros(config: LridNetConfig) -> None:
     recipe = prepared(config)
     network = recipe.build().eval()
     case = recipe.cases(network)["text_only"]
-    x_lang = torch.from_numpy(recipe.data.valid.x_lang)
+    x_lang = torch.from_numpy(recipe.valid.x_lang)
     silence = torch.zeros(len(x_lang), LISTEN.mel_bands, LISTEN.window_frames)
     with torch.no_grad():
         torch.testing.assert_close(case.logits, network(silence, x_lang), atol=1e-5, rtol=1e-4)
