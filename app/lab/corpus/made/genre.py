@@ -21,7 +21,6 @@ WORDS = (
 )
 COMMON = "the a you i we and in on my your is are to of with when where all never again oh yeah come go know see"
 SPLITS = ("train",) * 5 + ("valid", "test")
-COLUMNS = ("path", "artist", "title", "lyrics", "genre", "split", "strength")
 
 
 def make(folder: Path, seed: int, songs: int = 42, seconds: float = 6.0) -> Path:
@@ -40,7 +39,7 @@ def make(folder: Path, seed: int, songs: int = 42, seconds: float = 6.0) -> Path
                 "split": split, "strength": MADE,
             })  # fmt: skip
     catalogue = folder / "songs.csv"
-    write_table(catalogue, COLUMNS, records)
+    write_table(catalogue, list(records[0]), records)
     return catalogue
 
 

@@ -14,7 +14,6 @@ from app.lab.corpus.tables import write_table
 LANGUAGES = ("de", "en", "es", "fr", "hi", "it", "ja", "pa", "ta", "te", "others")
 SONGS = 2  # of an artist; a language has as many artists as `SPLITS` says
 SPLITS = ("train",) * 8 + ("valid",) * 2 + ("test",) * 2  # by artist, near the paper's 70 : 15 : 15
-COLUMNS = ("path", "artist", "title", "language", "split", "strength", "consumption")
 N_PARTIALS, PHRASES = 24, 2
 
 
@@ -47,7 +46,7 @@ def make(folder: Path, seed: int, languages: tuple[str, ...] = LANGUAGES, songs:
     for record, vector in zip(records, vectors.tolist(), strict=True):
         record["consumption"] = json.dumps([round(number, 4) for number in vector])
     catalogue = folder / "songs.csv"
-    write_table(catalogue, COLUMNS, records)
+    write_table(catalogue, list(records[0]), records)
     return catalogue
 
 

@@ -12,7 +12,6 @@ from app.lab.corpus.tables import write_table
 LANGUAGES = ("en", "es", "fr", "de")  # codes only: nothing of these languages is in the songs
 ARTISTS_PER_LANGUAGE = 4  # as in the paper (§3.1)
 SPLITS = ("train",) * 8 + ("valid", "test")  # 80:10:10, by song
-COLUMNS = ("path", "artist", "title", "language", "split", "strength")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def make(folder: Path, seed: int, artists: int = ARTISTS_PER_LANGUAGE, songs: in
                     "language": code, "split": SPLITS[song - songs], "strength": MADE,
                 })  # fmt: skip
     catalogue = folder / "songs.csv"
-    write_table(catalogue, COLUMNS, records)
+    write_table(catalogue, list(records[0]), records)
     return catalogue
 
 
