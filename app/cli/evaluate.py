@@ -38,14 +38,14 @@ def evaluate(
     from dataclasses import replace
 
     from app.families.store import release_folder
-    from app.lab.evaluation.evaluate import Options
     from app.lab.training.recipe import Trainable
     from app.lab.training.recipes import of_family
 
-    chosen = replace(_rows(catalogue, split), catalog_prior=catalog_prior, all_windows=all_windows)
+    chosen = _rows(catalogue, split)
+    chosen = replace(chosen, catalog_prior=catalog_prior, all_windows=all_windows, view=view, cache=cache)
     folder = release_folder(make_settings().model_store, release)
     measures = of_family(folder.parent.name) or Trainable
-    typer.echo(measures.evaluate(folder, chosen, output, Options(view=view, cache=cache), Bars()))
+    typer.echo(measures.evaluate(folder, chosen, output, Bars()))
     typer.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
 
 

@@ -14,7 +14,6 @@ from app.domain import Metadata
 from app.http.schemas import GenreResponse
 from app.lab.corpus.made.genre import GENRES, make
 from app.lab.evaluation.answers import EvaluationSet
-from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
 from app.lab.training.recipes import recipe_of
 from app.lab.training.recipes.genre import GenreRecipe
@@ -59,7 +58,7 @@ def used(answer: dict[str, Any]) -> set[str]:
 def test_the_release_was_measured_in_three_cases(store: Path, songs: Path, tmp_path: Path) -> None:
     card = (store / "genre/1/CARD.md").read_text()
     assert "spectrograms and lyrics, concatenated" in card
-    said = GenreRecipe.evaluate(store / "genre/1", EvaluationSet("test", "made", songs), tmp_path, Options(), Progress())
+    said = GenreRecipe.evaluate(store / "genre/1", EvaluationSet("test", "made", songs), tmp_path, Progress())
     for case in ("audio+lyrics", "audio only", "lyrics only"):
         assert case in said, said
     assert "macro" in said

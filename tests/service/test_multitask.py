@@ -10,7 +10,6 @@ from app.families.tasks import headline_of
 from app.http.schemas import ArtistResponse, IdentifyResponse
 from app.lab.corpus.made.multitask import make
 from app.lab.evaluation.answers import EvaluationSet
-from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
 from app.lab.training.recipes import recipe_of
 from app.lab.training.recipes.multitask import MultitaskRecipe
@@ -49,7 +48,7 @@ def song(songs: Path) -> bytes:
 
 def test_the_table_of_the_paper(store: Path, songs: Path, tmp_path: Path) -> None:
     chosen = EvaluationSet("test", "made", songs)
-    said = MultitaskRecipe.evaluate(store / "multitask/both", chosen, tmp_path, Options(), Progress())
+    said = MultitaskRecipe.evaluate(store / "multitask/both", chosen, tmp_path, Progress())
     kinds = [line.split(" | ")[:3] for line in said.splitlines() if line.startswith(("| Base", "| Multi"))]
     assert kinds == [
         ["| Baseline", "artist", "multitask/artist"],
@@ -58,7 +57,7 @@ def test_the_table_of_the_paper(store: Path, songs: Path, tmp_path: Path) -> Non
         ["| Multi-task II", "language", "multitask/both"],
     ]
     assert said in (tmp_path / "evaluation.md").read_text()
-    alone = MultitaskRecipe.evaluate(store / "multitask/artist", chosen, tmp_path, Options(), Progress())
+    alone = MultitaskRecipe.evaluate(store / "multitask/artist", chosen, tmp_path, Progress())
     assert alone.count("| Baseline |") == 1
     assert "Multi-task" not in alone
 

@@ -6,6 +6,7 @@ Audio goes the way of a request: the same decoding, the same windows, one after 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from app.families.fields import further_values
 from app.families.tasks import View
 from app.lab.corpus.catalogue import LANGUAGE, Row, read_catalogue
 from app.lab.errors import CorpusError
-from app.lab.features import FeatureExtractor
+from app.lab.features import FeatureExtractor, cache_folder, served_windows
 from app.lab.labels import PAPER_LABELS
 from app.lab.progress import Progress
 
@@ -27,7 +28,7 @@ REST = "others"  # the class of all languages that are no class
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """Names rows to measure a release on."""
+    """Says on which rows a release is measured, and how."""
 
     name: str
     note: str  # what the rows are, for people: real or synthetic, which split
@@ -35,6 +36,8 @@ class EvaluationSet:
     splits: Collection[str] = ("test",)
     catalog_prior: str = "training"  # class mix that answers are corrected to, as LRID_CATALOG_PRIOR has it
     all_windows: bool = False  # listen to every window, as for a timeline, where the release would stop when sure
+    view: Literal["all", "eleven"] = "all"  # eleven: the paper's classes, all others summed, to compare with older figures
+    cache: Path | None = None  # folder for features of audio, to measure again without listening
 
     def rows(self, codes: Sequence[str] | None, column: str = LANGUAGE) -> list[Row]:
         """Rows whose label is a class, `zxx` (len(codes)), or `others`; `codes` None: none is read. Raises CorpusError."""
@@ -45,6 +48,13 @@ class EvaluationSet:
         if not rows:
             raise CorpusError(f"set {self.name!r}: {self.catalogue} has no rows of split {', '.join(self.splits)}")
         return rows
+
+    def extractor(self, model: Model) -> FeatureExtractor | None:
+        """Listens as a request to the server, in fp32 on the CPU; None where the release does not listen."""
+        if model.audio is None:
+            return None
+        cache = self.cache and cache_folder(self.cache, served_windows(model.audio), model.manifest.sha256)
+        return FeatureExtractor(model.audio, cache=cache)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
-from app.families.contract import Manifest, Model
+from app.families.contract import Manifest
 from app.families.prior import under_prior
 from app.families.store import load_model
 from app.lab.corpus.catalogue import Row
@@ -15,32 +14,12 @@ from app.lab.errors import CorpusError
 from app.lab.evaluation import figures
 from app.lab.evaluation.answers import PAPER_CODES, EvaluationSet, answer, read_inputs, viewed
 from app.lab.evaluation.report import Evaluation, Measured, as_page, case_report
-from app.lab.features import FeatureExtractor, cache_folder, served_windows
 from app.lab.progress import QUIET, Progress
 
-ClassView = Literal["all", "eleven"]
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Says how rows are measured."""
-
-    view: ClassView = "all"  # eleven: the paper's classes, all others summed, to compare with older figures
-    cache: Path | None = None  # folder for features of audio, to measure again without listening
-
-    def extractor(self, model: Model) -> FeatureExtractor | None:
-        """Listens as a request to the server, in fp32 on the CPU; None where the release does not listen."""
-        if model.audio is None:
-            return None
-        cache = self.cache and cache_folder(self.cache, served_windows(model.audio), model.manifest.sha256)
-        return FeatureExtractor(model.audio, cache=cache)
-
-
-def evaluate(
-    folder: Path, chosen: EvaluationSet, output: Path, options: Options | None = None, progress: Progress = QUIET
-) -> Evaluation:
+def evaluate(folder: Path, chosen: EvaluationSet, output: Path, progress: Progress = QUIET) -> Evaluation:
     """Measures a release; writes evaluation.json, .md, and PNGs if matplotlib is there. Raises ReleaseError, CorpusError."""
-    measured = measure(folder, chosen, options, progress)
+    measured = measure(folder, chosen, progress)
     said = {
         "release": measured.release,
         "catalogue": str(chosen.catalogue),
@@ -65,14 +44,13 @@ def write_report(output: Path, said: object, page: str) -> None:
         raise CorpusError(f"{output} cannot be written ({error}); free some disk or choose another --output") from error
 
 
-def measure(folder: Path, chosen: EvaluationSet, options: Options | None = None, progress: Progress = QUIET) -> Measured:
+def measure(folder: Path, chosen: EvaluationSet, progress: Progress = QUIET) -> Measured:
     """Measures the release in `folder` on the chosen rows. Raises ReleaseError, CorpusError."""
-    options = options or Options()
     model = under_prior(load_model(folder), chosen.catalog_prior)
     codes = [label.code for label in model.manifest.labels]
     rows = chosen.rows(codes, model.task.column)
-    answers = answer(model, read_inputs(model, rows, options.extractor(model), progress), all_windows=chosen.all_windows)
-    if options.view == "eleven":
+    answers = answer(model, read_inputs(model, rows, chosen.extractor(model), progress), all_windows=chosen.all_windows)
+    if chosen.view == "eleven":
         answers = {name: viewed(given, codes) for name, given in answers.items()}
         codes = list(PAPER_CODES)
     return Measured(

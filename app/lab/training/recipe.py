@@ -7,13 +7,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.families.contract import Label, Manifest, Model
 from app.lab.evaluation.answers import EvaluationSet
-from app.lab.evaluation.evaluate import Options, evaluate
+from app.lab.evaluation.evaluate import evaluate
 from app.lab.evaluation.report import markdown
 from app.lab.progress import Progress
+from app.lab.training import checkpoint
 from app.lab.training.config import RunConfig
 from app.lab.training.learner import B, C, Learner
 from app.lab.training.loop import train
@@ -21,10 +22,11 @@ from app.lab.training.loop import train
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Holds what was measured of a release, in a family's own measures."""
+    """Holds what was measured of a release on one set of rows."""
 
-    metrics: dict[str, dict[str, Any]]  # for the manifest: by mode, then by name of the set of rows
+    by_mode: dict[str, dict[str, Any]]  # for the manifest
     page: str  # for the card, as Markdown
+    plain: dict[str, Any] = field(default_factory=dict)  # for evaluation.json
 
 
 Measure = Callable[[Model, EvaluationSet, Progress], Figures]
@@ -76,9 +78,9 @@ class Trainable(ABC, Generic[R]):
         return described | {"labels": list(labels), "training": training, "metrics": {}}
 
     @classmethod
-    def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, options: Options, progress: Progress) -> str:
+    def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, progress: Progress) -> str:
         """Measure the release in `folder`, write a report to `output`, and say it in Markdown. Raises CorpusError."""
-        return markdown(evaluate(folder, chosen, output, options, progress))
+        return markdown(evaluate(folder, chosen, output, progress))
 
 
 class Recipe(Trainable[C], Learner[C, B]):
@@ -86,3 +88,10 @@ class Recipe(Trainable[C], Learner[C, B]):
 
     def train(self, progress: Progress) -> Path:
         return train(self, progress)
+
+    def trained(self, progress: Progress) -> tuple[nn.Module, dict[str, Any]]:
+        """Trains, and returns the best network in evaluation mode, with its checkpoint."""
+        stored = checkpoint.load(self.train(progress), self.name)
+        network = self.build().to(self.config.torch_device)
+        network.load_state_dict(stored["network"])
+        return network.eval(), stored

@@ -62,13 +62,14 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress = QUIET
             "training": {"data": config.data, "settings": settings, **draft.manifest.training},
         }
     )
-    calibrations: dict[str, Calibration] = {}
+    chosen, calibrations = config.calibration, dict[str, Calibration]()
     if draft.measure is not None:
-        chosen, nothing = config.calibration, Figures({}, "None were measured.")
+        nothing = Figures({}, "None were measured.")
         found = draft.measure(_loaded(manifest, draft), chosen, progress) if chosen else nothing
     else:
-        manifest, calibrations, found = _measured(manifest, draft, config.calibration, progress)
-    manifest = manifest.model_copy(update={"metrics": found.metrics})
+        manifest, calibrations, found = _measured(manifest, draft, chosen, progress)
+    metrics = {mode: {chosen.name: own} for mode, own in found.by_mode.items()} if chosen else {}
+    manifest = manifest.model_copy(update={"metrics": metrics})
     golden = make_golden(_loaded(manifest, draft), draft.golden)
     return _publish(place, manifest, data, golden, card.write(manifest, draft, calibrations, config.limits, found.page))
 
@@ -80,15 +81,14 @@ def _measured(
     if chosen is None:
         return manifest, {}, Figures({}, card.figures_page({}, None))
     model, codes = _loaded(manifest, draft), [label.code for label in manifest.labels]
-    extractor = FeatureExtractor(model.audio) if model.audio else None
-    inputs = read_inputs(model, chosen.rows(codes, model.task.column), extractor, progress)
+    inputs = read_inputs(model, chosen.rows(codes, model.task.column), chosen.extractor(model), progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:
         calibrations = {mode: _calibration(given) for mode, given in answer(model, inputs).items()}
         manifest = _calibrated(manifest, calibrations)
     found = {mode: case_report(given, codes) for mode, given in answer(_loaded(manifest, draft), inputs).items()}
-    metrics = {mode: {chosen.name: case.summary()} for mode, case in found.items()}
-    return manifest, calibrations, Figures(metrics, card.figures_page(found, chosen))
+    summaries = {mode: case.summary() for mode, case in found.items()}
+    return manifest, calibrations, Figures(summaries, card.figures_page(found, chosen))
 
 
 def _loaded(manifest: Manifest, draft: Draft) -> Model:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from torch import nn
+
+from app.families.lrid_net.network import LridNet
 from app.lab import markdown as md
 from app.lab.evaluation.report import LabelReport, label_report
 from app.lab.progress import Progress
-from app.lab.training import checkpoint
-from app.lab.training.loop import train
 from app.lab.training.recipes.lrid_net import LridNetConfig, LridNetRecipe, VariantName
 
 CASES = {"both": "1: both", "text_only": "2: audio missing", "audio_only": "3: text missing"}
@@ -43,21 +44,19 @@ def run_variants(config: LridNetConfig, seeds: Sequence[int], progress: Progress
             own |= {"resume": (output / "last.pt").is_file()}
             progress.say(f"{name}, seed {seed}")
             recipe = LridNetRecipe(LridNetConfig.model_validate(config.model_dump() | own))
-            results.append(score(recipe, checkpoint.load(train(recipe, progress), recipe.name)))
+            results.append(Result(variant, seed, score(recipe, recipe.trained(progress)[0])))
     text = table(results, config)
     (config.output / "variants.md").write_text(text, encoding="utf-8")
     return text
 
 
-def score(recipe: LridNetRecipe, stored: dict[str, object]) -> Result:
-    """Measures a checkpoint in all three cases, on all validation rows."""
-    network = recipe.build().to(recipe.config.torch_device)
-    network.load_state_dict(stored["network"])  # type: ignore[arg-type]
-    cases: dict[str, LabelReport] = {
+def score(recipe: LridNetRecipe, network: nn.Module) -> dict[str, LabelReport]:
+    """Measures a network in all three cases, on all validation rows."""
+    assert isinstance(network, LridNet)
+    return {
         mode: label_report(case.labels.cpu().numpy(), case.logits.argmax(dim=1).cpu().numpy(), recipe.config.codes)
-        for mode, case in recipe.cases(network.eval()).items()
+        for mode, case in recipe.cases(network).items()
     }
-    return Result(recipe.config.variant, recipe.config.seed, cases)
 
 
 def table(results: Sequence[Result], config: LridNetConfig) -> str:

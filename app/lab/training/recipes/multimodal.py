@@ -24,10 +24,9 @@ from app.lab.corpus.catalogue import Row
 from app.lab.errors import CheckpointError, CorpusError
 from app.lab.evaluation.acceptance import acceptance, acceptance_table, means, tuned_thresholds
 from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
-from app.lab.evaluation.evaluate import Options
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft
+from app.lab.training.recipe import Draft, Figures
 from app.lab.training.recipes.multimodal_data import (
     NO_AUDIO,
     NO_CONSUMPTION,
@@ -37,8 +36,7 @@ from app.lab.training.recipes.multimodal_data import (
     Songs,
     listened,
 )  # fmt: skip
-from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
-from app.lab.training.recipes.songs import IntArray, class_mix, in_parts, stored_tensors
+from app.lab.training.recipes.songs import IntArray, MeasuringRecipe, class_mix, in_parts, stored_tensors
 
 Examples = IntArray  # (n, 2): a segment, and what it lacks
 SEGMENTS_AT_ONCE = 512
@@ -182,20 +180,20 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         return [row for row in chosen.rows(codes) if row.label < len(codes)]
 
     @classmethod
-    def figures(cls, models: Sequence[Model], rows: Sequence[Row], options: Options, progress: Progress) -> SetFigures:
+    def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
         """mAP, precision, recall and F1 in the cases of the release."""
         model = models[-1]
         manifest = model.manifest
         assert isinstance(manifest, MultimodalManifest)
         codes = [label.code for label in manifest.labels]
-        given = answer(model, read_inputs(model, rows, options.extractor(model), progress))
+        given = answer(model, read_inputs(model, rows, chosen.extractor(model), progress))
         found = {}
         for mode, by_class in manifest.thresholds.items():
             if own := given.get(case := mode_name(frozenset(mode.split("+")))):
                 least = np.array([by_class.get(code, 0.5) for code in codes])
                 found[case] = acceptance(own.labels, own.probabilities, least)
         cases = {case: means(one, codes) for case, one in found.items()}
-        return SetFigures(cases, {"labels": codes, "cases": cases}, f"{acceptance_table(found, codes)}\n{NOTE}")
+        return Figures(cases, f"{acceptance_table(found, codes)}\n{NOTE}", {"labels": codes, "cases": cases})
 
     def export(self, stored: dict[str, Any]) -> Draft:
         """The ears are read again from where they came from. Raises CheckpointError for a network without vocals."""

@@ -10,8 +10,6 @@ from app.families.multimodal.network import MultimodalNetwork
 from app.lab import markdown as md
 from app.lab.evaluation.acceptance import MEASURES, Acceptance, acceptance, acceptance_table, means
 from app.lab.progress import Progress
-from app.lab.training import checkpoint
-from app.lab.training.loop import train
 from app.lab.training.recipes.multimodal import MultimodalRecipe
 from app.lab.training.recipes.multimodal_data import NO_CONSUMPTION, WHOLE, MultimodalConfig
 
@@ -67,10 +65,9 @@ def _trained(first: MultimodalRecipe, seed: int, inputs: Sequence[str], replica:
     recipe = MultimodalRecipe(MultimodalConfig.model_validate(settings))
     recipe.songs, recipe.timbral = first.songs, first.timbral
     progress.say(name)
-    stored = checkpoint.load(train(recipe, progress), recipe.name)
-    network = recipe.build().to(recipe.config.torch_device)
-    network.load_state_dict(stored["network"])
-    return recipe, network.eval(), np.array(next(iter(stored["facts"]["thresholds"].values())))
+    network, stored = recipe.trained(progress)
+    assert isinstance(network, MultimodalNetwork)
+    return recipe, network, np.array(next(iter(stored["facts"]["thresholds"].values())))
 
 
 def _measured(own: Trained, split: str, missing: str = "") -> Acceptance:

@@ -4,7 +4,7 @@ An example is a segment: every segment of every song is heard once per epoch.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -15,21 +15,20 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from app.audio.spec import WindowRequest
 from app.families.contract import Label, Model
 from app.families.multitask.manifest import BlockConfig, MultitaskManifest, SegmentConfig, TaskName
 from app.families.multitask.network import LogMel, MultitaskNetwork
 from app.lab.corpus.catalogue import LANGUAGE, Row
-from app.lab.evaluation.evaluate import Options
+from app.lab.evaluation.answers import EvaluationSet
 from app.lab.progress import Progress
-from app.lab.training.batch_norm import refit_batch_norm
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft
+from app.lab.training.recipe import Draft, Figures
 from app.lab.training.recipes.multitask_data import Segments, classes_of_rows, labels_among
 from app.lab.training.recipes.multitask_table import baselines, figures_of, table
-from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
-from app.lab.training.recipes.songs import IntArray, class_mix, in_parts, songs_to_learn, stored_tensors
+from app.lab.training.recipes.songs import IntArray, MeasuringRecipe, class_mix, in_parts, songs_to_learn, stored_tensors
 
 SEGMENTS_AT_ONCE = 64
 REFIT_BATCHES = 8  # that batch norm's statistics are the average of
@@ -150,9 +149,30 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
         return baselines(folder)
 
     @classmethod
-    def figures(cls, models: Sequence[Model], rows: Sequence[Row], options: Options, progress: Progress) -> SetFigures:
+    def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
         """The paper's table 1."""
-        by_model = [figures_of(model, rows, options, progress) for model in models]
+        by_model = [figures_of(model, rows, chosen, progress) for model in models]
         lines = [line for own in by_model for line in own]
         summary = {"rows": len(rows)} | {line.task: asdict(line) for line in by_model[-1]}
-        return SetFigures({"audio_only": summary}, {"lines": [asdict(line) for line in lines]}, table(lines))
+        return Figures({"audio_only": summary}, table(lines), {"lines": [asdict(line) for line in lines]})
+
+
+@torch.no_grad()
+def refit_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replaces running means and variances by their averages over these batches; leaves the network in evaluation mode.
+
+    While a network trains, dropout makes the inputs of later layers vary more than they do afterwards (Li et al. 2019,
+    "Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift"), and running averages lag
+    behind the weights.
+    """
+    norms = [module for module in network.eval().modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average
+        norm.train()
+    for batch in batches:
+        network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

@@ -21,8 +21,7 @@ from app.lab import markdown as md
 from app.lab.caches import Decoder, made
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CorpusError
-from app.lab.evaluation.answers import read_inputs
-from app.lab.evaluation.evaluate import Options
+from app.lab.evaluation.answers import EvaluationSet, read_inputs
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
 from app.lab.training.recipes.multitask_data import classes_of_rows, starts
@@ -65,10 +64,10 @@ def areas(labels: IntArray, probabilities: FloatArray) -> Areas:
     return {"roc": 100 * float(roc_auc_score(truth, scores)), "pr": 100 * float(average_precision_score(truth, scores))}
 
 
-def figures_of(model: Model, rows: Sequence[Row], options: Options, progress: Progress) -> list[TaskFigures]:
+def figures_of(model: Model, rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> list[TaskFigures]:
     """One for each task of the release. Raises CorpusError naming the row that cannot be used."""
     assert isinstance(model, MultitaskModel)
-    extractor = options.extractor(model)
+    extractor = chosen.extractor(model)
     assert extractor is not None
     name, truth = f"{model.manifest.family}/{model.manifest.release}", classes_of_rows(rows, model.manifest.classes)
     segments = _segments(model.manifest.listen, rows, extractor, progress)

@@ -1,7 +1,8 @@
 """What recipes that learn from whole songs share: rows by split, their audio on disk, windows of it, batches, a release."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -14,15 +15,19 @@ from torch import Tensor
 from app.audio.spec import WindowRequest, WindowSpec
 from app.audio.windows import fit_window
 from app.domain import FloatArray
+from app.families.contract import Model
 from app.families.parts.weights import COUNTER
+from app.families.store import load_model
 from app.lab.caches import Decoder, Waveforms
 from app.lab.corpus.catalogue import LANGUAGE, Row, read_catalogue
 from app.lab.corpus.check import refuse_leaks
 from app.lab.errors import CorpusError
+from app.lab.evaluation.answers import EvaluationSet
+from app.lab.evaluation.evaluate import describe, describe_release, write_report
 from app.lab.features import cache_folder
 from app.lab.progress import Progress
 from app.lab.training.learner import C
-from app.lab.training.recipe import Recipe
+from app.lab.training.recipe import Figures, Recipe
 
 IntArray = npt.NDArray[np.int64]
 
@@ -114,6 +119,45 @@ class SongRecipe(Recipe[C, IntArray]):
     def tensor(self, array: npt.NDArray[Any]) -> Tensor:
         """On the device of the training."""
         return torch.from_numpy(array).to(self.config.torch_device)
+
+
+class MeasuringRecipe(SongRecipe[C]):
+    """A recipe whose paper has measures and a table of its own: for the card of a release, and for `lrid evaluate`."""
+
+    @classmethod
+    @abstractmethod
+    def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
+        """Of the last model, beside those it is compared with. Raises CorpusError naming the row that cannot be heard."""
+
+    @classmethod
+    def compared_with(cls, folder: Path) -> list[Path]:
+        """Releases whose figures stand beside those of the one in `folder`."""
+        return []
+
+    @classmethod
+    def rows_of(cls, chosen: EvaluationSet, model: Model) -> list[Row]:
+        """Rows with audio. Raises CorpusError if there are none."""
+        if rows := [row for row in chosen.rows(None) if has_audio(row)]:
+            return rows
+        raise CorpusError(f"set {chosen.name!r}: {chosen.catalogue} has no rows with audio in these splits")
+
+    @classmethod
+    def measure(cls, model: Model, chosen: EvaluationSet, progress: Progress) -> Figures:
+        """For manifest and card."""
+        rows = cls.rows_of(chosen, model)
+        found = cls.figures([model], rows, chosen, progress)
+        return replace(found, page=f"### {chosen.name}\n{describe(chosen, rows)} {chosen.note}\n\n{found.page}")
+
+    @classmethod
+    def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, progress: Progress) -> str:
+        """Writes evaluation.json and evaluation.md. Raises ReleaseError, CorpusError."""
+        models = [load_model(each) for each in (*cls.compared_with(folder), folder)]
+        rows = cls.rows_of(chosen, models[-1])
+        found = cls.figures(models, rows, chosen, progress)
+        said = {"release": describe_release(models[-1].manifest), "data": describe(chosen, rows)}
+        page = f"{said['release']} on {said['data']} {chosen.note}\n\n{found.page}"
+        write_report(output, said | found.plain, page + "\n")
+        return page
 
 
 def in_parts(n: int, at_once: int, of: Callable[[IntArray], Tensor]) -> Tensor:

@@ -22,14 +22,12 @@ from app.families.tagging.networks import build_network
 from app.lab.corpus.catalogue import Row
 from app.lab.corpus.tags import most_frequent, refuse_undecided, truth_of
 from app.lab.errors import CheckpointError, CorpusError
-from app.lab.evaluation.answers import read_inputs, score
-from app.lab.evaluation.evaluate import Options
+from app.lab.evaluation.answers import EvaluationSet, read_inputs, score
 from app.lab.evaluation.tags import PAPER_TABLE_4, averages, by_tag, figures, table_4, thresholds
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft
-from app.lab.training.recipes.own_measures import MeasuringRecipe, SetFigures
-from app.lab.training.recipes.songs import Clips, IntArray, songs_to_learn, stored_tensors
+from app.lab.training.recipe import Draft, Figures
+from app.lab.training.recipes.songs import Clips, IntArray, MeasuringRecipe, songs_to_learn, stored_tensors
 
 
 class TaggingConfig(TrainConfig):
@@ -135,17 +133,17 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         return Draft(manifest, stored_tensors(stored), about, calibrated=True, measure=self.measure)
 
     @classmethod
-    def figures(cls, models: Sequence[Model], rows: Sequence[Row], options: Options, progress: Progress) -> SetFigures:
+    def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
         """AUC by tag and averaged, TPR and FPR at the release's thresholds, and the paper's table 4. Raises CorpusError."""
         model = models[-1]
         manifest = model.manifest
         assert isinstance(manifest, TaggingManifest)
         codes = [label.code for label in manifest.labels]
-        inputs = read_inputs(model, rows, options.extractor(model), progress)
+        inputs = read_inputs(model, rows, chosen.extractor(model), progress)
         if silent := [row for row, given in zip(rows, inputs, strict=True) if AUDIO not in given.features]:
             raise CorpusError(f"line {silent[0].line}: {silent[0].path} is silent; drop the row")
         probabilities = np.stack([score(model, given, frozenset({AUDIO})).probabilities for given in inputs])
         found = figures(truth_of([row.cells for row in rows], codes), probabilities, codes, manifest.thresholds)
         means = averages(found)
         page = f"{table_4(manifest.network.kind, means)}\n\n{by_tag(found)}"
-        return SetFigures({"audio_only": means}, {"averages": means, "tags": [asdict(tag) for tag in found]}, page)
+        return Figures({"audio_only": means}, page, {"averages": means, "tags": [asdict(tag) for tag in found]})

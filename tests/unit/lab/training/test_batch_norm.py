@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from app.lab.training.batch_norm import refit_batch_norm
+from app.lab.training.recipes.multitask import refit_batch_norm
 
 
 def spread(network: nn.Module, x: Tensor) -> float:

@@ -18,7 +18,6 @@ from app.lab.corpus.catalogue import read_catalogue
 from app.lab.corpus.made.sessions import session_embeddings
 from app.lab.errors import CheckpointError, CorpusError, TrainingError
 from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
-from app.lab.evaluation.evaluate import Options
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
@@ -217,7 +216,7 @@ def test_manifest_and_card_have_the_papers_measures(release: Path) -> None:
 
 def test_the_evaluation_is_the_papers(release: Path, settings: dict[str, Any], tmp_path: Path) -> None:
     chosen = EvaluationSet("test", "", settings["catalogue"], ("test",))
-    said = MultimodalRecipe.evaluate(release, chosen, tmp_path / "out", Options(), Progress())
+    said = MultimodalRecipe.evaluate(release, chosen, tmp_path / "out", Progress())
     assert f"{BOTH} mAP" in said
     stored = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert 0 <= stored["cases"]["audio_only"]["mAP"] <= 1
