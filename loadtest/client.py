@@ -26,6 +26,11 @@ class Reply:
         return json.loads(self.body)
 
     @property
+    def outcome(self) -> str:
+        """`200`, the code of the error, or the bare status of an answer without one."""
+        return "200" if self.status == 200 else str(self.json().get("code", self.status) if self.body else self.status)
+
+    @property
     def retry_after_seconds(self) -> float | None:
         value = self.headers.get("retry-after")
         return None if value is None else float(value)

@@ -17,13 +17,12 @@ from app.settings import Settings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model-store", type=Path, help="default: LRID_MODEL_STORE")
-    parser.add_argument("--model", help="default: LRID_MODEL")
+    parser.add_argument("--model-store", type=Path, default=Settings().model_store, help="default: %(default)s")
+    parser.add_argument("--model", default=Settings().model, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    given = {"model_store": options.model_store, "model": options.model}
-    found = measure(Settings(**{name: value for name, value in given.items() if value}), options.seconds)
+    found = measure(Settings(model_store=options.model_store, model=options.model), options.seconds)
     print(json.dumps(found) if options.json else found)
 
 

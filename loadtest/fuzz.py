@@ -24,9 +24,10 @@ from typing import Any
 
 import psutil
 
+from app.lab.markdown import table
 from loadtest.client import NO_REPLY, Connections, Reply, audio_post, read_reply
 from loadtest.mutations import Case, Cases
-from loadtest.servers import REPOSITORY, Server, say, server, table
+from loadtest.servers import REPOSITORY, Server, say, server
 from loadtest.soak import slope_per_hour
 from loadtest.sounds import encoded
 

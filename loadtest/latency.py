@@ -16,10 +16,11 @@ from pathlib import Path
 from app.audio.decode import load_recording
 from app.audio.spec import DecodeLimits, WindowRequest
 from app.domain import Metadata, Track
+from app.lab.markdown import table
 from app.serving.loading import Loaded, load_release
 from app.settings import Settings
 from loadtest.client import Connections, audio_post, json_post
-from loadtest.servers import machine, save, server, table
+from loadtest.servers import machine, save, server
 from loadtest.sounds import TRACKS, encoded
 
 ADDED_NAME_MS, ADDED_CLIP_MS = 5.0, 15.0  # required; of a clip beyond its decoding

@@ -24,15 +24,15 @@ from pathlib import Path
 
 import psutil
 
+from app.lab.markdown import table
 from app.settings import Settings
 from loadtest.client import audio_post, closed_loop
-from loadtest.servers import REPOSITORY, START_SECONDS, Processes, machine, save, say, server, table, wait_until
+from loadtest.servers import END_SECONDS, REPOSITORY, START_SECONDS, Processes, end, machine, save, say, server, wait_until
 from loadtest.sounds import TRACKS, encoded
 
 LEAST_NAMES_PER_SECOND, LEAST_SHARE_OF_SERVER = 10_000.0, 0.95  # required, on two cores
 CLIENTS = 16
 WARM = 2 * CLIENTS  # rows and answers before the first turn
-END_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +133,7 @@ def scoring(songs: Path) -> Iterator[Turns]:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
         yield Turns(Processes(psutil.Process(process.pid)), counter.count)
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, signal.SIGINT)
 
 
 class Lines:

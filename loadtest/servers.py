@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SERVE = ("-m", "app.cli", "serve", "--log-level", "warning")
 START_SECONDS = 300.0
 WAIT_SECONDS = 120.0
+END_SECONDS = 40.0
 
 
 class StartError(Exception):
@@ -104,7 +105,7 @@ def server(
             _wait_until_ready(running, health, process)
             yield running
         finally:
-            _end(process)
+            end(process, signal.SIGTERM)
 
 
 def _wait_until_ready(running: Server, path: str, process: subprocess.Popen[bytes]) -> None:
@@ -121,11 +122,11 @@ def _wait_until_ready(running: Server, path: str, process: subprocess.Popen[byte
     raise StartError(f"{path} did not answer 200 within {START_SECONDS:g} s")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+def end(process: subprocess.Popen[bytes], by: signal.Signals) -> None:
+    """By a signal, and by SIGKILL if it is still there after END_SECONDS."""
+    process.send_signal(by)  # does nothing if the process has ended
     try:
-        process.wait(timeout=40)
+        process.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -138,11 +139,6 @@ def wait_until(holds: Callable[[], object], seconds: float = WAIT_SECONDS) -> No
         if time.monotonic() > ends_at:
             raise TimeoutError(f"waited {seconds:g} s in vain")
         time.sleep(0.05)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def save(path: Path | None, found: object) -> None:

@@ -24,9 +24,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from app.lab.markdown import table
 from app.settings import Settings
 from loadtest.client import Connections, audio_post, json_post, percentile
-from loadtest.servers import SERVE, Server, save, server, table
+from loadtest.servers import SERVE, Server, save, server
 from loadtest.sounds import TRACKS, encoded, hostile
 
 SAMPLE_SECONDS = 10.0
@@ -128,16 +129,15 @@ async def _client(port: int, mix: Mix, rng: random.Random, soak: Soak, ends_at: 
             kind, request, expected = mix.draw(rng)
             reply, seconds = await connections.timed(request)
             soak.seconds_by_kind[kind].append(seconds)
-            body = reply.json() if reply.body else {}
-            outcome = "200" if reply.status == 200 else str(body.get("code", reply.status))
+            outcome = reply.outcome
             soak.outcomes[f"{kind}: {outcome}"] += 1
             if outcome == "queue_full":
                 await asyncio.sleep(reply.retry_after_seconds or 1)
             elif outcome not in (expected, "decoder_crashed"):  # a decoder that we killed ourselves
                 soak.wrong.append(f"{kind}: expected {expected}, got {outcome}")
             elif outcome == "200":
-                del body["timing_ms"]
-                if known.setdefault(request, json.dumps(body)) != json.dumps(body):
+                answer = json.dumps(reply.json() | {"timing_ms": None})
+                if known.setdefault(request, answer) != answer:
                     soak.wrong.append(f"{kind}: the same request got another answer")
             await asyncio.sleep(pause_seconds)
 

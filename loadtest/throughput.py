@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from app.lab.markdown import table
 from app.settings import Settings
 from loadtest.client import ask, audio_post, closed_loop, json_post
-from loadtest.servers import Server, machine, save, server, table
+from loadtest.servers import Server, machine, save, server
 from loadtest.sounds import TRACKS, encoded
 
 BASELINES = ("-m", "uvicorn", "--factory", "loadtest.baselines:create_app", "--log-level", "warning", "--no-access-log")

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from app.lab.markdown import table
 from app.server.connections import raise_file_limit
 from loadtest.chaos import faults, hostile, overload
 from loadtest.chaos.rows import Load, Row
 from loadtest.client import audio_post
-from loadtest.servers import machine, save, say, table
+from loadtest.servers import machine, save, say
 from loadtest.sounds import encoded
 
 HEAD = ("what happens", "measured", "required", "holds")

@@ -29,7 +29,7 @@ def decoders(load: Load) -> list[Row]:
     with server() as running:
         sent, kills = asyncio.run(_beside(running, load, kill))
         wait_until(lambda: running.get("/health/ready")[0] == 200)
-    outcomes = Counter(_code(one) for one in sent)
+    outcomes = Counter(one.reply.outcome for one in sent)
     bad = outcomes.total() - outcomes["200"] - outcomes["decoder_crashed"]
     return [
         Row(
@@ -79,10 +79,6 @@ async def _beside(running: Server, load: Load, work: Callable[[Server], None]) -
     while not working.done():
         sent += await open_loop(running.port, lambda n: requests[n % 4], per_second=PER_SECOND, seconds=2)
     return sent, await working
-
-
-def _code(one: Sent) -> str:
-    return "200" if one.status == 200 else str(one.reply.json().get("code") if one.reply.body else one.status)
 
 
 def _patient() -> AbstractContextManager[Server]:

@@ -23,10 +23,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from app.lab.markdown import table
 from app.settings import Settings
 from loadtest.client import Sent, audio_post, closed_loop, open_loop, percentile
 from loadtest.compare.field import main as field_comparison
-from loadtest.servers import REPOSITORY, SERVE, Server, StartError, machine, save, say, server, table
+from loadtest.servers import REPOSITORY, SERVE, Server, StartError, machine, save, say, server
 from loadtest.sounds import encoded
 
 OURS = "this service"

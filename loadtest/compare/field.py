@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.lab.markdown import table
 from app.settings import Settings
 from loadtest.client import BOUNDARY, Connections, Reply, form, percentile, post_request
-from loadtest.servers import SERVE, Server, machine, say, server, table
+from loadtest.servers import SERVE, Server, machine, say, server
 
 OURS, FASTER_WHISPER, PLAIN = "this service", "faster-whisper", "FastAPI, plain"
 REQUIRED, AIM = 3.0, 6.0  # times faster-whisper's songs a second
