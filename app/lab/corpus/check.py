@@ -109,19 +109,17 @@ def _duplicates(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Iterato
     for row in rows:
         key = _key(row)
         first = row if key is None else seen.setdefault(key, row)
-        if first is not row:
-            yield _duplicate(first, row, codes, unit)
-
-
-def _duplicate(first: Row, row: Row, codes: Sequence[str], unit: str) -> Finding:
-    where, again = f"{unit} {row.line}", f"the same track as {unit} {first.line}"
-    if row.label != first.label:
-        what = f"{again}, but labelled {codes[row.label]!r} and {codes[first.label]!r}"
-        return Finding("contradiction", where, what, "Find out which is right and drop the other row")
-    if row.split != first.split:
-        what = f"{again}, in split {row.split} and {first.split}"
-        return Finding("track_in_two_splits", where, what, "Drop one of the rows")
-    return Finding("duplicate", where, again, "Drop one of the rows; it counts twice in training")
+        if first is row:
+            continue
+        where, again = f"{unit} {row.line}", f"the same track as {unit} {first.line}"
+        if row.label != first.label:
+            what = f"{again}, but labelled {codes[row.label]!r} and {codes[first.label]!r}"
+            yield Finding("contradiction", where, what, "Find out which is right and drop the other row")
+        elif row.split != first.split:
+            what = f"{again}, in split {row.split} and {first.split}"
+            yield Finding("track_in_two_splits", where, what, "Drop one of the rows")
+        else:
+            yield Finding("duplicate", where, again, "Drop one of the rows; it counts twice in training")
 
 
 def is_of(row: Row, label: int, code: str) -> bool:

@@ -106,13 +106,9 @@ def valid_rows(labels: Sequence[str], groups: Sequence[str], share: float, seed:
             found = [fold for _, fold in folds.split(codes, codes, groups)]
     except ValueError as error:  # every class has fewer rows than there are folds
         raise CorpusError(f"too few rows to split {wanted} ({error}); add rows, or split by hand") from error
-    return set(min(found, key=lambda fold: _distance(codes, fold, share)).tolist())
-
-
-def _distance(codes: npt.NDArray[np.intp], fold: npt.NDArray[np.intp], share: float) -> float:
-    """Sums how far the classes' shares in a fold are from the share wanted."""
-    whole, part = np.bincount(codes), np.bincount(codes[fold], minlength=codes.max() + 1)
-    return float(np.abs(part / whole - share).sum())
+    parts = [np.bincount(codes[fold], minlength=codes.max() + 1) / np.bincount(codes) for fold in found]  # of each class
+    distances = [np.abs(part - share).sum() for part in parts]
+    return set(found[int(np.argmin(distances))].tolist())
 
 
 def _group(number: int, record: Record) -> str:

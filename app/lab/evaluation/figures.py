@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from app.lab.evaluation.calibrate import LEAST_ANSWERED, WANTED_PRECISION
 from app.lab.evaluation.report import Measured, title
 
 COLOURS: dict[str, str] = {"both": "#1f6f78", "audio_only": "#d9822b", "text_only": "#6c5b9e"}
 GREY, INK = "#9aa5ab", "#26323a"
-WANTED_PRECISION = 0.95
-LEAST_ANSWERED = 20  # rows; precision on fewer is noise and is not drawn
 SIGNS_PER_INCH = 17  # of the small print
 STYLE: dict[Any, Any] = {
     "font.size": 10.5, "axes.titlesize": 11.5, "axes.titleweight": "bold", "axes.titlelocation": "left",

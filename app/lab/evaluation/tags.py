@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from app.domain import FloatArray
@@ -57,19 +56,14 @@ def thresholds(truth: FloatArray, probabilities: FloatArray) -> list[float]:
 
 def figures(truth: FloatArray, probabilities: FloatArray, codes: Sequence[str], least: Sequence[float]) -> list[TagFigures]:
     """(n, n_tags) each; `least`: from which probability on each tag applies."""
-    return [
-        _of_tag(code, truth[:, i] > 0, probabilities[:, i], threshold)
-        for i, (code, threshold) in enumerate(zip(codes, least, strict=True))
-    ]
-
-
-def _of_tag(code: str, truth: npt.NDArray[np.bool_], probabilities: FloatArray, threshold: float) -> TagFigures:
-    applies, n = probabilities >= threshold, int(truth.sum())
-    both = 0 < n < len(truth)
-    auc = float(roc_auc_score(truth, probabilities)) if both else None
-    tpr = float(applies[truth].mean()) if n else None
-    fpr = float(applies[~truth].mean()) if n < len(truth) else None
-    return TagFigures(code, n, len(truth), auc, threshold, tpr, fpr)
+    found = []
+    for code, true, chances, threshold in zip(codes, truth.T > 0, probabilities.T, least, strict=True):
+        applies, n = chances >= threshold, int(true.sum())
+        auc = float(roc_auc_score(true, chances)) if 0 < n < len(true) else None
+        tpr = float(applies[true].mean()) if n else None
+        fpr = float(applies[~true].mean()) if n < len(true) else None
+        found.append(TagFigures(code, n, len(true), auc, threshold, tpr, fpr))
+    return found
 
 
 def averages(found: Sequence[TagFigures]) -> dict[str, float]:

@@ -22,7 +22,7 @@ from app.families.contract import Manifest, Model, VectorField, further_fields
 from app.families.golden import Golden, GoldenCase, Tone, load_golden, replay
 from app.families.golden import answer as golden_answer
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS, families, load_model
-from app.lab.evaluation.answers import Answers, EvaluationSet, answer, read_inputs
+from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
 from app.lab.evaluation.calibrate import Calibration, calibrate
 from app.lab.evaluation.report import case_report
 from app.lab.features import FeatureExtractor
@@ -84,7 +84,10 @@ def _measured(
     inputs = read_inputs(model, chosen.rows(codes, model.task.column), chosen.extractor(model), progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:
-        calibrations = {mode: _calibration(given) for mode, given in answer(model, inputs).items()}
+        for mode, given in answer(model, inputs).items():
+            sung = given.labels >= 0
+            logits = np.log(np.maximum(given.probabilities[sung], 1e-12))  # the answers' temperature is 1
+            calibrations[mode] = calibrate(logits, given.labels[sung])
         manifest = _calibrated(manifest, calibrations)
     found = {mode: case_report(given, codes) for mode, given in answer(_loaded(manifest, draft), inputs).items()}
     summaries = {mode: case.summary() for mode, case in found.items()}
@@ -93,12 +96,6 @@ def _measured(
 
 def _loaded(manifest: Manifest, draft: Draft) -> Model:
     return families()[manifest.family].load(manifest, draft.tensors)
-
-
-def _calibration(given: Answers) -> Calibration:
-    """Calibrates on the answers at temperature 1, whose logarithms are logits."""
-    sung = given.labels >= 0
-    return calibrate(np.log(np.maximum(given.probabilities[sung], 1e-12)), given.labels[sung])
 
 
 def _calibrated(manifest: Manifest, found: Mapping[str, Calibration]) -> Manifest:

@@ -113,7 +113,7 @@ def _row(kind: str, answers: Sequence[tuple[str, str, str]]) -> Sequence[object]
 
 def _beside_ears(model: VoiceModel, verses: Sequence[Verse], folder: Path) -> list[Sequence[object]]:
     """Answers cached songs, listened to until sure, each with a verse in its language, and in another one."""
-    songs = read_heard(folder, model.head.codes, WORLD_ALIASES)
+    songs = read_heard(folder, model.head.codes)
     reader = model.inputs[TEXT]
     assert isinstance(reader, NamesBranch)
     names = readings(names_of(folder), reader.reader, len(model.head.codes))

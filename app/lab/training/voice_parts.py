@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from app.families.lrid_voice.identify import ROWS
 from app.families.lrid_voice.manifest import VoiceManifest
 from app.families.lrid_voice.model import READER
 from app.families.parts.ngrams.config import NgramConfig
-from app.families.parts.quantised import Ranges
 from app.families.parts.whisper import Ears
 from app.families.parts.whisper_checkpoint import FirstEars, ears_from_checkpoint
 from app.families.parts.whisper_weights import ears_from_stored
@@ -56,12 +55,6 @@ class VoiceParts:
     def given(self) -> Given:
         mix = self.reader.config.class_mix
         return Given(self.first.rows.numpy(), self.first.languages, mix, self.alone_exponent, self.threshold)
-
-    def with_ranges(self, ranges: Ranges) -> "VoiceParts":
-        """Adds ranges for int8."""
-        ears = self.ears
-        ears = Ears(ears.config, ears.whisper, ears.no_speech, ranges).eval()
-        return replace(self, first=replace(self.first, ears=ears))
 
 
 def identity_of(module: nn.Module) -> str:

@@ -30,7 +30,7 @@ from app.lab.corpus.made.sessions import session_embeddings
 from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import REST, further_of
 from app.lab.features import FeatureExtractor, cache_folder, served_windows
-from app.lab.labels import WORLD_ALIASES, WORLD_LABELS
+from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.config import TrainConfig
@@ -109,8 +109,7 @@ def listened(config: MultimodalConfig, progress: Progress) -> tuple[Songs, Timbr
     if "timbral" in config.inputs:
         timbral = kept_codebook([row for row in rows if row.split == "train"], window, config, progress)
     branch = AudioBranch(window, SegmentListener(ears, timbral, config.segments), None, config.most_windows)
-    cuda = config.torch_device.type == "cuda"
-    target = Target("cuda", "bf16") if cuda else Target("cpu", "fp32", threads=torch.get_num_threads())
+    target = Target("cuda", "bf16") if config.torch_device.type == "cuda" else None
     told = f"{identity_of(ears)} {identity_of(timbral) if timbral else ''} {config.segments}"
     kept = cache_folder(config.cache_folder, served_windows(branch), told)
     heard = FeatureExtractor(branch, target, cache=kept).rows(rows, progress)
@@ -145,7 +144,7 @@ def consumption_of(rows: Sequence[Row]) -> FloatArray:
 
 def _cached(config: MultimodalConfig, folder: Path) -> Songs:
     """Features of real songs: windows are segments, groups are split 5 : 1 : 1, sessions are made if wanted."""
-    heard = read_heard(folder, config.codes, WORLD_ALIASES)
+    heard = read_heard(folder, config.codes)
     heard = heard.subset(np.flatnonzero(heard.labels != NOTHING))
     spread = [np.unique(np.linspace(0, count - 1, config.most_windows).round()) for count in heard.counts]
     chosen = np.concatenate([first + own for first, own in zip(heard.first, spread, strict=True)]).astype(np.int64)

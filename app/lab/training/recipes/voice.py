@@ -21,12 +21,12 @@ from app.families.contract import AudioBranch, Probability, Target
 from app.families.lrid_voice.manifest import VoiceManifest, WindowPlan
 from app.families.lrid_voice.model import READER
 from app.families.parts.ngrams.reader import NgramReader
+from app.families.parts.whisper import Ears
 from app.families.parts.whisper_weights import stored_ears
 from app.lab.caches import LIMITS
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CheckpointError, TrainingError
 from app.lab.features import FeatureExtractor, cache_folder
-from app.lab.labels import WORLD_ALIASES
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.config import RunConfig
@@ -117,7 +117,9 @@ class VoiceRecipe(Trainable[VoiceConfig]):
             request, clips = WindowRequest(_window(parts), 1), clips_of(config.speech, N_RANGE_CLIPS)
             recordings = (load_recording(clip.path, request, LIMITS) for clip in clips if clip.path is not None)
             windows = (torch.from_numpy(window.samples) for recording in recordings for window in recording.windows)
-            parts = parts.with_ranges(measure_ranges(parts.ears, windows))
+            own = parts.ears
+            ears = Ears(own.config, own.whisper, own.no_speech, measure_ranges(own, windows)).eval()
+            parts = replace(parts, first=replace(parts.first, ears=ears))
         return parts
 
     def songs(self, parts: VoiceParts, progress: Progress) -> Songs:
@@ -125,7 +127,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         config, n_hidden = self.config, parts.first.rows.shape[1]
         read = self._judge(parts)
         if config.features is not None:
-            heard = read_heard(config.features, parts.codes, WORLD_ALIASES)
+            heard = read_heard(config.features, parts.codes)
             if (found := heard.hidden.shape[1]) != n_hidden:
                 raise TrainingError(f"{config.features}: {found} features a window; these ears have {n_hidden}")
             heard = replace(heard, readings=readings(names_of(config.features), read, len(parts.codes)))

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.domain import FloatArray
+from app.domain import NOTHING_SUNG, FloatArray
 from app.lab.corpus.tables import read_table
 from app.lab.errors import CorpusError, TrainingError
+from app.lab.training.voice_head.settings import class_label
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -85,23 +86,17 @@ def group_folds(songs: Songs, n_folds: int, seed: int) -> Ints:
     return folds
 
 
-def read_heard(folder: Path, codes: Sequence[str], aliases: Mapping[str, str]) -> Songs:
-    """Reads index.csv and windows.npz. Languages that are no class, nor by `aliases`: `others`. Raises TrainingError."""
+def read_heard(folder: Path, codes: Sequence[str]) -> Songs:
+    """Reads index.csv and windows.npz. Languages that are no class count as `others`. Raises TrainingError."""
     try:
         rows = [row for _, row in read_table(folder / "index.csv").records]
         hidden = np.load(folder / "windows.npz")["hidden"].astype(np.float32)
         counts = np.array([int(row["windows"]) for row in rows], np.int64)
-        labels = np.array([_label(row["language"], codes, aliases) for row in rows], np.int64)
+        languages = [row["language"] for row in rows]
+        labels = [NOTHING if one == NOTHING_SUNG else codes.index(class_label(one, codes)) for one in languages]
         artists = [row["group"] for row in rows]
     except (OSError, KeyError, ValueError, CorpusError) as error:
         raise TrainingError(f"{folder}: cached features cannot be read: {error!r}") from error
     if counts.sum() != len(hidden):
         raise TrainingError(f"{folder}: index.csv counts {counts.sum()} windows, windows.npz holds {len(hidden)}")
-    return Songs(hidden, counts, labels, np.unique(artists, return_inverse=True)[1].astype(np.int64))
-
-
-def _label(language: str, codes: Sequence[str], aliases: Mapping[str, str]) -> int:
-    if language == "zxx":
-        return NOTHING
-    language = aliases.get(language, language)
-    return codes.index(language if language in codes else "others")
+    return Songs(hidden, counts, np.array(labels, np.int64), np.unique(artists, return_inverse=True)[1].astype(np.int64))

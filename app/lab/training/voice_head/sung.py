@@ -73,7 +73,10 @@ def fit_songs(songs: Songs, scores: WindowScores, edges: Ints, scale: float, set
     Fitted to the first four planned windows, to all planned windows and to whole songs; instrumentals made of edges of
     different songs stand beside the real ones. Both sides weigh the same; their shares in a catalogue shift the bias.
     """
-    sets = [windows for song in range(len(songs.labels)) for windows in _listened(songs, song, settings)]
+    sets: list[Ints] = []
+    for first, count in zip(songs.first.tolist(), songs.counts.tolist(), strict=True):
+        plan = planned(count, settings.positions)
+        sets += [first + plan[:4], first + plan, first + np.arange(count)]
     sung = [bool(songs.sung[songs.owner[windows[0]]]) for windows in sets]
     random = np.random.default_rng(settings.seed)
     if len(edges) >= JOINED_WINDOWS:
@@ -97,12 +100,6 @@ def _weights(songs: Songs, owners: Ints, sung: Bools, settings: HeadSettings) ->
     for side, part in ((~sung, 1.0), (sung & ~speech, 1.0 - share), (speech, share)):
         weights[side] = part * len(owners) / 2 / max(side.sum(), 1)
     return weights
-
-
-def _listened(songs: Songs, song: int, settings: HeadSettings) -> list[Ints]:
-    first, count = songs.first[song], int(songs.counts[song])
-    plan = planned(count, settings.positions)
-    return [first + plan[:4], first + plan, first + np.arange(count)]
 
 
 def _edges(songs: Songs) -> Bools:

@@ -205,7 +205,7 @@ def test_cached_features_are_read(tmp_path: Path) -> None:
     lines = ["id,language,group,windows", "0,yue,a,2", "1,zxx,b,1", "2,xx,a,1"]
     (tmp_path / "index.csv").write_text("\n".join(lines), encoding="utf-8")
     np.savez(tmp_path / "windows.npz", hidden=np.ones((4, 3), np.float16))
-    songs = read_heard(tmp_path, ("en", "zh", "others"), {"yue": "zh"})
+    songs = read_heard(tmp_path, ("en", "zh", "others"))
     assert songs.labels.tolist() == [1, NOTHING, 2]
     assert songs.groups[0] == songs.groups[2] != songs.groups[1]
     assert songs.subset(np.array([2, 0])).owner.tolist() == [0, 1, 1]
@@ -213,8 +213,8 @@ def test_cached_features_are_read(tmp_path: Path) -> None:
 
 def test_damaged_features_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="cannot be read"):
-        read_heard(tmp_path, CODES, {})
+        read_heard(tmp_path, CODES)
     (tmp_path / "index.csv").write_text("language,group,windows\nen,a,2\n", encoding="utf-8")
     np.savez(tmp_path / "windows.npz", hidden=np.ones((3, 3), np.float16))
     with pytest.raises(TrainingError, match="counts 2 windows"):
-        read_heard(tmp_path, CODES, {})
+        read_heard(tmp_path, CODES)
