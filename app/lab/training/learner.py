@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -49,9 +48,16 @@ class Learner(ABC, Generic[C, B]):
         return self.config.steps_per_epoch or max(1, self.n_examples // self.config.batch_size)
 
     def batches(self, epoch: int) -> Iterator[B]:
-        """`steps_per_epoch` batches, the same for the same seed and epoch; here numbers of examples, shuffled."""
-        rng = np.random.default_rng([self.config.seed, epoch])
-        return shuffled(self.n_examples, self.config.batch_size, self.steps_per_epoch, rng)  # type: ignore[return-value]
+        """Yields `steps_per_epoch` batches, the same for the same seed and epoch.
+
+        Here they are numbers of examples, shuffled: each comes once before any comes again.
+        """
+        rng, size, order = np.random.default_rng([self.config.seed, epoch]), self.config.batch_size, np.zeros(0, np.int64)
+        for _ in range(self.steps_per_epoch):
+            if len(order) < size:
+                order = np.concatenate([order, rng.permutation(self.n_examples)])
+            yield order[:size]  # type: ignore[misc]
+            order = order[size:]
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: B, rng: np.random.Generator) -> Tensor:
@@ -68,13 +74,3 @@ class Learner(ABC, Generic[C, B]):
     def facts(self) -> dict[str, Any]:
         """Returns what the release says of its training data; plain values, kept in the checkpoint."""
         return {}
-
-
-def shuffled(n_rows: int, batch_size: int, n_batches: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Yields batches of row numbers: every row once before any comes again."""
-    order = np.zeros(0, np.int64)
-    for _ in range(n_batches):
-        if len(order) < batch_size:
-            order = np.concatenate([order, rng.permutation(n_rows)])
-        yield order[:batch_size]
-        order = order[batch_size:]

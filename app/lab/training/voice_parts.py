@@ -1,11 +1,15 @@
-"""Loads ears and a reader, of a release, or of a Whisper checkpoint and a reader's training."""
+"""Loads ears and a reader, of a release or of a Whisper checkpoint and a reader's training; measures ranges for int8."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
+import torch
 from torch import Tensor, nn
 
 from app.domain import TEXT
@@ -14,6 +18,7 @@ from app.families.lrid_voice.identify import ROWS
 from app.families.lrid_voice.manifest import VoiceManifest
 from app.families.lrid_voice.model import READER
 from app.families.parts.ngrams.config import NgramConfig
+from app.families.parts.quantised import LAYERS, Ranges
 from app.families.parts.whisper import Ears
 from app.families.parts.whisper_checkpoint import FirstEars, ears_from_checkpoint
 from app.families.parts.whisper_weights import ears_from_stored
@@ -22,6 +27,9 @@ from app.lab.errors import TrainingError
 from app.lab.training import checkpoint
 from app.lab.training.recipes.reader import ReaderConfig, ReaderRecipe
 from app.lab.training.voice_head.fit import Given
+
+WIDEST = 60.0  # a range, in root mean squares of what it holds; Whisper base has up to 37, and from 123
+FIRST = "encoder.conv1"  # sees the spectrogram: a hundredth of the work, and its rounding would be in all that follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +108,32 @@ def reader_of(path: Path) -> tuple[ReaderConfig, NamesReader]:
     checkpoint.load_weights(path, stored, recipe.build())
     config, tensors = recipe.part(stored)
     return recipe.config, NamesReader(config, tensors)
+
+
+@torch.inference_mode()
+def measure_ranges(ears: Ears, windows: Iterable[Tensor]) -> Ranges:
+    """Finds what the ears need to run in 8 bits. `windows`: (window_samples,) float32 of training recordings.
+
+    The range of a layer's inputs is the mean, over the windows, of their least and largest values; values beyond it are
+    clipped. A layer whose inputs have far outliers would round everything else to nothing: it is left out and runs in
+    floats. In Whisper base these are the last layers' second products.
+    """
+    seen: defaultdict[str, list[tuple[float, ...]]] = defaultdict(list)
+
+    def look(name: str, x: Tensor) -> None:
+        low, high = torch.aminmax(x)
+        seen[name].append((low.item(), high.item(), x.square().mean().item()))
+
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given, name=name: look(name, given[0]))
+        for name, layer in ears.whisper.named_modules()
+        if name.startswith("encoder.") and name != FIRST and isinstance(layer, LAYERS)
+    ]
+    try:
+        for window in windows:
+            ears(window[None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    means = {name: tuple(map(fmean, zip(*inputs, strict=True))) for name, inputs in seen.items()}
+    return {name: (low, high) for name, (low, high, square) in means.items() if high - low <= WIDEST * math.sqrt(square)}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -21,13 +21,14 @@ from app.audio.spec import WindowRequest
 from app.families.contract import Label, Model
 from app.families.multitask.manifest import BlockConfig, MultitaskManifest, SegmentConfig, TaskName
 from app.families.multitask.network import LogMel, MultitaskNetwork
+from app.families.store import MANIFEST, read_manifest
 from app.lab.corpus.catalogue import LANGUAGE, Row
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
 from app.lab.training.recipe import Draft, Figures
 from app.lab.training.recipes.multitask_data import Segments, classes_of_rows, labels_among
-from app.lab.training.recipes.multitask_table import baselines, figures_of, table
+from app.lab.training.recipes.multitask_table import figures_of, table
 from app.lab.training.recipes.songs import IntArray, MeasuringRecipe, class_mix, in_parts, songs_to_learn, stored_tensors
 
 SEGMENTS_AT_ONCE = 64
@@ -145,8 +146,15 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
 
     @classmethod
     def compared_with(cls, folder: Path) -> list[Path]:
-        """The baselines that lie beside the release."""
-        return baselines(folder)
+        """Of a release with two tasks: the newest beside it that has learnt either alone, with the same classes."""
+        places = [place for place in folder.parent.iterdir() if (place / MANIFEST).is_file()]
+        manifests = {place: cast(MultitaskManifest, read_manifest(place)) for place in places}
+        own, found = manifests[folder].classes, {}
+        for place, other in sorted(manifests.items(), key=lambda item: item[1].created):
+            task, labels = next(iter(other.classes.items()))
+            if len(own) > 1 and len(other.classes) == 1 and labels == own[task]:
+                found[task] = place
+        return list(found.values())
 
     @classmethod
     def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:

@@ -6,17 +6,14 @@ one-minute pieces of a song. *Songs* are answered as served: the mean over segme
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from app.audio.windows import fit_window
 from app.domain import AUDIO, FloatArray
 from app.families.contract import Model
-from app.families.multitask.manifest import MultitaskManifest, SegmentConfig, TaskName
+from app.families.multitask.manifest import SegmentConfig, TaskName
 from app.families.multitask.model import MultitaskModel
-from app.families.store import MANIFEST, read_manifest
 from app.lab import markdown as md
 from app.lab.caches import Decoder, made
 from app.lab.corpus.catalogue import Row
@@ -108,15 +105,3 @@ def table(lines: Sequence[TaskFigures]) -> str:
             cells = [f"{cell} ({value - before:+.2f})" for cell, value, before in beside] or cells
         rows.append((kind, line.task, line.release, line.n_classes, line.n_songs, line.n_segments, *cells, line.accuracy))
     return md.table([*HEADS, *HEADS_OF_SONGS], rows) + "\n"
-
-
-def baselines(folder: Path) -> list[Path]:
-    """Of a release with two tasks: the newest beside it that has learnt either alone, with the same classes."""
-    places = [place for place in folder.parent.iterdir() if (place / MANIFEST).is_file()]
-    manifests = {place: cast(MultitaskManifest, read_manifest(place)) for place in places}
-    own, found = manifests[folder].classes, {}
-    for place, other in sorted(manifests.items(), key=lambda item: item[1].created):
-        task, labels = next(iter(other.classes.items()))
-        if len(own) > 1 and len(other.classes) == 1 and labels == own[task]:
-            found[task] = place
-    return list(found.values())

@@ -30,7 +30,6 @@ from app.lab.features import FeatureExtractor, cache_folder
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.config import RunConfig
-from app.lab.training.ears_ranges import measure_ranges
 from app.lab.training.recipe import Draft, Trainable
 from app.lab.training.recipes.ears import EarsConfig, EarsRecipe
 from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs, read_heard
@@ -39,7 +38,14 @@ from app.lab.training.voice_head.heard import clips_of, names_of, readings, song
 from app.lab.training.voice_head.report import cross_validate, tables
 from app.lab.training.voice_head.settings import HeadSettings
 from app.lab.training.voice_lyrics import lyrics_config, with_lyrics
-from app.lab.training.voice_parts import VoiceParts, identity_of, parts_of_release, parts_of_training, reader_of
+from app.lab.training.voice_parts import (
+    VoiceParts,
+    identity_of,
+    measure_ranges,
+    parts_of_release,
+    parts_of_training,
+    reader_of,
+)
 from app.settings import Settings
 
 N_RANGE_CLIPS = 48

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from app.lab.training.ears_ranges import measure_ranges
+from app.lab.training.voice_parts import measure_ranges
 from tests.ears import RANGES, noise, small_ears
 
 
