@@ -39,6 +39,7 @@ from app.lab.training.recipes.reader_rows import (
     read_rows,
     texts_of,
 )
+from app.lab.training.recipes.reader_words import read_made
 
 VALIDATED_AT_ONCE = 1024  # rows
 
@@ -49,6 +50,7 @@ class ReaderConfig(TrainConfig):
     labels: tuple[Label, ...] = WORLD_LABELS
     splits: tuple[Literal["train", "valid"], ...] = ("train",)  # to learn from; those of `valid` are always validated on
     phrases: bool = True  # learn `phrases.json` too
+    made_share: float = Field(0.12, ge=0, lt=1)  # of a class in the batches, for titles of its words; 0: none is made
     class_mix: dict[str, float] | None = None  # of the answers; None: see `reader_mixes`
     augment: AugmentConfig = AugmentConfig()
 
@@ -134,8 +136,9 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
         if not own:
             raise CorpusError(f"{config.catalogue}: no row has the split {' or '.join(config.splits)}")
         self.mix = batch_mix(config.codes, [row.label for row in own], config.read.class_mix)
+        own += read_made(config.codes, held_out) if config.made_share else []
         progress.say(f"{len(own)} rows to learn from; taking them apart takes half a minute per 100,000")
-        probabilities = draw_probabilities(own, self.mix)
+        probabilities = draw_probabilities(own, self.mix, config.made_share)
         reader = FieldReader(config.read)
         self.sampler = RowSampler(own, reader, probabilities, config.augment)
         scored = [row for row in rows if row.split == "valid" and row.strength != "script"]

@@ -25,6 +25,7 @@ from app.families.parts.ngrams.loops import weigh_fields
 from app.lab.corpus.catalogue import Row, artist_key, read_catalogue
 from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import REST
+from app.lab.training.recipes.reader_words import MADE
 from app.lab.training.voice_head.settings import class_label
 
 ARTIST, ALBUM, TITLE = range(N_FIELDS)  # METADATA_FIELDS
@@ -243,10 +244,13 @@ class _Groups:
         return np.asarray(self._members[self._starts[groups] + (chance * self.sizes[groups]).astype(np.int64)])
 
 
-def draw_probabilities(rows: Sequence[Row], mix: Mapping[str, float]) -> Float64:
-    """Returns (n_rows,): classes as `mix` says; inside a class, sure labels and rare artists count for more."""
+def draw_probabilities(rows: Sequence[Row], mix: Mapping[str, float], made_share: float = 0.0) -> Float64:
+    """Returns (n_rows,): classes as `mix` says; inside a class, sure labels and rare artists count for more.
+
+    Made titles have `made_share` of each class that has other rows, too.
+    """
     of_artist = Counter((artist_key(row.metadata.artist), row.label) for row in rows)
-    codes, shares = list(mix), np.array(list(mix.values()))
+    codes = list(mix)
 
     def weight(row: Row) -> float:
         found = next((w for start, w in STRENGTHS.items() if row.strength.startswith(start)), 1.0)
@@ -256,6 +260,10 @@ def draw_probabilities(rows: Sequence[Row], mix: Mapping[str, float]) -> Float64
         rare = LATIN_WEIGHTS.get(codes[row.label], 1.0)
         return found * rare if rare != 1.0 and is_latin(row.metadata.joined) else found
 
-    labels, found = np.array([row.label for row in rows]), np.array([weight(row) for row in rows])
-    probabilities: Float64 = shares[labels] * found / np.bincount(labels, found)[labels]
+    found = np.array([weight(row) for row in rows])
+    groups = np.array([2 * row.label + (row.strength == MADE) for row in rows])  # by class: real, made
+    sums = np.bincount(groups, found, minlength=2 * len(codes)).reshape(-1, 2)
+    parts = np.where(sums > 0, [1.0 - made_share, made_share], 0.0)
+    parts *= np.array(list(mix.values()))[:, None] / parts.sum(axis=1, keepdims=True).clip(min=1e-12)
+    probabilities: Float64 = (parts / sums.clip(min=1e-12)).ravel()[groups] * found
     return probabilities / probabilities.sum()  # type: ignore[no-any-return]

@@ -30,6 +30,7 @@ from app.lab.training.recipes.reader_rows import (
     texts_of,
     without_accents,
 )
+from app.lab.training.recipes.reader_words import LENGTHS, MADE, MOST_TITLES, WORD_LISTS, read_made
 
 CODES = [label.code for label in WORLD_LABELS]
 LABELS = (
@@ -68,7 +69,7 @@ def settings(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> dict[
         lines += [f"{split}\t{LABELS[r.label].code}\t{split} {r.metadata.artist}\t{r.metadata.title}" for r in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {
-        "catalogue": path, "labels": LABELS, "phrases": False, "networks": 2, "buckets_log2": 10,
+        "catalogue": path, "labels": LABELS, "phrases": False, "made_share": 0.0, "networks": 2, "buckets_log2": 10,
         "embedding_size": 8, "hidden_units": (16, 16), "class_mix": {"en": 0.5, "fr": 0.3, "ru": 0.2}, "unit_dropout": 0.0,
         "epochs": 2, "steps_per_epoch": 50, "batch_size": 64, "warmup_steps": 5, "learning_rate": 0.01,
         "table_learning_rate": 0.05, "device": "cpu",
@@ -100,6 +101,21 @@ def test_phrases_leave_out_held_out_titles() -> None:
     assert {CODES[r.label] for r in found} == set(CODES)  # Irish and Maltese are others
     one = texts_of(found[0])[TITLE]
     assert len(read_phrases(CODES, [one.upper()])) < len(found)
+
+
+def test_titles_are_made_of_the_words_of_a_language() -> None:
+    codes = ["ja", "is", "tl"]
+    found = read_made(codes)
+    titles = [texts_of(r)[TITLE] for r in found]
+    assert [texts_of(r) for r in found] == [("", "", title) for title in titles]
+    assert {codes[r.label] for r in found} == {"is", "tl"}  # Japanese is told by its script
+    assert 0.9 * MOST_TITLES < len([r for r in found if r.label == 1]) <= MOST_TITLES
+    assert {len(title.split()) for title in titles} == set(range(1, len(LENGTHS) + 1))
+    icelandic = {word for r, title in zip(found, titles, strict=True) if r.label == 1 for word in title.split()}
+    assert "ást" in icelandic
+    assert not {"love", "the"} & icelandic  # quoted everywhere
+    assert titles[0] not in {texts_of(r)[TITLE] for r in read_made(codes, [titles[0].upper()])}
+    assert set(WORD_LISTS) <= set(CODES)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +162,12 @@ def test_classes_are_drawn_as_the_mix_says_and_rows_by_their_weight() -> None:
     found = draw_probabilities(given, {"en": 0.6, "fr": 0.3, "ja": 0.1})
     np.testing.assert_allclose([found[:2].sum(), found[2:5].sum(), found[5:].sum()], [0.6, 0.3, 0.1])
     np.testing.assert_allclose([found[0] / found[1], found[2] / found[4], found[5] / found[6]], [8, 2**-0.5, 0.1])
+
+
+def test_made_titles_have_their_share_of_a_class() -> None:
+    given = [row("a", 0), row("b", 0), row("c", 0, strength=MADE), row("d", 1, strength=MADE), row("e", 2)]
+    found = draw_probabilities(given, {"en": 0.5, "fr": 0.3, "ru": 0.2}, 0.2)
+    np.testing.assert_allclose(found, [0.2, 0.2, 0.1, 0.3, 0.2])
 
 
 @pytest.mark.parametrize("codes", [CODES, ["en", "fr"], ["sw", "xh"], ["en", "sw"]])

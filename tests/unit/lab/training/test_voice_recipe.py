@@ -127,7 +127,8 @@ def write_reader(folder: Path) -> Path:
     (folder / "names.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     labels = [{"code": code, "iso639_3": iso, "name": name} for code, (iso, name) in CODES.items()]
     given = {
-        "catalogue": folder / "names.tsv", "output": folder / "reader", "labels": labels, "phrases": False, "epochs": 1,
+        "catalogue": folder / "names.tsv", "output": folder / "reader", "labels": labels, "phrases": False,
+        "made_share": 0.0, "epochs": 1,
         "class_mix": dict(zip(CODES, (0.5, 0.3, 0.2), strict=True)), "networks": 1, "buckets_log2": 8, "embedding_size": 4,
         "hidden_units": [8], "steps_per_epoch": 1, "batch_size": 4, "threads": 1,
     }  # fmt: skip
