@@ -38,11 +38,10 @@ from app.http.openapi import describe
 from app.http.problem import on_lrid_error
 from app.http.routes import IDENTIFY_PATH, build_router
 from app.http.traces import OpenTelemetry
-from app.serving.batcher import Batcher, BatchLimits, WindowShape
+from app.serving.batcher import Batcher, BatchLimits
 from app.serving.decoding import Decoding
 from app.serving.device import DeviceThread
 from app.serving.expected import expected_answers
-from app.serving.health import Health
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.service import Service
@@ -81,11 +80,10 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     """Build a whole server. Two share nothing; nothing starts before the lifespan, and the port opens while it loads."""
     settings = settings or Settings()
     metrics = Metrics()
-    health = Health()
     pool = build_pool(settings)
     loader = DeviceThread()  # one for all releases: torch.export crashes in a second thread after the first has ended
     build = partial(build_identifier, settings, pool, metrics, loader=loader, known=known)
-    service = Service(health, pool, build, settings.model)
+    service = Service(pool, build, settings.model)
     body = BodyReader(
         max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
         max_metadata_characters=settings.max_metadata_characters,
@@ -105,7 +103,7 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     app.include_router(build_feedback_router(feedback, body))
     access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), settings)
     answered = HeadAsGet(access if settings.admin_port is None else SplitPorts(access))
-    app.front = RequestContext(_with_cors(answered, settings), lambda: health.draining, traces)
+    app.front = RequestContext(_with_cors(answered, settings), lambda: service.leaving, traces)
     return app
 
 
@@ -166,7 +164,7 @@ async def build_identifier(
     decode = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
     decoding = Decoding(pool, decode, settings.decode_queue_max, metrics)
     manifest, engine = loaded.model.manifest, loaded.engine
-    target = engine.choice.target if engine is not None else Target("cpu", "fp32")
+    target = engine.target if engine is not None else Target("cpu", "fp32")
     metrics.name_release(manifest.family, manifest.release, manifest.sha256, target.device, target.precision)
     metrics.expect(expected_answers(manifest, settings.catalog_prior))
     batcher = _batcher(settings, loaded, metrics)
@@ -179,14 +177,13 @@ def _batcher(settings: Settings, loaded: Loaded, metrics: Metrics) -> Batcher | 
     if engine is None or (audio := loaded.model.audio) is None:  # in this order: audio branches are built when asked for
         return None
     limits = BatchLimits(
-        max_batch_size=settings.max_batch_size or engine.choice.batch_size,
+        max_batch_size=settings.max_batch_size or engine.batch_size,
         wait_seconds=settings.batch_wait_ms / 1000,
         max_items=settings.queue_max_items,
         max_audio_seconds=settings.queue_max_audio_seconds,
         device_timeout_seconds=settings.device_timeout_seconds,
     )
-    shape = WindowShape(n_samples=audio.window.window_samples, n_features=audio.listener.n_features)
-    batcher = Batcher(engine.listen, shape, limits, metrics)
+    batcher = Batcher(engine.listen, audio.window.window_samples, audio.listener.n_features, limits, metrics)
     batcher.start()
     return batcher
 

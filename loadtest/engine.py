@@ -33,14 +33,14 @@ def measure(settings: Settings, seconds: float) -> dict[str, object]:
     if engine is None or audio is None:
         raise SystemExit(f"{settings.model} does not listen")
     noise = np.random.default_rng(0).standard_normal(audio.window.window_samples, np.float32) * np.float32(0.1)
-    batch = [noise] * engine.choice.batch_size
+    batch = [noise] * engine.batch_size
     engine.listen(batch)
     passes, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
         engine.listen(batch)
         passes += 1
     rate = passes * len(batch) / (time.perf_counter() - started)
-    target = engine.choice.target
+    target = engine.target
     return {"windows_per_second": rate, "device": target.device, "precision": target.precision, "backend": target.backend}
 
 

@@ -68,7 +68,7 @@ class InferenceProtocol:
         return self.says_ready()
 
     def says_ready(self) -> JSONResponse:
-        ready = self._answering.service.health.status().ready
+        ready = self._answering.service.status().ready
         return JSONResponse({"ready": ready}, 200 if ready else NOT_YET)
 
     async def infer(self, request: Request, name: str, release: str | None) -> Response:

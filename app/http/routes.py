@@ -10,22 +10,9 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from app.domain import AUDIO
 from app.errors import LridError, NotFound, NotReady
 from app.families.store import CARD, Families, list_releases, read_manifest, release_folder
-from app.http import openapi
+from app.http import openapi, schemas
 from app.http.answer import release_name
 from app.http.identify import IdentifyEndpoint
-from app.http.schemas import (
-    ArtistResponse,
-    GenreResponse,
-    HealthResponse,
-    IdentifyResponse,
-    LanguageEntry,
-    LanguagesResponse,
-    ModelEntry,
-    ModelsResponse,
-    ReleaseName,
-    SwapRequest,
-    TagsResponse,
-)
 from app.serving.metrics import Metrics
 from app.serving.service import Service
 
@@ -47,7 +34,7 @@ def build_router(
 
     @router.post(
         IDENTIFY_PATH,
-        response_model=IdentifyResponse | GenreResponse | ArtistResponse | TagsResponse,
+        response_model=schemas.IdentifyResponse | schemas.GenreResponse | schemas.ArtistResponse | schemas.TagsResponse,
         responses=openapi.problems(),
         openapi_extra=openapi.identify(),
     )
@@ -60,7 +47,7 @@ def build_router(
     @router.get("/metrics", response_class=PlainTextResponse)
     async def prometheus(request: Request) -> Response:
         """Prometheus text format, or OpenMetrics with exemplars where `Accept` asks for it."""
-        metrics.ready.set(service.health.status().ready)
+        metrics.ready.set(service.status().ready)
         content, media_type = metrics.exposition(request.headers.get("accept", ""))
         return Response(content, headers={"Content-Type": media_type})
 
@@ -71,17 +58,17 @@ def build_router(
 
 def _add_releases(router: APIRouter, service: Service, store: Path, known: Families | None) -> None:
     @router.get("/languages")
-    async def languages() -> LanguagesResponse:
+    async def languages() -> schemas.LanguagesResponse:
         """The classes of the release that is served, in logit order, and what it reads."""
         if service.loaded is None:
             raise NotReady("the model is loading", retry_after_seconds=3)
         model = service.loaded.model
         manifest, modalities = model.manifest, [*([AUDIO] if model.audio else []), *model.inputs]
-        entries = [LanguageEntry(code=x.code, iso639_3=x.iso639_3, name=x.name) for x in manifest.languages]
-        return LanguagesResponse(model=release_name(manifest), modalities=modalities, languages=entries)
+        entries = [schemas.LanguageEntry(code=x.code, iso639_3=x.iso639_3, name=x.name) for x in manifest.languages]
+        return schemas.LanguagesResponse(model=release_name(manifest), modalities=modalities, languages=entries)
 
     @router.get("/models")
-    async def models() -> ModelsResponse:
+    async def models() -> schemas.ModelsResponse:
         """Every release in the store that can be read, and which one is served."""
         served = service.loaded.model.manifest.sha256 if service.loaded else None
         return await asyncio.to_thread(_models, store, known, served)
@@ -93,8 +80,8 @@ def _add_releases(router: APIRouter, service: Service, store: Path, known: Famil
 
     @router.post("/admin/releases", responses=openapi.problems())
     async def swap(
-        release: Annotated[SwapRequest, Body(openapi_examples={"default": {"value": {"model": "lrid_voice/3"}}})],
-    ) -> ReleaseName:
+        release: Annotated[schemas.SwapRequest, Body(openapi_examples={"default": {"value": {"model": "lrid_voice/3"}}})],
+    ) -> schemas.ReleaseName:
         """Load another release, prove it, and serve it. Needs an admin key. Requests in flight end with the old one."""
         return release_name((await service.swap(release.model)).model.manifest)
 
@@ -116,11 +103,11 @@ def _add_pages(router: APIRouter) -> None:
 
 
 def _add_health(router: APIRouter, service: Service) -> None:
-    def health(response: Response, holds: bool) -> HealthResponse:
-        status = service.health.status()
+    def health(response: Response, holds: bool) -> schemas.HealthResponse:
+        status = service.status()
         response.status_code = 200 if holds else NotReady.status
         model = service.loaded.model.manifest if service.loaded else None
-        return HealthResponse(
+        return schemas.HealthResponse(
             status=status.phase,
             ready=status.ready,
             reason=status.reason,
@@ -130,24 +117,20 @@ def _add_health(router: APIRouter, service: Service) -> None:
         )
 
     @router.get("/health/live")
-    async def live(response: Response) -> HealthResponse:
+    async def live(response: Response) -> schemas.HealthResponse:
         """200 as long as the process answers at all."""
         return health(response, True)
 
+    @router.get("/health")
     @router.get("/health/ready")
-    async def ready(response: Response) -> HealthResponse:
+    async def ready(response: Response) -> schemas.HealthResponse:
         """200 while this server should get traffic; 503 while loading, restarting, draining or failed."""
-        return health(response, service.health.status().ready)
+        return health(response, service.status().ready)
 
     @router.get("/health/startup")
-    async def startup(response: Response) -> HealthResponse:
+    async def startup(response: Response) -> schemas.HealthResponse:
         """200 once loading is over and the release was proven."""
-        return health(response, service.health.started and service.loaded is not None)
-
-    @router.get("/health")
-    async def overall(response: Response) -> HealthResponse:
-        """The same as /health/ready."""
-        return health(response, service.health.status().ready)
+        return health(response, service.loaded is not None)
 
 
 def _card(store: Path, reference: str) -> bytes:
@@ -158,7 +141,7 @@ def _card(store: Path, reference: str) -> bytes:
         raise NotFound("no such release in the store, or it has no card") from None
 
 
-def _models(store: Path, known: Families | None, served_sha256: str | None) -> ModelsResponse:
+def _models(store: Path, known: Families | None, served_sha256: str | None) -> schemas.ModelsResponse:
     entries = []
     for reference in list_releases(store):
         try:
@@ -167,5 +150,5 @@ def _models(store: Path, known: Families | None, served_sha256: str | None) -> M
             continue  # `lrid releases` names what is wrong with it
         told = manifest.model_dump(mode="json", include={"family", "release", "sha256", "created", "metrics"})
         codes = [language.code for language in manifest.languages]
-        entries.append(ModelEntry(**told, serving=manifest.sha256 == served_sha256, languages=codes))
-    return ModelsResponse(models=entries)
+        entries.append(schemas.ModelEntry(**told, serving=manifest.sha256 == served_sha256, languages=codes))
+    return schemas.ModelsResponse(models=entries)

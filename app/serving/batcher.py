@@ -41,14 +41,6 @@ class BatchLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowShape:
-    """Sizes of one window before and after the device."""
-
-    n_samples: int
-    n_features: int
-
-
-@dataclass(frozen=True, slots=True)
 class WindowFeatures:
     """Features of the windows of one request, and the time they took."""
 
@@ -64,10 +56,11 @@ class DeviceLost(Exception):
 class Batcher:
     """All methods run on one event loop; only `listen` runs on the device thread."""
 
-    def __init__(self, listen: Listen, shape: WindowShape, limits: BatchLimits, metrics: Metrics) -> None:
+    def __init__(self, listen: Listen, n_samples: int, n_features: int, limits: BatchLimits, metrics: Metrics) -> None:
+        """`n_samples` and `n_features`: sizes of one window before and after the device."""
         self._listen = listen
-        self._n_features = shape.n_features
-        self._probe: FloatArray = np.zeros(shape.n_samples, np.float32)
+        self._n_features = n_features
+        self._probe: FloatArray = np.zeros(n_samples, np.float32)
         self._limits = limits
         self._metrics = metrics
         self._queue = WindowQueue(

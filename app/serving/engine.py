@@ -9,7 +9,7 @@ import importlib.util
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -28,21 +28,13 @@ _PROBES = 7
 _CLEARLY = 0.8  # of fp32's time
 
 
-@dataclass(frozen=True, slots=True)
-class EngineChoice:
-    """Target and batch size of an engine."""
-
-    target: Target
-    batch_size: int  # windows per pass; a larger batch is not faster
-
-
 class Engine:
     """Blocking; one thread at a time."""
 
-    def __init__(self, listener: Listener, choice: EngineChoice) -> None:
+    def __init__(self, listener: Listener, target: Target) -> None:
         """Raises ReleaseError where the listener cannot be prepared for the target."""
-        self.choice = choice
-        target = choice.target
+        self.target = target
+        self.batch_size = target.threads if target.device == "cpu" else CUDA_BATCH_WINDOWS  # a larger batch is not faster
         self._device = torch.device(target.device)
         self._threads = target.threads  # of a single window
         self._is_torch = target.backend == "torch"  # else the front end has one thread: others would spin beside OpenVINO's
@@ -86,9 +78,7 @@ def _listen_to_one(listen: Listen, threads: int, window: FloatArray) -> FloatArr
     return listen(torch.from_numpy(window)[None]).numpy()
 
 
-def choices(
-    listener: Listener, *, device: str, precision: str, threads: int, backend: str = "auto"
-) -> tuple[EngineChoice, ...]:
+def targets(listener: Listener, *, device: str, precision: str, threads: int, backend: str = "auto") -> list[Target]:
     """Resolve `auto`, most preferred first; of precisions, those clearly faster than fp32 here. Raises ReleaseError."""
     if threads:
         torch.set_num_threads(threads)
@@ -96,7 +86,7 @@ def choices(
         raise ReleaseError("device=cuda was asked for, and no CUDA device is available; use device=auto or cpu")
     if device != "cpu" and torch.cuda.is_available():
         wanted = dict.fromkeys([_on_cuda(precision), *(("fp32",) if precision == "auto" else ())])
-        return tuple(EngineChoice(Target("cuda", each), batch_size=CUDA_BATCH_WINDOWS) for each in wanted)
+        return [Target("cuda", each) for each in wanted]
     runs = _cpu_backend(backend)
     possible = listener.precisions(runs)
     if precision not in {"auto", *possible}:
@@ -105,8 +95,7 @@ def choices(
             "use one of these, or precision=auto"
         )
     suitable = [p for p in possible if p == precision or (precision == "auto" and (p != "bf16" or _bf16_is_fast()))]
-    n_threads = torch.get_num_threads()
-    return tuple(EngineChoice(Target("cpu", each, runs, n_threads), batch_size=n_threads) for each in suitable)
+    return [Target("cpu", each, runs, torch.get_num_threads()) for each in suitable]
 
 
 def _on_cuda(precision: str) -> Precision:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from app.errors import ReleaseError
-from app.families.contract import Model
+from app.families.contract import Model, Target
 from app.families.golden import Golden, GoldenCase, answer, load_golden, replay
 from app.families.prior import under_prior
 from app.families.store import GOLDEN, Families, load_model, release_folder
-from app.serving.engine import Engine, EngineChoice, choices
+from app.serving.engine import Engine, targets
 from app.serving.memory import release_memory
 from app.settings import Settings
 
@@ -51,9 +51,9 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
     _warn_of_slow_reading(model, golden)
     fields = {
         "model": "/".join(folder.parts[-2:]),
-        "device": "none" if engine is None else engine.choice.target.device,
-        "precision": "fp32" if engine is None else engine.choice.target.precision,
-        "engine": "none" if engine is None else engine.choice.target.backend,
+        "device": "none" if engine is None else engine.target.device,
+        "precision": "fp32" if engine is None else engine.target.precision,
+        "engine": "none" if engine is None else engine.target.backend,
         "catalog_prior": settings.catalog_prior,
         "golden_max_difference": round(worst, 6),
         "seconds": round(time.perf_counter() - started, 2),
@@ -68,26 +68,26 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
 def _proven(model: Model, golden: Golden, settings: Settings) -> tuple[Engine, float]:
     """The most preferred engine that reproduces golden.json, and the largest |Δp|. Raises ReleaseError if none does."""
     assert model.audio is not None
-    *preferred, last = choices(
+    *preferred, last = targets(
         model.audio.listener,
         device=settings.device,
         precision=settings.precision,
         threads=settings.torch_threads,
         backend=settings.engine,
     )
-    for choice in preferred:
+    for target in preferred:
         try:
-            return _replayed(model, golden, choice)
+            return _replayed(model, golden, target)
         except ReleaseError as error:
-            log.warning("%s is not used: %s", choice.target.precision, error.detail)
+            log.warning("%s is not used: %s", target.precision, error.detail)
     return _replayed(model, golden, last)
 
 
-def _replayed(model: Model, golden: Golden, choice: EngineChoice) -> tuple[Engine, float]:
+def _replayed(model: Model, golden: Golden, target: Target) -> tuple[Engine, float]:
     assert model.audio is not None
-    engine = Engine(model.audio.listener, choice)
+    engine = Engine(model.audio.listener, target)
     engine.settle(model.audio.window.window_samples)
-    return engine, replay(model, golden, engine.listen, choice.target.precision)
+    return engine, replay(model, golden, engine.listen, target.precision)
 
 
 def _warn_of_slow_reading(model: Model, golden: Golden) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
 
 from app.audio.pool import DecodePool
 from app.errors import Draining, LridError, NotReady, ReleaseError, SwapInProgress
-from app.serving.health import Health
 from app.serving.identifier import Identifier
 from app.serving.memory import leave_files_to_the_page_cache, release_memory, trim
 
@@ -18,6 +20,22 @@ RETRY_WHILE_LOADING_SECONDS = 3.0
 RELEASE_WAIT_SECONDS = 1.0  # for the threads of a replaced release to end; before that its memory is not free
 RELEASE_TRIES = 10  # after that, a reference to it has leaked, and an error is logged
 TRIM_SECONDS = 60.0
+
+Phase = Literal["starting", "ready", "draining", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether the server should get traffic at one moment, and if not, why."""
+
+    phase: Phase
+    reason: str | None
+    checks: dict[str, bool]
+    uptime_seconds: float
+
+    @property
+    def ready(self) -> bool:
+        return self.reason is None
 
 
 class ServedRelease:
@@ -49,9 +67,9 @@ class ServedRelease:
 class Service:
     """Owns what must be started and stopped."""
 
-    def __init__(self, health: Health, pool: DecodePool, build: Callable[[str], Awaitable[Identifier]], model: str) -> None:
+    def __init__(self, pool: DecodePool, build: Callable[[str], Awaitable[Identifier]], model: str) -> None:
         """`build` makes the running identifier of a release; `model` names the release to serve first."""
-        self.health = health
+        self.leaving = False  # the server shuts down
         self._pool = pool
         self._build = build
         self._model = model
@@ -60,6 +78,8 @@ class Service:
         self._loading: asyncio.Task[None] | None = None
         self._swapping = False
         self._refusing = False
+        self._failure = ""  # why the first release cannot be served, until the process is restarted
+        self._started = time.monotonic()
 
     def start(self) -> None:
         """Begin to load in the background."""
@@ -71,11 +91,29 @@ class Service:
         if self._loading is not None:
             await asyncio.wait({self._loading})
         if self._served is None:
-            raise ReleaseError(self.health.status().reason or "not started")
+            raise ReleaseError(self.status().reason or "not started")
+
+    def status(self) -> Status:
+        """`starting` until golden.json was replayed; then `ready` as long as every check holds; `draining` after SIGTERM."""
+        checks = {}
+        if self._served is not None:
+            checks = {"batcher": self._served.identifier.healthy, "decoders": self._pool.healthy}
+        phase, reason = self._phase([name for name, holds in checks.items() if not holds])
+        return Status(phase, reason, checks, time.monotonic() - self._started)
+
+    def _phase(self, broken: list[str]) -> tuple[Phase, str | None]:
+        """And why the server should get no traffic."""
+        if self.leaving:
+            return "draining", "the server is shutting down"
+        if self._failure:
+            return "failed", self._failure
+        if self._served is None:
+            return "starting", "the model is loading"
+        return "ready", f"being started or restarted: {', '.join(broken)}" if broken else None
 
     def leave(self) -> None:
         """Turn readiness off, so that balancers send traffic elsewhere. Requests are still answered."""
-        self.health.set_draining()
+        self.leaving = True
 
     def drain(self) -> None:
         """Reject new requests; finish those that were accepted."""
@@ -97,8 +135,7 @@ class Service:
         if self._refusing:
             raise Draining("no new requests are accepted", retry_after_seconds=1.0)
         if self._served is None:
-            reason = self.health.status().reason or "the model is loading"
-            raise NotReady(reason, retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
+            raise NotReady(self.status().reason or "the model is loading", retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
         if not self._served.identifier.healthy:
             raise NotReady("the device is being restarted", retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
         return self._served
@@ -152,14 +189,10 @@ class Service:
             self._served = ServedRelease(identifier)
         except LridError as error:
             log.error("the release cannot be served: %s", error.detail)
-            self.health.set_failed(error.detail)
+            self._failure = error.detail
         except Exception:
             log.exception("loading failed")
-            self.health.set_failed("loading failed; the log says why")
-        else:
-            self.health.add_check("batcher", lambda: self.loaded is not None and self.loaded.healthy)
-            self.health.add_check("decoders", lambda: self._pool.healthy)
-            self.health.set_ready()
+            self._failure = "loading failed; the log says why"
 
     def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

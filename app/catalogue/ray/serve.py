@@ -65,7 +65,7 @@ class Lrid:
 
     async def check_health(self) -> None:
         """Called every some seconds; after three errors Ray replaces the replica."""
-        status = self._service.health.status()
+        status = self._service.status()
         await asyncio.to_thread(self._exported.export, status.ready)
         if status.phase == "failed" or (status.phase == "ready" and not status.ready):
             raise RuntimeError(status.reason)

@@ -76,7 +76,7 @@ def test_a_family_is_known_by_the_mapping_that_is_passed(store: Path) -> None:
 def test_it_loads_and_replays_its_golden_file(store: Path) -> None:
     loaded = load_release(settings_for(store), "toy/1", KNOWN)
     assert loaded.engine is not None
-    assert loaded.engine.choice.target.precision == "fp32"  # its listener has no other
+    assert loaded.engine.target.precision == "fp32"  # its listener has no other
     assert further_fields(loaded.model) == {LISTENERS: VectorField(4)}
 
 

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from app.domain import FloatArray, Window
-from app.serving.batcher import Batcher, BatchLimits, WindowFeatures, WindowShape
+from app.serving.batcher import Batcher, BatchLimits, WindowFeatures
 from app.serving.metrics import Metrics
 
 T = TypeVar("T")
 
-SHAPE = WindowShape(n_samples=4, n_features=3)
+N_SAMPLES, N_FEATURES = 4, 3
 PATIENCE_SECONDS = 30.0
 
 
@@ -77,7 +77,7 @@ def die(numbers: list[int], rows: FloatArray) -> FloatArray:
 
 
 def window(number: int, seconds: float = 30.0) -> Window:
-    return Window(0.0, seconds, np.full(SHAPE.n_samples, number, np.float32))
+    return Window(0.0, seconds, np.full(N_SAMPLES, number, np.float32))
 
 
 @asynccontextmanager
@@ -91,7 +91,7 @@ async def batching(device: Callable[[list[FloatArray]], FloatArray], **limits: A
         "device_timeout_seconds": PATIENCE_SECONDS,
     }
     metrics = Metrics()
-    batcher = Batcher(device, SHAPE, BatchLimits(**(settings | limits)), metrics)
+    batcher = Batcher(device, N_SAMPLES, N_FEATURES, BatchLimits(**(settings | limits)), metrics)
     batcher.metrics = metrics  # type: ignore[attr-defined]
     batcher.start()
     try:

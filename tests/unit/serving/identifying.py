@@ -13,9 +13,9 @@ from app.errors import AudioCorrupt
 from app.families.contract import Model, Target
 from app.families.golden import Tone
 from app.families.lrid_net.model import LridNetModel
-from app.serving.batcher import Batcher, BatchLimits, WindowShape
+from app.serving.batcher import Batcher, BatchLimits
 from app.serving.decoding import Decoding
-from app.serving.engine import Engine, EngineChoice
+from app.serving.engine import Engine
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.work import IdentifyOptions
@@ -102,8 +102,7 @@ async def identifying(
         limits = BatchLimits(
             max_batch_size=4, wait_seconds=0, max_items=100, max_audio_seconds=1e4, device_timeout_seconds=60
         )
-        shape = WindowShape(model.audio.window.window_samples, model.audio.listener.n_features)
-        batcher = Batcher(listen, shape, limits, metrics)
+        batcher = Batcher(listen, model.audio.window.window_samples, model.audio.listener.n_features, limits, metrics)
         batcher.start()
     limits_of_files = DecodeLimits(max_audio_seconds=1800, silence_dbfs=-60)
     decoding = Decoding(cast(DecodePool, decoder), limits_of_files, max_files, metrics)
@@ -119,7 +118,7 @@ async def serving(model: LridNetModel, **limits: Any) -> AsyncIterator[Parts]:
     """`limits`: see `identifying`."""
     listen = None
     if model.audio is not None:
-        listen = Engine(model.audio.listener, EngineChoice(Target("cpu", "fp32"), 1)).listen
+        listen = Engine(model.audio.listener, Target("cpu", "fp32")).listen
     async with identifying(model, listen, **limits) as parts:
         yield parts
 

@@ -12,16 +12,16 @@ from torch import Tensor
 from app.errors import ReleaseError
 from app.families.contract import Backend, Listen, Listener, Precision, Target
 from app.serving import engine as engine_module
-from app.serving.engine import Engine, EngineChoice, choices
+from app.serving.engine import Engine, targets
 from tests.releases import TINY, listen_with, tiny_model
 from tests.unit.serving.sounds import SECOND, sound
 
 WIDE = TINY | {"base_channels": 16}  # wide enough for oneDNN's blocked and matrix kernels
-FP32 = EngineChoice(Target("cpu", "fp32"), batch_size=1)
+FP32 = Target("cpu", "fp32")
 
 
-def choice_of(precision: Precision, threads: int) -> EngineChoice:
-    return EngineChoice(Target("cpu", precision, threads=threads), batch_size=threads)
+def cpu(precision: Precision, threads: int) -> Target:
+    return Target("cpu", precision, threads=threads)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_company_does_not_change_an_answer(engine: Engine, number: int, before: 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_bit_for_bit_the_same_alone_and_beside_others_on_two_threads(listener: Listener, precision: Precision) -> None:
     windows = [sound(n) for n in range(4)]
-    engine = Engine(listener, choice_of(precision, 2))
+    engine = Engine(listener, cpu(precision, 2))
     engine.settle(SECOND)
     alone = [engine.listen([window])[0] for window in windows]
     for order in ([0, 1], [1, 0], [0, 1, 2, 3], [3, 2], [2, 0, 1]):
@@ -75,14 +75,14 @@ def test_agrees_with_the_network_that_is_not_folded() -> None:
     assert model.audio is not None
     windows = [sound(n) for n in range(3)]
     expected = listen_with(model)(windows)
-    given = Engine(model.audio.listener, choice_of("fp32", 2)).listen(windows)
+    given = Engine(model.audio.listener, cpu("fp32", 2)).listen(windows)
     np.testing.assert_allclose(given, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max()))
 
 
 def test_bf16_is_close(listener: Listener, engine: Engine) -> None:
     """Close, not equal: 8 bits of mantissa; golden.json decides what it means for the answers."""
     windows = [sound(n) for n in range(4)]
-    exact, rounded = engine.listen(windows), Engine(listener, choice_of("bf16", 1)).listen(windows)
+    exact, rounded = engine.listen(windows), Engine(listener, cpu("bf16", 1)).listen(windows)
     assert rounded.dtype == np.float32
     error = np.abs(rounded - exact).max() / np.abs(exact).max()
     assert 0 < error < 0.05
@@ -113,7 +113,7 @@ class CountsThreads:
 
 def test_a_lone_window_has_all_threads_and_several_have_one_each() -> None:
     listener = CountsThreads("fp32")
-    engine = Engine(listener, choice_of("fp32", 2))
+    engine = Engine(listener, cpu("fp32", 2))
     window = np.zeros(8, np.float32)
     assert engine.listen([window]).tolist() == [[2.0]]
     assert engine.listen([window, window]).tolist() == [[1.0], [1.0]]
@@ -121,7 +121,7 @@ def test_a_lone_window_has_all_threads_and_several_have_one_each() -> None:
 
 
 def test_where_threads_change_answers_every_window_gets_one() -> None:
-    engine = Engine(CountsThreads("fp32"), choice_of("fp32", 2))
+    engine = Engine(CountsThreads("fp32"), cpu("fp32", 2))
     engine.settle(8)
     window = np.zeros(8, np.float32)
     assert engine.listen([window]).tolist() == [[1.0]]
@@ -133,8 +133,8 @@ def test_where_threads_change_answers_every_window_gets_one() -> None:
 ANY = CountsThreads("bf16", "fp32")
 
 
-def choose_for(listener: Listener = ANY, *, device: str = "auto", precision: str = "auto", threads: int = 1) -> EngineChoice:
-    return choices(listener, device=device, precision=precision, threads=threads, backend="torch")[0]
+def choose_for(listener: Listener = ANY, *, device: str = "auto", precision: str = "auto", threads: int = 1) -> Target:
+    return targets(listener, device=device, precision=precision, threads=threads, backend="torch")[0]
 
 
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_cuda_asked_for_and_none_there(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_precision_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
     no_gpu(monkeypatch)
-    assert choose_for(precision=precision).target == Target("cpu", precision)
+    assert choose_for(precision=precision) == Target("cpu", precision)
     assert torch.get_num_threads() == 1
 
 
@@ -179,19 +179,18 @@ def test_on_a_cpu_bf16_must_be_clearly_faster(
     no_gpu(monkeypatch)
     measured = iter(seconds.values())
     monkeypatch.setattr(engine_module, "_best_seconds", lambda work: next(measured))
-    assert choose_for().target.precision == expected
+    assert choose_for().precision == expected
 
 
 def test_on_a_cpu_the_choice_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu(monkeypatch)
-    assert choose_for().target.precision in ("fp32", "bf16")
-    assert choose_for(CountsThreads("fp32")).target.precision == "fp32"
+    assert choose_for().precision in ("fp32", "bf16")
+    assert choose_for(CountsThreads("fp32")).precision == "fp32"
 
 
 def test_as_many_windows_at_once_as_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu(monkeypatch)
-    choice = choose_for(precision="fp32", threads=2)
-    assert choice == EngineChoice(Target("cpu", "fp32", threads=2), batch_size=2)
+    assert choose_for(precision="fp32", threads=2) == Target("cpu", "fp32", threads=2)
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
@@ -199,9 +198,7 @@ def test_on_a_gpu_the_choice_goes_by_its_age(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: Precision
 ) -> None:
     a_gpu(monkeypatch, capability)
-    choice = choose_for()
-    assert choice.target == Target("cuda", expected)
-    assert choice.batch_size > 1
-    assert choose_for(device="cpu", precision="fp32").target.device == "cpu"
+    assert choose_for() == Target("cuda", expected)
+    assert choose_for(device="cpu", precision="fp32").device == "cpu"
     with pytest.raises(ReleaseError, match="runs on a CPU only"):
         choose_for(precision="int8")

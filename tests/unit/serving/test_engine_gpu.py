@@ -6,7 +6,7 @@ import torch
 
 from app.domain import FloatArray
 from app.families.contract import Listener, Precision, Target
-from app.serving.engine import Engine, EngineChoice, choices
+from app.serving.engine import Engine, targets
 from tests.releases import TINY, tiny_model
 
 pytestmark = [
@@ -29,20 +29,20 @@ def windows() -> list[FloatArray]:
 
 
 def on_gpu(listener: Listener, precision: Precision) -> Engine:
-    return Engine(listener, EngineChoice(Target("cuda", precision), 32))
+    return Engine(listener, Target("cuda", precision))
 
 
 def test_auto_takes_the_gpu(listener: Listener) -> None:
-    choice = choices(listener, device="auto", precision="auto", threads=0)[0]
-    assert choice.target.device == "cuda"
-    assert choice.batch_size > 1
+    target = targets(listener, device="auto", precision="auto", threads=0)[0]
+    assert target.device == "cuda"
+    assert Engine(listener, target).batch_size > 1
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 5e-2), ("fp16", 2e-2)])
 def test_features_are_the_cpus(
     listener: Listener, windows: list[FloatArray], precision: Precision, tolerance: float
 ) -> None:
-    expected = Engine(listener, EngineChoice(Target("cpu", "fp32"), 1)).listen(windows)
+    expected = Engine(listener, Target("cpu", "fp32")).listen(windows)
     given = on_gpu(listener, precision).listen(windows)
     assert given.shape == expected.shape
     assert np.abs(given - expected).max() <= tolerance * np.abs(expected).max()

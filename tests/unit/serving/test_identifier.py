@@ -14,7 +14,7 @@ from app.families.contract import Target
 from app.families.golden import Tone
 from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.model import LridNetModel, NamesBranch
-from app.serving.engine import Engine, EngineChoice
+from app.serving.engine import Engine
 from tests.releases import tiny_model
 from tests.unit.serving.identifying import DIGITS, MAX_WINDOWS, NOTHING, SETTINGS, TITLE, identify, identifying, serving
 
@@ -68,7 +68,7 @@ def test_metadata_never_waits_for_the_device(model: LridNetModel) -> None:
     """Neither the listener nor the network's trunk runs for a track without audio."""
     runs: list[int] = []
     assert model.audio is not None
-    engine = Engine(model.audio.listener, EngineChoice(Target("cpu", "fp32"), 1))
+    engine = Engine(model.audio.listener, Target("cpu", "fp32"))
     hook = model.network.f.register_forward_hook(lambda *_: runs.append(1))  # the engine has a copy without it
 
     def listen(windows: list[FloatArray]) -> FloatArray:

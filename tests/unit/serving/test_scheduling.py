@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.families.contract import Target
-from app.serving.engine import Engine, EngineChoice
+from app.serving.engine import Engine
 from app.serving.scheduling import NICE_INCREMENT, lower_thread_priority
 from tests.releases import tiny_model
 
@@ -67,7 +67,7 @@ def test_where_it_is_forbidden_nothing_happens(monkeypatch: pytest.MonkeyPatch) 
 def test_threads_that_listen_lower_their_priority(n_windows: int) -> None:
     model = tiny_model()
     assert model.audio is not None
-    engine = Engine(model.audio.listener, EngineChoice(Target("cpu", "fp32"), batch_size=2))
+    engine = Engine(model.audio.listener, Target("cpu", "fp32"))
     windows = [np.zeros(model.audio.window.window_samples, np.float32)] * n_windows
     before = nice()
     if n_windows == 1:
