@@ -7,11 +7,9 @@ from typing import Any
 
 import orjson
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "fields", "color_message"}
-
 
 class JsonFormatter(logging.Formatter):
-    """`logging` records as JSON; `extra={"cause": ...}` and `extra={"fields": {...}}` add members."""
+    """`logging` records as JSON; `extra={"fields": {...}}` adds members."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -19,7 +17,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -33,17 +31,12 @@ class TerminalFormatter(logging.Formatter):
     """The same for people: time, message, and the fields behind it."""
 
     def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = getattr(record, "fields", {})
         words = [datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")]
         words += [record.levelname.lower() + ":"] if record.levelno >= logging.WARNING else []
-        words += [record.getMessage(), *(f"{name}={value}" for name, value in _fields(record).items() if value is not None)]
+        words += [record.getMessage(), *(f"{name}={value}" for name, value in fields.items() if value is not None)]
         line = " ".join(words)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What was logged beside the message."""
-    further = {name: record.__dict__[name] for name in record.__dict__.keys() - _STANDARD}
-    return {**further, **getattr(record, "fields", {})}
 
 
 def log_config(level: str, *, terminal: bool = False) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from app.http.body import BodyReader
 from app.http.detect_language import build_detect_router
 from app.http.feedback import FeedbackFile, build_feedback_router
 from app.http.gate import UploadAccount
-from app.http.identify import IdentifyEndpoint, Shortcut
+from app.http.identify import Shortcut, identify_endpoint
 from app.http.inference_protocol import build_inference_router
 from app.http.middleware import HeadAsGet, RequestContext, SplitPorts
 from app.http.openapi import describe
@@ -91,7 +91,7 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     )
     uploads = UploadAccount(int(settings.uploads_max_mb * MEGABYTE), metrics)
     answering = Answering(service, uploads, settings, metrics)
-    endpoint = IdentifyEndpoint(answering, body)
+    endpoint = identify_endpoint(answering, body)
     traces = OpenTelemetry() if settings.telemetry else None
     app = _application(service, traces)
     app.state.service, app.state.metrics = service, metrics

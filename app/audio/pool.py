@@ -158,7 +158,7 @@ class DecodePool:
                 self._serving.discard(slot)
                 nobody = not self._serving
             if not self._closed.is_set():
-                log.error("an audio decoder cannot be started", extra={"cause": str(error)})
+                log.error("an audio decoder cannot be started", extra={"fields": {"cause": str(error)}})
                 if nobody:
                     self._fail_waiting(InternalError())
             return None
@@ -198,7 +198,7 @@ class DecodePool:
             return process.decode(job, time.monotonic() + self._timeout_seconds)
         except AudioError as error:
             if process.cause:
-                log.error("a decoder met a defect", extra={"cause": process.cause})
+                log.error("a decoder met a defect", extra={"fields": {"cause": process.cause}})
                 process.cause = ""
             return error
         except StuckError:

@@ -19,7 +19,7 @@ from app.catalogue.errors import InputUnreadable, OutputFailed
 from app.catalogue.files import printable
 from app.catalogue.rows import ID, NUMBER_COLUMNS, Row, Scored, kept_name
 from app.catalogue.separated import TSV_SUFFIXES
-from app.catalogue.sources import NDJSON_SUFFIXES, parquet_module
+from app.catalogue.sources import NDJSON_SUFFIXES, parquet_module, text_cells
 
 _TEXT_SUFFIXES = NDJSON_SUFFIXES | TSV_SUFFIXES | {".csv"}
 _ROWS_PER_GROUP = 50_000  # of Parquet, in memory at once
@@ -55,7 +55,7 @@ class Output:
         with self._text.open(encoding="utf-8", newline="") as file:
             if self._kind in NDJSON_SUFFIXES:
                 for line in file:
-                    yield {name: "" if value is None else str(value) for name, value in json.loads(line).items()}
+                    yield text_cells(json.loads(line))
             elif self._kind in TSV_SUFFIXES:
                 yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             else:

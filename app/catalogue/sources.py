@@ -130,14 +130,14 @@ def _json_row(line: bytes, position: int, folder: Path) -> Row:
         return malformed(position, f"the line is not JSON: {error}")
     if not isinstance(found, dict):
         return malformed(position, "the line should be a JSON object")
-    return row_of_cells(as_text(found), position, folder)
+    others = {
+        name: json.dumps(value, ensure_ascii=False) for name, value in found.items() if not isinstance(value, str | None)
+    }
+    return row_of_cells(text_cells(found | others), position, folder)
 
 
-def as_text(members: Mapping[str, Any]) -> dict[str, str]:
-    texts = {}
-    for name, value in members.items():
-        texts[name] = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
-    return texts
+def text_cells(record: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "" if value is None else str(value) for name, value in record.items()}
 
 
 def _parquet(path: Path) -> Source:
@@ -154,7 +154,7 @@ def _parquet_rows(file: Any, folder: Path) -> Iterator[Row]:
     for batch in file.iter_batches(batch_size=4096):
         for record in batch.to_pylist():
             position += 1
-            yield row_of_cells(as_text({k: str(v) if v is not None else None for k, v in record.items()}), position, folder)
+            yield row_of_cells(text_cells(record), position, folder)
 
 
 def parquet_module() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,8 +55,9 @@ def tag(
         raise typer.BadParameter("give either FILES or folders, or --from, or --undo")
     else:
         print("\t".join(COLUMNS))
-        chosen = _Chosen(make_settings(model=model, device=device), undo_file, least, write=write, overwrite=overwrite)
-        failed = chosen.tag_from(from_table) if from_table is not None else asyncio.run(chosen.tag(files or []))
+        settings = make_settings(model=model, device=device)
+        tagging = _Tagging(settings=settings, undo=undo_file, least=least, write=write, overwrite=overwrite)
+        failed = tagging.tag_from(from_table) if from_table is not None else asyncio.run(tagging.tag(files or []))
     if failed:
         raise SystemExit(1)
 
@@ -70,12 +72,15 @@ def _take_back(undo: Path) -> int:
     return failed
 
 
-class _Chosen:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tagging:
     """Tags files as the options say."""
 
-    def __init__(self, settings: Settings, undo: Path, least: float, *, write: bool, overwrite: bool) -> None:
-        self._settings, self._undo, self._least = settings, undo, least
-        self._write, self._overwrite = write, overwrite
+    settings: Settings
+    undo: Path
+    least: float
+    write: bool
+    overwrite: bool
 
     async def tag(self, files: list[Path]) -> int:
         """Returns the number of files that could not be answered or written."""
@@ -85,7 +90,7 @@ class _Chosen:
 
         failed = 0
         request = IdentifyRequest(Track(None, Metadata()), Options())
-        async for answer in identify_files(self._settings, [one for path in files for one in find_files(path)], request):
+        async for answer in identify_files(self.settings, [one for path in files for one in find_files(path)], request):
             failed += await asyncio.to_thread(self._one, answer)
         return failed
 
@@ -94,7 +99,7 @@ class _Chosen:
         from app.catalogue.sources import scored_files
         from app.families.store import read_manifest, release_folder
 
-        manifest = read_manifest(release_folder(self._settings.model_store, self._settings.model))
+        manifest = read_manifest(release_folder(self.settings.model_store, self.settings.model))
         return sum(map(self._one, scored_files(table, manifest.languages)))
 
     def _one(self, found: FileAnswer) -> bool:
@@ -122,16 +127,16 @@ class _Chosen:
         tag = open_tag(found.path)
         code, before = code_of(found.answer), tag.language
         language, probability = found.answer["language"], found.answer["probability"]
-        if code is None or probability < self._least:
+        if code is None or probability < self.least:
             action = "not sure"
         elif before == code:
             action = "there already"
-        elif before and not self._overwrite:
+        elif before and not self.overwrite:
             action = "kept"
-        elif not self._write:
+        elif not self.write:
             check_writable(found.path)
             action = f"would write {code}"
         else:
-            rewrite(found.path, partial(tag.write, code), self._undo)
+            rewrite(found.path, partial(tag.write, code), self.undo)
             action = f"wrote {code}"
         return code or language, f"{probability:.2f}", before, action

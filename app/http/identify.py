@@ -18,20 +18,18 @@ from app.serving.scheduling import yield_to_others
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class IdentifyEndpoint:
+def identify_endpoint(answering: Answering, body: BodyReader) -> Endpoint:
     """Handles POST /identify."""
 
-    def __init__(self, answering: Answering, body: BodyReader) -> None:
-        self._answering = answering
-        self._body = body
-
-    async def __call__(self, request: Request) -> Response:
+    async def identify(request: Request) -> Response:
         async def read(gate: AudioGate) -> Sequence[IdentifyRequest]:
-            return (await self._body.read(request, gate),)
+            return (await body.read(request, gate),)
 
-        (answer,) = await self._answering.answers(request, read, written=True)
+        (answer,) = await answering.answers(request, read, written=True)
         await yield_to_others()  # before the answer is sent
         return Response(orjson.dumps(answer), media_type="application/json")
+
+    return identify
 
 
 class Shortcut:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.domain import METADATA_FIELDS
-from app.errors import InvalidTensor, NotFound, NotReady, UploadTooLarge
+from app.errors import InvalidTensor, NotFound, UploadTooLarge
 from app.families.contract import Model, TextField, further_fields
 from app.families.tasks import Json
 from app.http import openapi
@@ -42,13 +42,11 @@ class InferenceProtocol:
 
     def served(self, name: str, release: str | None) -> Model:
         """Raises NotReady, NotFound."""
-        loaded = self._answering.service.loaded
-        if loaded is None:
-            raise NotReady("the model is loading", retry_after_seconds=3)
-        manifest = loaded.model.manifest
+        model = self._answering.service.model
+        manifest = model.manifest
         if name not in {ALIAS, manifest.family} or release not in {None, manifest.release}:
             raise NotFound(f"this model or version is not served; {manifest.family}, version {manifest.release}, is")
-        return loaded.model
+        return model
 
     def metadata(self, name: str, release: str | None) -> Json:
         model = self.served(name, release)
@@ -63,11 +61,7 @@ class InferenceProtocol:
             "outputs": [{"name": one, "datatype": kind, "shape": shapes[one]} for one, kind in OUTPUTS.items()],
         }
 
-    def readiness(self, name: str, release: str | None) -> JSONResponse:
-        self.served(name, release)
-        return self.says_ready()
-
-    def says_ready(self) -> JSONResponse:
+    def readiness(self) -> JSONResponse:
         ready = self._answering.service.status().ready
         return JSONResponse({"ready": ready}, 200 if ready else NOT_YET)
 
@@ -156,7 +150,7 @@ def build_inference_router(answering: Answering, body: BodyReader) -> APIRouter:
     @router.get("/health/ready", responses={NOT_YET: {"description": "Not ready."}})
     async def ready() -> JSONResponse:
         """200 while this server should get traffic; 400 otherwise, as the protocol has it."""
-        return protocol.says_ready()
+        return protocol.readiness()
 
     _add_models(router, protocol)
     return router
@@ -165,32 +159,21 @@ def build_inference_router(answering: Answering, body: BodyReader) -> APIRouter:
 def _add_models(router: APIRouter, protocol: InferenceProtocol) -> None:
     errors = openapi.inference_errors()
 
-    @router.get("/models/{name}", responses=errors)
-    async def metadata(name: str) -> JSONResponse:
-        """Inputs and outputs of the model that is served."""
-        return JSONResponse(protocol.metadata(name, None))
-
     @router.get("/models/{name}/versions/{release}", responses=errors)
-    async def metadata_of_version(name: str, release: str) -> JSONResponse:
-        """Inputs and outputs of a version."""
+    @router.get("/models/{name}", responses=errors)
+    async def metadata(name: str, release: str | None = None) -> JSONResponse:
+        """Inputs and outputs of the model, and of the version if one is named, that is served."""
         return JSONResponse(protocol.metadata(name, release))
 
-    @router.get("/models/{name}/ready", responses=errors)
-    async def model_ready(name: str) -> JSONResponse:
-        """200 while this model should get traffic."""
-        return protocol.readiness(name, None)
-
     @router.get("/models/{name}/versions/{release}/ready", responses=errors)
-    async def version_ready(name: str, release: str) -> JSONResponse:
-        """200 while this version should get traffic."""
-        return protocol.readiness(name, release)
-
-    @router.post("/models/{name}/infer", responses=errors, openapi_extra=openapi.infer())
-    async def infer(request: Request, name: str) -> Response:
-        """The language of each track: BYTES tensors `audio`, `title`, `album`, `artist`; options as `parameters`."""
-        return await protocol.infer(request, name, None)
+    @router.get("/models/{name}/ready", responses=errors)
+    async def model_ready(name: str, release: str | None = None) -> JSONResponse:
+        """200 while this model, and the version if one is named, should get traffic."""
+        protocol.served(name, release)
+        return protocol.readiness()
 
     @router.post("/models/{name}/versions/{release}/infer", responses=errors, openapi_extra=openapi.infer())
-    async def infer_by_version(request: Request, name: str, release: str) -> Response:
-        """The same, if that version is served."""
+    @router.post("/models/{name}/infer", responses=errors, openapi_extra=openapi.infer())
+    async def infer(request: Request, name: str, release: str | None = None) -> Response:
+        """The language of each track: BYTES tensors `audio`, `title`, `album`, `artist`; options as `parameters`."""
         return await protocol.infer(request, name, release)

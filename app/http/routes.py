@@ -12,7 +12,7 @@ from app.errors import LridError, NotFound, NotReady
 from app.families.store import CARD, Families, list_releases, read_manifest, release_folder
 from app.http import openapi, schemas
 from app.http.answer import release_name
-from app.http.identify import IdentifyEndpoint
+from app.http.identify import Endpoint
 from app.serving.metrics import Metrics
 from app.serving.service import Service
 
@@ -26,9 +26,7 @@ class MarkdownResponse(PlainTextResponse):
     media_type = "text/markdown"
 
 
-def build_router(
-    service: Service, endpoint: IdentifyEndpoint, metrics: Metrics, store: Path, known: Families | None
-) -> APIRouter:
+def build_router(service: Service, endpoint: Endpoint, metrics: Metrics, store: Path, known: Families | None) -> APIRouter:
     """All routes of one server."""
     router = APIRouter()
 
@@ -60,9 +58,7 @@ def _add_releases(router: APIRouter, service: Service, store: Path, known: Famil
     @router.get("/languages")
     async def languages() -> schemas.LanguagesResponse:
         """The classes of the release that is served, in logit order, and what it reads."""
-        if service.loaded is None:
-            raise NotReady("the model is loading", retry_after_seconds=3)
-        model = service.loaded.model
+        model = service.model
         manifest, modalities = model.manifest, [*([AUDIO] if model.audio else []), *model.inputs]
         entries = [schemas.LanguageEntry(code=x.code, iso639_3=x.iso639_3, name=x.name) for x in manifest.languages]
         return schemas.LanguagesResponse(model=release_name(manifest), modalities=modalities, languages=entries)
@@ -106,13 +102,12 @@ def _add_health(router: APIRouter, service: Service) -> None:
     def health(response: Response, holds: bool) -> schemas.HealthResponse:
         status = service.status()
         response.status_code = 200 if holds else NotReady.status
-        model = service.loaded.model.manifest if service.loaded else None
         return schemas.HealthResponse(
             status=status.phase,
             ready=status.ready,
             reason=status.reason,
             checks=status.checks,
-            model=f"{model.family}/{model.release}" if model else None,
+            model=service.reference,
             uptime_seconds=round(status.uptime_seconds, 1),
         )
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from app.audio.pool import DecodePool
 from app.errors import Draining, LridError, NotReady, ReleaseError, SwapInProgress
+from app.families.contract import Model
 from app.serving.identifier import Identifier
 from app.serving.memory import leave_files_to_the_page_cache, release_memory, trim
 
@@ -144,6 +145,13 @@ class Service:
     def loaded(self) -> Identifier | None:
         """The current identifier in any state, for pages that only describe it."""
         return None if self._served is None else self._served.identifier
+
+    @property
+    def model(self) -> Model:
+        """That of `loaded`. Raises NotReady."""
+        if self.loaded is None:
+            raise NotReady("the model is loading", retry_after_seconds=RETRY_WHILE_LOADING_SECONDS)
+        return self.loaded.model
 
     @property
     def reference(self) -> str | None:

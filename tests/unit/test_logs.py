@@ -42,7 +42,7 @@ def test_a_line_has_time_level_logger_message(logger: Any) -> None:
 
 def test_extras_become_members(logger: Any) -> None:
     logger[0].info("request", extra={"fields": {"request_id": "a1", "status": 200}})
-    logger[0].error("a decoder met a defect", extra={"cause": "KeyError at decode.py:12"})
+    logger[0].error("a decoder met a defect", extra={"fields": {"cause": "KeyError at decode.py:12"}})
     first, second = lines(logger[1])
     assert (first["request_id"], first["status"]) == ("a1", 200)
     assert second["cause"] == "KeyError at decode.py:12"

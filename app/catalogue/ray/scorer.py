@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from app.catalogue.names import Answer, load_names, scored_by_names
 from app.catalogue.ray.songs import CODE
 from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, READ_COLUMNS, Row, Scored, kept_name, row_of_cells
-from app.catalogue.sources import as_text
+from app.catalogue.sources import text_cells
 from app.local import Here
 from app.settings import Settings
 
@@ -34,7 +34,7 @@ class Scorer:
     def __call__(self, songs: Any) -> Any:
         """A `pyarrow.Table` → another, row by row. Raises ReleaseError; anything else is the error of its row."""
         records = songs.select([name for name in _READ if name in songs.column_names]).to_pylist()
-        rows = [row_of_cells(_cells(record), 0, self._folder) for record in records]
+        rows = [row_of_cells(text_cells(record), 0, self._folder) for record in records]
         codes = [
             record.get(CODE) or ("" if row.error is None else row.error.code)
             for record, row in zip(records, rows, strict=True)
@@ -56,10 +56,6 @@ class Scorer:
             Scored(error=code) if code else next(read if row.path is None else heard)
             for row, code in zip(rows, codes, strict=True)
         ]
-
-
-def _cells(record: Mapping[str, Any]) -> Mapping[str, str]:
-    return as_text({name: None if value is None else str(value) for name, value in record.items()})
 
 
 def _with_answers(songs: Any, scored: Sequence[Scored]) -> Any:

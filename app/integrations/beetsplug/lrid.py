@@ -6,7 +6,7 @@ Sets `language` (where the answer is sure) and `lrid_probability`. Asks a runnin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from optparse import Values
@@ -21,7 +21,6 @@ from beets.library import Item, Library
 from beets.plugins import BeetsPlugin
 
 if TYPE_CHECKING:
-    from app.catalogue.files import FileAnswer
     from app.client import LridClient
     from app.http.schemas import IdentifyResponse
 
@@ -123,7 +122,7 @@ class LridPlugin(BeetsPlugin):
         with asyncio.Runner() as runner:
             try:
                 for item in items:
-                    found = runner.run(_next(answers))
+                    found = runner.run(anext(answers))
                     if found.answer and "language" not in found.answer:
                         yield item, None, f"{settings.model} tells no languages: name a release that does in LRID_MODEL"
                         continue
@@ -132,15 +131,7 @@ class LridPlugin(BeetsPlugin):
             except LridError as error:
                 raise UserError(f"lrid: {error}. {error.remedy}") from None
             finally:
-                runner.run(_close(answers))
-
-
-async def _next(answers: AsyncIterator[FileAnswer]) -> FileAnswer:
-    return await anext(answers)
-
-
-async def _close(answers: AsyncGenerator[FileAnswer, None]) -> None:
-    await answers.aclose()
+                runner.run(answers.aclose())
 
 
 def _ask(client: LridClient, item: Item) -> Outcome:
