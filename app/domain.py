@@ -19,7 +19,7 @@ UNDETERMINED = "und"  # ISO 639-2 code for "undetermined": the answer when the p
 NOTHING_SUNG = "zxx"  # ISO 639-2 code for "no linguistic content"
 MULTIPLE = "mul"  # ISO 639-2 code for "multiple languages"
 
-AUDIO, TEXT = "audio", "text"  # modalities that every answer tells of; others are named by the family
+AUDIO, TEXT = "audio", "text"  # every answer describes these modalities; a family names its others
 LYRICS = "lyrics"  # one of those; a file's tags may hold it
 Mode = frozenset[str]  # the modalities that count in an answer
 

@@ -21,7 +21,7 @@ class LridError(Exception):
 
 
 class InternalError(LridError):
-    """Anything we did not foresee."""
+    """An unexpected error."""
 
 
 class ModelFailed(LridError):

@@ -85,7 +85,7 @@ class LocalIdentifier:
 @asynccontextmanager
 async def local_identifier(settings: Settings, *, listen: bool) -> AsyncIterator[LocalIdentifier]:
     """`listen=False` starts no decoder and prepares no device: for names alone. Raises ReleaseError."""
-    release_folder(settings.model_store, settings.model)  # a wrong name is told before torch is imported
+    release_folder(settings.model_store, settings.model)  # a wrong name is refused before torch is imported
     let_threads_sleep()
     pool = build_pool(settings)
     started = asyncio.ensure_future(asyncio.to_thread(pool.start)) if listen else None  # while the release is loaded

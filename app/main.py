@@ -203,7 +203,7 @@ def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:
-    """Give errors of the framework the form of ours."""
+    """Answer the framework's errors as problems of this service."""
     assert isinstance(error, HTTPException)
     if error.status_code == NotFound.status:
         return on_lrid_error(request, NotFound("no such path"))

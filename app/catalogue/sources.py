@@ -6,6 +6,7 @@ import os
 import select
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,7 @@ def _ndjson(blocks: Iterator[bytes], folder: Path, total: int | None) -> Source:
     first = next((row for row in rows if row is not None), None)
     if first is None:
         return Source([], 0, iter(()))
-
-    def all_rows() -> Iterator[Row | None]:
-        yield first
-        yield from rows
-
-    return Source(list(first.cells), total, all_rows())
+    return Source(list(first.cells), total, chain([first], rows))
 
 
 def _json_rows(blocks: Iterator[bytes], folder: Path) -> Iterator[Row | None]:

@@ -3,9 +3,11 @@
 `zxx` (nothing is sung) and `mul` (several languages) are codes of both standards, as MusicBrainz writes them.
 """
 
+import json
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import mutagen
 from mutagen.aac import AAC
@@ -16,13 +18,20 @@ from mutagen.mp4 import MP4FreeForm, MP4Tags
 from mutagen.ogg import OggFileType
 
 from app.catalogue.errors import TagRefused
-from app.catalogue.matroska import SUFFIXES, MatroskaTag
 from app.domain import MULTIPLE, NOTHING_SUNG
 
 MP4_NAME = "----:com.apple.iTunes:LANGUAGE"  # as Picard and beets have it
 APE_NAME, VORBIS_NAME = "Language", "LANGUAGE"
 _WRITTEN = "MP3, AAC, FLAC, Ogg, Opus, MP4, AIFF, WAV, Matroska, WavPack, Musepack and Monkey's Audio"
 _ID3_WRITTEN = (2, 3)  # the oldest version that mutagen writes
+_MATROSKA_SUFFIXES = frozenset({".mka", ".mkv", ".webm"})
+PATIENCE_SECONDS = 60.0
+# Matroska has codes of ISO 639-2 for bibliographies beside BCP 47; where they differ from those of ISO 639-3:
+_BIBLIOGRAPHIC = (
+    "alb:sqi arm:hye baq:eus bur:mya chi:zho cze:ces dut:nld fre:fra geo:kat ger:deu gre:ell ice:isl mac:mkd mao:mri "
+    "may:msa per:fas rum:ron slo:slk tib:bod wel:cym"
+)
+_ONLY_BCP47 = {"sh": "hbs"}
 
 
 def code_of(answer: Mapping[str, Any]) -> str | None:
@@ -33,20 +42,43 @@ def code_of(answer: Mapping[str, Any]) -> str | None:
     return next((entry["iso639_3"] for entry in answer["languages"] if entry["code"] == language), None)
 
 
-class LanguageTag(Protocol):
-    """One file's tag. Nothing is written before `save`."""
+def open_tag(path: Path) -> "MatroskaTag | MutagenTag":
+    """The file's tag: `language` is the code that it holds, or "". Raises TagRefused."""
+    return MatroskaTag(path) if path.suffix.lower() in _MATROSKA_SUFFIXES else MutagenTag(path)
 
-    @property
-    def language(self) -> str:
-        """The code that the tag holds now, or ""."""
+
+class MatroskaTag:
+    """The first audio track's language. A file that names none is English, as the standard says, unless it says `und`.
+
+    MKVToolNix edits headers in place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises TagRefused."""
+        found = json.loads(_run("mkvmerge", "--identify", "--identification-format", "json", path.absolute()))
+        tracks = [track["properties"] for track in found.get("tracks", ()) if track["type"] == "audio"]
+        if not tracks:
+            raise TagRefused("the file has no audio track")
+        code = str(tracks[0].get("language", "und"))
+        code = _ONLY_BCP47.get(str(tracks[0].get("language_ietf")), code)
+        self.language = "" if code == "und" else dict(pair.split(":") for pair in _BIBLIOGRAPHIC.split()).get(code, code)
 
     def write(self, code: str, path: Path) -> None:
-        """Into a copy of the file."""
+        """Into a copy of the file. Raises TagRefused."""
+        _run("mkvpropedit", path.absolute(), "--edit", "track:a1", "--set", f"language={code}")
 
 
-def open_tag(path: Path) -> LanguageTag:
-    """Raises TagRefused."""
-    return MatroskaTag(path) if path.suffix.lower() in SUFFIXES else MutagenTag(path)
+def _run(program: str, *arguments: str | Path) -> bytes:
+    """Run a program of MKVToolNix; returns its output. Raises TagRefused."""
+    try:
+        done = subprocess.run([program, *arguments], capture_output=True, check=False, timeout=PATIENCE_SECONDS)
+    except FileNotFoundError:
+        raise TagRefused(f"Matroska needs {program}: install MKVToolNix") from None
+    except subprocess.TimeoutExpired:
+        raise TagRefused(f"{program} took longer than {PATIENCE_SECONDS:g} s") from None
+    if done.returncode > 1:  # 1: with warnings
+        raise TagRefused(f"{program}: {done.stdout.decode(errors='replace').strip()[-200:]}")
+    return done.stdout
 
 
 class MutagenTag:

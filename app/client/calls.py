@@ -120,7 +120,7 @@ def read_audio(audio: Audio) -> bytes | None:
 
 
 def parsed(response: httpx.Response, kind: type[Answer]) -> Answer:
-    """Raises RequestRefused, and ClientError for an answer that is none of this service's."""
+    """Raises RequestRefused, and ClientError for an answer of another form than this service gives."""
     if not response.is_success:
         raise refusal(response)
     try:
@@ -140,7 +140,7 @@ def identified(response: httpx.Response) -> IdentifyResponse:
 
 
 def answer_of(body: Any) -> IdentifyResponse:
-    """Raises NoLanguages, or ValueError for a body that is none of this service's."""
+    """Raises NoLanguages, or ValueError for a body of another form than this service gives."""
     if isinstance(body, dict) and "language" not in body and body.keys() & OTHER_ANSWERS.keys():
         raise NoLanguages(body)
     return IdentifyResponse.model_validate(body)

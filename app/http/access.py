@@ -50,7 +50,7 @@ class Access:
     """Wraps the application; answers 401 and 429 itself."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Without `api_keys` everyone may ask; without `admin_keys` nobody may at /admin."""
+        """Without `api_keys` no request needs a key; without `admin_keys` every request to /admin is refused."""
         self.app = app
         self._api_keys, self._admin_keys = (
             [digest(key.get_secret_value()) for key in keys] for keys in (settings.api_keys, settings.admin_keys)

@@ -1,4 +1,4 @@
-"""What all protocols do: lease, deadline, gate for audio, identify, count, for as long as the client is there."""
+"""What every protocol does: lease a release, set the deadline, admit audio, identify, count; stop if the client leaves."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ class Answering:
         self._settings = settings
 
     async def answers(self, request: Request, read: ReadTracks, *, written: bool = False) -> list[Json]:
-        """Answers of the tracks that `read` finds, in order; the first error is that of all. `written`: see `View`."""
+        """Answers of the tracks that `read` finds, in order; the first error ends all. `written`: see `View`."""
         self.metrics.in_flight.inc()
         gate: AudioGate | None = None
         try:

@@ -80,7 +80,7 @@ class BodyReader:
     async def read_json(self, request: Request) -> dict[str, Any]:
         """The body as a JSON object. Raises MetadataTooLong, MalformedJson, DuplicatePart, and what `body_chunks` does."""
         body, most = bytearray(), self.max_json_bytes
-        if _length(request) > most:  # told before it is sent
+        if _length(request) > most:  # refused before the client sends it
             raise MetadataTooLong(f"a JSON body may have {most} bytes{self.limits_in_words}")
         async for chunk in body_chunks(request):
             body += chunk

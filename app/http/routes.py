@@ -143,7 +143,7 @@ def _models(store: Path, known: Families | None, served_sha256: str | None) -> s
             manifest = read_manifest(release_folder(store, reference), known)
         except LridError:
             continue  # `lrid releases` names what is wrong with it
-        told = manifest.model_dump(mode="json", include={"family", "release", "sha256", "created", "metrics"})
+        described = manifest.model_dump(mode="json", include={"family", "release", "sha256", "created", "metrics"})
         codes = [language.code for language in manifest.languages]
-        entries.append(schemas.ModelEntry(**told, serving=manifest.sha256 == served_sha256, languages=codes))
+        entries.append(schemas.ModelEntry(**described, serving=manifest.sha256 == served_sha256, languages=codes))
     return schemas.ModelsResponse(models=entries)

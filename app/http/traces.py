@@ -73,7 +73,7 @@ class OpenTelemetry:
         span.end()
 
     def close(self) -> None:
-        """Send what is left; takes some seconds where nobody receives it."""
+        """Send the remaining spans; takes some seconds if no collector answers."""
         self._provider.shutdown()
 
 

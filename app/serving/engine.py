@@ -43,7 +43,7 @@ class Engine:
         one_thread = replace(target, threads=1)
         on_one_thread = self._listen if target.threads == 1 or self._device.type != "cpu" else listener.prepare(one_thread)
         self._listen_on_one_thread = partial(_listen_to_one, on_one_thread, 1)
-        self._pool = ThreadPool[FloatArray, FloatArray](target.threads, self._listen_on_one_thread)
+        self._pool = ThreadPool(target.threads, self._listen_on_one_thread)
 
     def listen(self, windows: list[FloatArray]) -> FloatArray:
         """n windows, each (samples,) float32 → (n, features) float32."""

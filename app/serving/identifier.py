@@ -107,7 +107,7 @@ class Identifier:
         note = self._throughput.done
         try:
             yield
-        except NotReady:  # the device was lost: that time tells nothing of the tracks to come
+        except NotReady:  # the device was lost: that time does not predict the next tracks
             note = self._throughput.begin
             raise
         finally:

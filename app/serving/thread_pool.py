@@ -5,26 +5,24 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-T = TypeVar("T")
-R = TypeVar("R")
 _Calls = queue.SimpleQueue[tuple[Callable[[Any], Any], Any, Future[Any]] | None]
 
 
-class ThreadPool(Generic[T, R]):
+class ThreadPool:
     """Applies one function to several items at once. The threads start with the first call and end with the object."""
 
-    def __init__(self, n: int, function: Callable[[T], R]) -> None:
+    def __init__(self, n: int, function: Callable[[Any], Any]) -> None:
         self._n = n
         self._function = function
         self._calls: _Calls = queue.SimpleQueue()
         self._started = False
 
-    def map(self, items: Sequence[T]) -> list[R]:
+    def map(self, items: Sequence[Any]) -> list[Any]:
         """Results in the order of the items. Raises the error of the first that failed, once all have ended."""
         self._start()
-        futures: list[Future[R]] = [Future() for _ in items]
+        futures: list[Future[Any]] = [Future() for _ in items]
         for item, future in zip(items, futures, strict=True):
             self._calls.put((self._function, item, future))
         wait(futures)

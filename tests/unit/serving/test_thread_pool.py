@@ -22,11 +22,11 @@ def test_side_by_side_and_in_order() -> None:
         together.wait()
         return item * item
 
-    assert ThreadPool[int, int](3, work).map([3, 1, 2]) == [9, 1, 4]
+    assert ThreadPool(3, work).map([3, 1, 2]) == [9, 1, 4]
 
 
 def test_more_items_than_threads() -> None:
-    assert ThreadPool[int, int](2, lambda item: -item).map(list(range(9))) == [-item for item in range(9)]
+    assert ThreadPool(2, lambda item: -item).map(list(range(9))) == [-item for item in range(9)]
 
 
 def test_an_error_comes_out_after_all_have_ended_and_the_next_call_works() -> None:
@@ -39,7 +39,7 @@ def test_an_error_comes_out_after_all_have_ended_and_the_next_call_works() -> No
         ended.append(item)
         return item
 
-    pool = ThreadPool[int, int](2, work)
+    pool = ThreadPool(2, work)
     with pytest.raises(ValueError, match="zero"):
         pool.map([0, 1])
     assert ended == [1]
@@ -52,7 +52,7 @@ def test_what_would_end_a_lane_reaches_the_caller_and_the_lane_stays() -> None:
             raise SystemExit
         return item
 
-    pool = ThreadPool[int, int](1, work)
+    pool = ThreadPool(1, work)
     with pytest.raises(SystemExit):
         pool.map([0, 1])
     assert pool.map([2]) == [2]
@@ -60,7 +60,7 @@ def test_what_would_end_a_lane_reaches_the_caller_and_the_lane_stays() -> None:
 
 def test_threads_start_with_the_first_call_and_end_with_the_object() -> None:
     others = lane_threads()
-    pool = ThreadPool[int, int](2, abs)
+    pool = ThreadPool(2, abs)
     assert not lane_threads() - others
     pool.map([-1])
     own = lane_threads() - others
