@@ -88,7 +88,7 @@ class Connections:
         return reply
 
     async def timed(self, data: bytes) -> tuple[Reply, float]:
-        """The answer, and its seconds."""
+        """Returns the answer, and its seconds."""
         began = time.perf_counter()
         reply = await self.exchange(data)
         return reply, time.perf_counter() - began
@@ -103,7 +103,7 @@ class Connections:
 
 
 async def ask(port: int, data: bytes) -> Reply:
-    """One request over a connection of its own."""
+    """Send one request over a connection of its own."""
     async with Connections(port) as connections:
         return await connections.exchange(data)
 
@@ -170,7 +170,7 @@ async def closed_loop(
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of all do not exceed; nan of nothing."""
+    """Returns the smallest value that at least `share` of all do not exceed; nan if there are none."""
     ordered = sorted(values)
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else float("nan")
 

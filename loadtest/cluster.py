@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def kill_a_worker(process: subprocess.Popen[bytes], cpu_seconds: float) -> None:
-    """SIGKILL for the first worker that has used so much CPU."""
+    """Send SIGKILL to the first worker that has used so much CPU."""
     while process.poll() is None:
         for worker in psutil.Process(process.pid).children(recursive=True):
             try:
@@ -57,7 +57,7 @@ def kill_a_worker(process: subprocess.Popen[bytes], cpu_seconds: float) -> None:
 
 
 def ids_of(files: list[Path] | tuple[Path, ...]) -> Counter[str]:
-    """Of Parquet, by its column of ids."""
+    """Counts the ids in Parquet files."""
     found: Counter[str] = Counter()
     for file in files:
         table = pq.read_table(file)

@@ -47,7 +47,7 @@ Answer = dict[str, Any]
 
 @dataclass
 class Tally:
-    """What came out."""
+    """Counts what came out."""
 
     outcomes: collections.Counter[str] = field(default_factory=collections.Counter)
     failures: list[str] = field(default_factory=list)
@@ -107,7 +107,7 @@ async def fuzz(running: Server, cases: Cases, numbers: range, keep: Path | None)
 
 
 async def _control(connections: Connections, good: bytes, tally: Tally) -> Answer:
-    """The answer to the good request; it is sent again while the service has no room or time for it."""
+    """Returns the answer to the good request, which is sent again while the service has no room or time for it."""
     for _ in range(TRIES):
         reply = await connections.exchange(good)
         tally.outcomes[f"control: {_outcome(reply)}"] += 1
@@ -176,7 +176,7 @@ async def send(port: int, case: Case) -> str:
 
 
 async def _closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Whether the server closes after we shut our side down."""
+    """Tells whether the server closes after we shut our side down."""
     with contextlib.suppress(OSError):
         writer.write_eof()
         try:
@@ -195,7 +195,7 @@ def _outcome(reply: Reply) -> str:
 
 
 def judge(case: Case, outcome: str) -> str:
-    """What is wrong with the outcome; empty if nothing."""
+    """Says what is wrong with the outcome; empty if nothing."""
     status = int(outcome[:3]) if outcome[0].isdigit() else 0
     if status >= 500 and status not in ALLOWED_SERVER_ERRORS:
         return f"answered {outcome}"
@@ -229,7 +229,7 @@ def report(tally: Tally) -> str:
 
 
 def schemathesis(port: int, cases: int, seed: int) -> int:
-    """By the OpenAPI document, without the batch, whose NDJSON it cannot write; a status that is not listed is a failure."""
+    """Runs Schemathesis, but for the batch, whose NDJSON it cannot write; a status that is not listed is a failure."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json", "--checks", checks,
                "--exclude-path", "/identify/batch", "--max-examples", str(cases), "--seed", str(seed),

@@ -65,7 +65,7 @@ def measure(port: int, settings: Settings, repeats: int) -> dict[str, float]:
 
 
 def bare(loaded: Loaded, settings: Settings, clip: bytes) -> dict[str, Callable[[int], object]]:
-    """The same work without a server; each call takes a number that picks the track."""
+    """Does the same work without a server; each call takes a number that picks the track."""
     model, engine = loaded.model, loaded.engine
     tracks = [Track(None, Metadata(artist=artist, title=title)) for artist, title in TRACKS]
     work: dict[str, Callable[[int], object]] = {}

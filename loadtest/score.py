@@ -37,7 +37,7 @@ WARM = 2 * CLIENTS  # rows and answers before the first turn
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Of rows or answers, in all turns together."""
+    """Rows or answers per second, and what they cost, over all turns."""
 
     per_second: float
     cpu_ms: float  # of one
@@ -54,7 +54,7 @@ class Result:
 
 @dataclass(slots=True)
 class Turns:
-    """What `processes` do while they may run; `done` counts rows or answers so far."""
+    """Adds up what `processes` do in their turns; `done` counts rows or answers so far."""
 
     processes: Processes
     done: Callable[[], int]
@@ -63,7 +63,7 @@ class Turns:
     cpu_seconds: float = 0.0
 
     def take(self, seconds: float) -> None:
-        """One turn. Raises RuntimeError if the process has ended."""
+        """Let them work for one turn. Raises RuntimeError if the process has ended."""
         n, cpu_seconds, started = self.done(), self.processes.cpu_seconds, time.perf_counter()
         time.sleep(seconds)
         if self.processes.process.status() == psutil.STATUS_ZOMBIE:
@@ -104,7 +104,7 @@ def measure_names(folder: Path, options: argparse.Namespace) -> Rate:
 
 
 def measure_clips(folder: Path, options: argparse.Namespace) -> tuple[Rate, Rate]:
-    """Of the command and of the server."""
+    """Returns the rates of the command and of the server."""
     clips = [encoded(30.0, seed, "MP3") for seed in range(4)]
     songs = write_clips(folder / "clips", options.clips, clips)
     with server() as running, asking(running.port, [audio_post(clip) for clip in clips]) as answers:
@@ -122,7 +122,7 @@ def measure_clips(folder: Path, options: argparse.Namespace) -> tuple[Rate, Rate
 
 @contextlib.contextmanager
 def scoring(songs: Path) -> Iterator[Turns]:
-    """`lrid score` at work: some rows are written already."""
+    """Run `lrid score`, some of whose rows are written already."""
     output = songs.with_suffix(".out.csv")
     command = [sys.executable, "-m", "app.cli", "score", str(songs), "--output", str(output)]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -154,7 +154,7 @@ class Lines:
 
 @contextlib.contextmanager
 def asking(port: int, requests: list[bytes]) -> Iterator[list[float]]:
-    """Clients that ask again as soon as they are answered; when good answers came."""
+    """Run clients that ask again as soon as they are answered; gives the times of the good answers."""
     ends: list[float] = []
     stop = threading.Event()
     load = closed_loop(port, requests, at_once=CLIENTS, seconds=float("inf"), ends=ends, until=stop.is_set)
@@ -169,9 +169,9 @@ def asking(port: int, requests: list[bytes]) -> Iterator[list[float]]:
 
 @contextlib.contextmanager
 def suspended(processes: Processes, *, otherwise: bool = False) -> Iterator[None]:
-    """Stopped by the system for a while; `otherwise`: they are, and run for a while.
+    """Stop the first process inside the block; `otherwise`: it is stopped, and runs inside the block.
 
-    Only the first process is: its decoders end what they have and wait. One that were stopped itself would be replaced.
+    Its decoders finish what they have and wait; a decoder that is stopped itself would be replaced.
     """
     first, then = (signal.SIGCONT, signal.SIGSTOP) if otherwise else (signal.SIGSTOP, signal.SIGCONT)
     processes.process.send_signal(first)

@@ -40,7 +40,7 @@ class Processes:
 
     @property
     def cpu_seconds(self) -> float:
-        """Used so far by all processes."""
+        """CPU time of all processes so far."""
         return float(sum(times.user + times.system for times in (member.cpu_times() for member in self.tree)))
 
 
@@ -57,12 +57,12 @@ class Server(Processes):
 
     @property
     def rss_mb(self) -> float:
-        """Of the server process alone, in 10^6 bytes."""
+        """Memory of the server process alone, in 10^6 bytes."""
         return float(self.process.memory_info().rss / 1e6)
 
     @property
     def tree_pss_mb(self) -> float:
-        """Of all processes; shared pages count once."""
+        """Memory of all processes; shared pages count once."""
         return float(sum(member.memory_full_info().pss for member in self.tree) / 1e6)
 
     def get(self, path: str) -> tuple[int, bytes]:
@@ -123,7 +123,7 @@ def _wait_until_ready(running: Server, path: str, process: subprocess.Popen[byte
 
 
 def end(process: subprocess.Popen[bytes], by: signal.Signals) -> None:
-    """By a signal, and by SIGKILL if it is still there after END_SECONDS."""
+    """End a process by a signal, and by SIGKILL if it has not ended after END_SECONDS."""
     process.send_signal(by)  # does nothing if the process has ended
     try:
         process.wait(END_SECONDS)
@@ -137,18 +137,18 @@ def wait_until(holds: Callable[[], object], seconds: float = WAIT_SECONDS) -> No
     ends_at = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > ends_at:
-            raise TimeoutError(f"waited {seconds:g} s in vain")
+            raise TimeoutError(f"what was waited for did not happen in {seconds:g} s")
         time.sleep(0.05)
 
 
 def save(path: Path | None, found: object) -> None:
-    """As JSON, where a path is given."""
+    """Write JSON, if a path is given."""
     if path:
         path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def say(text: str) -> None:
-    """On standard error, at once."""
+    """Print a line on standard error at once."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -54,7 +54,7 @@ class Sample:
 
 @dataclass
 class Soak:
-    """What happened."""
+    """Collects what happened."""
 
     samples: list[Sample] = field(default_factory=list)
     at_rest: list[Sample] = field(default_factory=list)
@@ -98,7 +98,7 @@ async def _run(running: Server, temporary: Path, seconds: float, pause_seconds: 
 
 
 class Mix:
-    """What a catalogue sends, and hostile files."""
+    """Draws what a catalogue sends, and hostile files."""
 
     def __init__(self) -> None:
         self.songs = [encoded(seconds, seed, "MP3") for seed, seconds in enumerate((150, 95))]
@@ -143,7 +143,7 @@ async def _client(port: int, mix: Mix, rng: random.Random, soak: Soak, ends_at: 
 
 
 async def _disconnect(port: int, mix: Mix, soak: Soak, ends_at: float) -> None:
-    """A client that disconnects during uploads, decoding and waiting."""
+    """Disconnect during uploads, decoding and waiting."""
     rng = random.Random(99)
     while time.monotonic() < ends_at:
         await soak.go.wait()

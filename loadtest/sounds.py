@@ -56,7 +56,7 @@ def encoded(seconds: float, seed: int, container: str, subtype: str | None = Non
 
 
 def muxed(seconds: float, seed: int, container: str, codec: str) -> bytes:
-    """A song as a file of FFmpeg's: `container` and `codec` by its names, such as ipod and aac. 48 kHz."""
+    """A song as a file that FFmpeg writes, in 48 kHz: `container` and `codec` are its names, such as ipod and aac."""
     out = io.BytesIO()
     samples = song(seconds, seed)
     with av.open(out, "w", format=container) as file:

@@ -5,7 +5,7 @@ from math import isnan
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A header and a line per row. Floats get three decimals; None and NaN are empty cells."""
+    """Writes a header and a line per row. Floats get three decimals; None and NaN are empty cells."""
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(map(_cell, row))} |" for row in rows)])
 

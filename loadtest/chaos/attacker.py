@@ -21,7 +21,7 @@ PIPELINED = get_request("/health/live") * 5
 
 
 async def hold(port: int, start: bytes, drip: bytes, gate: asyncio.Semaphore) -> None:
-    """One connection after the other, for ever."""
+    """Hold one connection after the other, for ever."""
     while True:
         with contextlib.suppress(OSError):
             async with gate:  # not all in the same moment

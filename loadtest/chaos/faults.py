@@ -21,7 +21,7 @@ def decoders(load: Load) -> list[Row]:
     """Kill a decoder now and then under load."""
 
     def kill(running: Server) -> None:
-        """The oldest, unless the others have just been started."""
+        """Kills the oldest, unless the others have just been started."""
         oldest, *others = sorted(running.decoders, key=lambda process: process.create_time())
         if others and time.time() - others[-1].create_time() > STARTED_SECONDS:
             oldest.kill()
@@ -82,7 +82,7 @@ async def _beside(running: Server, load: Load, work: Callable[[Server], None]) -
 
 
 def _patient() -> AbstractContextManager[Server]:
-    """A server that accepts all these requests, however slow the machine is."""
+    """Starts a server that accepts all these requests, however slow the machine is."""
     return server(
         LRID_DECODE_QUEUE_MAX=str(IN_FLIGHT),
         LRID_QUEUE_MAX_SECONDS="1000",
@@ -108,7 +108,7 @@ def sigterm(load: Load) -> list[Row]:
 
 
 async def _end_under_load(running: Server, load: Load, *, twice: bool) -> tuple[list[Reply], float, int]:
-    """The replies to requests that were accepted before the signal, seconds until the process ended, its exit code."""
+    """Returns the replies to the requests that were accepted, the seconds until the process ended, and its exit code."""
     async with Connections(running.port) as connections:
         tasks = [asyncio.create_task(connections.exchange(load.clip)) for _ in range(IN_FLIGHT)]
 

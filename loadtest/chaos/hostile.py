@@ -50,7 +50,7 @@ def odd(_: Load) -> list[Row]:
 
 
 def _attacked(what: str, numbers: tuple[int, int, int, int]) -> Row:
-    """The attack comes from a process of its own, so that its CPU time is not the client's."""
+    """Attack from another process, so that the attack does not slow the client down."""
     with server() as running:
         asyncio.run(name_seconds(running.port, 2))
         alone = asyncio.run(name_seconds(running.port, 10))

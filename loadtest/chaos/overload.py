@@ -75,7 +75,7 @@ def _beside_names(what: str, running: Server, load: Load, per_second: float, alo
 
 
 def retry_after(load: Load) -> list[Row]:
-    """A burst of four times what fits, from clients that wait as long as they are told."""
+    """Send four times what fits at once, from clients that wait as long as they are told."""
     tries: list[int] = []
     late: list[float] = []  # seconds from the advised moment to the accepted try
 

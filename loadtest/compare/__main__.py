@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def _measure(contender: Contender, ours: Contender, requests: Sequence[bytes], options: argparse.Namespace) -> None:
-    """One round. A server that cannot be started is noted."""
+    """Measure one round; note a server that cannot be started."""
     environ = {"LRID_MODEL": options.model, "LRID_DEVICE": "cpu", "COMPARE_ENGINE": contender.engine}
     try:
         with server(contender.command, contender.health, **environ) as running:
@@ -132,7 +132,7 @@ def _offer(port: int, requests: Sequence[bytes], per_second: float, options: arg
 
 
 def summary(sent: Sequence[Sent], seconds: float) -> Load:
-    """Of one load that was due over `seconds`."""
+    """Sums up one load that was due over `seconds`."""
     good = [one for one in sent if one.status == 200]
     rejected = [one for one in sent if one.status in (429, 503)]
     took = max([seconds, *(one.due_seconds + one.seconds for one in good)])
@@ -186,7 +186,7 @@ def _load_cells(loads: list[Load]) -> list[str]:
 
 
 def median(values: Sequence[float]) -> float:
-    """Of the numbers among them; nan if there are none."""
+    """Returns the median of those that are numbers; nan if none is."""
     numbers = [value for value in values if not math.isnan(value)]
     return statistics.median(numbers) if numbers else math.nan
 

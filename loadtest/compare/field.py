@@ -40,7 +40,7 @@ class Song:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one server did in one round with one number of clients."""
+    """Holds what one server did in one round with one number of clients."""
 
     songs_per_second: float
     cpu_ms: float  # of all the server's processes for one song
@@ -136,7 +136,7 @@ def _start(stack: contextlib.ExitStack, name: str, options: argparse.Namespace) 
 
 
 def read_songs(folder: Path) -> list[Song]:
-    """By the index in the folder, or beside it. Raises SystemExit where it names no song."""
+    """Reads the songs that the index in the folder, or beside it, names. Raises SystemExit if it names none."""
     index = next((path for path in (folder / "index.csv", folder.parent / "index.csv") if path.is_file()), None)
     if index is None:
         raise SystemExit(f"expected {folder / 'index.csv'} with the columns file and language; there is none")

@@ -23,7 +23,7 @@ _CODE = re.compile(r"[a-z]{2,3}|others")
 
 
 class Song(NamedTuple):
-    """One that the corrections may be about."""
+    """A song that the corrections may be about."""
 
     id: str
     path: Path | None
@@ -39,7 +39,7 @@ class FeedbackReport:
 
 
 def feedback_corpus(feedback: Path, songs: Iterable[Song], output: Path, *, force: bool = False) -> FeedbackReport:
-    """A later correction of the same audio, or the same answer, replaces an earlier one. Raises CorpusError."""
+    """Writes a row per song; later corrections of the same audio, or answer, replace earlier ones. Raises CorpusError."""
     if output.exists() and not force:
         raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
     report = FeedbackReport()

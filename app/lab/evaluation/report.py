@@ -65,7 +65,7 @@ class CaseReport(LabelReport):
     curve: list[dict[str, float]]  # operating points by falling threshold: threshold, precision, coverage
 
     def summary(self) -> dict[str, Any]:
-        """The part that goes into a manifest."""
+        """Returns the part that goes into a manifest."""
         figures = {
             "accuracy": self.accuracy,
             "balanced_accuracy": self.balanced_accuracy,

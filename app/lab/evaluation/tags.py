@@ -24,7 +24,7 @@ PAPER_TABLE_4 = {  # AUC, TPR, FPR
 
 @dataclass(frozen=True, slots=True)
 class TagFigures:
-    """How right one tag is; None where the rows are all of one kind."""
+    """Holds how right one tag is; None where all rows have it, or none has."""
 
     code: str
     positives: int
@@ -36,7 +36,7 @@ class TagFigures:
 
 
 def equal_rate_threshold(truth: FloatArray, probabilities: FloatArray) -> float:
-    """Of one tag, (n,) each: from which probability on it applies, so that TPR = TNR as nearly as the rows allow.
+    """Finds from which probability on a tag applies, so that TPR = TNR as nearly as the rows allow; (n,) each.
 
     Between two rows' probabilities, so that rounding changes no answer. Raises ValueError without rows of both kinds.
     """
@@ -76,14 +76,14 @@ def averages(found: Sequence[TagFigures]) -> dict[str, float]:
 
 
 def table_4(kind: str, means: dict[str, float]) -> str:
-    """The release's row beside those that the paper printed."""
+    """Writes the release's row beside those that the paper printed."""
     own = (f"{PAPER_TABLE_4[kind][0]}, this release", means["auc"], means["tpr"], means["fpr"])
     printed = [(f"{name}, the paper on MagnaTagATune", *measured) for name, *measured in PAPER_TABLE_4.values()]
     return md.table(["model", "AUC", "TPR", "FPR"], [own, *printed])
 
 
 def by_tag(found: Sequence[TagFigures]) -> str:
-    """A row for each tag; `-` where the rows do not tell."""
+    """Writes a row for each tag; `-` where the rows do not tell."""
     rows = [
         (
             tag.code,

@@ -44,7 +44,7 @@ class Learner(ABC, Generic[C, B]):
 
     @property
     def steps_per_epoch(self) -> int:
-        """As set, or one pass over the examples."""
+        """Returns the setting, or one pass over the examples if it is 0."""
         return self.config.steps_per_epoch or max(1, self.n_examples // self.config.batch_size)
 
     def batches(self, epoch: int) -> Iterator[B]:

@@ -176,7 +176,7 @@ def schedule(config: TrainConfig, steps: int, epoch: int, step: int) -> float:
 
 
 def _wait(state: State, config: TrainConfig, *, better: bool) -> None:
-    """With the schedule `plateau`, multiply the rate by PLATEAU_SHARE when so many epochs were no better."""
+    """Counts epochs without a better loss; the schedule `plateau` then multiplies the rate by PLATEAU_SHARE."""
     state.waited = 0 if better else state.waited + 1
     if config.schedule == "plateau" and state.waited >= config.plateau_epochs:
         state.waited, state.reduced = 0, state.reduced * PLATEAU_SHARE

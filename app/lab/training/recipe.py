@@ -73,7 +73,7 @@ class Trainable(ABC, Generic[R]):
 
     @classmethod
     def unnamed(cls, labels: Sequence[Label], training: dict[str, Any]) -> dict[str, Any]:
-        """What every manifest holds, of a release that has no name, hash and figures yet."""
+        """Returns what every manifest holds, for a release that has no name, hash and figures yet."""
         described = {"family": cls.family, "release": "draft", "created": date.today(), "sha256": "0" * 64}
         return described | {"labels": list(labels), "training": training, "metrics": {}}
 

@@ -19,7 +19,7 @@ N_PARTIALS, PHRASES = 24, 2
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """How a language is sung, and accompanied."""
+    """Says how a language is sung, and accompanied."""
 
     formants_hz: FloatArray  # (vowels, 2)
     syllable_seconds: float

@@ -34,7 +34,7 @@ SPELLINGS = {
 
 
 def make(folder: Path, seed: int, *, rounds: int = ROUNDS, seconds: float = SECONDS) -> Path:
-    """The catalogue."""
+    """Makes the clips and their tables; returns the catalogue."""
     rng = np.random.default_rng(seed)
     columns = [spelling for own in SPELLINGS.values() for spelling in own]
     annotations, clips = [], []
@@ -53,7 +53,7 @@ def make(folder: Path, seed: int, *, rounds: int = ROUNDS, seconds: float = SECO
 
 
 def drawn(rng: np.random.Generator) -> set[str]:
-    """The tags of a clip: one instrument at least."""
+    """Draws the tags of a clip: one instrument at least."""
     instruments = ["flute", "cello", "guitar", "synth"]
     tags = {one for one in instruments if rng.random() < 0.3} or {str(rng.choice(instruments))}
     tags |= {"fast", "beat"} if rng.random() < 0.3 else {str(rng.choice(["beat", "no beat"]))}

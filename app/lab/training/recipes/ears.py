@@ -70,7 +70,7 @@ class LanguageEars(nn.Module):
 
 
 class EarsRecipe(SongRecipe[EarsConfig]):
-    """A batch is numbers of rows."""
+    """Trains the ears; a batch is numbers of rows."""
 
     name: ClassVar[str] = "ears"
     family: ClassVar[str] = "lrid_voice"

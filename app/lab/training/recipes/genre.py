@@ -48,7 +48,7 @@ SONGS_AT_ONCE = 64
 
 
 class GenreConfig(TrainConfig, Sizes):
-    """The proposal names no sizes: these train in minutes on a CPU."""
+    """Sets sizes that train in minutes on a CPU; the proposal names none."""
 
     labels: tuple[Label, ...] = ()  # genres; (): all in the catalogue
     dropout_rate: float = Field(0.2, ge=0, lt=1)  # of whole items of each modality
@@ -69,7 +69,7 @@ class Songs(Clips):
 
 
 class GenreRecipe(SongRecipe[GenreConfig]):
-    """A convolutional network and an LSTM, concatenated."""
+    """Trains a convolutional network and an LSTM, concatenated."""
 
     name: ClassVar[str] = "genre"
     family: ClassVar[str] = "genre"
@@ -163,7 +163,7 @@ class GenreRecipe(SongRecipe[GenreConfig]):
         }
 
     def export(self, stored: dict[str, Any]) -> Draft:
-        """All in fp32."""
+        """Stores all weights in fp32."""
         facts, config = dict(stored["facts"]), self.config
         codes, vocabulary = facts.pop("codes"), facts.pop("vocabulary")
         labels = list(config.labels) or [Label(code=code, iso639_3=None, name=code.capitalize()) for code in codes]

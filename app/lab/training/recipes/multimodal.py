@@ -48,7 +48,7 @@ NOTE = (
 
 
 class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
-    """A song's answer is the sum of its segments' by their seconds."""
+    """Trains on segments; a song's answer is the sum of its segments' answers, weighted by their seconds."""
 
     name: ClassVar[str] = "multimodal"
     family: ClassVar[str] = "multimodal"
@@ -138,7 +138,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """The loss over all examples that validation songs give; mAP and thresholds of those songs as they are."""
+        """Measures the loss over all examples of the validation songs, and mAP and thresholds of the songs as they are."""
         loss = cross_entropy(self._logits(network, self._valid), self._truth(self._valid)).item()
         found = {mode: self.answers(network, "valid", lacks) for mode, lacks in self._modes().items()}
         self.thresholds = {mode: tuned_thresholds(*own).tolist() for mode, own in found.items()}
@@ -148,7 +148,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         return {"loss": loss, "mAP": measured["mAP"], "accuracy": right}
 
     def _modes(self) -> dict[str, int]:
-        """What a release is asked with, everything first."""
+        """Lists the inputs that a request may give, all of them first, each with what it lacks."""
         if not self.sizes[CONSUMPTION]:
             return {AUDIO: WHOLE}
         return {f"{AUDIO}+{CONSUMPTION}": WHOLE, AUDIO: NO_CONSUMPTION, CONSUMPTION: NO_AUDIO}
@@ -165,7 +165,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         return songs.labels[owners], summed / summed.sum(axis=1, keepdims=True)
 
     def fingerprint(self) -> str:
-        """Of all features, labels and splits."""
+        """Hashes all features, labels and splits."""
         arrays = (self._x.numpy(), self._y.numpy(), self.songs.seconds, self.songs.splits)
         return hashlib.sha256(b"".join(np.ascontiguousarray(one).tobytes() for one in arrays)).hexdigest()[:16]
 
@@ -196,7 +196,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         return Figures(cases, f"{acceptance_table(found, codes)}\n{NOTE}", {"labels": codes, "cases": cases})
 
     def export(self, stored: dict[str, Any]) -> Draft:
-        """The ears are read again from where they came from. Raises CheckpointError for a network without vocals."""
+        """Reads the ears again from where they came from. Raises CheckpointError for a network without vocals."""
         config, facts, ears = self.config, stored["facts"], self.config.ears
         sizes: Mapping[str, int] = facts["sizes"]
         if sizes["vocals"] != ears.config.n_state:

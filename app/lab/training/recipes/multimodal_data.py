@@ -157,7 +157,7 @@ def _cached(config: MultimodalConfig, folder: Path) -> Songs:
 
 
 def kept_codebook(rows: Sequence[Row], window: WindowSpec, config: MultimodalConfig, progress: Progress) -> TimbralHistogram:
-    """The codebook of these files as they are now, learnt once: another machine's last digits may be others.
+    """Reads the codebook of these files as they are now, or learns it: another machine's last digits may differ.
 
     Raises CorpusError naming the row that cannot be decoded, CheckpointError.
     """

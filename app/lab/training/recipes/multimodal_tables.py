@@ -45,7 +45,7 @@ def run_tables(config: MultimodalConfig, seeds: Sequence[int], progress: Progres
 
 
 def _one_seed(first: MultimodalRecipe, split: str, seed: int, progress: Progress) -> tuple[Measured, Measured]:
-    """The columns of both tables."""
+    """Trains the networks of a seed; returns the columns of both tables."""
     has = {name for name, size in first.sizes.items() if size}
     columns = {name: [one for one in inputs if one in has] for name, inputs in SINGLE.items()}
     networks = {name: _trained(first, seed, own, "none", progress) for name, own in columns.items() if own}
@@ -57,7 +57,7 @@ def _one_seed(first: MultimodalRecipe, split: str, seed: int, progress: Progress
 
 
 def _trained(first: MultimodalRecipe, seed: int, inputs: Sequence[str], replica: str, progress: Progress) -> Trained:
-    """A variant; goes on where it was stopped."""
+    """Trains a variant, or goes on with it."""
     name = f"{'+'.join(inputs)}-{replica}-seed-{seed}"
     output = first.config.output / name
     changes = {"inputs": inputs, "replica": replica, "seed": seed, "output": output, "audio_replica": False}
@@ -71,7 +71,7 @@ def _trained(first: MultimodalRecipe, seed: int, inputs: Sequence[str], replica:
 
 
 def _measured(own: Trained, split: str, missing: str = "") -> Acceptance:
-    """On a split's songs, with `missing` without their consumption data: zeros (Z) or the average (A) instead."""
+    """Measures a split's songs; `missing` puts zeros (Z) or the average (A) in place of their consumption data."""
     recipe, network, thresholds = own
     if missing:
         network.missing.copy_(torch.from_numpy(recipe.missing_of(missing)))
@@ -80,5 +80,5 @@ def _measured(own: Trained, split: str, missing: str = "") -> Acceptance:
 
 
 def _mean(found: Sequence[Measured]) -> Measured:
-    """Of the seeds."""
+    """Averages over the seeds."""
     return {name: {kind: np.mean([one[name][kind] for one in found], axis=0) for kind in MEASURES} for name in found[0]}

@@ -70,7 +70,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
 
     @property
     def alpha(self) -> float:
-        """The weight of L_lang in L = L_artist + alpha L_lang (§3.2.4)."""
+        """Weighs L_lang in L = L_artist + alpha L_lang (§3.2.4)."""
         given = self.config.alpha
         return len(self.labels["artist"]) / len(self.labels["language"]) if given is None else given
 
@@ -130,7 +130,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
         }
 
     def export(self, stored: dict[str, Any]) -> Draft:
-        """All in fp32: under a megabyte."""
+        """Stores all weights in fp32: under a megabyte."""
         facts = dict(stored["facts"])
         labels = {task: [Label(**one) for one in own] for task, own in json.loads(facts.pop("labels")).items()}
         main, *others = labels
@@ -146,7 +146,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
 
     @classmethod
     def compared_with(cls, folder: Path) -> list[Path]:
-        """Of a release with two tasks: the newest beside it that has learnt either alone, with the same classes."""
+        """For a release with two tasks, finds the newest beside it that has learnt either alone, with the same classes."""
         places = [place for place in folder.parent.iterdir() if (place / MANIFEST).is_file()]
         manifests = {place: cast(MultitaskManifest, read_manifest(place)) for place in places}
         own, found = manifests[folder].classes, {}
@@ -158,7 +158,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
 
     @classmethod
     def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
-        """The paper's table 1."""
+        """Measures the tasks, and writes the paper's table 1."""
         by_model = [figures_of(model, rows, chosen, progress) for model in models]
         lines = [line for own in by_model for line in own]
         summary = {"rows": len(rows)} | {line.task: asdict(line) for line in by_model[-1]}

@@ -20,7 +20,7 @@ REMEDY = "`lrid corpus split --column artist` keeps every artist in train"
 
 
 def starts(n_samples: int, size: int) -> range:
-    """The first sample of each whole segment; a song that is shorter than one has one, followed by silence."""
+    """Returns the first sample of each whole segment; a song shorter than a segment has one, followed by silence."""
     return range(0, max(1, n_samples - size + 1), size)
 
 
@@ -60,7 +60,7 @@ def classes_of_rows(rows: Sequence[Row], labels: Labels) -> dict[TaskName, IntAr
 
 
 def labels_among(rows: Sequence[Row], task: TaskName) -> tuple[Label, ...]:
-    """The classes of a task among the rows, by name. Raises CorpusError unless there are two."""
+    """Lists the classes of a task among the rows, by name. Raises CorpusError unless there are two."""
     names = {artist_key(name) if task == ARTIST else name: name for row in rows if (name := _cell(row, task))}
     if len(names) < 2:
         raise CorpusError(f"column {task!r} names {len(names)} in split train; a classifier needs two at least")
@@ -76,5 +76,5 @@ def labels_among(rows: Sequence[Row], task: TaskName) -> tuple[Label, ...]:
 
 
 def _cell(row: Row, task: TaskName) -> str:
-    """What the task's column says of a row."""
+    """Returns what the task's column says of a row."""
     return " ".join(row.cells.get(task, "").split())

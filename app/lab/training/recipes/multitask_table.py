@@ -32,7 +32,7 @@ Areas = dict[str, float]  # in percent, as the paper prints them: "roc", "pr"
 
 @dataclass(frozen=True, slots=True)
 class TaskFigures:
-    """How right a release is in one task."""
+    """Holds how right a release is in one task."""
 
     release: str
     tasks: int  # that it has learnt
@@ -46,7 +46,7 @@ class TaskFigures:
 
     @property
     def percent(self) -> list[float]:
-        """The areas in the order of the table."""
+        """Lists the areas in the order of the table."""
         return [*self.segments.values(), *self.songs.values()]
 
 
@@ -62,7 +62,7 @@ def areas(labels: IntArray, probabilities: FloatArray) -> Areas:
 
 
 def figures_of(model: Model, rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> list[TaskFigures]:
-    """One for each task of the release. Raises CorpusError naming the row that cannot be used."""
+    """Measures each task of the release. Raises CorpusError naming the row that cannot be used."""
     assert isinstance(model, MultitaskModel)
     extractor = chosen.extractor(model)
     assert extractor is not None

@@ -111,7 +111,7 @@ def without_accents(text: str) -> str:
 
 
 def romanised(text: str) -> str:
-    """In Latin letters; itself if Japanese with Han characters, as their reading is not in the character."""
+    """Writes a text in Latin letters, unless it is Japanese with Han characters: they do not say how they are read."""
     if is_latin(text) or (KANA.search(text) and HAN.search(text)):
         return text
     from anyascii import anyascii

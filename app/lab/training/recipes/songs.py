@@ -43,7 +43,7 @@ def songs_to_learn(
     has: Callable[[Row], bool] = has_audio,
     what: str = "audio",
 ) -> tuple[list[Row], list[Row]]:
-    """The rows of the splits train and valid that have what is learnt from.
+    """Returns the rows of the splits train and valid that have what is learnt from.
 
     An artist may be in both, a track may not. Raises CorpusError naming the row.
     """
@@ -57,7 +57,7 @@ def songs_to_learn(
 
 @dataclass(frozen=True)
 class Clips:
-    """The rows of a split, and what was decoded of their audio, on disk."""
+    """Holds the rows of a split, and what was decoded of their audio, on disk."""
 
     rows: list[Row]
     waveforms: Waveforms
@@ -95,7 +95,7 @@ class Clips:
         return np.array([row.label for row in self.rows], np.int64)
 
     def starts(self, number: int) -> range:
-        """The first sample of each window of a row, one window after the other."""
+        """Returns the first sample of each window of a row, one window after the other."""
         return range(0, self.length(number), self.heard.window_samples)
 
     def drawn(self, numbers: IntArray, rng: np.random.Generator) -> FloatArray:
@@ -109,7 +109,7 @@ class Clips:
         return self.windows(np.stack([numbers, starts], axis=1))
 
     def fingerprint(self) -> str:
-        """Of the audio."""
+        """Hashes the audio."""
         return self.waveforms.fingerprint([row for row in self.rows if has_audio(row)])
 
 
@@ -117,7 +117,7 @@ class SongRecipe(Recipe[C, IntArray]):
     """Learns from songs; a batch is numbers of examples."""
 
     def tensor(self, array: npt.NDArray[Any]) -> Tensor:
-        """On the device of the training."""
+        """Moves an array to the device of the training."""
         return torch.from_numpy(array).to(self.config.torch_device)
 
 
@@ -127,7 +127,7 @@ class MeasuringRecipe(SongRecipe[C]):
     @classmethod
     @abstractmethod
     def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
-        """Of the last model, beside those it is compared with. Raises CorpusError naming the row that cannot be heard."""
+        """Measures the last model beside those it is compared with. Raises CorpusError naming a row that cannot be heard."""
 
     @classmethod
     def compared_with(cls, folder: Path) -> list[Path]:
@@ -143,7 +143,7 @@ class MeasuringRecipe(SongRecipe[C]):
 
     @classmethod
     def measure(cls, model: Model, chosen: EvaluationSet, progress: Progress) -> Figures:
-        """For manifest and card."""
+        """Measures a release for its manifest and card."""
         rows = cls.rows_of(chosen, model)
         found = cls.figures([model], rows, chosen, progress)
         return replace(found, page=f"### {chosen.name}\n{describe(chosen, rows)} {chosen.note}\n\n{found.page}")
@@ -160,17 +160,17 @@ class MeasuringRecipe(SongRecipe[C]):
         return page
 
 
-def in_parts(n: int, at_once: int, of: Callable[[IntArray], Tensor]) -> Tensor:
-    """What `of` makes of the numbers from 0 to n - 1, so many at once, joined."""
-    return torch.cat([of(part) for part in np.array_split(np.arange(n), -(-n // at_once))])
+def in_parts(n: int, at_once: int, compute: Callable[[IntArray], Tensor]) -> Tensor:
+    """Calls `compute` on the numbers from 0 to n - 1, `at_once` at most, and joins the results."""
+    return torch.cat([compute(part) for part in np.array_split(np.arange(n), -(-n // at_once))])
 
 
 def class_mix(labels: IntArray, codes: Sequence[str]) -> dict[str, float]:
-    """The share of each class among (n,) labels."""
+    """Returns the share of each class among (n,) labels."""
     counts = np.bincount(labels, minlength=len(codes))
     return dict(zip(codes, (counts / counts.sum()).round(5).tolist(), strict=True))
 
 
 def stored_tensors(stored: dict[str, Any]) -> dict[str, Tensor]:
-    """A checkpoint's weights as a release stores them, in fp32; `checkpoint.load` has found them finite."""
+    """Returns a checkpoint's weights as a release stores them, in fp32; `checkpoint.load` has found them finite."""
     return {name: tensor.float().contiguous() for name, tensor in stored["network"].items() if COUNTER not in name}

@@ -83,7 +83,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         return float(1 / np.prod(1 + self.config.local_decay * np.arange(1, step + 1)))
 
     def share_after_stop(self, early_stops: int) -> float:
-        """Equation 2."""
+        """Returns the share after an early stop (equation 2)."""
         return self.config.global_decay ** (early_stops + 1)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:

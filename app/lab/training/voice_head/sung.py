@@ -33,7 +33,7 @@ class WindowTruth:
 
 @dataclass(frozen=True, slots=True)
 class SungFit:
-    """A window's logit is `features @ weights + bias`; over 0: something is sung."""
+    """Gives a window the logit `features @ weights + bias`; over 0: something is sung."""
 
     weights: FloatArray  # (n_hidden,)
     bias: float
