@@ -15,9 +15,8 @@ from app.domain import FloatArray
 from app.families.contract import Target
 from app.families.golden import Golden, GoldenCase, Tone, answer
 from app.families.lrid_net.config import LridNetManifest
-from app.families.lrid_net.listen import LogMel
 from app.families.lrid_net.model import LridNetModel, build_network
-from app.families.lrid_net.network import LridNet
+from app.families.lrid_net.network import LogMel, LridNet
 from app.families.parts.profiles import langdetect_languages
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS
 

@@ -122,7 +122,7 @@ class ToyModel:
             spec, BandListener(audio.bands), first_windows=1, most_windows=audio.most_windows
         )
         self.inputs: Mapping[str, InputBranch] = {TEXT: LettersBranch(), LISTENERS: ListenersBranch(manifest.regions)}
-        self.task = LanguageTask(manifest.languages, Bounds({frozenset({TEXT}): 0.2}, {}))
+        self.task = LanguageTask(manifest.languages, Bounds({frozenset({TEXT}): 0.2}))
         self._layers = {name: tensor.numpy() for name, tensor in weights.items()}
         sizes = {AUDIO: audio.bands, TEXT: len(LETTERS), LISTENERS: manifest.regions}
         for name, size in sizes.items():

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from app.domain import MULTIPLE, NOTHING_SUNG, TEXT, UNDETERMINED, FloatArray, Language, Mode, Scores
+from app.domain import MULTIPLE, NOTHING_SUNG, UNDETERMINED, FloatArray, Language, Mode, Scores
 from app.errors import UnknownLanguage
 
 Json = dict[str, Any]
@@ -54,11 +54,10 @@ class Task(Protocol):
 class Bounds:
     """When the best class is the answer; all in probability or share."""
 
-    least: Mapping[Mode, float]  # or the answer is `und`; a mode that is not named has 0
-    least_by_language: Mapping[str, float]  # instead, where text was read
+    least: Mapping[Mode, float] = field(default_factory=dict)  # or the answer is `und`; a mode that is not named has 0
+    least_by_language: Mapping[Mode, Mapping[str, float]] = field(default_factory=dict)  # instead, for these languages
     most_unsung: float = 1.0  # above, nothing is sung
     least_share: float = 1.0  # of each of two or more languages, for `mul`; 1: never
-    least_by_mode: Mapping[Mode, Mapping[str, float]] = field(default_factory=dict)  # by language, instead of both
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +151,7 @@ class LanguageTask:
         if unsung > self._bounds.most_unsung:
             return NOTHING_SUNG, round(unsung, 6)
         code, probability = self._described[ranking.places[0]][0], ranking.shares[0]
-        least = self._bounds.least.get(mode, 0.0)
-        if TEXT in mode:
-            least = self._bounds.least_by_language.get(code, least)
-        least = self._bounds.least_by_mode.get(mode, {}).get(code, least)
+        least = self._bounds.least_by_language.get(mode, {}).get(code, self._bounds.least.get(mode, 0.0))
         return (code if probability >= least else UNDETERMINED), probability
 
     def _several(self, scores: Scores, view: View) -> list[Json]:

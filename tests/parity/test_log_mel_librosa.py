@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from app.families.lrid_net.config import ListenConfig
-from app.families.lrid_net.listen import LogMel
+from app.families.lrid_net.network import LogMel
 from app.families.multitask.manifest import SegmentConfig
 from app.families.multitask.network import LogMel as MultitaskLogMel
 

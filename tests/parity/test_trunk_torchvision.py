@@ -5,7 +5,7 @@ import torchvision
 from torch import nn
 
 from app.families.lrid_net.config import ListenConfig, NetworkConfig
-from app.families.lrid_net.listen import ResNet
+from app.families.lrid_net.network import ResNet
 
 
 def twins() -> tuple[ResNet, nn.Module]:

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from app.domain import AUDIO, LYRICS, FloatArray, Mode, Reading, Scores, Track
+from app.families.compiled import compiled
 from app.families.contract import AudioBranch, InputBranch, InputField, TextField
 from app.families.genre.manifest import GenreManifest
 from app.families.genre.network import Fusion, GenreNetwork, LyricsNet
 from app.families.genre.words import WordReader
 from app.families.parts.listener import NetworkListener
 from app.families.parts.log_mel import LogMel16kHz
-from app.families.parts.lstm import lstm_layer
 from app.families.parts.probabilities import softmax
 from app.families.parts.weights import load_weights
 from app.families.tasks import ClassTask
@@ -88,3 +88,26 @@ def _layer(lstm: nn.LSTM, number: int) -> tuple[FloatArray, FloatArray, FloatArr
 
 def _dense(fusion: Fusion) -> list[tuple[FloatArray, FloatArray]]:
     return [(_array(layer.weight.T), _array(layer.bias)) for layer in (fusion.dense, fusion.output)]
+
+
+@compiled
+def lstm_layer(inputs: FloatArray, weight_in: FloatArray, weight_hidden: FloatArray, bias: FloatArray) -> FloatArray:
+    """(n_steps, n_in), (n_in, 4 n), (n, 4 n), (4 n,) → the hidden state after each step, (n_steps, n).
+
+    An LSTM layer in loops: torch's own takes a millisecond for dozens of words. Weights are torch's (gates in the order
+    input, forget, cell, output), transposed.
+    """
+    n = weight_hidden.shape[0]
+    states = np.zeros((inputs.shape[0], n), np.float32)
+    hidden, cell = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    for step in range(inputs.shape[0]):
+        gates = bias.copy()
+        for i in range(inputs.shape[1]):
+            gates += inputs[step, i] * weight_in[i]
+        for i in range(n):
+            gates += hidden[i] * weight_hidden[i]
+        opened = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * gates))  # the logistic function
+        cell = opened[n : 2 * n] * cell + opened[:n] * np.tanh(gates[2 * n : 3 * n])
+        hidden = opened[3 * n :] * np.tanh(cell)
+        states[step] = hidden
+    return states

@@ -90,7 +90,8 @@ class Thresholds(Strict):
 
     @property
     def bounds(self) -> Bounds:
-        return Bounds({mode: getattr(self, name) for name, mode in MODES.items()}, self.by_language)
+        least = {mode: getattr(self, name) for name, mode in MODES.items()}
+        return Bounds(least, {mode: self.by_language for mode in least if TEXT in mode})
 
 
 class LridNetManifest(Manifest):

@@ -1,17 +1,16 @@
 """A release of the paper's network, loaded: listener, reader and head joined."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
-from app.domain import AUDIO, TEXT, FloatArray, Metadata, Mode, Reading, Scores, Track
-from app.families.contract import AudioBranch, InputBranch, InputField
+from app.domain import AUDIO, TEXT, FloatArray, Mode, Scores
+from app.families.contract import AudioBranch, InputBranch
 from app.families.lrid_net.config import MODES, ListenConfig, LridNetManifest
-from app.families.lrid_net.listen import LogMel, fold_batch_norm
-from app.families.lrid_net.network import LridNet
+from app.families.lrid_net.network import LogMel, LridNet, fold_batch_norm
 from app.families.lrid_net.read import LangdetectReader
 from app.families.parts.listener import NetworkListener
 from app.families.parts.probabilities import softmax
@@ -55,18 +54,6 @@ class Head:
         return logits
 
 
-class NamesBranch:
-    """Artist, album and title; implements `contract.InputBranch`."""
-
-    field: InputField | None = None
-
-    def __init__(self, reader: Callable[[Metadata], Reading]) -> None:
-        self._reader = reader
-
-    def read(self, track: Track) -> Reading | None:
-        return self._reader(track.metadata) if track.metadata.fields else None
-
-
 class LridNetModel:
     """A release of the family `lrid_net`; implements `contract.Model`."""
 
@@ -79,7 +66,7 @@ class LridNetModel:
         load_weights(network, weights)
         network.eval()
         self.network = network
-        self.inputs: Mapping[str, InputBranch] = {TEXT: NamesBranch(self.reader)}
+        self.inputs: Mapping[str, InputBranch] = {TEXT: self.reader}
         self.task = LanguageTask(manifest.languages, manifest.thresholds.bounds)
         self._temperatures = {mode: getattr(manifest.temperature, name) for name, mode in MODES.items()}
         self._head = Head(network, listen_to_zeros(network, manifest.listen))

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 from langdetect.detector import Detector
 
-from app.domain import Metadata, Reading
-from app.errors import ReleaseError
-from app.families.parts.profiles import Float64Array, Profiles, cleaned, langdetect_languages
+from app.domain import Metadata, Reading, Track
+from app.families.parts.profiles import Float64Array, Profiles, cleaned
 
 MOST_CHARACTERS = 300  # of artist, album and title: reading runs on the event loop, and takes longer for longer texts
 
@@ -28,15 +27,20 @@ class _Detector(Detector):  # type: ignore[misc]
 
 
 class LangdetectReader:
-    """What `langdetect.detect_langs` answers with a fixed seed, a dimension per language; the last: none. Thread-safe."""
+    """What `langdetect.detect_langs` answers with a fixed seed, a dimension per language; the last: none. Thread-safe.
+
+    Implements `contract.InputBranch`.
+    """
+
+    field = None  # it reads the metadata
 
     def __init__(self, languages: Sequence[str], *, seed: int) -> None:
         """`languages`: langdetect's codes in sorted order, as the manifest lists them. Raises ReleaseError."""
-        installed = langdetect_languages()
-        if tuple(languages) != installed:
-            raise ReleaseError(f"text languages should be langdetect's {list(installed)}, but are {list(languages)}")
-        self._profiles = Profiles(installed)
+        self._profiles = Profiles(languages)
         self._seed = seed
+
+    def read(self, track: Track) -> Reading | None:
+        return self(track.metadata) if track.metadata.fields else None
 
     def __call__(self, metadata: Metadata) -> Reading:
         vector = self.vector_of(metadata.joined[:MOST_CHARACTERS])

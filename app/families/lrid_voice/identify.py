@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from app.domain import FloatArray, Language, Scores
 from app.errors import ReleaseError
-from app.families.lrid_voice.identify_config import ExpertConfig, IdentifyConfig
+from app.families.lrid_voice.manifest import ExpertConfig, IdentifyConfig
 from app.families.parts.probabilities import sigmoid, softmax
 from app.families.tasks import Bounds, LanguageTask
 
@@ -132,7 +132,8 @@ class VoiceHead:
 def language_task(languages: Sequence[Language], config: IdentifyConfig) -> LanguageTask:
     """The task that decides by the thresholds of a head."""
     least = {frozenset(mode.split("+")): threshold for mode, threshold in config.thresholds.items()}
-    return LanguageTask(languages, Bounds(least, {}, config.sung.least_nothing, config.several.least_share))
+    bounds = Bounds(least, most_unsung=config.sung.least_nothing, least_share=config.several.least_share)
+    return LanguageTask(languages, bounds)
 
 
 def testimony(posterior: FloatArray, log_mix: FloatArray, expert: ExpertConfig) -> FloatArray:

@@ -2,7 +2,7 @@
 
 How the paper's features meet the contract of a family:
 
-- The listener gets windows of a song. In each it looks for segments of uninterrupted voice (`segments.py`): the vocals, by a
+- The listener gets windows of a song. In each it looks for segments of uninterrupted voice (`voiced`): the vocals, by a
   separator where the release names one, without the silence. Each segment goes through the ears (the paper: an x-vector), so
   a window gives up to `most_segments` of them with their seconds, and the codebook histogram of its sound (`timbral.py`):
   maximum, mean, and the frames they are of.

@@ -48,7 +48,7 @@ class MultimodalModel:
             {CONSUMPTION: ConsumptionBranch(manifest.consumption)} if manifest.consumption else {}
         )
         least = {frozenset(mode.split("+")): by_class for mode, by_class in manifest.thresholds.items()}
-        self.task = LanguageTask(manifest.languages, Bounds({}, {}, least_by_mode=least))
+        self.task = LanguageTask(manifest.languages, Bounds(least_by_language=least))
 
     def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
         """The segments' answers, added up by their seconds; without a segment, one answer of what else there is."""

@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from app.domain import FloatArray
 from app.families.multimodal.manifest import ResNetConfig, TimbralConfig
 from app.families.multimodal.timbral import TimbralHistogram
+from app.families.parts.probabilities import softmax
 
 FARTHEST = 1e6  # standard deviations from the mean that a number counts as, so that the layers' sums stay finite
 T = TypeVar("T", Tensor, FloatArray)
@@ -124,9 +125,7 @@ class MultimodalHead:
                 x[:, own] = np.clip((part - self._mean[own]) / self._scale[own], -FARTHEST, FARTHEST)
         for block in self._blocks:
             x = residual(x, block, _rectified)
-        logits = self._pooled(x)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+        return softmax(self._pooled(x))
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ class SingerTask(LanguageTask):
     """The language, and who sings."""
 
     def __init__(self, languages: Sequence[Language], artists: Sequence[Language]) -> None:
-        super().__init__(languages, Bounds({}, {}))
+        super().__init__(languages, Bounds())
         self._artists = ClassTask(artists, "artist", ARTISTS)
 
     def answer(self, scores: Scores, mode: Mode, view: View) -> Json:
@@ -67,4 +67,4 @@ def _task(manifest: MultitaskManifest) -> Task:
         return ClassTask(manifest.languages, "artist", ARTISTS)
     if manifest.artists:
         return SingerTask(manifest.languages, [label.language for label in manifest.artists])
-    return LanguageTask(manifest.languages, Bounds({}, {}))
+    return LanguageTask(manifest.languages, Bounds())

@@ -47,23 +47,15 @@ class LogMel(MelPower):
         return self.power(samples).clamp_min(POWER_FLOOR).log10() / 4 + 1
 
 
-class LogMel16kHz(nn.Module):
+class LogMel16kHz(MelPower):
     """Whisper's front end (openai/whisper, `audio.py`): log10 of mel power, about [-1, 1], 80 dB under the maximum."""
 
-    hann: Tensor
-    mel: Tensor
-
     def __init__(self, n_mels: int) -> None:
-        super().__init__()
-        self.register_buffer("hann", torch.hann_window(FFT_SIZE), persistent=False)  # (400,) periodic
-        self.register_buffer("mel", mel_bands(n_mels, FFT_SIZE, SAMPLE_RATE_HZ), persistent=False)  # (n_mels, 201)
+        super().__init__(MelConfig(fft_size=FFT_SIZE, hop_size=HOP_SIZE, mel_bands=n_mels), SAMPLE_RATE_HZ)
 
     def forward(self, samples: Tensor) -> Tensor:
         """(n, s) float32 in [-1, 1] → (n, n_mels, s // 160) float32; 1,000 frames for 10 s."""
-        padded = nn.functional.pad(samples[:, None], (FFT_SIZE // 2, FFT_SIZE // 2), mode="reflect")[:, 0]  # centred
-        frames = padded.unfold(-1, FFT_SIZE, HOP_SIZE)[:, : samples.shape[-1] // HOP_SIZE]  # (n, t, 400), the last dropped
-        spectrum = torch.fft.rfft(frames * self.hann)  # (n, t, 201)
-        power = spectrum.real.square() + spectrum.imag.square()
-        log_mel = (self.mel @ power.transpose(-1, -2)).clamp_min(POWER_FLOOR).log10()  # (n, n_mels, t)
+        power = self.power(samples)[:, :, : samples.shape[-1] // HOP_SIZE]  # (n, n_mels, t), the last frame dropped
+        log_mel = power.clamp_min(POWER_FLOOR).log10()
         loudest = log_mel.amax(dim=(-2, -1), keepdim=True)  # (n, 1, 1) of each window
         return (torch.maximum(log_mel, loudest - DYNAMIC_RANGE) + 4.0) / 4.0

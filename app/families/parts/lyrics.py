@@ -17,6 +17,7 @@ from app.families.parts.configs import LyricsConfig
 from app.families.parts.ngrams.fields import has_letters
 from app.families.parts.ngrams.loops import IndexArray
 from app.families.parts.ngrams.reader import NgramReader
+from app.families.parts.probabilities import softmax
 
 _STAMP = re.compile(r"\[\d{1,3}:\d{2}(?:[.:]\d{1,3})?\]|<\d{1,3}:\d{2}(?:[.:]\d{1,3})?>")  # LRC: of a line, of a word
 # "[Chorus]", "[ar: Artist]", "(x2)": what transcribers add. Round brackets hold what a second voice sings.
@@ -49,9 +50,7 @@ class LyricsBranch:
             return Reading(np.full(len(self._log_mix), 1 / len(self._log_mix), np.float32), informative=False)
         few = " ".join(excerpt(lines, self._reader.config.max_characters))  # if they hold no letter, the reader says its mix
         by_reader = np.log(np.maximum(self._reader(Metadata(title=few)).vector, np.float32(1e-8))) - self._log_mix
-        logits = self._by_profiles(lines) + by_reader
-        shares = np.exp(logits - logits.max())
-        return Reading(shares / shares.sum(), informative=True)
+        return Reading(softmax(self._by_profiles(lines) + by_reader), informative=True)
 
     def _by_profiles(self, lines: Sequence[str]) -> FloatArray:
         """(n_classes,) logits, at most 0."""

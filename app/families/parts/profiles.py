@@ -17,6 +17,8 @@ import numpy.typing as npt
 from langdetect.detector import Detector
 from langdetect.utils.ngram import NGram
 
+from app.errors import ReleaseError
+
 Float64Array = npt.NDArray[np.float64]
 
 PROFILES = Path(langdetect.__file__).parent / "profiles"  # one JSON file for each language, named by its code
@@ -53,25 +55,19 @@ class Profiles:
     """Probability of each n-gram (1 to 3 characters) in each language; about 40 MB."""
 
     def __init__(self, languages: Iterable[str]) -> None:
-        """`languages`: the columns, in order. Raises OSError or ValueError if a profile cannot be read."""
-        self.languages = tuple(languages)
-        self.probabilities = self._load()  # (n_ngrams, n_languages)
+        """`languages`: the columns, as a manifest lists them. Raises ReleaseError unless they are langdetect's, in order."""
+        self.languages, installed = tuple(languages), langdetect_languages()
+        if self.languages != installed:
+            raise ReleaseError(f"text languages should be langdetect's {list(installed)}, but are {list(self.languages)}")
         self.normal = _Normal()  # for str.translate
-
-    def _load(self) -> Float64Array:
-        """Fill the index of n-grams; return their probabilities, (n_ngrams, n_languages)."""
         profiles = [json.loads((PROFILES / code).read_text(encoding="utf-8")) for code in self.languages]
         known = dict.fromkeys(chain.from_iterable(profile["freq"] for profile in profiles))
-        self._row = {ngram: row for row, ngram in enumerate(filter(_can_occur, known))}
-        probabilities = np.zeros((len(self._row), len(profiles)))
+        self.rows = {ngram: row for row, ngram in enumerate(filter(_can_occur, known))}
+        self.probabilities = np.zeros((len(self.rows), len(profiles)))
         for column, profile in enumerate(profiles):
-            counts = {
-                self._row[ngram]: n / profile["n_words"][len(ngram) - 1]
-                for ngram, n in profile["freq"].items()
-                if ngram in self._row
-            }
-            probabilities[list(counts), column] = list(counts.values())
-        return probabilities
+            for ngram, n in profile["freq"].items():
+                if ngram in self.rows:
+                    self.probabilities[self.rows[ngram], column] = n / profile["n_words"][len(ngram) - 1]
 
     def ngrams(self, text: str) -> Iterable[str]:
         """Every n-gram that may be looked up, in langdetect's order; `text` is cleaned. Not all of them are known."""
@@ -86,15 +82,9 @@ class Profiles:
         pairs = list(map(add, before, padded[2:]))
         return chain.from_iterable(zip(singles, pairs, map(add, padded, pairs), strict=True))
 
-    @property
-    def known(self) -> Iterable[str]:
-        """All n-grams, by row."""
-        return self._row
-
     def excerpt(self, text: str) -> dict[str, Float64Array]:
         """langdetect's own `word_lang_prob_map`, for the n-grams of `text`, which is cleaned, alone."""
-        known = {ngram: self._row[ngram] for ngram in self.ngrams(text) if ngram in self._row}
-        return {ngram: self.probabilities[row] for ngram, row in known.items()}
+        return {ngram: self.probabilities[self.rows[ngram]] for ngram in self.ngrams(text) if ngram in self.rows}
 
 
 class _Normal(dict[int, str]):

@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from app.domain import AUDIO, LYRICS, TEXT, FloatArray, Metadata, Track
-from app.families.lrid_voice.identify_config import ExpertConfig, IdentifyConfig
+from app.families.lrid_voice.manifest import ExpertConfig, IdentifyConfig
 from app.families.lrid_voice.model import NamesBranch, VoiceModel
 from app.families.parts.configs import LyricsConfig
 from app.families.parts.ngrams.config import NgramConfig

@@ -12,11 +12,10 @@ from app.domain import AUDIO, LYRICS, Metadata, Track
 from app.errors import ReleaseError
 from app.families.contract import Target, TextField
 from app.families.genre.manifest import GenreManifest, ReadConfig, SeeConfig, Sizes
-from app.families.genre.model import GenreModel
+from app.families.genre.model import GenreModel, lstm_layer
 from app.families.genre.network import GenreNetwork, LyricsNet, SpectrogramNet
 from app.families.genre.words import WordReader, vocabulary_of
 from app.families.parts.log_mel import LogMel16kHz
-from app.families.parts.lstm import lstm_layer
 from app.families.parts.weights import COUNTER
 
 VOCABULARY = ["drum", "moon", "kiss"]

@@ -19,8 +19,8 @@ LANGUAGES = tuple(Language(code, iso if code != "others" else None, name) for co
 NO_WINDOWS = np.zeros((0, N), np.float32)
 
 
-def task(least: dict[Mode, float] | None = None, by_language: dict[str, float] | None = None, **bounds: Any) -> LanguageTask:
-    return LanguageTask(LANGUAGES, Bounds(least or {}, by_language or {}, **bounds))
+def task(least: dict[Mode, float] | None = None, **bounds: Any) -> LanguageTask:
+    return LanguageTask(LANGUAGES, Bounds(least or {}, **bounds))
 
 
 def scores(*best: tuple[str, float], **members: Any) -> Scores:
@@ -110,10 +110,10 @@ def test_the_answer_is_undetermined_under_the_bound_of_its_mode() -> None:
 
 def test_a_language_may_have_a_bound_of_its_own_where_text_was_read() -> None:
     found = scores(("ko", 0.5))
-    assert decided(task({READ: 0.9}, {"ko": 0.5}), found, READ)[0] == "ko"
-    assert decided(task({READ: 0.1}, {"ko": 0.6}), found, READ)[0] == "und"
-    assert decided(task({READ: 0.5}, {"fr": 0.9}), found, READ)[0] == "ko"
-    assert decided(task({HEARD: 0.1}, {"ko": 0.6}), found, HEARD)[0] == "ko"
+    assert decided(task({READ: 0.9}, least_by_language={READ: {"ko": 0.5}}), found, READ)[0] == "ko"
+    assert decided(task({READ: 0.1}, least_by_language={READ: {"ko": 0.6}}), found, READ)[0] == "und"
+    assert decided(task({READ: 0.5}, least_by_language={READ: {"fr": 0.9}}), found, READ)[0] == "ko"
+    assert decided(task({HEARD: 0.1}, least_by_language={READ: {"ko": 0.6}}), found, HEARD)[0] == "ko"
 
 
 def test_candidates_are_decided_among_themselves() -> None:

@@ -38,7 +38,7 @@ def identified(**changes: Any) -> Identification:
 
 
 def respond(options: Options, found: Identification | None = None, bounds: Bounds | None = None) -> Json:
-    MODEL.task = LanguageTask(MODEL.manifest.languages, bounds or Bounds({}, {}))
+    MODEL.task = LanguageTask(MODEL.manifest.languages, bounds or Bounds())
     answer = build_response(found or identified(), MODEL, options)
     validated = IdentifyResponse.model_validate(answer, strict=True)
     assert validated.model_dump(exclude_unset=True) == answer  # unknown members would be lost
@@ -104,9 +104,9 @@ def test_the_timeline_is_in_order_of_time_however_it_was_heard() -> None:
 @pytest.mark.parametrize(
     ("bounds", "scores", "language"),
     [
-        (Bounds({}, {}, most_unsung=0.5), {"unsung": 0.75}, "zxx"),
-        (Bounds({}, {}, least_share=0.4), {"shares": spread(("ko", 0.5), ("fr", 0.5))}, "mul"),
-        (Bounds({frozenset({AUDIO}): 0.9}, {}), {}, "und"),
+        (Bounds(most_unsung=0.5), {"unsung": 0.75}, "zxx"),
+        (Bounds(least_share=0.4), {"shares": spread(("ko", 0.5), ("fr", 0.5))}, "mul"),
+        (Bounds({frozenset({AUDIO}): 0.9}), {}, "und"),
     ],
 )
 def test_answers_that_are_no_class(bounds: Bounds, scores: dict[str, Any], language: str) -> None:
@@ -130,7 +130,7 @@ def test_answers_of_every_kind_have_the_documented_form(
 
 
 def test_options_hold_for_every_moment() -> None:
-    bounds = Bounds({frozenset({AUDIO}): 0.7}, {})
+    bounds = Bounds({frozenset({AUDIO}): 0.7})
     answer = respond(Options(languages=("de", "fr"), timeline=True), bounds=bounds)
     assert [moment["language"] for moment in answer["timeline"]] == ["und", "und"]
     assert answer["timeline"][1]["probability"] == pytest.approx(2 / 3, abs=1e-5)

@@ -12,8 +12,9 @@ from app.domain import AUDIO, TEXT, FloatArray, Identification, Metadata, Readin
 from app.errors import AudioCorrupt, DeadlineExceeded, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import Target
 from app.families.golden import Tone
-from app.families.lrid_net.listen import LogMel
-from app.families.lrid_net.model import LridNetModel, NamesBranch
+from app.families.lrid_net.model import LridNetModel
+from app.families.lrid_net.network import LogMel
+from app.families.lrid_net.read import LangdetectReader
 from app.serving.engine import Engine
 from tests.releases import tiny_model
 from tests.unit.serving.identifying import DIGITS, MAX_WINDOWS, NOTHING, SETTINGS, TITLE, identify, identifying, serving
@@ -270,9 +271,9 @@ def test_requests_that_came_together_share_each_step_and_answers_do_not_change(
     songs = [TITLE, DIGITS, Metadata(title="사랑해"), TITLE]
     audio = [b"1" if song is DIGITS else None for song in songs]
     alone = [identify(model, sound, song) for sound, song in zip(audio, songs, strict=True)]
-    read, combine = NamesBranch.read, LridNetModel.combine
+    read, combine = LangdetectReader.read, LridNetModel.combine
 
-    def noted_read(self: NamesBranch, track: Track) -> Reading | None:
+    def noted_read(self: LangdetectReader, track: Track) -> Reading | None:
         steps.append("read")
         return read(self, track)
 
@@ -280,7 +281,7 @@ def test_requests_that_came_together_share_each_step_and_answers_do_not_change(
         steps.append("combine")
         return combine(self, *given)
 
-    monkeypatch.setattr(NamesBranch, "read", noted_read)
+    monkeypatch.setattr(LangdetectReader, "read", noted_read)
     monkeypatch.setattr(LridNetModel, "combine", noted_combine)
 
     async def scenario() -> list[Identification]:
@@ -297,14 +298,14 @@ def test_a_track_whose_reading_fails_fails_alone(model: LridNetModel, monkeypatc
     """Tracks that came together are read together; the others get the answer that they get alone."""
     songs = [TITLE, Metadata(title="broken"), DIGITS]
     alone = [identify(model, b"1", song) for song in songs]
-    read = NamesBranch.read
+    read = LangdetectReader.read
 
-    def failing(self: NamesBranch, track: Track) -> Reading | None:
+    def failing(self: LangdetectReader, track: Track) -> Reading | None:
         if track.metadata.title == "broken":
             raise RuntimeError("no reading")
         return read(self, track)
 
-    monkeypatch.setattr(NamesBranch, "read", failing)
+    monkeypatch.setattr(LangdetectReader, "read", failing)
 
     async def scenario() -> list[Identification | BaseException]:
         async with serving(model) as parts:

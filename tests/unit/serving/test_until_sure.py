@@ -53,7 +53,7 @@ class SureAfter:
         self.manifest: Manifest = tiny_manifest()
         self.audio = AudioBranch(WindowSpec(8_000, 24_000, positions=(0.5, 0.2, 0.8)), Silent(), first, most)
         self.inputs: Mapping[str, InputBranch] = {TEXT: Wordless()}
-        self.task = LanguageTask(LANGUAGES, Bounds({}, {}))
+        self.task = LanguageTask(LANGUAGES, Bounds())
         self._n_windows = n_windows
 
     def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:

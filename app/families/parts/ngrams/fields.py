@@ -15,11 +15,10 @@ from itertools import accumulate
 import numpy as np
 
 from app.domain import FloatArray
-from app.errors import ReleaseError
 from app.families.parts.ngrams import loops
 from app.families.parts.ngrams.config import NgramConfig, Script
 from app.families.parts.ngrams.loops import IndexArray
-from app.families.parts.profiles import Profiles, cleaned, langdetect_languages
+from app.families.parts.profiles import Profiles, cleaned
 
 Laid = tuple[IndexArray, IndexArray]  # the numbers of several texts end to end, and where each begins, (n + 1,)
 
@@ -42,15 +41,12 @@ class FieldReader:
 
     def __init__(self, config: NgramConfig) -> None:
         """Raises ReleaseError if langdetect has other languages than the manifest."""
-        installed = langdetect_languages()
-        if tuple(config.languages) != installed:
-            raise ReleaseError(f"text languages should be langdetect's {list(installed)}, but are {config.languages}")
         self.config = config
         profiles = Profiles(config.languages)
         self._normal = profiles.normal
         keys = np.full(1 << loops.SLOT_BITS, loops.NOT_KNOWN, np.int64)  # of n-grams, by their hash
         rows = np.zeros(1 << loops.SLOT_BITS, np.int32)  # of the logarithms
-        loops.fill_slots(keys, rows, ngram_keys(profiles.known))
+        loops.fill_slots(keys, rows, ngram_keys(profiles.rows))
         logarithms = np.log(profiles.probabilities + config.smoothing).astype(np.float32)
         owner, shift = owners(config.scripts), 32 - config.buckets_log2
         self.tables: loops.Tables = (keys, rows, logarithms, owner, config.max_ngram, shift)

@@ -18,8 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from app.domain import FloatArray
 from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
-from app.families.lrid_net.listen import LogMel
-from app.families.lrid_net.network import LridNet
+from app.families.lrid_net.network import LogMel, LridNet
 from app.families.lrid_net.read import LangdetectReader
 from app.families.parts.profiles import langdetect_languages
 from app.lab.caches import Decoder, Waveforms, text_vectors

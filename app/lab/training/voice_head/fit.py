@@ -11,7 +11,7 @@ import numpy as np
 
 from app.domain import AUDIO, TEXT, FloatArray
 from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, WindowScores
-from app.families.lrid_voice.identify_config import IdentifyConfig
+from app.families.lrid_voice.manifest import IdentifyConfig
 from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import Songs, group_folds
 from app.lab.training.voice_head.joint import (

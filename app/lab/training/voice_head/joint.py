@@ -8,7 +8,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from app.domain import FloatArray, Scores
 from app.families.lrid_voice.identify import VoiceHead, WindowScores, log, pooled, testimony
-from app.families.lrid_voice.identify_config import ExpertConfig
+from app.families.lrid_voice.manifest import ExpertConfig
 from app.families.parts.probabilities import softmax
 from app.lab.training.voice_head.data import Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from app.domain import FloatArray
-from app.families.lrid_voice.identify_config import IdentifyConfig, LanguageToken, SungConfig
+from app.families.lrid_voice.manifest import IdentifyConfig, LanguageToken, SungConfig
 from app.lab.evaluation.metrics import Float64
 from app.lab.training.voice_head.data import Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings, class_label, prior_biases

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from app.families.contract import Probability, Strict
-from app.families.lrid_voice.identify_config import SeveralConfig
+from app.families.lrid_voice.manifest import SeveralConfig
 from app.lab.labels import WORLD_ALIASES
 
 _COMMON = "en es pt fr de it nl sv da no fi pl cs uk ru ro hu el tr ar he fa hi ta te vi th id ja ko zh"

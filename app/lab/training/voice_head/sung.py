@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from app.domain import FloatArray
 from app.families.lrid_voice.identify import WindowScores, mean_odds, pooled
-from app.families.lrid_voice.identify_config import SungConfig
+from app.families.lrid_voice.manifest import SungConfig
 from app.families.parts.probabilities import softmax
 from app.lab.training.voice_head.data import SPEECH, Bools, Ints, Songs, planned
 from app.lab.training.voice_head.settings import HeadSettings

@@ -12,7 +12,7 @@ from torch import nn
 from app.errors import ReleaseError
 from app.families.contract import Listener, Target
 from app.families.lrid_net.config import NetworkConfig
-from app.families.lrid_net.listen import ResNet, fold_batch_norm
+from app.families.lrid_net.network import ResNet, fold_batch_norm
 from tests.releases import TINY, tiny_model
 from tests.unit.serving.sounds import sound
 

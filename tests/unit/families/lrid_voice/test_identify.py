@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from app.domain import FloatArray, Language, Scores
 from app.errors import ReleaseError
 from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, language_task, mean_odds
-from app.families.lrid_voice.identify_config import (
+from app.families.lrid_voice.manifest import (
     ExpertConfig,
     IdentifyConfig,
     LanguageToken,

@@ -7,9 +7,8 @@ import torch
 
 from app.errors import ReleaseError
 from app.families.contract import Target
-from app.families.multimodal.listen import SegmentListener, taken_apart
+from app.families.multimodal.listen import ENTRY_POINTS, SegmentListener, separator_of, taken_apart, voiced
 from app.families.multimodal.manifest import SegmentConfig, TimbralConfig
-from app.families.multimodal.segments import ENTRY_POINTS, separator_of, voiced
 from app.families.multimodal.timbral import TimbralHistogram
 from tests.ears import SMALL, small_ears
 

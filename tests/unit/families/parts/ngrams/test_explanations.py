@@ -40,7 +40,7 @@ def test_the_sum_over_all_ngrams_is_langdetects(fields: FieldReader, factory: De
 
 
 def test_every_ngram_of_the_profiles_is_found_in_its_row(fields: FieldReader) -> None:
-    known = list(Profiles(langdetect_languages()).known)
+    known = list(Profiles(langdetect_languages()).rows)
     keys = ngram_keys(known)
     assert len(set(keys.tolist())) == len(known)
     held, rows, *_ = fields.tables
