@@ -54,7 +54,7 @@ def open_container(file: bytes, found: Found) -> Any:
 
 
 def sound_streams(container: Any, max_streams: int) -> list[Any]:
-    """In the order in which they are tried; as players do, the one marked as default first."""
+    """Audio streams in the order to try them: as in players, the default one first."""
     if len(container.streams) > max_streams:
         raise AudioCorrupt(f"Expected at most {max_streams} streams in the container; more came.")
     if not container.streams.audio:

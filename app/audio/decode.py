@@ -194,7 +194,7 @@ class _Loading:
 
 
 def _resample(blocks: Iterable[tuple[int, FloatArray]], rate_hz: int) -> Iterator[FloatArray]:
-    """Each stretch of one sample rate by a resampler of its own."""
+    """Resample each stretch of one sample rate by a resampler of its own."""
     resampler, own_hz, rest = None, 0, np.zeros(0, np.float32)
     for block_hz, block in blocks:
         if block_hz != own_hz:

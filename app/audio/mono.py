@@ -65,7 +65,7 @@ def _floats(plane: Any, dtype: np.dtype[Any], count: int) -> FloatArray:
 
 
 def _level(samples: FloatArray, step: int = 1, zero: float = 0.0) -> float:
-    """Root mean square of what is left under some kHz: coders leave noise above it where channels cancel each other.
+    """Root mean square of what is below a few kHz: coders leave noise above it where channels cancel each other.
 
     `samples`: only each `step`th is looked at, beginning with the first. `zero`: the value of silence.
     """

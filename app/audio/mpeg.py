@@ -27,14 +27,7 @@ class Frame:
 
     bytes: int
     kind: tuple[int, int]  # equal for all frames of one stream
-
-    @property
-    def is_adts(self) -> bool:
-        return self.kind[0] & 0x06 == 0
-
-    @property
-    def is_layer_1(self) -> bool:
-        return self.kind[0] & 0x06 == 0x06
+    layer: int  # of MPEG audio; 0: ADTS
 
 
 def frame_at(data: bytes, at: int) -> Frame | None:
@@ -54,14 +47,16 @@ def _mpeg_frame(head: bytes) -> Frame | None:
     samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
     slot_bytes = 4 if layer == 1 else 1
     size = (samples // 8 // slot_bytes * bits_per_second // _RATES_HZ[version][rate_index] + padding) * slot_bytes
-    return Frame(size, (head[1] & 0xFE, rate_index))
+    return Frame(size, (head[1] & 0xFE, rate_index), layer)
 
 
 def _adts_frame(head: bytes) -> Frame | None:
     if len(head) < _ADTS_HEADER_BYTES or head[1] & 0xF0 != 0xF0:
         return None
     size, rate_index = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5, head[2] >> 2 & 15
-    return Frame(size, (head[1] & 0xF6, rate_index)) if size > _ADTS_HEADER_BYTES and rate_index < _ADTS_RATES else None
+    if size <= _ADTS_HEADER_BYTES or rate_index >= _ADTS_RATES:
+        return None
+    return Frame(size, (head[1] & 0xF6, rate_index), layer=0)
 
 
 def find_frames(data: bytes, start: int, stop: int) -> tuple[int, Frame] | None:
@@ -77,7 +72,7 @@ def find_frames(data: bytes, start: int, stop: int) -> tuple[int, Frame] | None:
 
 def _is_chain(data: bytes, at: int, first: Frame, *, here: bool) -> bool:
     """Whether enough frames of one kind follow each other, or fewer up to the end of the file or a tag; `here`: expected."""
-    if first.is_layer_1 and not here:  # jump tables of programs look like it
+    if first.layer == 1 and not here:  # jump tables of programs look like it
         return False
     least, enough = (1, _CHAIN_FRAMES) if here else (2, _FAR_CHAIN_FRAMES)
     frame: Frame | None = first

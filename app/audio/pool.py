@@ -28,7 +28,7 @@ from app.errors import AudioError, DecoderCrashed, InternalError, LridError, Not
 _IDLE_CHECK_SECONDS = 0.5  # how soon the death of an idle process is noticed
 _MAX_JOBS_PER_PROCESS = 2000  # then it is replaced: what codecs leak stays bounded
 _MAX_RESTART_DELAY_SECONDS = 5.0
-_TRIES = 2  # of a file whose process ended or did not take it: that may have come from outside, and the file be innocent
+_TRIES = 2  # of a file whose process ended or did not take it: the file need not be the cause
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class DecodePool:
         """`load_recording` in a process. Raises AudioError; NotReady after `close`.
 
         Cancelling the caller drops a waiting job, and within 0.75 s kills the process of a running one.
-        The queue is not bounded here: who calls bounds what it accepts.
+        The queue is not bounded here: the caller bounds what it accepts.
         """
         self.start()
         job = Job(data, request, limits, Future(), threading.Event())

@@ -10,19 +10,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
+import pydantic
 
 from app import errors
-from app.audio import message, wire
+from app.audio import wire
 from app.audio.spec import DecodeLimits, WindowRequest
-from app.domain import Recording
+from app.domain import AudioWarning, FloatArray, Metadata, Recording, Window
 from app.errors import AudioError, DecoderCrashed, DecoderTimeout
 
 _START_SECONDS = 30.0
-_TAKE_SECONDS = 5.0  # for a process that has nothing to do to take a file: it does at once, unless it hangs or is stopped
+_TAKE_SECONDS = 5.0  # for an idle process to take a file: it does so at once, unless it hangs or is stopped
 _POLL_SECONDS = 0.25  # how often a waiting thread looks whether its caller is gone; only while a file is decoded
-_GRACE_SECONDS = 0.2  # after the client has left: most files finish within it, and a new process takes as long to start
+_GRACE_SECONDS = 0.2  # after the client has left: most files are done by then, and starting a new process takes as long
 _SOCKET_BUFFER_BYTES = 1 << 20
 # All that a decoder gets to see of the environment: no keys, no settings.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
@@ -52,7 +54,7 @@ class Job:
 
 
 class DecoderProcess:
-    """A running `app.audio.worker`. `cause` tells what went wrong inside it last, for the log."""
+    """A running `app.audio.worker`. `cause`: the last defect inside it, for the log."""
 
     def __init__(self, loader: str, memory_mb: int, give_up: threading.Event) -> None:
         """Start it and wait until it is ready. Raises WorkerGoneError, OSError."""
@@ -110,7 +112,7 @@ class DecoderProcess:
         self._connection.close()
 
     def decode(self, job: Job, deadline: float) -> Recording:
-        """Decode `job`, until `deadline` (monotonic). The process is dead after any error that it did not tell itself.
+        """Decode `job`, until `deadline` (monotonic). Any error but the worker's own leaves the process dead.
 
         Raises AudioError: the worker's own, DecoderTimeout, DecoderCrashed; StuckError; and AbandonedError.
         """
@@ -145,7 +147,7 @@ class DecoderProcess:
         if "error" in header:
             self.cause = str(header.get("cause", ""))
             raise _audio_error(header)
-        answer = message.read_answer(header, job.request.max_windows)
+        answer = read_answer(header, job.request.max_windows)
         samples = np.empty((len(answer.windows), job.request.spec.window_samples), np.float32)
         wire.receive_into(self._connection, samples.data.cast("B") if answer.windows else memoryview(b""), check)
         return answer.recording(samples)
@@ -160,6 +162,38 @@ class DecoderProcess:
 
         if "taken" not in wire.receive_header(self._connection, check_taking):
             raise wire.PeerGoneError
+
+
+class Answer(pydantic.BaseModel):
+    """What a process answers before the samples. It is checked: a hostile file may have taken the decoder over."""
+
+    model_config = pydantic.ConfigDict(allow_inf_nan=False)
+
+    seconds: float
+    windows: list[tuple[float, float]]  # seconds at which they start, seconds that they cover
+    format: str
+    warnings: Annotated[tuple[AudioWarning, ...], pydantic.Field(max_length=8)]
+    tags: Metadata | None
+    lyrics: str | None
+    next_index: int
+    planned: int
+
+    def recording(self, samples: FloatArray) -> Recording:
+        """`samples`: (n_windows, window_samples)."""
+        rows = zip(self.windows, samples, strict=True)
+        windows = tuple(Window(start, seconds, row) for (start, seconds), row in rows)
+        return Recording(**dict(self) | {"windows": windows})
+
+
+def read_answer(header: wire.Header, max_windows: int) -> Answer:
+    """Raises PeerGoneError for anything but a true answer, such as one of more windows than were requested."""
+    try:
+        answer = Answer.model_validate(header)
+    except pydantic.ValidationError as error:
+        raise wire.PeerGoneError from error
+    if len(answer.windows) > max_windows:
+        raise wire.PeerGoneError
+    return answer
 
 
 def _audio_error(header: wire.Header) -> AudioError:

@@ -99,7 +99,7 @@ def sniff(data: bytes) -> Found:
             raise AudioUnknownFormat(f"Expected one of {_names()}; {name} came.")
     if frames := find_frames(data, start, start + _FRAME_SEARCH_BYTES):
         at, first = frames
-        return Found("AAC", "aac", at) if first.is_adts else Found("MP3", "mp3", at)
+        return Found("MP3", "mp3", at) if first.layer else Found("AAC", "aac", at)
     for magic, (name, demuxer) in (_ANYWHERE | _FROM_THE_MIDDLE).items():
         if match := re.compile(magic).search(data, 0, start + _MAGIC_SEARCH_BYTES):  # also within a tag that is too long
             return Found(name, demuxer, match.start(), b"" if name in _ENDLESS else magic)

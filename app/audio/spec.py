@@ -24,7 +24,7 @@ class WindowSpec:
 
 
 def middle_positions(n: int) -> tuple[float, ...]:
-    """Of n windows that are spread over the middle 60 % of a track, in order of time."""
+    """Middles of n windows spread over the middle 60 % of a track, in order of time."""
     return tuple(0.2 + 0.6 * (i + 0.5) / n for i in range(n))
 
 
@@ -47,7 +47,7 @@ class DecodeLimits:
 
     max_audio_seconds: float
     silence_dbfs: float  # peak level under which audio counts as silent
-    edge_search_seconds: float = 120.0  # how far leading and trailing silence are followed in a long recording
+    edge_search_seconds: float = 120.0  # in which the first and the last sound of a long recording are looked for
     max_streams: int = 32  # of any kind, in one container
 
     @property

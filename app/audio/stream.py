@@ -52,7 +52,7 @@ class Stream:
         self.gaps: tuple[int, ...] = ()
         self.chained = False
         self.next_start = 0  # first byte of a file that was joined to this one, which FFmpeg does not go on to
-        self.goes_on = False  # behind as many joined files as are heard
+        self.goes_on = False  # more joined files follow than are read
         self.end = 0  # the byte behind the last packet, counted from `found.start`
         self._silence_peak = limits.silence_peak
         self.bad: set[int] = set()

@@ -57,12 +57,8 @@ def _read(reader: Callable[[io.BytesIO], Any], data: bytes) -> Mapping[str, Any]
 
 
 def _first(sources: list[Mapping[str, Any]], names: tuple[str, ...]) -> str | None:
-    for source in sources:
-        for name in names:
-            text = _text(source.get(name))
-            if text:
-                return text[:_MAX_CHARACTERS]
-    return None
+    texts = (_text(source.get(name)) for source in sources for name in names)
+    return next((text[:_MAX_CHARACTERS] for text in texts if text), None)
 
 
 def _text(value: Any) -> str:

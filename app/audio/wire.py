@@ -20,7 +20,7 @@ class PeerGoneError(Exception):
 
 
 def no_check() -> None:
-    """The check of a side that may wait for ever: none."""
+    """Never gives up: the check of a side that may wait for ever."""
 
 
 def send(connection: socket.socket, header: Header, *, check: Check = no_check) -> None:
@@ -30,7 +30,7 @@ def send(connection: socket.socket, header: Header, *, check: Check = no_check) 
 
 
 def send_body(connection: socket.socket, body: memoryview | bytes, check: Check = no_check) -> None:
-    """Send raw bytes. Raises PeerGoneError, or what `check` raises."""
+    """Send raw bytes. Raises as `send`."""
     view = memoryview(body).cast("B")
     while view:
         check()
@@ -43,7 +43,7 @@ def send_body(connection: socket.socket, body: memoryview | bytes, check: Check 
 
 
 def receive_header(connection: socket.socket, check: Check = no_check) -> Header:
-    """The header of the next message; the caller reads the body. Raises PeerGoneError, or what `check` raises."""
+    """Read the header of the next message; the caller reads the body. Raises as `send`."""
     raw = bytearray(_LENGTH_BYTES)
     receive_into(connection, memoryview(raw), check)
     size = int.from_bytes(raw, "big")
@@ -61,7 +61,7 @@ def receive_header(connection: socket.socket, check: Check = no_check) -> Header
 
 
 def receive_into(connection: socket.socket, view: memoryview, check: Check = no_check) -> None:
-    """Fill `view`. Raises PeerGoneError, or what `check` raises."""
+    """Read bytes until `view` is full. Raises as `send`."""
     view = view.cast("B")
     while view:
         check()
@@ -85,7 +85,7 @@ def receive_bytes(connection: socket.socket, size: int) -> bytes:
 
 
 def discard(connection: socket.socket, size: int) -> None:
-    """Read a body without keeping it, where memory does not suffice."""
+    """Read a body without keeping it, where memory is too small for it."""
     scratch = memoryview(bytearray(1 << 16))
     while size > 0:
         part = scratch[: min(size, len(scratch))]

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from app.audio.decode import load_recording
-from app.audio.message import read_answer
+from app.audio.process import read_answer
 from app.audio.spec import DecodeLimits, WindowRequest, WindowSpec
 from app.audio.tags import read_tags
 from app.audio.worker import described
