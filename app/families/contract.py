@@ -183,7 +183,7 @@ def further_fields(model: Model) -> dict[str, InputField]:
 
 
 def read_each(branch: InputBranch, tracks: Sequence[Track]) -> Sequence[Reading | None]:
-    """The readings of many tracks, together where the branch can."""
+    """Read many tracks, all at once if the branch can."""
     if len(tracks) == 1 or not hasattr(branch, "read_many"):  # isinstance takes 11 µs
         return [branch.read(track) for track in tracks]
     readings: Sequence[Reading | None] = branch.read_many(tracks)

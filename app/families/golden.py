@@ -87,7 +87,7 @@ def replay(model: Model, golden: Golden, listen: Listen | None, precision: Preci
     worst = 0.0
     for number, case in enumerate(golden.cases):
         if case.audio is not None and (listen is None or model.audio is None):
-            continue  # made before the release stopped listening, or not to be listened to
+            continue  # the release no longer listens, or the caller cannot
         given = answer(model, case, listen)
         if given.shape != (len(case.probabilities),) or not np.isfinite(given).all():
             raise ReleaseError(f"golden.json: case {number} expects {len(case.probabilities)} finite probabilities")

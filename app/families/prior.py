@@ -1,4 +1,4 @@
-"""Which languages a catalogue holds, told to the model (Saerens et al. 2002).
+"""Corrects answers to the class mix of a catalogue (Saerens et al. 2002).
 
 A release's answers contain the class mix it was trained on. Where a catalogue's mix is known, each posterior is
 multiplied by the ratio of the two and normalised again.
@@ -26,12 +26,8 @@ def prior_ratio(catalogue: str, codes: Sequence[str], training: Mapping[str, flo
     """(n_classes,) to multiply posteriors by; `catalogue` is what LRID_CATALOG_PRIOR may be. Raises ReleaseError."""
     if catalogue == "training":
         return np.ones(len(codes), np.float32)
-    if catalogue == "uniform":
-        wanted: Mapping[str, float] = dict.fromkeys(codes, 1.0)
-    elif catalogue == "music4all":
-        wanted = MUSIC4ALL
-    else:
-        wanted = _read(Path(catalogue))
+    named: Mapping[str, Mapping[str, float]] = {"uniform": dict.fromkeys(codes, 1.0), "music4all": MUSIC4ALL}
+    wanted = named[catalogue] if catalogue in named else _read(Path(catalogue))
     ratio = _shares(wanted, codes, f"catalogue prior {catalogue!r}") / _shares(training, codes, "the release's prior")
     return (ratio / ratio.max()).astype(np.float32)  # type: ignore[no-any-return]
 
@@ -62,7 +58,7 @@ class UnderPrior:
 
 
 def under_prior(model: Model, catalogue: str) -> Model:
-    """The model as a catalogue's class mix wants it; itself under `training`. Raises ReleaseError."""
+    """The model corrected to a catalogue's class mix; under `training` the model itself. Raises ReleaseError."""
     if catalogue == "training":
         return model
     trained = model.manifest.training.get("class_prior")

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,14 +36,10 @@ class Family:
     load: Load
 
 
-def _model(family: str, name: str) -> Load:
-    """A class of the family's `model.py`, which is imported, and torch with it, when a release is loaded."""
-
-    def load(manifest: Manifest, weights: dict[str, Tensor]) -> Model:
-        made: Load = getattr(importlib.import_module(f"app.families.{family}.model"), name)
-        return made(manifest, weights)
-
-    return load
+def _load(family: str, model: str, manifest: Manifest, weights: dict[str, Tensor]) -> Model:
+    """Build a class of the family's `model.py`, which is imported, and torch with it, when a release is loaded."""
+    build: Load = getattr(importlib.import_module(f"app.families.{family}.model"), model)
+    return build(manifest, weights)
 
 
 Families = Mapping[str, Family]
@@ -57,12 +54,12 @@ def families() -> dict[str, Family]:
     from app.families.tagging.manifest import TaggingManifest
 
     return {
-        "lrid_net": Family(LridNetManifest, _model("lrid_net", "LridNetModel")),
-        "lrid_voice": Family(VoiceManifest, _model("lrid_voice", "VoiceModel")),
-        "genre": Family(GenreManifest, _model("genre", "GenreModel")),
-        "multimodal": Family(MultimodalManifest, _model("multimodal", "MultimodalModel")),
-        "multitask": Family(MultitaskManifest, _model("multitask", "MultitaskModel")),
-        "tagging": Family(TaggingManifest, _model("tagging", "TaggingModel")),
+        "lrid_net": Family(LridNetManifest, partial(_load, "lrid_net", "LridNetModel")),
+        "lrid_voice": Family(VoiceManifest, partial(_load, "lrid_voice", "VoiceModel")),
+        "genre": Family(GenreManifest, partial(_load, "genre", "GenreModel")),
+        "multimodal": Family(MultimodalManifest, partial(_load, "multimodal", "MultimodalModel")),
+        "multitask": Family(MultitaskManifest, partial(_load, "multitask", "MultitaskModel")),
+        "tagging": Family(TaggingManifest, partial(_load, "tagging", "TaggingModel")),
     }
 
 

@@ -28,12 +28,12 @@ class WordReader:
 
 
 def words_of(text: str, most_characters: int) -> list[str]:
-    """In lower case, with repetition."""
+    """The words of an excerpt of lyrics, in lower case, with repetition."""
     return WORD.findall(normalised(" ".join(excerpt(sung_lines(text), most_characters)), most_characters))
 
 
 def vocabulary_of(texts: Iterable[str], config: ReadConfig, size: int, least_songs: int, most_share: float) -> list[str]:
-    """Principal words: of `least_songs` at least, and of `most_share` of the songs at most; the most frequent first."""
+    """Words of at least `least_songs` songs and at most a share `most_share` of them, the most frequent first."""
     songs = [set(words_of(text, config.read_characters)) for text in texts]
     counts = Counter(word for song in songs for word in song)
     kept = [word for word, n in counts.items() if least_songs <= n <= most_share * len(songs)]

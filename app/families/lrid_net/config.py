@@ -64,7 +64,6 @@ class NetworkConfig(Strict):
         return self.base_channels * 8 * 4  # four stages double the width thrice; bottlenecks expand by 4: 2,048
 
 
-ModeName = Literal["both", "audio_only", "text_only"]
 MODES: Mapping[str, Mode] = {
     "both": frozenset({AUDIO, TEXT}),
     "audio_only": frozenset({AUDIO}),

@@ -66,7 +66,7 @@ class IdentifyConfig(Strict):
     sung: SungConfig
     several: SeveralConfig
     experts: dict[Name, ExpertConfig] = Field(default_factory=dict)  # by modality
-    sure_reading: Probability = 0.8  # from it on names speak before lyrics that tell nothing, where there are no ears
+    sure_reading: Probability = 0.8  # without ears, names at least this sure answer where lyrics alone would be `und`
     thresholds: dict[str, Probability]  # by mode: under it the answer is `und`
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ Size = Annotated[int, Field(gt=0)]
 
 
 class SegmentConfig(Strict):
-    """Where in a window somebody sings."""
+    """How segments of voice are found in a window."""
 
     separation: Name | None = None  # an installed separator of vocals; None: the mix is taken for the vocals
     silence_dbfs: float = Field(-45.0, le=0)  # a frame of the vocals under this level is silent

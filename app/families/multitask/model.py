@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,11 +49,9 @@ class MultitaskModel:
 
     def posteriors(self, logits: FloatArray) -> dict[str, FloatArray]:
         """(n_segments, n_features) → probabilities by task, (n_segments, n_classes) each."""
-        found, start = {}, 0
-        for name, n in self.manifest.sizes.items():
-            found[name] = softmax(logits[:, start : start + n])
-            start += n
-        return found
+        sizes = self.manifest.sizes
+        parts = np.split(logits, np.cumsum(list(sizes.values()))[:-1], axis=1)
+        return {name: softmax(part) for name, part in zip(sizes, parts, strict=True)}
 
     def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
         """The mean over the segments, of languages and of artists."""

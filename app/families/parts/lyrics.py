@@ -38,7 +38,7 @@ class LyricsBranch:
         """Raises ReleaseError if a language is said to be of a class that the release does not have."""
         self.field = TextField(config.max_characters)
         self._config, self._reader = config, reader
-        self._class_of_profile = _class_of_profile(config.classes, reader.config.languages, reader.classes)
+        self._class_of_profile = _class_of_profile(config.classes, reader.config.languages, list(reader.config.class_mix))
         self._log_mix = np.log(reader.class_mix)
 
     def read(self, track: Track) -> Reading | None:

@@ -187,15 +187,12 @@ class Ears(nn.Module):
         """`no_speech` (d,) is the row of the token `<|nospeech|>`; `ranges` are what int8 needs."""
         super().__init__()
         self.config = config
+        self.n_features = config.n_features
         self.log_mel = LogMel16kHz(config.n_mels)
         self.whisper = whisper
         self.register_buffer("no_speech", no_speech)
         self.ranges = ranges
         self._conversions: dict[bool, Convertible] = {}
-
-    @property
-    def n_features(self) -> int:
-        return self.config.n_features
 
     def precisions(self, backend: Backend) -> tuple[Precision, ...]:
         return ("int8", "bf16", "fp32") if backend == "openvino" and self.ranges else ("bf16", "fp32")

@@ -11,8 +11,8 @@ from app.families.contract import AudioBranch, InputBranch
 from app.families.parts.listener import NetworkListener
 from app.families.parts.probabilities import sigmoid
 from app.families.parts.weights import load_weights
-from app.families.tagging.manifest import TaggingManifest
-from app.families.tagging.networks import build_network, n_segments
+from app.families.tagging.manifest import LstmConfig, TaggingManifest
+from app.families.tagging.networks import build_network
 from app.families.tasks import ClassTask, Json
 
 
@@ -51,7 +51,7 @@ class TaggingModel:
         except ValueError as error:
             raise ReleaseError(f"manifest.json: audio.window_samples: {error}") from error
         load_weights(network, dict(weights))
-        self._n_segments = n_segments(manifest.network)
+        self._n_segments = manifest.network.segments if isinstance(manifest.network, LstmConfig) else 1  # of a window
         n_features = self._n_segments * len(manifest.labels)
         listener = NetworkListener(nn.Identity(), nn.Sequential(network, nn.Flatten()), n_features)
         audio = manifest.audio

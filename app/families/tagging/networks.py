@@ -131,8 +131,3 @@ def _dense(n_inputs: int, n_tags: int) -> nn.Linear:
     if n_inputs < 1:
         raise ValueError("the window is too short for the layers of the network")
     return nn.Linear(n_inputs, n_tags)
-
-
-def n_segments(config: NetworkConfig) -> int:
-    """Predictions of one window."""
-    return config.segments if isinstance(config, LstmConfig) else 1

@@ -83,5 +83,5 @@ class NgramConfig(Strict):
 
     @property
     def n_inputs(self) -> int:
-        """Of one network."""
+        """Inputs of one network."""
         return N_FIELDS * self.embedding_size + self.n_counted

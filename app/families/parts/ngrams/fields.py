@@ -92,7 +92,7 @@ def normalised(text: str, max_characters: int) -> str:
 
 
 def code_points(texts: Sequence[str]) -> Laid:
-    """Of any strings, lone surrogates included."""
+    """Code points of any strings, lone surrogates included."""
     codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
     return codes, _starts(texts)
 

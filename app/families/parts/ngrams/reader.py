@@ -36,10 +36,6 @@ class NgramReader:
         self._mix = np.array(list(config.class_mix.values()), np.float32)
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(self.config.class_mix)
-
-    @property
     def class_mix(self) -> FloatArray:
         """(n_classes,) the share of each class in what the answers take for granted; sums to 1."""
         return self._mix.copy()
@@ -49,7 +45,7 @@ class NgramReader:
         return self.read_many([metadata])[0]
 
     def read_many(self, songs: Sequence[Metadata]) -> list[Reading]:
-        """Each to the bit as by itself, in less time."""
+        """The readings of many songs, in less time; each has the same bits as by itself."""
         plain = [[self.fields.normalised(getattr(song, name)) for name in METADATA_FIELDS] for song in songs]
         rows = [row for row, texts in enumerate(plain) if any(map(has_letters, texts))]
         readings = [Reading(self.class_mix, informative=False)] * len(songs)
@@ -68,7 +64,7 @@ class NgramReader:
 
 
 def shapes(config: NgramConfig) -> dict[str, tuple[int, ...]]:
-    """Of the tensors of a reader."""
+    """Shapes of a reader's tensors, by name."""
     widths = [config.n_inputs, *config.hidden_units, len(config.class_mix)]
     found: dict[str, tuple[int, ...]] = {TABLE: (config.n_buckets, config.networks * config.embedding_size)}
     for i, (n_in, n_out) in enumerate(pairwise(widths)):
