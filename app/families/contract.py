@@ -104,7 +104,7 @@ class Listener(Protocol):
         """Build what runs there; the listener itself stays as it is. Raises ReleaseError where it cannot."""
 
     def forget(self) -> None:
-        """Free the weights, once what was prepared runs; nothing can be prepared afterwards."""
+        """Free the weights, once the prepared function runs; nothing can be prepared afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,10 @@ class InputBranch(Protocol):
 
 
 class ManyBranch(InputBranch, Protocol):
-    """A branch that reads many tracks in less time than one after the other: for tables of a million names."""
+    """A branch that reads many tracks faster than one by one: for tables of a million names."""
 
     def read_many(self, tracks: Sequence[Track]) -> list[Reading | None]:
-        """As `read` of each, up to rounding."""
+        """The results of `read` for each, up to rounding."""
 
 
 class Model(Protocol):
