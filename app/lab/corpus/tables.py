@@ -45,8 +45,8 @@ def read_tab_separated(path: Path, columns: Sequence[str], owner: str) -> list[R
         raise CorpusError(f"{path} cannot be read ({error}); expected the folder of {owner}") from error
 
 
-def write_table(path: Path, columns: Sequence[str], records: Iterable[Record]) -> None:
-    """Replaces `path`; of a failed try nothing stays. Raises CorpusError."""
+def write_table(path: Path, columns: Sequence[str], records: Iterable[Record]) -> Path:
+    """Replaces `path`, and returns it; of a failed try nothing stays. Raises CorpusError."""
     _check_suffix(path)
     part = path.with_name(f".{path.name}.part")
     try:
@@ -57,7 +57,7 @@ def write_table(path: Path, columns: Sequence[str], records: Iterable[Record]) -
             arrow.parquet.write_table(arrow.table({name: [row.get(name, "") for row in rows] for name in columns}), part)
         else:
             _write_text(part, path.suffix in TSV_SUFFIXES, columns, records)
-        part.replace(path)
+        return part.replace(path)
     except OSError as error:
         raise CorpusError(f"{path} cannot be written ({error}); free some disk or choose another place") from error
     finally:

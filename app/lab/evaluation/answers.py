@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from app.domain import AUDIO, NOTHING_SUNG, FloatArray, Mode, Scores, Track
+from app.domain import AUDIO, MULTIPLE, NOTHING_SUNG, UNDETERMINED, FloatArray, Mode, Scores, Track
 from app.errors import LridError
 from app.families.contract import InputField, Model, further_fields, mode_name
 from app.families.fields import further_values
@@ -127,7 +127,8 @@ def answer(model: Model, inputs: Sequence[Inputs], *, all_windows: bool = False)
 
 
 def _answers(model: Model, asked: Sequence[Inputs], case: Mode, all_windows: bool) -> Answers:
-    number = {label.code: i for i, label in enumerate(model.manifest.labels)} | {"und": -1, NOTHING_SUNG: -2, "mul": -3}
+    number = {label.code: i for i, label in enumerate(model.manifest.labels)}
+    number |= {UNDETERMINED: UNDECIDED, NOTHING_SUNG: UNSUNG, MULTIPLE: SEVERAL}
     scores = [score(model, row, case, all_windows) for row in asked]
     modes = [row.informative & case or case for row in asked]
     task = model.task

@@ -38,9 +38,7 @@ def make(folder: Path, seed: int, songs: int = 42, seconds: float = 6.0) -> Path
                 "title": f"Song {song + 1}", "lyrics": "" if lacking == "lyrics" else write(words, rng), "genre": genre,
                 "split": split, "strength": MADE,
             })  # fmt: skip
-    catalogue = folder / "songs.csv"
-    write_table(catalogue, list(records[0]), records)
-    return catalogue
+    return write_table(folder / "songs.csv", list(records[0]), records)
 
 
 def play(sound: int, seconds: float, rng: np.random.Generator) -> FloatArray:

@@ -45,9 +45,7 @@ def make(folder: Path, seed: int, languages: tuple[str, ...] = LANGUAGES, songs:
     vectors = session_embeddings([record["language"] for record in records], seed)
     for record, vector in zip(records, vectors.tolist(), strict=True):
         record["consumption"] = json.dumps([round(number, 4) for number in vector])
-    catalogue = folder / "songs.csv"
-    write_table(catalogue, list(records[0]), records)
-    return catalogue
+    return write_table(folder / "songs.csv", list(records[0]), records)
 
 
 def _sound(rng: np.random.Generator) -> Sound:

@@ -41,9 +41,7 @@ def make(folder: Path, seed: int, artists: int = ARTISTS_PER_LANGUAGE, songs: in
                     "path": f"audio/{name}.wav", "artist": f"Made Voice {code} {artist + 1}", "title": f"Song {song + 1}",
                     "language": code, "split": SPLITS[song - songs], "strength": MADE,
                 })  # fmt: skip
-    catalogue = folder / "songs.csv"
-    write_table(catalogue, list(records[0]), records)
-    return catalogue
+    return write_table(folder / "songs.csv", list(records[0]), records)
 
 
 def sing(voice: Voice, language: int, seconds: float, rng: np.random.Generator) -> FloatArray:
