@@ -116,7 +116,7 @@ def test_the_place_of_a_defect_is_logged_without_its_words(
     with pytest.raises(DecoderCrashed):
         ask(shared_pool, b"bug")
     (record,) = [record for record in caplog.records if "defect" in record.message]
-    assert record.__dict__["cause"].startswith("KeyError at faulty_loaders.py:")
+    assert record.__dict__["fields"]["cause"].startswith("KeyError at faulty_loaders.py:")
 
 
 def test_a_memory_bomb_costs_one_request(shared_pool: DecodePool) -> None:
