@@ -40,15 +40,15 @@ class InferenceProtocol:
         self._answering = answering
         self._body = body
 
-    def served(self, name: str, release: str | None) -> Model:
-        """Raises NotReady, NotFound."""
+    def served(self, name: str, release: str) -> Model:
+        """`release`: the version that is asked for; "" for any. Raises NotReady, NotFound."""
         model = self._answering.service.model
         manifest = model.manifest
-        if name not in {ALIAS, manifest.family} or release not in {None, manifest.release}:
+        if name not in {ALIAS, manifest.family} or release not in {"", manifest.release}:
             raise NotFound(f"this model or version is not served; {manifest.family}, version {manifest.release}, is")
         return model
 
-    def metadata(self, name: str, release: str | None) -> Json:
+    def metadata(self, name: str, release: str) -> Json:
         model = self.served(name, release)
         texts = [one for one, field in further_fields(model).items() if isinstance(field, TextField)]
         inputs = [{"name": one, "datatype": "BYTES", "shape": [-1]} for one in (AUDIO_INPUT, *METADATA_FIELDS, *texts)]
@@ -65,7 +65,7 @@ class InferenceProtocol:
         ready = self._answering.service.status().ready
         return JSONResponse({"ready": ready}, 200 if ready else NOT_YET)
 
-    async def infer(self, request: Request, name: str, release: str | None) -> Response:
+    async def infer(self, request: Request, name: str, release: str) -> Response:
         self.served(name, release)
         asked: list[InferRequest] = []
 
@@ -161,19 +161,19 @@ def _add_models(router: APIRouter, protocol: InferenceProtocol) -> None:
 
     @router.get("/models/{name}/versions/{release}", responses=errors)
     @router.get("/models/{name}", responses=errors)
-    async def metadata(name: str, release: str | None = None) -> JSONResponse:
+    async def metadata(name: str, release: str = "") -> JSONResponse:
         """Inputs and outputs of the model, and of the version if one is named, that is served."""
         return JSONResponse(protocol.metadata(name, release))
 
     @router.get("/models/{name}/versions/{release}/ready", responses=errors)
     @router.get("/models/{name}/ready", responses=errors)
-    async def model_ready(name: str, release: str | None = None) -> JSONResponse:
+    async def model_ready(name: str, release: str = "") -> JSONResponse:
         """200 while this model, and the version if one is named, should get traffic."""
         protocol.served(name, release)
         return protocol.readiness()
 
     @router.post("/models/{name}/versions/{release}/infer", responses=errors, openapi_extra=openapi.infer())
     @router.post("/models/{name}/infer", responses=errors, openapi_extra=openapi.infer())
-    async def infer(request: Request, name: str, release: str | None = None) -> Response:
+    async def infer(request: Request, name: str, release: str = "") -> Response:
         """The language of each track: BYTES tensors `audio`, `title`, `album`, `artist`; options as `parameters`."""
         return await protocol.infer(request, name, release)
