@@ -32,7 +32,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None  # closes
         self._abort_timer: asyncio.TimerHandle | None = None  # aborts where closing would wait for the client
         self._idle_bytes = 0  # received since the last byte of a body or the last end of headers or of a message
-        self._header_bytes = 0  # of the request line and the headers of the current message
         self._rejected = False
         self._in_headers = True  # a new connection owes headers
         self._in_body = False
@@ -62,21 +61,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_headers = True
-        self._header_bytes = 0
         self._cancel_timer()
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        self._header_bytes += len(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._reject(HeadersTooLarge(f"they have {self._header_bytes} bytes"))
+        n_bytes = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
+        if n_bytes > MAX_HEADER_BYTES:
+            self._reject(HeadersTooLarge(f"they have {n_bytes} bytes"))
         if self._rejected:
             return
         self._in_headers = False

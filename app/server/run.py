@@ -92,6 +92,7 @@ def serve(settings: Settings) -> None:
     """Run until a signal ends it."""
     terminal = sys.stderr.isatty()
     logging.config.dictConfig(log_config(settings.log_level, terminal=terminal))
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line shows them
     if unknown := unknown_settings(os.environ):
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
     let_threads_sleep()

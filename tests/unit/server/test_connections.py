@@ -23,8 +23,6 @@ UVICORN_METHODS = (
     "connection_lost",
     "data_received",
     "on_message_begin",
-    "on_url",
-    "on_header",
     "on_headers_complete",
     "on_body",
     "on_message_complete",
@@ -35,7 +33,16 @@ UVICORN_METHODS = (
     "resume_writing",
     "_start_asgi_task",
 )
-UVICORN_STATE = ("cycle", "flow", "loop", "pipeline", "timeout_keep_alive", "timeout_keep_alive_task", "transport")
+UVICORN_STATE = (
+    "cycle",
+    "flow",
+    "headers",
+    "loop",
+    "pipeline",
+    "timeout_keep_alive",
+    "timeout_keep_alive_task",
+    "transport",
+)
 UVICORN_CYCLE = (
     "disconnected",
     "expected_content_length",
@@ -62,6 +69,7 @@ def test_every_attribute_exists() -> None:
         return HttpToolsProtocol(uvicorn.Config(Starlette()), ServerState(), {})
 
     assert [name for name in UVICORN_STATE if not hasattr(asyncio.run(protocol()), name)] == []
+    assert "self.url = " in inspect.getsource(HttpToolsProtocol.on_message_begin)
     source = inspect.getsource(RequestResponseCycle.__init__)
     assert [name for name in UVICORN_CYCLE if f"self.{name} = " not in source] == []
 
