@@ -50,7 +50,7 @@ class ReaderConfig(TrainConfig):
     labels: tuple[Label, ...] = WORLD_LABELS
     splits: tuple[Literal["train", "valid"], ...] = ("train",)  # to learn from; those of `valid` are always validated on
     phrases: bool = True  # learn `phrases.json` too
-    made_share: float = Field(0.12, ge=0, lt=1)  # of a class in the batches, for titles of its words; 0: none is made
+    made_share: float = Field(0.05, ge=0, lt=1)  # of a class in the batches, for titles of its words; 0: none is made
     class_mix: dict[str, float] | None = None  # of the answers; None: see `reader_mixes`
     augment: AugmentConfig = AugmentConfig()
 

@@ -22,28 +22,38 @@ MOST_TITLES, MOST_TITLES_COMMON = 6_000, 40_000  # of a language, and of one in 
 LENGTHS = (0.3, 0.3, 0.2, 0.12, 0.08)  # shares of titles of one word, two and so on
 LEAST_FREQUENCY = 2e-7
 POWER = 0.5  # of a word's frequency, in drawing it
-MOST_ENGLISH = 0.3  # times as frequent in English as in the language; texts everywhere quote English
+MOST_ELSEWHERE, MOST_ENGLISH = 3.0, 0.3  # times as frequent in another language, in English; texts everywhere quote it
 
 
 def read_made(codes: Sequence[str], held_out: Collection[str] = ()) -> list[Row]:
     """Returns rows with a title alone, the same each time; titles in `held_out` are left out."""
-    from wordfreq import get_frequency_dict
-
-    english = get_frequency_dict("en")
+    lists = {code: _frequencies(WORD_LISTS[code]) for code in WORD_LISTS}
+    largest: dict[str, float] = {}
+    for frequencies in lists.values():
+        for word, frequency in frequencies.items():
+            largest[word] = max(frequency, largest.get(word, 0.0))
     kept_apart = {title.casefold() for title in held_out}
     rows = []
     for label, code in enumerate(codes):
-        if code not in WORD_LISTS:
+        if code not in lists:
             continue
-        found = {} if code == "en" else english
-        frequencies = {
+        quoted = {} if code == "en" else lists["en"]
+        own = {
             word: frequency
-            for word, frequency in get_frequency_dict(WORD_LISTS[code]).items()
-            if frequency >= LEAST_FREQUENCY and word.isalpha() and found.get(word, 0.0) <= MOST_ENGLISH * frequency
+            for word, frequency in lists[code].items()
+            if largest[word] <= MOST_ELSEWHERE * frequency and quoted.get(word, 0.0) <= MOST_ENGLISH * frequency
         }
-        titles = _titles(frequencies, MOST_TITLES_COMMON if code in COMMON else MOST_TITLES, np.random.default_rng(label))
+        titles = _titles(own, MOST_TITLES_COMMON if code in COMMON else MOST_TITLES, np.random.default_rng(label))
         rows += [Row(0, None, Metadata(title=title), label, "train", MADE) for title in titles if title not in kept_apart]
     return rows
+
+
+def _frequencies(language: str) -> dict[str, float]:
+    """Reads the words of a list of wordfreq that are not too rare, with their shares of all words."""
+    from wordfreq import get_frequency_dict
+
+    found = get_frequency_dict(language)
+    return {word: frequency for word, frequency in found.items() if frequency >= LEAST_FREQUENCY and word.isalpha()}
 
 
 def _titles(frequencies: dict[str, float], n: int, rng: np.random.Generator) -> list[str]:
