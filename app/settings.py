@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="Its private key, PEM.")
     workers: int = Field(1, ge=1, description="Always 1: a server is one process. For more, run replicas behind a balancer.")
     model_store: Path = Field(REPOSITORY / "model_store", description="Folder with `<family>/<release>/`.")
-    model: str = Field("lrid_voice/3", description="Release to serve: `family/release`, or `family` for its newest.")
+    model: str = Field("lrid_voice/4", description="Release to serve: `family/release`, or `family` for its newest.")
     catalog_prior: str = Field(
         "training",
         description="Class mix that answers are corrected to: `training` (none), `music4all`, `uniform`, or a JSON file of "

@@ -76,7 +76,7 @@ def _add_releases(router: APIRouter, service: Service, store: Path, known: Famil
 
     @router.post("/admin/releases", responses=openapi.problems())
     async def swap(
-        release: Annotated[schemas.SwapRequest, Body(openapi_examples={"default": {"value": {"model": "lrid_voice/3"}}})],
+        release: Annotated[schemas.SwapRequest, Body(openapi_examples={"default": {"value": {"model": "lrid_voice/4"}}})],
     ) -> schemas.ReleaseName:
         """Load another release, prove it, and serve it. Needs an admin key. Requests in flight end with the old one."""
         return release_name((await service.swap(release.model)).model.manifest)

@@ -17,7 +17,7 @@ from app.families.parts.whisper_checkpoint import LANGUAGES, ears_from_checkpoin
 from app.families.parts.whisper_weights import ears_from_stored, stored_ears
 
 FIGURES: dict[str, Any] = json.loads(Path(__file__).with_name("whisper_base.json").read_text())["figures"]
-RELEASE = Path("model_store/lrid_voice/3/weights.safetensors")
+RELEASE = Path("model_store/lrid_voice/4/weights.safetensors")
 CHECKPOINT = Path(os.environ.get("LRID_DATA", "../shared/data")) / "whisper-base" / "whisper-base-language.safetensors"
 
 
@@ -60,7 +60,7 @@ def test_the_network_with_the_checkpoints_weights() -> None:
     assert float((again - torch.from_numpy(features[:512])).norm() / again.norm()) < 0.03, "as a release stores it"
 
 
-@pytest.mark.skipif(not RELEASE.is_file(), reason="needs the release lrid_voice/3")
+@pytest.mark.skipif(not RELEASE.is_file(), reason="needs the release lrid_voice/4")
 def test_the_network_with_the_releases_weights() -> None:
     """The release rounds the encoder's rows to 8 bits."""
     features = heard(ears_from_stored(WhisperConfig(), load_file(RELEASE)))
