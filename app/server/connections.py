@@ -4,7 +4,6 @@ The application bounds requests; this module bounds connections that never becom
 """
 
 import asyncio
-import random
 import re
 import resource
 from typing import Any
@@ -14,8 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.errors import HeadersTooLarge, LridError, MalformedHttp
 from app.http.problem import problem_response
 
-HEADER_SECONDS = 10.0  # from the first byte to the end of a request's headers
-FIRST_BYTE_SECONDS = (5.0, 10.0)  # drawn for each new connection, so that many that came at once do not end at once
+HEADER_SECONDS = 10.0  # from the first byte (or the connection) to the end of a request's headers
 MAX_HEADER_BYTES = 65_536
 LINGER_SECONDS = 10.0  # for which the rest of a rejected body is read and discarded, so that the client sees the answer
 UNREAD_SECONDS = 10.0  # for which an answer waits for a client that does not read it
@@ -41,7 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._close_after(random.uniform(*FIRST_BYTE_SECONDS))
+        self._close_after(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
