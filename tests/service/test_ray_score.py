@@ -12,7 +12,7 @@ from tests.audio_samples import song, wav
 from tests.service.live import PATIENCE_SECONDS, ROOT
 from tests.service.raying import kill_a_worker, needs_ray, score
 
-N_NAMES = 20_000  # ten batches: seconds of work for two processes
+N_NAMES = 100_000  # fifty batches: seconds of work for two processes, on a fast processor too
 
 
 def rows_of(output: Path) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def test_nothing_is_lost_or_done_twice_when_a_worker_is_killed(tmp_path: Path) -
     process = score(
         tmp_path / "songs.parquet", tmp_path / "out", ROOT / "model_store", model=Settings.model_fields["model"].default
     )
-    kill_a_worker(process, "MapWorker(MapBatches(Scorer))", busy_seconds=4.0)  # which it needs until the first answer
+    kill_a_worker(process, "MapWorker(MapBatches(Scorer))", busy_seconds=6.5)  # more than it needs to start
     said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, said
     assert "infinite retries" in said  # it was killed while it worked
