@@ -22,6 +22,7 @@ from app.serving.work import IdentifyOptions, Work
 _MORE = 3
 _MOST_WAITING = 256  # rejected tracks that are expected back
 _READ_AT_ONCE = 16  # tracks; the event loop does nothing else meanwhile
+_READ_AFTER = 3  # turns of the event loop: the client whose answer was sent last asks again one turn after the others
 _BUSY = 8  # tracks in progress, which keep decoders and device busy: so many are accepted, however slow they are
 
 
@@ -117,7 +118,8 @@ class Identifier:
     async def _read(self, work: Work) -> None:
         """Read every modality that needs no device, together with requests that came meanwhile: names cost less so."""
         self._unread.append(work)
-        await yield_to_others()
+        for _ in range(_READ_AFTER):
+            await yield_to_others()
         if work in self._unread:  # the first to go on reads for all
             together, self._unread = self._unread[:_READ_AT_ONCE], self._unread[_READ_AT_ONCE:]
             with contextlib.suppress(Exception):  # then each reads by itself, so that one fails alone
