@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray listens on loopback only
+    "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",  # not 3: each start of a replica takes seconds
 }
 
 
