@@ -32,6 +32,11 @@ settings.register_profile("here", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("here")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process more than there are cores, as tests of servers mostly wait; 0, this process, where files are named."""
+    return 0 if all(".py" in name for name in config.args) else min(8, 1 + len(os.sched_getaffinity(0)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
