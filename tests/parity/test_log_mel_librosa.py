@@ -39,6 +39,7 @@ def by_librosa(samples: np.ndarray) -> np.ndarray:
     return librosa.power_to_db(mel, ref=1.0, amin=1e-5, top_db=80.0)
 
 
+@pytest.mark.usefixtures("librosa_in_python")
 @pytest.mark.parametrize("name", list(signals()))
 def test_decibels_are_librosas(name: str) -> None:
     samples = signals()[name].astype(np.float32)
@@ -63,6 +64,7 @@ def test_the_range_is_each_windows_own() -> None:
     assert float(together[1].amax() - together[1].amin()) == pytest.approx(80.0, abs=1e-3)
 
 
+@pytest.mark.usefixtures("librosa_in_python")
 @pytest.mark.parametrize("name", list(signals()))
 def test_segments_of_multitask_are_librosas(name: str) -> None:
     """187 frames of 96 bands for 3 s at 16 kHz: librosa's melspectrogram without its last frame."""

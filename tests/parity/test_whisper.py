@@ -43,6 +43,7 @@ def scaled(power: np.ndarray) -> np.ndarray:
     return (np.maximum(log_mel, log_mel.max() - 8.0) + 4.0) / 4.0
 
 
+@pytest.mark.usefixtures("librosa_in_python")
 @pytest.mark.parametrize("name", list(signals()))
 def test_the_front_end_is_librosas(name: str) -> None:
     """float32 rounds a transform's sums at 2^-22 of the frame's largest magnitude: more than that is an error."""
