@@ -14,10 +14,12 @@ def _signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.fixture
-def tiny_environment(monkeypatch: pytest.MonkeyPatch, tiny_store: Path) -> None:
+@pytest.fixture(scope="module")
+def tiny_environment(tiny_store: Path) -> Iterator[None]:
     """The commands use the tiny release, as every machine can run it."""
     settings = {"MODEL_STORE": str(tiny_store), "MODEL": "lrid_net/1", "DEVICE": "cpu", "PRECISION": "fp32"}
-    for name, value in (settings | {"ENGINE": "torch", "DECODE_WORKERS": "1"}).items():
-        monkeypatch.setenv(f"LRID_{name}", value)
-    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (settings | {"ENGINE": "torch", "DECODE_WORKERS": "1"}).items():
+            patch.setenv(f"LRID_{name}", value)
+        patch.setenv("COLUMNS", "200")
+        yield

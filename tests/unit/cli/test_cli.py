@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import mutagen.flac
 import pytest
 import typer
 from rich.cells import cell_len
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.catalogue.files import FileAnswer, read_file
 from app.cli import main as cli
@@ -28,10 +29,11 @@ pytestmark = pytest.mark.usefixtures("tiny_environment")
 runner = CliRunner()
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, Path]:
-    """One MP3 without tags, one FLAC with tags, one that is no audio, one that is not there."""
-    paths = {name: tmp_path / name for name in ("plain.mp3", "tagged.flac", "text.wav", "missing.wav")}
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One that is not there, one MP3 without tags, one that is no audio, one FLAC with tags."""
+    folder = tmp_path_factory.mktemp("files")
+    paths = {name: folder / name for name in ("missing.wav", "plain.mp3", "text.wav", "tagged.flac")}
     paths["plain.mp3"].write_bytes(mp3())
     paths["tagged.flac"].write_bytes(flac())
     tags: Any = mutagen.File(paths["tagged.flac"])
@@ -41,15 +43,27 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
-def identify(*arguments: Any) -> list[dict[str, Any]]:
-    """The JSON lines of `lrid identify`; the exit code must be 0."""
+def identify(*arguments: Any, exit_code: int = 0) -> list[dict[str, Any]]:
+    """The JSON lines of `lrid identify`."""
     result = runner.invoke(cli.app, ["identify", "--json", *map(str, arguments)])
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == exit_code, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_json_is_the_body_of_the_service_and_the_file(files: Any) -> None:
-    (answer,) = identify(files["plain.mp3"])
+@pytest.fixture(scope="module")
+def answers(tiny_environment: None, files: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """By name of the file, in the order in which they came."""
+    return {Path(answer["file"]).name: answer for answer in identify(*files.values(), exit_code=1)}
+
+
+@pytest.fixture(scope="module")
+def shown(tiny_environment: None, files: dict[str, Path]) -> Result:
+    """The same in a pipe, with all that may be shown."""
+    return runner.invoke(cli.app, ["identify", "--timeline", "--explain", *map(str, files.values())])
+
+
+def test_json_is_the_body_of_the_service_and_the_file(answers: Any, files: Any) -> None:
+    answer = dict(answers["plain.mp3"])
     assert answer.pop("file") == str(files["plain.mp3"])
     body = IdentifyResponse.model_validate(answer)
     assert sum(entry.probability for entry in body.languages) == pytest.approx(1, abs=1e-4)
@@ -58,19 +72,19 @@ def test_json_is_the_body_of_the_service_and_the_file(files: Any) -> None:
     assert body.modalities.text.reason == "not_given"
 
 
-def test_tags_are_read_unless_metadata_is_given(files: Any) -> None:
-    tagged = identify(files["tagged.flac"])[0]["modalities"]["text"]
+def test_tags_are_read_unless_metadata_is_given(answers: Any, files: Any) -> None:
+    tagged = dict(answers["tagged.flac"]["modalities"]["text"])
     assert tagged.pop("values").keys() == {"artist", "title"}
     assert tagged == {"used": True, "reason": None, "fields": ["artist", "title"], "source": "tags"}
     given = identify(files["tagged.flac"], "--album", "Greatest Hits of the World")[0]["modalities"]["text"]
     assert given["fields"] == ["album"]
 
 
-def test_several_files_are_answered_in_order(files: Any, tmp_path: Path) -> None:
-    names = [tmp_path / f"{i}.wav" for i in range(3)]
-    for i, path in enumerate(names):
-        path.write_bytes(wav(song(1.0, seed=i)))
-    assert [Path(answer["file"]) for answer in identify(*names)] == names
+def test_several_files_are_answered_in_order_and_a_bad_one_costs_only_itself(answers: Any, files: Any) -> None:
+    assert list(answers) == list(files)
+    assert [answer.get("code") for answer in answers.values()] == ["file_unreadable", None, "audio_unknown_format", None]
+    assert "permissions" in answers["missing.wav"]["remedy"]
+    assert answers["plain.mp3"]["language"] in {*CODES, "und"}
 
 
 def test_options_reach_the_answer(files: Any, tmp_path: Path) -> None:
@@ -84,15 +98,24 @@ def test_options_reach_the_answer(files: Any, tmp_path: Path) -> None:
     assert answer["explanation"]["text_only"]
 
 
-def test_a_row_for_each_file_in_a_pipe(files: Any) -> None:
-    result = runner.invoke(cli.app, ["identify", str(files["plain.mp3"]), str(files["tagged.flac"])])
-    assert result.exit_code == 0, result.output
-    head, plain, tagged = (line.split("\t") for line in result.stdout.splitlines())
+def test_a_row_for_each_file_in_a_pipe(shown: Any) -> None:
+    assert shown.exit_code == 1
+    head, missing, plain, text, tagged = (line.split("\t") for line in shown.stdout.splitlines())
     assert head == ["file", "language", "probability", "next", "used", "error"]
+    assert (missing[5], plain[5], text[5]) == ("file_unreadable", "", "audio_unknown_format")
     assert (plain[4], tagged[4]) == ("audio", "audio+text")
     assert plain[1] in {*CODES, "und"}
     assert 1 / len(CODES) <= float(plain[2]) <= 1
     assert plain[3].split()[0] in CODES
+
+
+def test_timeline_explanation_and_errors_are_shown_beside_the_rows(shown: Any, files: Any) -> None:
+    under = [line.split(": ", 1) for line in shown.stderr.splitlines()]
+    assert list(dict(under)) == list(map(str, files.values()))
+    told = {name: [line for file, line in under if file == str(path)] for name, path in files.items()}
+    assert (len(told["missing.wav"]), len(told["text.wav"])) == (1, 1)
+    assert any("0:00-" in line for line in told["tagged.flac"])
+    assert any("audio alone: " in line for line in told["tagged.flac"])
 
 
 def test_names_alone_need_no_file() -> None:
@@ -119,12 +142,6 @@ def test_folders_are_walked_and_odd_names_shown(tmp_path: Path) -> None:
     assert circle[-1] == "link_circle"
 
 
-def test_timeline_and_explanation_without_json(files: Any) -> None:
-    result = runner.invoke(cli.app, ["identify", "--timeline", "--explain", str(files["tagged.flac"])])
-    assert "0:00-" in result.stderr
-    assert "audio alone: " in result.stderr
-
-
 def test_a_terminal_gets_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
@@ -139,20 +156,6 @@ def test_a_terminal_gets_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_the_version_is_printed() -> None:
     assert runner.invoke(cli.app, ["--version"]).stdout.startswith("lrid-serve ")
-
-
-@pytest.mark.parametrize("form", [[], ["--json"]])
-def test_a_bad_file_costs_only_itself(files: Any, form: Any) -> None:
-    paths = [str(files[name]) for name in ("missing.wav", "plain.mp3", "text.wav")]
-    result = runner.invoke(cli.app, ["identify", *form, *paths])
-    assert result.exit_code == 1
-    assert "file_unreadable" in result.stdout
-    assert "audio_unknown_format" in result.stdout
-    if form:
-        missing, good, text = (json.loads(line) for line in result.stdout.splitlines())
-        assert (missing["code"], text["code"]) == ("file_unreadable", "audio_unknown_format")
-        assert "permissions" in missing["remedy"]
-        assert good["language"] in {*CODES, "und"}
 
 
 @pytest.mark.parametrize(
@@ -171,18 +174,47 @@ def test_wrong_arguments_are_exit_code_2(arguments: Any, told: Any) -> None:
     assert told.lower() in result.stderr.lower()
 
 
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str, str]]:
+    """The entry point with these arguments: exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lrid", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
 def test_errors_end_in_a_remedy_and_no_traceback(
-    tmp_path: Path, files: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, files: Any, main: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LRID_MODEL_STORE", str(tmp_path / "nothing here"))
-    monkeypatch.setattr(sys, "argv", ["lrid", "identify", str(files["plain.mp3"])])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 1
-    shown = capsys.readouterr().err
-    assert shown.startswith("release_refused: no release 'lrid_net/1'")
-    assert "lrid releases verify" in shown
-    assert "Traceback" not in shown
+    code, _, told = main("identify", files["plain.mp3"])
+    assert code == 1
+    assert told.startswith("release_refused: no release 'lrid_net/1'")
+    assert "lrid releases verify" in told
+    assert "Traceback" not in told
+
+
+def test_what_is_wrong_with_all_files_is_said_once(main: Any, files: Any) -> None:
+    code, answers, told = main("identify", files["plain.mp3"], files["tagged.flac"], "--languages", "tlh")
+    assert (code, answers) == (1, "")
+    assert told.startswith("unknown_language: 'tlh' is not among")
+
+
+def test_what_is_missing_is_said_in_a_line(tmp_path: Path, main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, answers, told = main("identify", tmp_path / "song.mp3", "--model", "none/1")
+    assert (code, answers) == (1, "")
+    assert told.startswith("release_refused: no release 'none/1' in the model store; found: ")
+    code, _, told = main("score", tmp_path, "--output", tmp_path / "out.csv", "--server", "localhost:8000")
+    assert code == 2
+    assert "such as http://localhost:8000" in told
+    monkeypatch.setenv("LRID_MODEL_STORE", str(tmp_path))
+    for command in ("list", "verify"):
+        code, _, told = main("releases", command)
+        assert (code, told.splitlines()[0]) == (1, f"release_refused: no release in {tmp_path}")
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +272,16 @@ def test_help_teaches(command: Any) -> None:
     assert len(result.stdout.split("Usage:")[1]) > 300
 
 
+def test_help_is_whole_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Default: 2; with" in " ".join(runner.invoke(cli.app, ["identify", "--help"]).stdout.split())
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("identify", "score", "tag", "serve", "evaluate"):
+        done = runner.invoke(cli.app, [command, "-h"])
+        assert done.exit_code == 0
+        assert max(map(cell_len, done.stdout.splitlines())) == 80
+        assert "…" not in done.stdout, command
+
+
 def test_help_shows_a_first_request() -> None:
     assert "curl -F audio=@song.mp3" in runner.invoke(cli.app, ["serve", "--help"]).stdout
     assert "lrid identify album/*.flac" in runner.invoke(cli.app, ["identify", "--help"]).stdout
@@ -253,41 +295,30 @@ def test_the_upload_limit_holds_for_files_too(files: Any) -> None:
 # --- the command in a process of its own ------------------------------------------------------------------------------
 
 
-def lrid(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", *map(str, arguments)]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    """A command that prints rows of a file with such a name, and is quick: answers are not looked for."""
+    table = tmp_path / "languages.csv"
+    table.write_text("path,language,probability,error\nさくら.mp3,fr,.99,\n", encoding="utf-8")
+    return f'exec "{sys.executable}" -m app.cli tag --from "{table}"'
 
 
-def test_an_error_in_a_pipe_names_its_file_and_what_is_wrong_with_all_files_is_said_once(files: Any) -> None:
-    result = runner.invoke(cli.app, ["identify", str(files["text.wav"]), str(files["missing.wav"])])
-    assert [line.split(": ")[0] for line in result.stderr.splitlines()] == [
-        str(files["text.wav"]),
-        str(files["missing.wav"]),
-    ]
-    done = lrid("identify", files["plain.mp3"], files["tagged.flac"], "--languages", "tlh")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("unknown_language: 'tlh' is not among")
-
-
-def test_what_is_missing_is_said_in_a_line(tmp_path: Path) -> None:
-    for command in ("list", "verify"):
-        done = lrid("releases", command, LRID_MODEL_STORE=str(tmp_path))
-        assert (done.returncode, done.stderr.splitlines()[0]) == (1, f"release_refused: no release in {tmp_path}")
-    done = lrid("identify", tmp_path / "song.mp3", "--model", "none/1")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("release_refused: no release 'none/1' in the model store; found: ")
-    done = lrid("score", tmp_path, "--output", tmp_path / "out.csv", "--server", "localhost:8000")
-    assert done.returncode == 2
-    assert "such as http://localhost:8000" in done.stderr
+def printed(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", command], env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
-def test_a_full_disk_is_said_in_a_line(files: Any) -> None:
-    with open("/dev/full", "wb") as full:
-        command = [sys.executable, "-m", "app.cli", "identify", str(files["plain.mp3"])]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+def test_a_full_disk_is_said_in_a_line(rows: str) -> None:
+    done = printed(f"{rows} >/dev/full")
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "system_error: [Errno 28] No space left on device"
+
+
+def test_any_name_can_be_written_to_any_encoding_and_to_nowhere(rows: str) -> None:
+    done = printed(rows, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert "\\u3055\\u304f\\u3089.mp3\t" in done.stdout
+    nowhere = printed(f"{rows} >&-")
+    assert (nowhere.returncode, nowhere.stderr) == (done.returncode, "")
 
 
 def test_a_closed_pipe_ends_a_run_without_a_word(files: Any) -> None:
@@ -298,13 +329,6 @@ def test_a_closed_pipe_ends_a_run_without_a_word(files: Any) -> None:
         assert running.stdout.readline()
         running.stdout.close()
         assert (running.wait(60), running.stderr.read().strip()) == (1, b"")
-
-
-def test_any_name_can_be_written_to_any_encoding(tmp_path: Path) -> None:
-    done = lrid("identify", tmp_path / "さくら.mp3", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
-    assert "\\u3055\\u304f\\u3089.mp3" in done.stdout
-    command = f'exec "{sys.executable}" -m app.cli identify --title "La vie en rose" >&-'
-    assert subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False).stderr == b""
 
 
 def test_ctrl_c_ends_a_run_without_a_word(files: Any) -> None:
@@ -319,14 +343,6 @@ def test_ctrl_c_ends_a_run_without_a_word(files: Any) -> None:
         while running.stdout.read(65536):
             pass
         assert (running.wait(60), running.stderr.read().strip()) == (130, b"")
-
-
-def test_help_is_whole_at_80_columns() -> None:
-    for command in ("identify", "score", "tag", "serve", "evaluate"):
-        done = lrid(command, "-h", COLUMNS="80")
-        assert done.returncode == 0
-        assert "…" not in done.stdout, command
-    assert "Default: 2; with" in " ".join(lrid("identify", "--help", COLUMNS="200").stdout.split())
 
 
 def test_releases_are_listed_without_torch() -> None:
