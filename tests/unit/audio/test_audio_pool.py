@@ -49,6 +49,14 @@ def shared_pool() -> Iterator[DecodePool]:
     pool.close()
 
 
+@pytest.fixture(scope="module")
+def plain_pool() -> Iterator[DecodePool]:
+    """As the service has it."""
+    pool = DecodePool(workers=1, timeout_seconds=10.0, memory_mb=1024)
+    yield pool
+    pool.close()
+
+
 def decoders() -> list[psutil.Process]:
     """The living decoding processes of this one."""
     alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
@@ -70,28 +78,20 @@ def assert_works(pool: DecodePool) -> None:
 
 
 @pytest.mark.parametrize("name", samples_of.WHOLE)
-def test_same_answer_as_in_process(name: str) -> None:
-    pool = DecodePool(workers=1, timeout_seconds=10.0, memory_mb=1024)
-    try:
-        data = samples_of.WHOLE[name]()
-        got, expected = ask(pool, data), load_recording(data, REQUEST, LIMITS)
-        assert np.array_equal(got.windows[0].samples, expected.windows[0].samples)
-    finally:
-        pool.close()
+def test_same_answer_as_in_process(plain_pool: DecodePool, name: str) -> None:
+    data = samples_of.WHOLE[name]()
+    got, expected = ask(plain_pool, data), load_recording(data, REQUEST, LIMITS)
+    assert np.array_equal(got.windows[0].samples, expected.windows[0].samples)
 
 
-def test_warnings_and_tags_come_back() -> None:
-    pool = DecodePool(workers=1, timeout_seconds=10.0, memory_mb=1024)
-    try:
-        data = b"ID3\x03\0\0\0\0\0\x0f" + b"TIT2\0\0\0\x05\0\0\0abcd" + samples_of.cut(samples_of.mp3(samples_of.song(20)))
-        request = WindowRequest(WindowSpec(22_050, 22_050 * 2, positions=(0.5, 0.3, 0.7)), 3, skip=1, take=1, read_tags=True)
-        got, expected = run(pool.load(data, request, LIMITS)), load_recording(data, request, LIMITS)
-        assert [warning.code for warning in got.warnings] == ["truncated"]
-        assert got.tags == Metadata(title="abcd")
-        assert (got.next_index, got.planned) == (2, 3)
-        assert replace(got, windows=()) == replace(expected, windows=())
-    finally:
-        pool.close()
+def test_warnings_and_tags_come_back(plain_pool: DecodePool) -> None:
+    data = b"ID3\x03\0\0\0\0\0\x0f" + b"TIT2\0\0\0\x05\0\0\0abcd" + samples_of.cut(samples_of.mp3(samples_of.song(20)))
+    request = WindowRequest(WindowSpec(22_050, 22_050 * 2, positions=(0.5, 0.3, 0.7)), 3, skip=1, take=1, read_tags=True)
+    got, expected = run(plain_pool.load(data, request, LIMITS)), load_recording(data, request, LIMITS)
+    assert [warning.code for warning in got.warnings] == ["truncated"]
+    assert got.tags == Metadata(title="abcd")
+    assert (got.next_index, got.planned) == (2, 3)
+    assert replace(got, windows=()) == replace(expected, windows=())
 
 
 @pytest.mark.parametrize("word", [b"segfault", b"exit", b"kill", b"bug", b"many", b"nan", b"flood"])
