@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -35,8 +36,13 @@ MAY_IMPORT: dict[str, set[str] | None] = {
 }
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """Modules that a file imports anywhere, dotted."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -100,5 +106,5 @@ def test_top_level_folders_are_apart(folder: str, other: str) -> None:
 
 def test_the_server_starts_without_torch() -> None:
     """torch takes seconds to import; until then the port must answer already."""
-    code = "import sys, app.main, app.server.run; sys.exit('torch' in sys.modules)"
+    code = "import sys, app.cli.main, app.main, app.server.run; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

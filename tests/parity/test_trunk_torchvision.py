@@ -1,5 +1,6 @@
 """f is torchvision's ResNet-50 with one input channel and without the classifier: same weights, same outputs."""
 
+import pytest
 import torch
 import torchvision
 from torch import nn
@@ -8,6 +9,7 @@ from app.families.lrid_net.config import ListenConfig, NetworkConfig
 from app.families.lrid_net.network import ResNet
 
 
+@pytest.fixture(scope="module")
 def twins() -> tuple[ResNet, nn.Module]:
     """Our trunk and torchvision's, with the same random weights and BatchNorm statistics."""
     torch.manual_seed(0)
@@ -27,8 +29,8 @@ def twins() -> tuple[ResNet, nn.Module]:
     return ours, theirs
 
 
-def test_features_are_torchvisions() -> None:
-    ours, theirs = twins()
+def test_features_are_torchvisions(twins: tuple[ResNet, nn.Module]) -> None:
+    ours, theirs = twins
     x = torch.randn(2, 1, 128, 200)
     with torch.inference_mode():
         expected = theirs.eval()(x)
@@ -37,9 +39,9 @@ def test_features_are_torchvisions() -> None:
     assert torch.allclose(given, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
 
 
-def test_gradients_are_torchvisions() -> None:
+def test_gradients_are_torchvisions(twins: tuple[ResNet, nn.Module]) -> None:
     """In training mode too, where BatchNorm uses the batch."""
-    ours, theirs = twins()
+    ours, theirs = twins
     x = torch.randn(3, 1, 64, 64)
     ours.train()(x).square().mean().backward()
     theirs.train()(x).square().mean().backward()
@@ -50,10 +52,10 @@ def test_gradients_are_torchvisions() -> None:
         assert torch.allclose(mine.grad, other.grad, rtol=1e-3, atol=1e-3 * scale), name
 
 
-def test_shapes_are_the_papers() -> None:
+def test_shapes_are_the_papers(twins: tuple[ResNet, nn.Module]) -> None:
     config = ListenConfig()
     assert config.window_samples == 661_500
     assert config.window_frames == 2580
-    trunk = ResNet(NetworkConfig()).eval()
+    ours, _ = twins
     with torch.inference_mode():
-        assert trunk.feature_map(torch.zeros(1, 1, 128, 2580)).shape == (1, 2048, 4, 81)
+        assert ours.eval().feature_map(torch.zeros(1, 1, 128, 2580)).shape == (1, 2048, 4, 81)
