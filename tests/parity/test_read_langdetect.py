@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import langdetect
@@ -44,16 +44,23 @@ ODDITIES = (
 )  # fmt: skip
 
 
+@cache
+def factory() -> DetectorFactory:
+    """Languages in sorted order."""
+    made = DetectorFactory()
+    made.load_json_profile([(PROFILES / code).read_text(encoding="utf-8") for code in LANGUAGES])
+    return made
+
+
 class Reference:
-    """langdetect's own detector from an own factory, languages in sorted order."""
+    """langdetect's own detector from an own factory."""
 
     def __init__(self, seed: int) -> None:
-        self._factory = DetectorFactory()
-        self._factory.load_json_profile([(PROFILES / code).read_text(encoding="utf-8") for code in LANGUAGES])
-        self._factory.set_seed(seed)
+        self._seed = seed
 
     def detector_of(self, text: str) -> Detector:
-        detector = self._factory.create()
+        factory().set_seed(self._seed)
+        detector = factory().create()
         detector.append(text)
         return detector
 
