@@ -63,17 +63,14 @@ def test_where_it_is_forbidden_nothing_happens(monkeypatch: pytest.MonkeyPatch) 
     assert in_a_thread(lower_thread_priority) == nice()
 
 
-@pytest.mark.parametrize("n_windows", [1, 3])
-def test_threads_that_listen_lower_their_priority(n_windows: int) -> None:
-    model = tiny_model()
+def test_threads_that_listen_lower_their_priority() -> None:
+    model = tiny_model(listen={"window_seconds": 1.0})
     assert model.audio is not None
     engine = Engine(model.audio.listener, Target("cpu", "fp32"))
-    windows = [np.zeros(model.audio.window.window_samples, np.float32)] * n_windows
+    window = np.zeros(model.audio.window.window_samples, np.float32)
     before = nice()
-    if n_windows == 1:
-        assert in_a_thread(lambda: engine.listen(windows)) == behind()
-    else:
-        engine.listen(windows)
-        threads = [thread for thread in threading.enumerate() if thread.name.startswith("lrid-model")]
-        assert behind() in {os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in threads}
+    assert in_a_thread(lambda: engine.listen([window])) == behind()
+    engine.listen([window] * 3)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("lrid-model")]
+    assert behind() in {os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in threads}
     assert nice() == before
