@@ -18,6 +18,7 @@ SET = [part for key, value in FAST.items() for part in ("--set", f"{key}={value}
 
 def test_train_makes_a_release_that_verifies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRID_MODEL_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("LRID_ENGINE", "torch")
     catalogue = write_corpus(tmp_path, train=3, valid=2)
     trained = RUNNER.invoke(app, ["train", str(catalogue), "--output", str(tmp_path / "run"), *SET, "--release", "7"])
     assert trained.exit_code == 0, trained.output

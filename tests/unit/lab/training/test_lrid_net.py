@@ -53,7 +53,7 @@ def same(a: Path, b: Path) -> bool:
 
 
 def test_it_learns_what_can_be_learnt(config: LridNetConfig) -> None:
-    train(changed(config, epochs=15, steps_per_epoch=10))
+    train(changed(config, epochs=6, steps_per_epoch=12))
     rows = log(config)
     best = min(rows, key=lambda row: float(row["valid_loss"]))
     assert float(best["valid_accuracy_both"]) > 0.8  # chance 1/3; tones of three pitches and three languages

@@ -18,7 +18,7 @@ from app.families.prior import under_prior
 from app.families.store import list_releases, load_model
 from app.lab.errors import CheckpointError, CorpusError
 from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
-from app.lab.evaluation.evaluate import evaluate
+from app.lab.evaluation.evaluate import evaluate, measure
 from app.lab.evaluation.metrics import expected_calibration_error
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
@@ -188,10 +188,10 @@ def test_a_release_without_a_card_is_refused(copy: Path) -> None:
 
 def test_evaluate_writes_json_and_markdown(made: Path, release_config: ReleaseConfig, tmp_path: Path) -> None:
     validation = replace(rows_of(release_config), cache=tmp_path / "cache")
-    on_validation = evaluate(made, validation, tmp_path / "out")
+    on_validation = measure(made, validation).cases
     kept_apart = replace(validation, splits=("test",))
     evaluation = evaluate(made, kept_apart, tmp_path / "out")
-    assert evaluate(made, kept_apart, tmp_path / "out") == evaluation
+    assert measure(made, kept_apart).cases == evaluation
     assert {mode: case.rows for mode, case in evaluation.items()} == {"both": 6, "audio_only": 6, "text_only": 6}
     said = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
     assert said["cases"]["both"]["accuracy"] == pytest.approx(evaluation["both"].accuracy)

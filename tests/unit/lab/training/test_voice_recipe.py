@@ -28,12 +28,12 @@ RATE = SMALL.sample_rate_hz
 
 
 def write_songs(folder: Path) -> Path:
-    """Noise of two colours, and of a third that stands for nothing sung: 12 windows each, by artists of their own."""
+    """Noise of two colours, and of a third that stands for nothing sung: 5 windows each, by artists of their own."""
     random = np.random.default_rng(0)
     lines = ["path\tartist\ttitle\tlabel\tsplit"]
     for i in range(24):
         code = ("en", "fr", "zxx", "de")[i % 4]  # de is no class: it counts as others
-        t = np.arange(12 * RATE) / RATE
+        t = np.arange(5 * RATE) / RATE
         pitch = {"en": 300, "fr": 900, "zxx": 2500, "de": 1500}[code]
         song = 0.2 * np.sin(2 * np.pi * pitch * t) * (1 + np.sin(t)) + 0.05 * random.normal(size=len(t))
         soundfile.write(folder / f"{i}.wav", song.astype(np.float32), RATE)
@@ -100,10 +100,10 @@ def test_a_start_that_is_no_voice_is_refused(settings: dict[str, Any], tmp_path:
         recipe_of("voice", other | {"start": "lrid_voice/9"}).train(Progress())
 
 
-def test_too_few_artists_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
-    head = {"inner_folds": 7, "draws": 1}
+def test_too_few_artists_are_refused(settings: dict[str, Any], best: Path, tmp_path: Path) -> None:
+    given = settings | {"output": tmp_path, "cache": best.parent / "cache", "head": {"inner_folds": 7, "draws": 1}}
     with pytest.raises(TrainingError, match="songs of 12 artists or sources; a head needs 14"):
-        recipe_of("voice", settings | {"output": tmp_path, "cache": tmp_path / "cache", "head": head}).train(Progress())
+        recipe_of("voice", given).train(Progress())
 
 
 def test_a_broken_checkpoint_is_refused_by_the_tensor(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_ears_learn_what_they_are_shown(settings: dict[str, Any], tmp_path: Path
     labels = [{"code": code, "iso639_3": iso, "name": name} for code, (iso, name) in CODES.items()]
     given = {
         "catalogue": settings["catalogue"], "output": tmp_path / "ears", "store": settings["store"], "labels": labels,
-        "epochs": 4, "steps_per_epoch": 16, "batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 0, "threads": 1,
-        "windows": 4,
+        "epochs": 3, "steps_per_epoch": 16, "batch_size": 4, "learning_rate": 5e-4, "warmup_steps": 0, "threads": 1,
+        "windows": 3,
     }  # fmt: skip
     recipe = recipe_of("ears", given)
     assert isinstance(recipe, EarsRecipe)
