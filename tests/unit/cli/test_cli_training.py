@@ -12,7 +12,10 @@ from app.lab.errors import TrainingError
 from tests.corpora import write_corpus
 
 RUNNER = CliRunner()
-FAST = {"network.base_channels": 4, "crop_seconds": 0.5, "batch_size": 4, "epochs": 1, "steps_per_epoch": 2}
+FAST = {
+    "network.base_channels": 4, "listen.window_seconds": 1, "crop_seconds": 0.5, "batch_size": 4, "epochs": 1,
+    "steps_per_epoch": 2,
+}  # fmt: skip
 SET = [part for key, value in FAST.items() for part in ("--set", f"{key}={value}")]
 
 
