@@ -137,7 +137,7 @@ def test_f_trains_in_bf16_unless_fp32_is_asked_for(config: LridNetConfig) -> Non
     for precision, expected in (("auto", True), ("bf16", True), ("fp32", False)):
         with changed(config, precision=precision)._autocast():
             assert torch.is_autocast_enabled("cpu") == expected
-    train(changed(config, precision="auto", epochs=1, threads=2))
+    train(changed(config, precision="auto", epochs=1, steps_per_epoch=1, threads=2))
 
 
 @pytest.mark.parametrize(
