@@ -8,7 +8,6 @@ BatchNorm counts it once.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -38,12 +37,6 @@ WINDOWS_AT_ONCE = 8
 # Strided 1x1 convolutions of fewer than 16 input channels (4 base channels) write past the end of their weights' gradient
 # with two threads or more: oneDNN's AVX-512 kernels as torch 2.11 has them, in fp32 and in bf16.
 LEAST_CHANNELS = 4
-
-
-@cache
-def _reader() -> LangdetectReader:
-    """Its profiles take a while to load: one serves all rows of all trainings."""
-    return LangdetectReader(langdetect_languages(), seed=LANGDETECT_SEED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +139,10 @@ class LridNetRecipe(SongRecipe[LridNetConfig]):
 
     def _read(self, rows: list[Row], progress: Progress) -> FloatArray:
         """Returns x_lang, (n, 56)."""
-        identity = f"langdetect {','.join(langdetect_languages())} seed {LANGDETECT_SEED}"
-        return text_vectors(self.config.cache_folder, [row.metadata for row in rows], _reader(), identity, progress)
+        languages = langdetect_languages()
+        reader = LangdetectReader(languages, seed=LANGDETECT_SEED)
+        identity = f"langdetect {','.join(languages)} seed {LANGDETECT_SEED}"
+        return text_vectors(self.config.cache_folder, [row.metadata for row in rows], reader, identity, progress)
 
     def build(self) -> LridNet:
         """Returns the network of the variant, with its modality dropout."""
