@@ -1,4 +1,7 @@
-"""The loops of reading. They stand in one file, as compiled ones must: see `families.compiled`."""
+"""The loops of reading. They stand in one file, as compiled ones must: see `families.compiled`.
+
+Loops, not numpy's expressions and slices: with all the errors that those could report, numba compiles twice as long.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +33,27 @@ CODE_BITS = 21  # of a code point; three make a key
 SLOT_BITS = 18  # 87,486 n-grams are known to the profiles of langdetect 1.0.9
 NOT_KNOWN = -1
 ROWS_AT_ONCE = 32  # of a layer's weights, 24 kB
+
+
+@compiled
+def copy(values: FloatArray, target: FloatArray) -> None:
+    """As many as `target` has room for."""
+    for i in range(len(target)):
+        target[i] = values[i]
+
+
+@compiled
+def add(values: FloatArray, total: FloatArray) -> None:
+    for i in range(len(total)):
+        total[i] += values[i]
+
+
+@compiled
+def maximum(values: FloatArray) -> float:
+    found = values[0]
+    for value in values:
+        found = max(found, value)
+    return found  # type: ignore[no-any-return]
 
 
 @compiled
@@ -90,7 +114,7 @@ def explain(codes: IndexArray, keys: IndexArray, rows: SlotRows, logarithms: Flo
             while keys[slot] != NOT_KNOWN and keys[slot] != key:
                 slot = (slot + 1) % len(keys)
             if keys[slot] == key:
-                total += logarithms[rows[slot]]
+                add(logarithms[rows[slot]], total)
                 n_known += 1
     return n_known
 
@@ -111,7 +135,7 @@ def weigh(evidence: FloatArray, n_known: float, mean: FloatArray, posterior: Flo
     for i in range(n_languages):
         centre += float(evidence[i])
     centre /= n_languages
-    largest = float(evidence.max())
+    largest = float(maximum(evidence))
     root, total = np.sqrt(n_known), 0.0
     for i in range(n_languages):
         mean[i] = (float(evidence[i]) - centre) / n_known
@@ -150,9 +174,11 @@ def take_apart(
 def weigh_fields(evidence: FloatArray, n_known: FloatArray, views: FloatArray) -> None:
     """Both views (see `weigh`) of each field and of the sum of all fields into `views`, (2 * 4 * n_languages,)."""
     n_fields, n = evidence.shape
+    total = np.zeros(n, np.float32)
     for field in range(n_fields):
         weigh(evidence[field], n_known[field], views[2 * field * n :][:n], views[(2 * field + 1) * n :][:n])
-    weigh(evidence.sum(axis=0), n_known.sum(), views[2 * n_fields * n :][:n], views[(2 * n_fields + 1) * n :][:n])
+        add(evidence[field], total)
+    weigh(total, n_known.sum(), views[2 * n_fields * n :][:n], views[(2 * n_fields + 1) * n :][:n])
 
 
 @compiled
@@ -231,9 +257,19 @@ def read_songs(
         read_fields(spelled, first, places[first:stop], tables, table, evidence, x[song])
     logits = mean_logits(x, n_fields, width // n_networks, weights, biases)
     for song in range(n_songs):
-        shares = np.exp(logits[song] - logits[song].max())
-        logits[song] = shares / shares.sum()
+        to_shares(logits[song])
     return logits
+
+
+@compiled
+def to_shares(values: FloatArray) -> None:
+    """Logits → their softmax."""
+    largest, total = maximum(values), np.float32(0.0)
+    for i in range(len(values)):
+        values[i] = np.exp(values[i] - largest)
+        total += values[i]
+    for i in range(len(values)):
+        values[i] /= total
 
 
 @compiled
@@ -243,16 +279,31 @@ def mean_logits(x: FloatArray, n_fields: int, size: int, weights: Weights, biase
     total = np.zeros((len(x), weights[-1].shape[2]), np.float32)
     for network in range(n_networks):
         h = np.empty((len(x), n_in), np.float32)
-        for field in range(n_fields):
-            h[:, field * size : (field + 1) * size] = x[:, (field * n_networks + network) * size :][:, :size]
-        h[:, n_fields * size :] = x[:, n_fields * n_networks * size :]
+        for song in range(len(x)):
+            for field in range(n_fields):
+                copy(x[song, (field * n_networks + network) * size :], h[song, field * size : (field + 1) * size])
+            copy(x[song, n_fields * n_networks * size :], h[song, n_fields * size :])
         for layer in range(len(weights)):
-            out = np.empty((len(x), weights[layer].shape[2]), np.float32)
-            out[:] = biases[layer][network]
-            add_products(h, weights[layer][network], out)
-            h = np.maximum(out, np.float32(0.0))
-        total += out
-    return total / np.float32(n_networks)
+            h = next_layer(h, layer > 0, weights[layer][network], biases[layer][network])
+        for song in range(len(x)):
+            add(h[song], total[song])
+    for song in range(len(x)):
+        for i in range(total.shape[1]):
+            total[song, i] /= np.float32(n_networks)
+    return total
+
+
+@compiled
+def next_layer(h: FloatArray, rectified: bool, weight: Halves | FloatArray, bias: FloatArray) -> FloatArray:
+    """bias + h @ weight, (n, n_out); if `rectified`, with 0 in the place of what is less in h."""
+    out = np.empty((len(h), len(bias)), np.float32)
+    for song in range(len(h)):
+        copy(bias, out[song])
+        if rectified:
+            for i in range(h.shape[1]):
+                h[song, i] = max(h[song, i], np.float32(0.0))
+    add_products(h, weight, out)
+    return out
 
 
 @compiled
