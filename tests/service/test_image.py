@@ -20,6 +20,7 @@ from app.settings import Settings
 from tests.meta.test_packaging import image_environment, instructions, last_stage
 from tests.service.live import PATIENCE_SECONDS, ROOT, wait_until
 from tests.service.test_hard_confined import CONFINE, can_confine
+from tests.service.test_hard_connections import _ready
 
 BOUGHT = ("useradd", "TORCH_INDEX")  # steps that change the machine, or that another index is needed for
 RELEASE: str = Settings.model_fields["model"].default
@@ -111,12 +112,12 @@ def test_a_start_without_rights_compiles_and_converts_nothing(image: Image) -> N
         _, _, check = last_stage()["HEALTHCHECK"][0].partition(" CMD ")
         command = json.loads(check)
 
-        def is_healthy() -> bool:
+        def is_ready() -> bool:
             assert process.poll() is None, (image.root / "log").read_text()
-            done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=PATIENCE_SECONDS)
-            return done.returncode == 0
+            return _ready(int(port))
 
-        wait_until(is_healthy, (image.root / "log").read_text)
+        wait_until(is_ready, (image.root / "log").read_text)
+        subprocess.run(command, env=environment, check=True, timeout=PATIENCE_SECONDS)
     finally:
         process.terminate()
         assert process.wait(PATIENCE_SECONDS) == 0
