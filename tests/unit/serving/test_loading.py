@@ -25,7 +25,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_for(store: Path, prior: str) -> Settings:
-    return Settings(model_store=store, device="cpu", precision="fp32", torch_threads=1, catalog_prior=prior)
+    return Settings(model_store=store, device="cpu", precision="fp32", torch_threads=1, catalog_prior=prior, engine="torch")
 
 
 def reading_of(model: Model, title: str) -> Reading:
