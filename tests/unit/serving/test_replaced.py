@@ -33,6 +33,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
+@pytest.fixture(autouse=True)
+def _looks_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the service does, at shorter intervals."""
+    monkeypatch.setattr(module, "RELEASE_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(module, "RELEASE_TRIES", 50)
+
+
 def settings_for(store: Path) -> Settings:
     limits: dict[str, Any] = {"queue_max_items": 16, "max_windows": 8, "torch_threads": 2, "engine": "torch"}
     return Settings(model_store=store, model="lrid_net/1", device="cpu", precision="fp32", **limits)
@@ -57,7 +64,7 @@ async def serving(app: FastAPI):  # type: ignore[no-untyped-def]
 async def everything_that_happens(client: httpx.AsyncClient, statuses: list[int], ended: asyncio.Event) -> None:
     """Songs, names, refusals of all kinds, deadlines that pass, and a client that leaves."""
     tone = audio_samples.wav(audio_samples.tone(1.0, 440.0, 22_050, 1, 0.3), "FLOAT", 22_050)
-    song = audio_samples.wav(audio_samples.song(65.0, 22_050, channels=1), rate_hz=22_050)
+    song = audio_samples.wav(audio_samples.song(40.0, 22_050, channels=1), rate_hz=22_050)
     requests = (
         {"files": {"audio": song}},
         {"files": {"audio": tone}, "data": {"title": "La vie en rose"}},
@@ -69,7 +76,7 @@ async def everything_that_happens(client: httpx.AsyncClient, statuses: list[int]
     while not ended.is_set():
         for request in requests:
             statuses.append((await client.post("/identify", **request)).status_code)
-            await asyncio.sleep(0.01)  # the others' turn
+            await asyncio.sleep(0.05)  # the others' turn
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.01):
                 await client.post("/identify", files={"audio": song})
