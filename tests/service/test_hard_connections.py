@@ -18,7 +18,7 @@ import pytest
 
 from tests.service.faulty import clip
 from tests.service.hard import connect, receive_all, start
-from tests.service.live import LiveServer, wait_until
+from tests.service.live import SETTINGS, LiveServer, wait_until
 from tests.service.openloop import audio_post, get_request, json_post
 
 GOOD = {"title": "La vie en rose", "artist": "Édith Piaf"}
@@ -226,8 +226,7 @@ def test_more_connections_than_file_descriptors(tiny_store: Path, tmp_path: Path
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"LRID_MODEL_STORE": str(tiny_store), "LRID_MODEL": "lrid_net/1"}
-    environment |= {"LRID_TORCH_THREADS": "1", "LRID_PRECISION": "fp32"}
+    environment = os.environ | SETTINGS | {"LRID_MODEL_STORE": str(tiny_store)}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-c", _START_WITH_FEW_FILES, str(port)], env=environment, stderr=log)
     try:

@@ -113,7 +113,7 @@ def test_refused_by_name(tiny_store: Path, tmp_path: Path, name: str, monkeypatc
     store = broken_copy(tiny_store, tmp_path / "store", name)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ReleaseError) as refused:
-        load_release(Settings(model_store=store, device="cpu", precision="fp32"), "lrid_net/1")
+        load_release(Settings(model_store=store, device="cpu", precision="fp32", engine="torch"), "lrid_net/1")
     assert re.search(BROKEN[name][1], refused.value.detail, re.DOTALL)
     assert not Path("unpickled").exists()
 

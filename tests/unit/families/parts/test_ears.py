@@ -1,7 +1,10 @@
 """What the ears make of themselves for a target: same answers within the precision, alone as beside others."""
 
 import math
+import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -57,6 +60,14 @@ def test_every_target_answers_as_the_network_does(ears: Ears, backend: Backend, 
     exactly = precision == "fp32" or (backend == "openvino" and precision == "bf16" and not openvino_has_bf16())
     assert (apart > TOLERANCE["fp32"]) != exactly, "it does run in that precision, if the processor has it"
     assert torch.equal(given[:, 257], exact[:, 257]), "the front end stays in floats"
+
+
+def test_no_conversion_is_kept_below_the_temporary_folder(ears: Ears) -> None:
+    """There is the cache of all tests."""
+    pytest.importorskip("openvino")
+    ears.prepare(Target("cpu", "fp32", "openvino", 1))
+    assert Path(os.environ["XDG_CACHE_HOME"]).is_relative_to(tempfile.gettempdir())
+    assert not Path(os.environ["XDG_CACHE_HOME"], "lrid-serve").exists()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])

@@ -33,9 +33,3 @@ def test_the_second_start_converts_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert torch.equal(Convertible(network(0), (1, 3)).compile("fp32", 1)(WINDOW), first)
     with pytest.raises(AssertionError, match="again"):
         Convertible(network(1), (1, 3))
-
-
-def test_nothing_is_kept_below_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(Path(tempfile.gettempdir()) / "none"))
-    Convertible(network(0), (1, 3))
-    assert not (Path(tempfile.gettempdir()) / "none").exists()
