@@ -89,34 +89,39 @@ def test_many_that_say_nothing_or_dawdle(server: LiveServer) -> None:
     wait_until(lambda: psutil.Process(server.process.pid).num_fds() <= files + 5)
 
 
-def test_line_ends_do_not_keep_a_connection_alive(server: LiveServer) -> None:
-    with connect(server) as connection:
-        connection.sendall(json_post(GOOD))
-        assert read_response(connection)[0] == 200
-        connection.sendall(b"\r\n")
-        assert closed_within(connection) < LET_GO_SECONDS
+def line_ends(connection: socket.socket) -> None:
+    connection.sendall(json_post(GOOD))
+    assert read_response(connection)[0] == 200
+    connection.sendall(b"\r\n")
 
 
-def test_a_refused_body_leaves_a_connection_that_ends(server: LiveServer) -> None:
-    """Its rest is read and thrown away; then the connection can be used, and if it is not, it is closed."""
-    with connect(server) as connection:
-        head = b"POST /identify HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 200000\r\n\r\n"
-        connection.sendall(head + bytes(1000))
-        assert read_response(connection)[0] == 415
-        connection.sendall(bytes(199_000))
-        connection.sendall(json_post(GOOD))
-        assert read_response(connection)[0] == 200
-        connection.sendall(head + bytes(1000))
-        assert read_response(connection)[0] == 415
-        connection.sendall(bytes(199_000))
-        assert closed_within(connection) < LET_GO_SECONDS
+def refused_bodies(connection: socket.socket) -> None:
+    """The rest of one is read and thrown away; then the connection can be used."""
+    head = b"POST /identify HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 200000\r\n\r\n"
+    connection.sendall(head + bytes(1000))
+    assert read_response(connection)[0] == 415
+    connection.sendall(bytes(199_000))
+    connection.sendall(json_post(GOOD))
+    assert read_response(connection)[0] == 200
+    connection.sendall(head + bytes(1000))
+    assert read_response(connection)[0] == 415
+    connection.sendall(bytes(199_000))
 
 
-def test_a_refused_body_that_never_ends(server: LiveServer) -> None:
-    with connect(server) as connection:
-        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n")
-        assert read_response(connection)[0] == 404
-        assert closed_within(connection) < LET_GO_SECONDS
+def a_refused_body_that_never_ends(connection: socket.socket) -> None:
+    connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n")
+    assert read_response(connection)[0] == 404
+
+
+def test_nothing_keeps_a_connection_alive(server: LiveServer) -> None:
+    """They wait beside each other, as each takes seconds."""
+    with contextlib.ExitStack() as stack:
+        waiting = {}
+        for send in (line_ends, refused_bodies, a_refused_body_that_never_ends):
+            waiting[send.__name__] = stack.enter_context(connect(server))
+            send(waiting[send.__name__])
+        for name, connection in waiting.items():
+            assert closed_within(connection) < LET_GO_SECONDS, name
 
 
 def test_who_does_not_read_is_let_go(server: LiveServer) -> None:
