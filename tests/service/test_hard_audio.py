@@ -25,6 +25,7 @@ from tests.service.problems import check_problem
 GOOD = {"title": "La vie en rose", "artist": "Édith Piaf"}
 DECODER_MEMORY_MB = 384
 CANARY = b"canary-7f3a"
+m4a, mp3 = functools.cache(audio_samples.m4a), functools.cache(audio_samples.mp3)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +67,11 @@ def unadmitted_flac() -> bytes:
 
 def id3_of_the_whole_file() -> bytes:
     """Tags that claim to be as long as can be."""
-    return b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f" + audio_samples.mp3()
+    return b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f" + mp3()
 
 
 def nested_id3() -> bytes:
-    return b"ID3\x04\x00\x00\x00\x00\x00\x00" * 100_000 + audio_samples.mp3()
+    return b"ID3\x04\x00\x00\x00\x00\x00\x00" * 100_000 + mp3()
 
 
 def giant_cover() -> bytes:
@@ -82,7 +83,7 @@ def giant_cover() -> bytes:
 
 def mp4_table(entries: int) -> bytes:
     """A sample table that promises billions of entries."""
-    data = bytearray(audio_samples.m4a())
+    data = bytearray(m4a())
     for name in (b"stsz", b"stts", b"stsc", b"stco"):
         at = data.find(name)
         if at > 0:
@@ -96,7 +97,7 @@ def deep_boxes(depth: int = 20_000) -> bytes:
     body = b""
     for _ in range(depth):
         body = struct.pack(">I4s", len(body) + 8, b"moov") + body
-    return audio_samples.m4a()[:32] + body
+    return m4a()[:32] + body
 
 
 def element(name: str, *parts: bytes) -> bytes:
@@ -119,7 +120,7 @@ def matroska_of_many_tracks(tracks: int = 5000) -> bytes:
 
 def mp4_of_many_tracks(tracks: int = 5000) -> bytes:
     """One track, written so many times."""
-    data = audio_samples.m4a()
+    data = m4a()
     moov = data.find(b"moov") - 4
     trak = data.find(b"trak", moov) - 4
     size = int.from_bytes(data[trak : trak + 4], "big")
@@ -230,7 +231,7 @@ class Listener:
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._socket.settimeout(0.2)
+        self._socket.settimeout(0.02)  # who has called is there at once
         self.port: int = self._socket.getsockname()[1]
 
     def was_called(self) -> bool:
@@ -252,7 +253,7 @@ def box(name: bytes, *parts: bytes) -> bytes:
 
 def mp4_with_reference(location: str) -> bytes:
     """An M4A whose samples lie elsewhere: its data reference names `location` (ISO/IEC 14496-12 §8.7.2)."""
-    data = bytearray(audio_samples.m4a())
+    data = bytearray(m4a())
     at = data.find(b"dref") - 4
     size = int.from_bytes(data[at : at + 4], "big")
     url = box(b"url ", b"\0\0\0\0", location.encode() + b"\0")
@@ -274,7 +275,7 @@ def reachers(url: str, path: str) -> dict[str, bytes]:
     return {
         "hls": playlist.encode(),
         "hls after ID3": b"ID3\x04\x00\x00\x00\x00\x00\x00" + playlist.encode(),
-        "hls named mp3": audio_samples.mp3()[:417] + playlist.encode(),
+        "hls named mp3": mp3()[:417] + playlist.encode(),
         "concat": f"ffconcat version 1.0\nfile '{path}'\nfile '{url}'\n".encode(),
         "concat protocol": f"concat:{path}|{url}".encode(),
         "sdp": f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio {port} RTP/AVP 0\n".encode(),
