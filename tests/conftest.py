@@ -14,17 +14,18 @@ os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "lrid-tests")
 # threads wait for each other by spinning. Read when torch is imported, which is later.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-LONGEST = (  # some half a minute each, on one core: they come first, so that no process is left alone with them at the end
+LONGEST = (  # they come first, so that no process is left alone with them at the end
     "service/test_wheel.py",
     "service/test_image.py",
-    "unit/families/parts/ngrams/test_reader.py",
+    "service/test_hard_connections.py",
+    "service/test_hard_overload.py",
+    "service/test_hard_faults.py",
+    "service/test_score_servers.py",
+    "service/test_hard_swap.py",
     "unit/serving/test_replaced.py",
-    "unit/serving/test_loading.py",
-    "unit/lab/training/test_loop.py",
+    "unit/families/parts/ngrams/test_reader.py",
+    "unit/cli/test_cli.py",
     "unit/lab/training/test_lrid_net.py",
-    "unit/lab/training/test_voice_recipe.py",
-    "unit/cli/test_cli_training.py",
-    "unit/families/test_compiled.py",
 )
 
 # A busy machine is no defect of the code under test.
