@@ -87,7 +87,7 @@ def test_the_lstm_of_serving_is_torchs(layers: int) -> None:
     np.testing.assert_allclose(states, lstm(steps)[0][0].detach().numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", [{AUDIO}, {LYRICS}, {AUDIO, LYRICS}], ids="+".join)
+@pytest.mark.parametrize("mode", [{AUDIO}, {LYRICS}, {AUDIO, LYRICS}], ids=lambda mode: "+".join(sorted(mode)))
 def test_serving_says_what_the_network_says(mode: set[str]) -> None:
     """Missing audio is a spectrogram of zeros in training, missing lyrics no word."""
     manifest = manifest_of()
