@@ -27,6 +27,7 @@ Turn = Callable[[], float]  # seconds after which a rejected client should retur
 Listen = Callable[[list[FloatArray]], FloatArray]  # blocking: n windows → (n, n_audio_features)
 
 WATCH_SECONDS = 0.2  # how often a running batch is checked for a dead thread
+END_SECONDS = 2.0  # that the end of the device thread is waited for, unless it hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Batcher:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._reject_all(Draining("the server stopped before this request was answered"))
-        self._device.close()
+        await asyncio.to_thread(self._device.close, END_SECONDS)
 
     @property
     def healthy(self) -> bool:

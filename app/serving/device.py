@@ -31,9 +31,10 @@ class DeviceThread:
         self._calls.put((partial(function, *arguments), future))
         return asyncio.wrap_future(future)
 
-    def close(self) -> None:
-        """End the thread after the queued calls. Does not wait."""
+    def close(self, wait_seconds: float = 0.0) -> None:
+        """End the thread after the queued calls; wait so long for that. A thread that torch runs in while Python ends aborts."""
         self._calls.put(None)
+        self._thread.join(wait_seconds)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

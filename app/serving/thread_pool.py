@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import Any
 
+END_SECONDS = 1.0  # a thread that waits for work ends within milliseconds
 _Calls = queue.SimpleQueue[tuple[Callable[[Any], Any], Any, Future[Any]] | None]
 
 
@@ -32,10 +33,14 @@ class ThreadPool:
         if self._started:
             return
         self._started = True
-        for number in range(self._n):
-            threading.Thread(target=_work, args=(self._calls,), name=f"lrid-model-{number}", daemon=True).start()
+        threads = [
+            threading.Thread(target=_work, args=(self._calls,), name=f"lrid-model-{number}", daemon=True)
+            for number in range(self._n)
+        ]
+        for thread in threads:
+            thread.start()
         # Not at exit: each thread holds an inference request of OpenVINO, which crashes if it is freed while Python ends.
-        weakref.finalize(self, _end, self._calls, self._n).atexit = False
+        weakref.finalize(self, _end, self._calls, threads).atexit = False
 
 
 def _work(calls: _Calls) -> None:
@@ -48,6 +53,10 @@ def _work(calls: _Calls) -> None:
         del call, function, item, future  # they refer to the owner of the pool, which may be dropped while this thread waits
 
 
-def _end(calls: _Calls, n: int) -> None:
-    for _ in range(n):
+def _end(calls: _Calls, threads: Sequence[threading.Thread]) -> None:
+    """Waits for them, since the process may end next."""
+    for _ in threads:
         calls.put(None)
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join(END_SECONDS)

@@ -1,6 +1,7 @@
 """Dynamic batching: what runs when, what is bounded, and who leaves."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -28,6 +29,19 @@ def test_an_idle_device_starts_at_once() -> None:
         assert np.array_equal(heard.features, [features_of(5)])
         assert device.passes == [[5]]
         assert heard.queue_seconds < 1
+
+    run(scenario())
+
+
+def test_a_stopped_batcher_has_no_thread() -> None:
+    """At once, since the process may end next: what a thread does in torch then aborts it."""
+
+    async def scenario() -> None:
+        others = set(threading.enumerate())
+        async with batching(Device()) as batcher:
+            await ask(batcher, 5)
+            (thread,) = [one for one in set(threading.enumerate()) - others if one.name == "lrid-device"]
+        assert not thread.is_alive()
 
     run(scenario())
 

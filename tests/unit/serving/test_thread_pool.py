@@ -67,9 +67,7 @@ def test_threads_start_with_the_first_call_and_end_with_the_object() -> None:
     assert len(own) == 2
     del pool
     gc.collect()
-    for thread in own:
-        thread.join(timeout=20)
-    assert not any(thread.is_alive() for thread in own)
+    assert not any(thread.is_alive() for thread in own)  # at once: the process may end next
 
 
 AT_EXIT = """
