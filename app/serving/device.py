@@ -32,7 +32,7 @@ class DeviceThread:
         return asyncio.wrap_future(future)
 
     def close(self, wait_seconds: float = 0.0) -> None:
-        """End the thread after the queued calls; wait so long for that. A thread that torch runs in while Python ends aborts."""
+        """End the thread after the queued calls, and wait so long for that."""
         self._calls.put(None)
         self._thread.join(wait_seconds)
 
