@@ -27,7 +27,7 @@ Turn = Callable[[], float]  # seconds after which a rejected client should retur
 Listen = Callable[[list[FloatArray]], FloatArray]  # blocking: n windows → (n, n_audio_features)
 
 WATCH_SECONDS = 0.2  # how often a running batch is checked for a dead thread
-END_SECONDS = 2.0  # that the end of the device thread is waited for, unless it hangs
+END_SECONDS = 2.0  # for which stopping waits for the device thread, which may hang
 
 
 @dataclass(frozen=True, slots=True)

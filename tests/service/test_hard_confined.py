@@ -16,7 +16,7 @@ from tests.service.faulty import clip
 from tests.service.hard import ask_all
 from tests.service.live import ROOT, wait_until
 from tests.service.openloop import audio_post, json_post
-from tests.service.test_hard_connections import _ready
+from tests.service.test_hard_connections import is_ready
 
 USER = 10_001  # the image's
 CONFINE = """
@@ -55,7 +55,7 @@ def test_without_rights_and_without_a_disk(tiny_store: Path, tmp_path: Path) -> 
         command = ["unshare", "--mount", "sh", "-c", CONFINE, "sh", *serve]
         process = subprocess.Popen(command, env=environment, stderr=log)
     try:
-        wait_until(lambda: process.poll() is not None or _ready(port), (tmp_path / "log").read_text)
+        wait_until(lambda: process.poll() is not None or is_ready(port), (tmp_path / "log").read_text)
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         assert {each.uids().effective for each in family} == {USER}
         replies = ask_all(port, [audio_post(clip(0.3)), json_post({"title": "La vie en rose"})] * 4)

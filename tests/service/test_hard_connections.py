@@ -120,8 +120,10 @@ def test_nothing_keeps_a_connection_alive(server: LiveServer) -> None:
         for send in (line_ends, refused_bodies, a_refused_body_that_never_ends):
             waiting[send.__name__] = stack.enter_context(connect(server))
             send(waiting[send.__name__])
+        began = time.monotonic()
         for name, connection in waiting.items():
-            assert closed_within(connection) < LET_GO_SECONDS, name
+            closed_within(connection)
+            assert time.monotonic() - began < LET_GO_SECONDS, name
 
 
 def test_who_does_not_read_is_let_go(server: LiveServer) -> None:
@@ -235,7 +237,7 @@ def test_more_connections_than_file_descriptors(tiny_store: Path, tmp_path: Path
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-c", _START_WITH_FEW_FILES, str(port)], env=environment, stderr=log)
     try:
-        wait_until(lambda: _ready(port))
+        wait_until(lambda: is_ready(port))
         connections = []
         for _ in range(250):
             connection = socket.create_connection(("127.0.0.1", port))
@@ -246,7 +248,7 @@ def test_more_connections_than_file_descriptors(tiny_store: Path, tmp_path: Path
         assert after.user + after.system - before.user - before.system < 1.5  # of 2 s
         for connection in connections:
             connection.close()
-        wait_until(lambda: _ready(port), seconds=30)
+        wait_until(lambda: is_ready(port), seconds=30)
         assert process.poll() is None
     finally:
         process.terminate()
@@ -254,7 +256,7 @@ def test_more_connections_than_file_descriptors(tiny_store: Path, tmp_path: Path
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 300
 
 
-def _ready(port: int) -> bool:
+def is_ready(port: int) -> bool:
     with contextlib.suppress(OSError, IndexError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(get_request("/health/ready", "Connection: close"))
         return connection.recv(100).split()[1] == b"200"

@@ -15,8 +15,8 @@ from tests.service.hard import ask_all, children, start, without_times
 from tests.service.live import LiveServer, wait_until
 from tests.service.openloop import Reply, audio_post
 
-IN_FLIGHT = 16
-POISONED = 9  # which of them
+IN_FLIGHT = 32
+POISONED = 17  # which of them
 DEVICE_TIMEOUT_SECONDS = 6.0  # long enough for a few small windows on a busy machine
 Faulty = tuple[LiveServer, Device]
 

@@ -20,7 +20,7 @@ from app.settings import Settings
 from tests.meta.test_packaging import image_environment, instructions, last_stage
 from tests.service.live import PATIENCE_SECONDS, ROOT, wait_until
 from tests.service.test_hard_confined import CONFINE, can_confine
-from tests.service.test_hard_connections import _ready
+from tests.service.test_hard_connections import is_ready
 
 BOUGHT = ("useradd", "TORCH_INDEX")  # steps that change the machine, or that another index is needed for
 RELEASE: str = Settings.model_fields["model"].default
@@ -112,11 +112,11 @@ def test_a_start_without_rights_compiles_and_converts_nothing(image: Image) -> N
         _, _, check = last_stage()["HEALTHCHECK"][0].partition(" CMD ")
         command = json.loads(check)
 
-        def is_ready() -> bool:
+        def answers() -> bool:
             assert process.poll() is None, (image.root / "log").read_text()
-            return _ready(int(port))
+            return is_ready(int(port))
 
-        wait_until(is_ready, (image.root / "log").read_text)
+        wait_until(answers, (image.root / "log").read_text)
         subprocess.run(command, env=environment, check=True, timeout=PATIENCE_SECONDS)
     finally:
         process.terminate()

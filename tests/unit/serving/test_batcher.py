@@ -34,7 +34,7 @@ def test_an_idle_device_starts_at_once() -> None:
 
 
 def test_a_stopped_batcher_has_no_thread() -> None:
-    """At once, since the process may end next: what a thread does in torch then aborts it."""
+    """At once, since the process may end next, and a thread inside torch may then abort it."""
 
     async def scenario() -> None:
         others = set(threading.enumerate())
