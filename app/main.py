@@ -35,6 +35,7 @@ from app.http.identify import Shortcut, identify_endpoint
 from app.http.inference_protocol import build_inference_router
 from app.http.middleware import HeadAsGet, RequestContext, SplitPorts
 from app.http.openapi import describe
+from app.http.options import first_fault
 from app.http.problem import on_lrid_error
 from app.http.routes import IDENTIFY_PATH, build_router
 from app.http.traces import OpenTelemetry
@@ -217,5 +218,4 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
 
 def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    return on_lrid_error(request, InvalidOption(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
+    return on_lrid_error(request, InvalidOption(first_fault(error.errors())))

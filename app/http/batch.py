@@ -7,6 +7,7 @@ grow with the number of lines. A line fails alone. An error that ends the whole 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from fastapi import APIRouter
 from pydantic_core import to_json
@@ -20,7 +21,6 @@ from app.errors import (
     InternalError,
     InvalidOption,
     LridError,
-    MetadataTooLong,
     NotReady,
     UnsupportedContentType,
 )
@@ -42,31 +42,13 @@ GROUP_LINES = 64  # worked on together; other requests get their turn between th
 MAX_ID_CHARACTERS = 256
 
 
-class Lines:
-    """Splits at line feeds, with a bound on each line; what is left at the end of the stream is the last one."""
+def split_lines(held: bytes, chunk: bytes, max_bytes: int) -> tuple[list[bytes | None], bytes]:
+    """The lines that end in `chunk`, None for one that is too long; and the beginning of the next, to be held.
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._held = b""  # the beginning of a line whose end has not come
-        self._overlong = False  # that line is too long already, and its bytes are thrown away
-
-    def feed(self, chunk: bytes) -> list[bytes | None]:
-        """The lines that end in this chunk; None for one that is too long."""
-        *whole, self._held = (self._held + chunk).split(b"\n")
-        lines: list[bytes | None] = [line if len(line) <= self._max_bytes else None for line in whole]
-        if self._overlong and lines:
-            lines[0] = None
-            self._overlong = False
-        if self._overlong or len(self._held) > self._max_bytes:
-            self._overlong = True
-            self._held = b""
-        return lines
-
-    def rest(self) -> list[bytes | None]:
-        """The last line, if the stream did not end with a line feed."""
-        if self._overlong:
-            return [None]
-        return [self._held] if self._held else []
+    `held`: what came before `chunk` without a line end. Of a line that is too long, as much is held as tells that it is.
+    """
+    *whole, rest = (held + chunk).split(b"\n")
+    return [line if len(line) <= max_bytes else None for line in whole], rest[: max_bytes + 1]
 
 
 class _Streamed(StreamingResponse):
@@ -76,53 +58,42 @@ class _Streamed(StreamingResponse):
         await self.stream_response(send)
 
 
-class BatchEndpoint:
-    """Lines in, lines out."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Lines in, lines out, of one request."""
 
-    def __init__(self, answering: Answering, body: BodyReader) -> None:
-        self._answering = answering
-        self._body = body
+    answering: Answering
+    body: BodyReader
+    request: Request
+    query: Mapping[str, str]  # options of all lines
+    chunks: AsyncIterator[bytes]
 
-    async def __call__(self, request: Request) -> Response:
-        """Raises what is wrong with the request as a whole; once the first line was read, that stands in the last line."""
-        with self._answering.counted("none", failures_only=True):
-            if (kind := media_type(request)) not in ACCEPTED:
-                raise UnsupportedContentType(f"got {kind[:60]!r}; a batch is {MEDIA_TYPE}")
-            query = query_options(request)
-            chunks = body_chunks(request)
-            self._answering.deadline(request)
-            with self._answering.service.lease():
-                return _Streamed(self._stream(request, chunks, query), media_type=MEDIA_TYPE)
+    async def answered(self) -> AsyncIterator[bytes]:
+        """Lines with answers. An error that ends all is the last one."""
+        with self.answering.metrics.in_flight.track_inprogress():
+            try:
+                async for lines in self._groups():
+                    yield b"".join([to_json(answer) + b"\n" for answer in await self._answers(lines)])
+            except LridError as error:
+                self.request.scope["lrid.code"] = error.code
+                yield to_json(self._failed(None, error)) + b"\n"
 
-    async def _stream(
-        self, request: Request, chunks: AsyncIterator[bytes], query: Mapping[str, str]
-    ) -> AsyncIterator[bytes]:
-        in_flight = self._answering.metrics.in_flight
-        in_flight.inc()
-        try:
-            async for lines in self._groups(request, chunks):
-                answers = await self._answers(request, lines, query)
-                yield b"".join([to_json(answer) + b"\n" for answer in answers])
-        except LridError as error:
-            request.scope["lrid.code"] = error.code
-            yield to_json(_failed(None, error, request)) + b"\n"
-        finally:
-            in_flight.dec()
+    async def _groups(self) -> AsyncIterator[list[bytes | None]]:
+        """Lines that have come, some at a time; blank ones are left out. The last one needs no end."""
+        most, held, ended = self.body.max_json_bytes, b"", False
+        while not ended:
+            chunk = await self._next()
+            ended = not chunk
+            lines, held = split_lines(held, chunk or b"\n", most)
+            given = [line for line in lines if line is None or (line and not line.isspace())]
+            for start in range(0, len(given), GROUP_LINES):
+                yield given[start : start + GROUP_LINES]
 
-    async def _groups(self, request: Request, chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes | None]]:
-        """Lines that have come, some at a time; blank ones are left out."""
-        lines = Lines(self._body.max_json_bytes)
-        while chunk := await self._next(request, chunks):
-            for some in _in_groups(lines.feed(chunk)):
-                yield some
-        for some in _in_groups(lines.rest()):
-            yield some
-
-    async def _next(self, request: Request, chunks: AsyncIterator[bytes]) -> bytes:
+    async def _next(self) -> bytes:
         """The next bytes that are any; none at the end. Raises ClientGone, DeadlineExceeded, MalformedEncoding."""
         try:
-            async with asyncio.timeout_at(self._answering.deadline(request)):
-                async for chunk in chunks:
+            async with asyncio.timeout_at(self.answering.deadline(self.request)):
+                async for chunk in self.chunks:
                     if chunk:
                         return chunk
         except ClientDisconnect:
@@ -131,39 +102,38 @@ class BatchEndpoint:
             raise DeadlineExceeded("no further line came in time") from None
         return b""
 
-    async def _answers(self, request: Request, lines: Sequence[bytes | None], query: Mapping[str, str]) -> list[Json]:
+    async def _answers(self, lines: Sequence[bytes | None]) -> list[Json]:
         """The answer or the problem of each line. Raises Draining: the lines behind will not be answered either."""
-        deadline = self._answering.deadline(request)
+        deadline = self.answering.deadline(self.request)
         try:
-            with self._answering.service.lease() as identifier:
-                return await asyncio.gather(*[self._line(request, line, query, identifier, deadline) for line in lines])
+            with self.answering.service.lease() as identifier:
+                return await asyncio.gather(*[self._line(line, identifier, deadline) for line in lines])
         except NotReady as error:
-            return [_failed(_id_of(line), error, request) for line in lines]
+            return [self._failed(_id_of(line), error) for line in lines]
 
-    async def _line(
-        self, request: Request, line: bytes | None, query: Mapping[str, str], identifier: Identifier, deadline: float
-    ) -> Json:
+    async def _line(self, line: bytes | None, identifier: Identifier, deadline: float) -> Json:
         name: str | int | None = None
         asked: IdentifyRequest | None = None
         try:
             if line is None:
-                raise MetadataTooLong(f"a line may have {self._body.max_json_bytes} bytes{self._body.limits_in_words}")
+                raise self.body.too_long("a line")
             fields = json_object(line)
             name = _taken_id(fields)
-            asked = self._body.request_of(fields, query)
-            return {"id": name} | await self._answering.answer(identifier, asked, deadline, request)
+            asked = self.body.request_of(fields, self.query)
+            return {"id": name} | await self.answering.answer(identifier, asked, deadline, self.request)
         except LridError as error:
             if asked is None:
-                self._answering.metrics.count_request("none", error.code)
-            return _failed(name, error, request)
+                self.answering.metrics.count_request("none", error.code)
+            return self._failed(name, error)
         except Exception:
-            log.exception("unforeseen error", extra={"fields": {"request_id": request.scope.get("lrid.request_id")}})
-            return _failed(name, InternalError("the log says why"), request)
+            log.exception("unforeseen error", extra={"fields": {"request_id": self.request.scope.get("lrid.request_id")}})
+            return self._failed(name, InternalError("the log says why"))
 
-
-def _in_groups(lines: list[bytes | None]) -> list[list[bytes | None]]:
-    given = [line for line in lines if line is None or (line and not line.isspace())]
-    return [given[start : start + GROUP_LINES] for start in range(0, len(given), GROUP_LINES)]
+    def _failed(self, name: str | int | None, error: LridError) -> Json:
+        problem = {"id": name} | problem_of(error, self.request.scope.get("lrid.request_id", "")).model_dump()
+        if error.retry_after_seconds is not None:
+            problem["retry_after_seconds"] = round(error.retry_after_seconds, 1)
+        return problem
 
 
 def _id_of(line: bytes | None) -> str | int | None:
@@ -184,22 +154,20 @@ def _taken_id(fields: Json) -> str | int | None:
     return name
 
 
-def _failed(name: str | int | None, error: LridError, request: Request) -> Json:
-    problem = {"id": name} | problem_of(error, request.scope.get("lrid.request_id", "")).model_dump()
-    if error.retry_after_seconds is not None:
-        problem["retry_after_seconds"] = round(error.retry_after_seconds, 1)
-    return problem
-
-
 def build_batch_router(answering: Answering, body: BodyReader) -> APIRouter:
     router = APIRouter()
-    endpoint = BatchEndpoint(answering, body)
 
     @router.post(
         PATH, response_class=_Streamed, responses=openapi.problems() | openapi.ndjson(), openapi_extra=openapi.batch()
     )
     async def batch(request: Request) -> Response:
         """Names, one JSON object a line, each with an `id` of yours; one answer or problem a line, in the same order."""
-        return await endpoint(request)
+        with answering.counted("none", failures_only=True):  # once the first line was read, errors stand in the last one
+            if (kind := media_type(request)) not in ACCEPTED:
+                raise UnsupportedContentType(f"got {kind[:60]!r}; a batch is {MEDIA_TYPE}")
+            lines = Batch(answering, body, request, query_options(request), body_chunks(request))
+            answering.deadline(request)
+            with answering.service.lease():
+                return _Streamed(lines.answered(), media_type=MEDIA_TYPE)
 
     return router

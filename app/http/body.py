@@ -1,8 +1,7 @@
 """A request's bytes → a checked IdentifyRequest, whichever content type it came in."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -13,7 +12,7 @@ from app.families.contract import InputField, TextField
 from app.families.fields import JSON_BYTES_PER_CHARACTER, most_bytes
 from app.http.encoding import body_chunks
 from app.http.gate import AudioGate
-from app.http.multipart import BYTES_PER_CHARACTER, NOT_GIVEN, FormLimits, read_form
+from app.http.multipart import BYTES_PER_CHARACTER, LEAST_FIELD_BYTES, NOT_GIVEN, read_form
 from app.http.options import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
 
 JSON_OVERHEAD_BYTES = 65_536  # names, options and white space
@@ -22,70 +21,74 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8; some Windows programs write it
 
 
 class BodyReader:
-    """Bounds come from the settings."""
+    """Reads bodies within the bounds of the settings."""
 
     def __init__(self, *, max_upload_bytes: int, max_metadata_characters: int, further: Callable[[], Fields]) -> None:
         """`further`: what the release that is served reads beside metadata."""
         self._further = further
-        self.max_upload_bytes = max_upload_bytes
+        self._max_upload_bytes = max_upload_bytes
         self._max_characters = max_metadata_characters
-        self._max_json_bytes = JSON_OVERHEAD_BYTES + 3 * max_metadata_characters * JSON_BYTES_PER_CHARACTER
-        self._form_limits = FormLimits(
-            max_body=max_upload_bytes, max_field=max(1024, max_metadata_characters * BYTES_PER_CHARACTER)
-        )
 
     async def read(self, request: Request, gate: AudioGate) -> IdentifyRequest:
         """Raises an error of the request as a whole, the errors of `gate`, or ClientDisconnect."""
         query = query_options(request)
         kind = media_type(request)
-        if kind == "multipart/form-data":
-            self._check_length(request)
-            further = self._further()
-            longest = max([self._form_limits.max_field, *map(most_bytes, further.values())])
-            limits, known = replace(self._form_limits, max_field=longest), FIELD_NAMES | further.keys()
-            form = await read_form(body_chunks(request), request.headers["content-type"], limits, known, gate)
-            options = {name: _ascii(name, value) for name, value in form.fields.items() if name in OPTION_NAMES}
-            return build_request(_merged(form.fields | options, query), form.audio, self._max_characters, further)
         if kind == "application/json":
             return self.request_of(await self.read_json(request), query)
-        raise UnsupportedContentType(f"got {kind[:60]!r}" if kind else "the request has no Content-Type")
+        if kind != "multipart/form-data":
+            raise UnsupportedContentType(f"got {kind[:60]!r}" if kind else "the request has no Content-Type")
+        further = self._further()
+        longest = max(LEAST_FIELD_BYTES, self._max_characters * BYTES_PER_CHARACTER, *map(most_bytes, further.values()))
+        known = FIELD_NAMES | further.keys()
+        form = await read_form(self.upload(request), request.headers["content-type"], gate, known, longest)
+        options = {name: _ascii(name, value) for name, value in form.fields.items() if name in OPTION_NAMES}
+        return build_request(_merged(form.fields | options, query), form.audio, self._max_characters, further)
 
     async def read_file(self, request: Request, gate: AudioGate, part: str) -> bytes | None:
         """The one file of a form, in the part of that name. Raises as `read`."""
         if (kind := media_type(request)) != "multipart/form-data":
             raise UnsupportedContentType(f"got {kind[:60]!r}, expected multipart/form-data with the part {part}")
-        self._check_length(request)
-        limits = replace(self._form_limits, file_part=part)
-        return (await read_form(body_chunks(request), request.headers["content-type"], limits, frozenset(), gate)).audio
+        return (await read_form(self.upload(request), request.headers["content-type"], gate, file_part=part)).audio
 
     def request_of(self, fields: Mapping[str, Any], query: Mapping[str, str], audio: bytes | None = None) -> IdentifyRequest:
         """Members of a JSON object, the options of the query, and audio. Raises as `read`."""
         return build_request(_merged(fields, query), audio, self._max_characters, self._further())
 
+    def upload(self, request: Request) -> AsyncIterator[bytes]:
+        """A body that may hold audio. Raises UploadTooLarge, at once if its length says so, and what `body_chunks` does."""
+        if (length := _length(request)) > self._max_upload_bytes:
+            raise UploadTooLarge(f"the body has {length} bytes, at most {self._max_upload_bytes} are accepted")
+        return self._bounded(body_chunks(request))
+
+    async def _bounded(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        received = 0
+        async for chunk in chunks:
+            received += len(chunk)
+            if received > self._max_upload_bytes:
+                raise UploadTooLarge(f"the body is larger than {self._max_upload_bytes} bytes")
+            yield chunk
+
     @property
     def max_json_bytes(self) -> int:
         """Size of the longest JSON object that is accepted: every field at its bound."""
-        return self._max_json_bytes + sum(map(most_bytes, self._further().values()))
+        names = 3 * self._max_characters * JSON_BYTES_PER_CHARACTER
+        return JSON_OVERHEAD_BYTES + names + sum(map(most_bytes, self._further().values()))
 
-    @property
-    def limits_in_words(self) -> str:
-        """Of what a body may hold beside names, to say which field may be too long."""
+    def too_long(self, what: str) -> MetadataTooLong:
+        """The error of a JSON object that is longer than that; says which field may be too long."""
         texts = {name: field for name, field in self._further().items() if isinstance(field, TextField)}
-        return "".join(f", {name} {field.max_characters} characters" for name, field in texts.items())
-
-    def _check_length(self, request: Request) -> None:
-        if (length := _length(request)) > self.max_upload_bytes:
-            raise UploadTooLarge(f"the body has {length} bytes, at most {self.max_upload_bytes} are accepted")
+        limits = "".join(f", {name} {field.max_characters} characters" for name, field in texts.items())
+        return MetadataTooLong(f"{what} may have {self.max_json_bytes} bytes{limits}")
 
     async def read_json(self, request: Request) -> dict[str, Any]:
         """The body as a JSON object. Raises MetadataTooLong, MalformedJson, DuplicatePart, and what `body_chunks` does."""
         body, most = bytearray(), self.max_json_bytes
         if _length(request) > most:  # refused before the client sends it
-            raise MetadataTooLong(f"a JSON body may have {most} bytes{self.limits_in_words}")
+            raise self.too_long("a JSON body")
         async for chunk in body_chunks(request):
             body += chunk
             if len(body) > most:
-                raise MetadataTooLong(f"a JSON body may have {most} bytes{self.limits_in_words}")
+                raise self.too_long("a JSON body")
         return json_object(bytes(body))
 
 

@@ -7,6 +7,7 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +17,14 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.domain import METADATA_FIELDS
 from app.errors import FeedbackClosed, InvalidOption, NotFound
 from app.families.tasks import Json
 from app.http import openapi
 from app.http.body import BodyReader
+from app.http.options import first_fault
 
 PATH = "/feedback"
-NAMES = ("title", "album", "artist")
 RIGHTS = 0o600  # of a file that is made here
 Code = Annotated[str, Field(pattern=r"^([a-z]{2,3}|others)$")]
 Name = Annotated[str | None, Field(max_length=1000)]
@@ -52,21 +54,16 @@ class FeedbackFile:
 
     def append(self, feedback: Feedback) -> None:
         """One line in one write, so that several writers do not mix. Raises FeedbackClosed."""
-        kept: Json = feedback.model_dump(exclude_none=True, exclude=None if self.keep_names else set(NAMES))
+        kept: Json = feedback.model_dump(exclude_none=True, exclude=None if self.keep_names else set[str](METADATA_FIELDS))
         line = to_json({"time": round(time.time(), 3)} | kept) + b"\n"
         try:
-            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, RIGHTS)
-        except OSError as error:
-            raise FeedbackClosed(f"the file cannot be opened: {error.strerror}") from None
-        try:
-            if os.fstat(file).st_size + len(line) > self.max_bytes:
-                raise FeedbackClosed(f"the file has its {self.max_bytes} bytes")
-            if os.write(file, line) < len(line):
-                raise FeedbackClosed("the disk is full")
+            with open(self.path, "ab", buffering=0, opener=partial(os.open, mode=RIGHTS)) as file:
+                if os.fstat(file.fileno()).st_size + len(line) > self.max_bytes:
+                    raise FeedbackClosed(f"the file has its {self.max_bytes} bytes")
+                if file.write(line) < len(line):
+                    raise FeedbackClosed("the disk is full")
         except OSError as error:
             raise FeedbackClosed(f"the file cannot be written: {error.strerror}") from None
-        finally:
-            os.close(file)
 
 
 def build_feedback_router(file: FeedbackFile | None, body: BodyReader) -> APIRouter:
@@ -78,7 +75,11 @@ def build_feedback_router(file: FeedbackFile | None, body: BodyReader) -> APIRou
         """Say that an answer was wrong. 404 where the operator collects nothing."""
         if file is None:
             raise NotFound("this server collects no feedback")
-        await asyncio.to_thread(file.append, checked(await body.read_json(request)))
+        try:
+            given = Feedback.model_validate(await body.read_json(request))
+        except ValidationError as error:
+            raise InvalidOption(first_fault(error.errors())) from None
+        await asyncio.to_thread(file.append, given)
         return Response(status_code=204)
 
     return router
@@ -89,12 +90,3 @@ def _described() -> Json:
     example = {"id": "1bba720855604f748695ae692cd1a7df", "answer": "es", "correction": "pt"}
     media = openapi.media(schema["properties"], tuple(schema["required"]), correction=example)
     return {"requestBody": openapi.body({"application/json": media})}
-
-
-def checked(fields: Json) -> Feedback:
-    """Raises InvalidOption naming the member; never its value."""
-    try:
-        return Feedback.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise InvalidOption(f"{'.'.join(map(str, first['loc']))[:40]}: {first['msg']}") from None

@@ -8,15 +8,16 @@ import base64
 import binascii
 import quopri
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from dataclasses import dataclass, field
 
 from python_multipart.multipart import parse_options_header
 
-from app.errors import DuplicatePart, InvalidOption, MalformedMultipart, MetadataTooLong, UploadTooLarge
+from app.errors import DuplicatePart, InvalidOption, MalformedMultipart, MetadataTooLong
 from app.http.gate import AudioGate
 
 MAX_HEADER_BYTES = 8192  # of one part
+LEAST_FIELD_BYTES = 1024  # that every text part may have: options, `_charset_`
 BYTES_PER_CHARACTER = 4  # the longest UTF-8 encoding of one character
 NOT_GIVEN = frozenset({b"", b"null", b"undefined"})  # what browsers and scripts send for a field that was left empty
 CHARSETS = frozenset(  # of text that is not UTF-8, where its part says so; Java's HttpClient writes ISO-8859-1 by default
@@ -34,15 +35,6 @@ _FOLD = re.compile(rb"\r?\n[ \t]+")  # a header that goes on in the next line
 _BEHIND = re.compile(rb"(?P<last>--)|[ \t]{0,256}(?P<eol>\r?\n)|(?:-|[ \t]{0,256}\r?)(?P<cut>\Z)")
 
 
-@dataclass(frozen=True, slots=True)
-class FormLimits:
-    """Limits of one form, in bytes, and the name of the part that is a file."""
-
-    max_body: int
-    max_field: int
-    file_part: str = "audio"
-
-
 @dataclass(slots=True)
 class Form:
     """The audio part, if any, and the text parts as bytes by name."""
@@ -54,12 +46,13 @@ class Form:
 class _FormReader:
     """Takes a form apart while it comes (RFC 7578; preamble, padding and epilogue as in RFC 2046 §5.1.1)."""
 
-    def __init__(self, boundary: bytes, limits: FormLimits, known: frozenset[str], gate: AudioGate) -> None:
+    def __init__(self, boundary: bytes, gate: AudioGate, known: Set[str], max_field: int, file_part: str) -> None:
         self._delimiter = b"\n--" + boundary
         self._boundary = boundary
-        self._limits = limits
-        self._known = known
         self._gate = gate
+        self._known = known
+        self._max_field = max_field
+        self._file_part = file_part
         self._held = b"\n"  # what has come and is not taken apart; the first line has no line end before it
         self.eol = b""  # of this form, by its first delimiter; none: still in the preamble
         self._in_headers = False
@@ -119,8 +112,8 @@ class _FormReader:
         if kind != b"form-data" or b"name" not in options:
             raise MalformedMultipart("a part has no Content-Disposition: form-data with a name")
         name = options[b"name"].decode("utf-8", "replace")
-        if name not in self._known | {self._limits.file_part, CHARSET_PART}:
-            known = ", ".join([self._limits.file_part, *sorted(self._known)])
+        if name not in self._known | {self._file_part, CHARSET_PART}:
+            known = ", ".join([self._file_part, *sorted(self._known)])
             raise InvalidOption(f"unknown part {name[:40]!r}; known: {known}")
         if name in self._seen:
             raise DuplicatePart(f"the part '{name}' was sent more than once")
@@ -133,13 +126,13 @@ class _FormReader:
         data, self._held = self._held[:n_bytes], self._held[n_bytes:]
         if not data or not self.eol:
             return
-        if self._name == self._limits.file_part:
+        if self._name == self._file_part:
             if not self._size:
                 self._gate.open()
             self._gate.take(len(data))
         self._size += len(data)
-        if self._name != self._limits.file_part and self._size > self._limits.max_field:
-            raise MetadataTooLong(f"'{self._name}' is longer than {self._limits.max_field} bytes")
+        if self._name != self._file_part and self._size > self._max_field:
+            raise MetadataTooLong(f"'{self._name}' is longer than {self._max_field} bytes")
         self._chunks.append(data)
 
     def _end(self) -> None:
@@ -147,7 +140,7 @@ class _FormReader:
         self._chunks = []
         if not self._is_file and value.strip() in NOT_GIVEN:
             return
-        if self._name == self._limits.file_part:
+        if self._name == self._file_part:
             self.form.audio = value
         elif self._name == CHARSET_PART:
             self._charset = value.decode("latin-1").strip().lower()
@@ -175,18 +168,22 @@ def _utf8(value: bytes, content_type: bytes | None, default: str) -> bytes:
 
 
 async def read_form(
-    chunks: AsyncIterator[bytes], content_type: str, limits: FormLimits, known: frozenset[str], gate: AudioGate
+    chunks: AsyncIterator[bytes],
+    content_type: str,
+    gate: AudioGate,
+    known: Set[str] = frozenset(),
+    max_field: int = LEAST_FIELD_BYTES,
+    file_part: str = "audio",
 ) -> Form:
-    """Read a whole form; `gate` is asked about its audio. Raises what `gate` raises, and what is wrong with the form."""
-    _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary")
+    """Read a whole form; `gate` is asked about its audio. Raises what `gate` raises, and what is wrong with the form.
+
+    `known`: names of the text parts, of at most `max_field` bytes each; `file_part`: the name of the part that is a file.
+    """
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise MalformedMultipart("Content-Type has no boundary")
-    reader, received = _FormReader(boundary, limits, known, gate), 0
+    reader = _FormReader(boundary, gate, known, max_field, file_part)
     async for chunk in chunks:
-        received += len(chunk)
-        if received > limits.max_body:
-            raise UploadTooLarge(f"the body is larger than {limits.max_body} bytes")
         reader.feed(chunk)
     if not reader.complete:
         why = "ended before the closing boundary" if reader.eol else "has no line with the boundary that Content-Type names"

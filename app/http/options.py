@@ -1,6 +1,6 @@
 """How a request's fields become a Track and its Options."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -81,5 +81,10 @@ def build_options(fields: Mapping[str, Any]) -> Options:
     try:
         return Options.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors()[0]
         raise InvalidOption(f"{first['loc'][0]}: {first['msg']}; got {str(first['input'])[:40]!r}") from None
+
+
+def first_fault(errors: Sequence[Any]) -> str:
+    """What pydantic finds wrong first, by the names that lead to it; never its value."""
+    return f"{'.'.join(map(str, errors[0]['loc']))[:40]}: {errors[0]['msg']}"

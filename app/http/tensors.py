@@ -14,13 +14,17 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
+from pydantic_core import to_json
 
 from app.errors import InvalidTensor
 from app.families.tasks import Json, headline_of
+from app.http.options import first_fault
 
 MAX_TRACKS = 256  # in one request
 AUDIO_INPUT = "audio"
 OUTPUTS = {"language": "BYTES", "probability": "FP32", "languages": "BYTES", "probabilities": "FP32", "answer": "BYTES"}
+PER_CLASS = frozenset({"languages", "probabilities"})  # outputs with a value for each class that is listed
+BINARY_OUTPUT = "binary_data_output"  # the parameter that is not an option of /identify
 _LENGTH = struct.Struct("<I")
 
 
@@ -53,22 +57,21 @@ class InferRequest(BaseModel):
 
     @property
     def wanted(self) -> list[tuple[str, bool]]:
-        """Names of outputs, and whether in binary form. Raises InvalidTensor."""
-        binary = self.parameters.get("binary_data_output") is True
-        if not self.outputs:
-            return [(name, binary) for name in OUTPUTS]
-        if unknown := [one.name for one in self.outputs if one.name not in OUTPUTS]:
-            raise InvalidTensor(f"no output {unknown[0][:40]!r}; there are {', '.join(OUTPUTS)}")
-        return [(one.name, one.parameters.get("binary_data", binary) is True) for one in self.outputs]
+        """Names of outputs, and whether in binary form."""
+        binary = self.parameters.get(BINARY_OUTPUT) is True
+        outputs = self.outputs or [WantedOutput(name=name) for name in OUTPUTS]
+        return [(one.name, one.parameters.get("binary_data", binary) is True) for one in outputs]
 
 
 def infer_request(fields: Json) -> InferRequest:
     """Raises InvalidTensor."""
     try:
-        return InferRequest.model_validate(fields)
+        asked = InferRequest.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise InvalidTensor(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise InvalidTensor(first_fault(error.errors())) from None
+    if unknown := [one.name for one in asked.outputs or () if one.name not in OUTPUTS]:
+        raise InvalidTensor(f"no output {unknown[0][:40]!r}; there are {', '.join(OUTPUTS)}")
+    return asked
 
 
 def tracks(asked: InferRequest, binary: bytes) -> list[dict[str, bytes]]:
@@ -134,22 +137,19 @@ def _value(name: str, value: Any) -> bytes:
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-def outputs(
-    answers: Sequence[Json], encoded: Sequence[bytes], wanted: Sequence[tuple[str, bool]]
-) -> tuple[list[Json], bytes]:
-    """The `outputs` of a response, and the bytes behind it. `encoded`: each answer as JSON."""
-    found = [headline_of(answer) for answer in answers]
+def outputs(answers: Sequence[Json], wanted: Sequence[tuple[str, bool]]) -> tuple[list[Json], bytes]:
+    """The `outputs` of a response, and the bytes behind it."""
+    found, n = [headline_of(answer) for answer in answers], len(answers)
     columns: dict[str, list[Any]] = {
         "language": [one.label for one in found],
         "probability": [one.probability for one in found],
         "languages": [entry["code"] for one in found for entry in one.ranked],
         "probabilities": [entry["probability"] for one in found for entry in one.ranked],
-        "answer": [one.decode() for one in encoded],
+        "answer": [to_json(answer).decode() for answer in answers],
     }
     entries, blobs = [], []
     for name, in_binary in wanted:
-        n = len(answers)
-        shape = [n, len(columns[name]) // n] if name in {"languages", "probabilities"} else [n]
+        shape = [n, len(columns[name]) // n] if name in PER_CLASS else [n]
         entry: Json = {"name": name, "datatype": OUTPUTS[name], "shape": shape}
         if in_binary:
             blobs.append(_packed(columns[name]))

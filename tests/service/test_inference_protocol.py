@@ -45,6 +45,20 @@ def test_server_and_model(server: LiveServer, client: triton.InferenceServerClie
     assert {one["name"]: one["datatype"] for one in metadata["outputs"]}["probability"] == "FP32"
 
 
+def test_a_version_stands_in_the_path_alone(server: LiveServer) -> None:
+    """The protocol has no query: what stands there changes nothing."""
+    for path, status in (("", 200), ("/versions/1", 200), ("/versions/2", 404)):
+        of_model = f"/v2/models/lrid{path}"
+        for query in ("", "?release=2", "?release=1"):
+            assert server.client.get(of_model + query).status_code == status
+            assert server.client.get(f"{of_model}/ready{query}").status_code == status
+            assert server.client.post(f"{of_model}/infer{query}", json={"inputs": [title()]}).status_code == status
+    operations = [one for methods in server.client.get("/openapi.json").json()["paths"].values() for one in methods.values()]
+    placed = {(one["name"], one["in"]) for operation in operations for one in operation.get("parameters", ())}
+    assert ("release", "path") in placed
+    assert ("release", "query") not in placed
+
+
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
 def test_names(server: LiveServer, client: triton.InferenceServerClient, binary: bool, shape: list[int]) -> None:
