@@ -16,19 +16,16 @@ import itertools
 import logging
 import queue
 import threading
-import time
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from app.audio.process import AbandonedError, DecoderProcess, Job, StuckError, WorkerGoneError
+from app.audio.process import STOPPED, Decoder, Job
 from app.audio.spec import DecodeLimits, WindowRequest
 from app.domain import Recording
-from app.errors import AudioError, DecoderCrashed, InternalError, LridError, NotReady
+from app.errors import DecoderCrashed, InternalError, LridError, NotReady
 
 _IDLE_CHECK_SECONDS = 0.5  # how soon the death of an idle process is noticed
-_MAX_JOBS_PER_PROCESS = 2000  # then it is replaced: what codecs leak stays bounded
 _MAX_RESTART_DELAY_SECONDS = 5.0
-_TRIES = 2  # of a file whose process ended or did not take it: the file need not be the cause
 
 log = logging.getLogger(__name__)
 
@@ -53,25 +50,22 @@ class DecodePool:
         loader: str = "app.audio.decode:load_recording",
     ) -> None:
         """`loader`: `module:function`, called in the processes with (bytes, WindowRequest, DecodeLimits)."""
-        self._workers = workers
         self._timeout_seconds = timeout_seconds
-        self._memory_mb = memory_mb
-        self._loader = loader
+        self._closed = threading.Event()
+        self._decoders = [Decoder(loader, memory_mb, self._closed) for _ in range(workers)]
         self._jobs: queue.PriorityQueue[_Place] = queue.PriorityQueue()
         self._numbers = itertools.count()  # of places
-        self._lock = threading.Lock()  # guards the next three
+        self._lock = threading.Lock()  # guards the next two
         self._threads: list[threading.Thread] = []
-        self._serving: set[int] = set()  # slots whose last start of a process succeeded
         self._running: set[Job] = set()
-        self._closed = threading.Event()
 
     def start(self) -> None:
         """Start the processes; returns at once. They are ready about 0.2 s later. Called by `load` if need be."""
         with self._lock:
             if self._closed.is_set():
-                raise NotReady("The audio decoders have been stopped.")
-            for slot in range(len(self._threads), self._workers):
-                thread = threading.Thread(target=self._look_after, args=(slot,), name=f"decode-{slot}", daemon=True)
+                raise NotReady(STOPPED)
+            for decoder in self._decoders[len(self._threads) :]:
+                thread = threading.Thread(target=self._look_after, args=(decoder,), name="decode", daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
@@ -85,12 +79,13 @@ class DecodePool:
             self._jobs.put(_Place(0, next(self._numbers), None))
         for thread in self._threads:
             thread.join()
-        self._fail_waiting(NotReady("The audio decoders have been stopped."))
+        self._fail_waiting(NotReady(STOPPED))
 
     @property
     def healthy(self) -> bool:
         """Whether files can be decoded: started, and not every attempt to start a process fails."""
-        return bool(self._serving) and not self._closed.is_set() and any(thread.is_alive() for thread in self._threads)
+        alive = not self._closed.is_set() and any(thread.is_alive() for thread in self._threads)
+        return alive and any(decoder.serving for decoder in self._decoders)
 
     @property
     def waiting(self) -> int:
@@ -107,7 +102,7 @@ class DecodePool:
         job = Job(data, request, limits, Future(), threading.Event())
         with self._lock:
             if self._closed.is_set():
-                raise NotReady("The audio decoders have been stopped.")
+                raise NotReady(STOPPED)
             self._jobs.put(_Place(0 if request.skip else 1, next(self._numbers), job))
         try:
             return await asyncio.wrap_future(job.future)
@@ -115,22 +110,23 @@ class DecodePool:
             job.abandoned.set()
             raise
 
-    def _look_after(self, slot: int) -> None:
+    def _look_after(self, decoder: Decoder) -> None:
         """The loop of one thread. No defect may end it: the pool would have one decoder less, unnoticed."""
         while not self._closed.is_set():
             try:
-                self._serve(slot)
+                self._serve(decoder)
             except Exception:
                 log.exception("a thread that looks after a decoder failed; it goes on")
                 self._closed.wait(_MAX_RESTART_DELAY_SECONDS)
+        decoder.kill()
 
-    def _serve(self, slot: int) -> None:
+    def _serve(self, decoder: Decoder) -> None:
         """Keep a process alive, hand it jobs."""
-        process: DecoderProcess | None = None
         failures = 0
         while not self._closed.is_set():
-            process = self._living(process, slot)
-            if process is None:
+            if not decoder.ready():
+                if not any(one.serving for one in self._decoders):
+                    self._fail_waiting(InternalError())
                 failures += 1
                 self._closed.wait(min(0.1 * 2**failures, _MAX_RESTART_DELAY_SECONDS))
                 continue
@@ -140,72 +136,33 @@ class DecodePool:
             except queue.Empty:
                 continue
             if job is not None and job.future.set_running_or_notify_cancel():
-                process = self._run(job, process, slot)
+                self._run(job, decoder)
             del job  # it holds the upload
-        if process is not None:
-            process.kill()
 
-    def _living(self, process: DecoderProcess | None, slot: int) -> DecoderProcess | None:
-        """`process` if it lives and is not worn out, else a new one; None when none can be started."""
-        if process is not None and process.alive and process.jobs < _MAX_JOBS_PER_PROCESS:
-            return process
-        if process is not None:
-            process.kill()
-        try:
-            new = DecoderProcess(self._loader, self._memory_mb, self._closed)
-        except (WorkerGoneError, OSError) as error:
-            with self._lock:
-                self._serving.discard(slot)
-                nobody = not self._serving
-            if not self._closed.is_set():
-                log.error("an audio decoder cannot be started", extra={"fields": {"cause": str(error)}})
-                if nobody:
-                    self._fail_waiting(InternalError())
-            return None
-        with self._lock:
-            self._serving.add(slot)
-        return new
-
-    def _run(self, job: Job, process: DecoderProcess | None, slot: int) -> DecoderProcess | None:
-        """Decode one file; returns the process that did. Whatever happens, the job's caller gets an answer."""
+    def _run(self, job: Job, decoder: Decoder) -> None:
+        """Decode one file. Whatever happens, the job's caller gets an answer."""
         with self._lock:
             self._running.add(job)
             if self._closed.is_set():
                 job.abandoned.set()
-        outcome: Recording | LridError = InternalError()
         try:
-            for _ in range(_TRIES):
-                process = self._living(process, slot)  # it may have died while idle
-                outcome = self._outcome(job, process)
-                if not isinstance(outcome, (DecoderCrashed, InternalError)) or process is None or process.alive:
-                    break
+            job.future.set_result(self._decoded(job, decoder))
+        except LridError as error:
+            job.future.set_exception(error)
         except Exception as error:
             log.error("decoding failed in the service itself", exc_info=error)
-            if process is not None:
-                process.kill()
+            job.future.set_exception(InternalError())
         with self._lock:
             self._running.discard(job)
-        if isinstance(outcome, LridError):
-            job.future.set_exception(outcome)
-        else:
-            job.future.set_result(outcome)
-        return process
 
-    def _outcome(self, job: Job, process: DecoderProcess | None) -> Recording | LridError:
-        if process is None:
-            return InternalError()
+    def _decoded(self, job: Job, decoder: Decoder) -> Recording:
+        """Try once more if the process ended or did not take the file, which need not be the cause. Raises LridError."""
         try:
-            return process.decode(job, time.monotonic() + self._timeout_seconds)
-        except AudioError as error:
-            if process.cause:
-                log.error("a decoder met a defect", extra={"fields": {"cause": process.cause}})
-                process.cause = ""
-            return error
-        except StuckError:
-            log.error("a decoder hung while it had nothing to do, and was replaced")
-            return InternalError()
-        except AbandonedError:
-            return NotReady("The audio decoders have been stopped.")  # after `close` only: otherwise no caller is left
+            return decoder.decode(job, self._timeout_seconds)
+        except (DecoderCrashed, InternalError):
+            if decoder.alive or not decoder.serving:  # the process said so itself, or none can be started
+                raise
+        return decoder.decode(job, self._timeout_seconds)
 
     def _fail_waiting(self, error: LridError) -> None:
         while True:

@@ -1,5 +1,7 @@
-"""One decoding process, seen from the service: started, asked, killed. Used by one thread at a time."""
+"""One decoding process after the other, seen from the service: started, asked, killed. Used by one thread at a time."""
 
+import contextlib
+import logging
 import math
 import os
 import socket
@@ -19,8 +21,10 @@ from app import errors
 from app.audio import wire
 from app.audio.spec import DecodeLimits, WindowRequest
 from app.domain import AudioWarning, FloatArray, Metadata, Recording, Window
-from app.errors import AudioError, DecoderCrashed, DecoderTimeout
+from app.errors import AudioError, DecoderCrashed, DecoderTimeout, InternalError, NotReady
 
+STOPPED = "The audio decoders have been stopped."
+_MAX_FILES = 2000  # then a process is replaced: what codecs leak stays bounded
 _START_SECONDS = 30.0
 _TAKE_SECONDS = 5.0  # for an idle process to take a file: it does so at once, unless it hangs or is stopped
 _POLL_SECONDS = 0.25  # how often a waiting thread looks whether its caller is gone; only while a file is decoded
@@ -29,17 +33,7 @@ _SOCKET_BUFFER_BYTES = 1 << 20
 # All that a decoder gets to see of the environment: no keys, no settings.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
 
-
-class WorkerGoneError(Exception):
-    """The process is dead or does not start; the message says why."""
-
-
-class StuckError(Exception):
-    """The process did not take the file, which therefore is not to blame."""
-
-
-class AbandonedError(Exception):
-    """Nobody waits for the answer any more."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,112 +47,130 @@ class Job:
     abandoned: threading.Event
 
 
-class DecoderProcess:
-    """A running `app.audio.worker`. `cause`: the last defect inside it, for the log."""
+class Decoder:
+    """A process of `app.audio.worker`, and those that replace it. `serving`: whether the last start succeeded."""
 
-    def __init__(self, loader: str, memory_mb: int, give_up: threading.Event) -> None:
-        """Start it and wait until it is ready. Raises WorkerGoneError, OSError."""
-        self.jobs = 0
-        self.cause = ""
-        self._connection, theirs = socket.socketpair()
-        with theirs:
-            for end in (self._connection, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
-            self._connection.settimeout(_POLL_SECONDS)
-            command = [sys.executable, "-P", "-m", "app.audio.worker", str(theirs.fileno()), str(memory_mb), loader]
-            try:
-                self._process = subprocess.Popen(
-                    command,
-                    pass_fds=[theirs.fileno()],
-                    env=_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,  # codecs talk
-                )
-            except OSError:
-                self._connection.close()
-                raise
-        try:
-            self._wait_until_ready(give_up)
-        except BaseException:
-            self.kill()
-            raise
-
-    def _wait_until_ready(self, give_up: threading.Event) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-
-        def check() -> None:
-            if give_up.is_set() or time.monotonic() > deadline:
-                raise WorkerGoneError("not ready in time")
-
-        try:
-            header = wire.receive_header(self._connection, check)
-        except wire.PeerGoneError:
-            raise WorkerGoneError("ended before it was ready") from None
-        if "ready" not in header:
-            raise WorkerGoneError(str(header.get("failed")))
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def __init__(self, loader: str, memory_mb: int, closed: threading.Event) -> None:
+        """Starts nothing yet; with `closed` set, a process that is not ready is given up."""
+        self.serving = False
+        self._arguments = (str(memory_mb), loader)
+        self._closed = closed
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket
+        self._end = contextlib.ExitStack()
+        self._files = 0  # that this process was given
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
+        self._end.close()
 
-    def decode(self, job: Job, deadline: float) -> Recording:
-        """Decode `job`, until `deadline` (monotonic). Any error but the worker's own leaves the process dead.
+    def ready(self) -> bool:
+        """Whether a process can take a file; one that has ended or is worn out is replaced first."""
+        if self.alive and self._files < _MAX_FILES:
+            return True
+        self.kill()
+        try:
+            self._start()
+            self.serving = True
+        except (wire.PeerGoneError, OSError) as error:
+            self.kill()
+            self.serving = False
+            if not self._closed.is_set():
+                log.error("an audio decoder cannot be started", extra={"fields": {"cause": str(error)}})
+        return self.serving
 
-        Raises AudioError: the worker's own, DecoderTimeout, DecoderCrashed; StuckError; and AbandonedError.
-        """
-        self.jobs += 1
-        nobody_waits_since = math.inf
+    def _start(self) -> None:
+        """Start a process that is ready. Raises PeerGoneError, OSError."""
+        self._files = 0
+        self._connection, theirs = socket.socketpair()
+        self._end.callback(self._connection.close)
+        with theirs:
+            for end in (self._connection, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "app.audio.worker", str(theirs.fileno()), *self._arguments],
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # codecs talk
+            )
+        self._end.callback(self._process.wait)
+        self._end.callback(self._process.kill)
+        self._connection.settimeout(_POLL_SECONDS)
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
 
         def check() -> None:
-            nonlocal nobody_waits_since
+            if self._closed.is_set() or time.monotonic() > deadline:
+                raise wire.PeerGoneError("it was not ready in time")
+
+        header = wire.receive_header(self._connection, check)
+        if "ready" not in header:
+            raise wire.PeerGoneError(str(header.get("failed")))
+
+    def decode(self, job: Job, timeout_seconds: float) -> Recording:
+        """Decode `job`. Any error but the worker's own leaves the process dead.
+
+        Raises AudioError: the worker's own, DecoderTimeout, DecoderCrashed; InternalError if no process took the file;
+        NotReady if no caller is left.
+        """
+        if not self.ready():
+            raise InternalError
+        self._files += 1
+        deadline, leaves_at = time.monotonic() + timeout_seconds, math.inf
+
+        def check() -> None:
+            nonlocal leaves_at
             now = time.monotonic()
             if job.abandoned.is_set():
-                nobody_waits_since = min(nobody_waits_since, now)
-            if now > nobody_waits_since + _GRACE_SECONDS:
-                raise AbandonedError
+                leaves_at = min(leaves_at, now + _GRACE_SECONDS)
+            if now > leaves_at:
+                raise NotReady(STOPPED)
             if now > deadline:
                 raise DecoderTimeout
 
         try:
-            return self._exchange(job, check)
+            answer = self._exchange(job, check)
         except wire.PeerGoneError:
             self.kill()
             raise DecoderCrashed from None
-        except (AbandonedError, DecoderTimeout, StuckError):
+        except BaseException:
             self.kill()
             raise
+        if isinstance(answer, AudioError):
+            raise answer
+        return answer
 
-    def _exchange(self, job: Job, check: Callable[[], None]) -> Recording:
+    def _exchange(self, job: Job, check: Callable[[], None]) -> Recording | AudioError:
         question = {"bytes": len(job.data), "request": asdict(job.request), "limits": asdict(job.limits)}
-        wire.send(self._connection, question, check=check)
+        wire.send(self._connection, question, check)
         self._wait_until_taken(check)
         wire.send_body(self._connection, job.data, check)
         header = wire.receive_header(self._connection, check)
+        if "cause" in header:
+            log.error("a decoder met a defect", extra={"fields": {"cause": str(header["cause"])}})
         if "error" in header:
-            self.cause = str(header.get("cause", ""))
-            raise _audio_error(header)
+            return _audio_error(header)
         answer = read_answer(header, job.request.max_windows)
         samples = np.empty((len(answer.windows), job.request.spec.window_samples), np.float32)
         wire.receive_into(self._connection, samples.data.cast("B") if answer.windows else memoryview(b""), check)
         return answer.recording(samples)
 
     def _wait_until_taken(self, check: Callable[[], None]) -> None:
+        """Raises InternalError for a process that hung before it had the file, which is not to blame."""
         gives_up_at = time.monotonic() + _TAKE_SECONDS
 
         def check_taking() -> None:
             check()
             if time.monotonic() > gives_up_at:
-                raise StuckError
+                log.error("a decoder hung while it had nothing to do, and was replaced")
+                raise InternalError
 
         if "taken" not in wire.receive_header(self._connection, check_taking):
             raise wire.PeerGoneError

@@ -19,17 +19,17 @@ class PeerGoneError(Exception):
     """The other side closed the connection or speaks nonsense."""
 
 
-def no_check() -> None:
-    """Never gives up: the check of a side that may wait for ever."""
+def _wait_for_ever() -> None:
+    pass
 
 
-def send(connection: socket.socket, header: Header, *, check: Check = no_check) -> None:
+def send(connection: socket.socket, header: Header, check: Check = _wait_for_ever) -> None:
     """Send the header of a message; a body follows by `send_body`. Raises PeerGoneError, or what `check` raises."""
     text = json.dumps(header).encode()
     send_body(connection, len(text).to_bytes(_LENGTH_BYTES, "big") + text, check)
 
 
-def send_body(connection: socket.socket, body: memoryview | bytes, check: Check = no_check) -> None:
+def send_body(connection: socket.socket, body: memoryview | bytes, check: Check = _wait_for_ever) -> None:
     """Send raw bytes. Raises as `send`."""
     view = memoryview(body).cast("B")
     while view:
@@ -42,7 +42,7 @@ def send_body(connection: socket.socket, body: memoryview | bytes, check: Check 
             raise PeerGoneError from error
 
 
-def receive_header(connection: socket.socket, check: Check = no_check) -> Header:
+def receive_header(connection: socket.socket, check: Check = _wait_for_ever) -> Header:
     """Read the header of the next message; the caller reads the body. Raises as `send`."""
     raw = bytearray(_LENGTH_BYTES)
     receive_into(connection, memoryview(raw), check)
@@ -60,7 +60,7 @@ def receive_header(connection: socket.socket, check: Check = no_check) -> Header
     return header
 
 
-def receive_into(connection: socket.socket, view: memoryview, check: Check = no_check) -> None:
+def receive_into(connection: socket.socket, view: memoryview, check: Check = _wait_for_ever) -> None:
     """Read bytes until `view` is full. Raises as `send`."""
     view = view.cast("B")
     while view:
@@ -72,22 +72,22 @@ def receive_into(connection: socket.socket, view: memoryview, check: Check = no_
         except OSError as error:
             raise PeerGoneError from error
         if came == 0:
-            raise PeerGoneError
+            raise PeerGoneError("it has ended")
         view = view[came:]
 
 
 def receive_bytes(connection: socket.socket, size: int) -> bytes:
-    """A body as bytes, without a second copy; for a blocking connection. Raises PeerGoneError, MemoryError."""
-    data = connection.recv(size, socket.MSG_WAITALL) if size else b""
+    """A body as bytes, without a second copy; for a blocking connection.
+
+    Raises PeerGoneError; MemoryError where memory is too small for the body, which then was read but not kept.
+    """
+    try:
+        data = connection.recv(size, socket.MSG_WAITALL) if size else b""
+    except MemoryError:
+        scratch = memoryview(bytearray(1 << 16))
+        for start in range(0, size, len(scratch)):
+            receive_into(connection, scratch[: size - start])
+        raise
     if len(data) < size:
         raise PeerGoneError
     return data
-
-
-def discard(connection: socket.socket, size: int) -> None:
-    """Read a body without keeping it, where memory is too small for it."""
-    scratch = memoryview(bytearray(1 << 16))
-    while size > 0:
-        part = scratch[: min(size, len(scratch))]
-        receive_into(connection, part)
-        size -= len(part)

@@ -76,11 +76,6 @@ def _answer(connection: socket.socket, load: Loader) -> None:
     bodies: list[memoryview] = []
     try:
         data = wire.receive_bytes(connection, header["bytes"])
-    except MemoryError:
-        wire.discard(connection, header["bytes"])
-        wire.send(connection, {"error": "decoder_memory", "detail": ""})
-        return
-    try:
         asked = header["request"]
         request = WindowRequest(**asked | {"spec": WindowSpec(**asked["spec"])})
         recording = load(data, request, DecodeLimits(**header["limits"]))
@@ -90,6 +85,8 @@ def _answer(connection: socket.socket, load: Loader) -> None:
         reply = {"error": error.code, "detail": error.detail}
     except MemoryError:
         reply = {"error": "decoder_memory", "detail": ""}
+    except wire.PeerGoneError:
+        raise
     except Exception as error:
         reply = {"error": "decoder_crashed", "detail": "", "cause": _where(error)}
     wire.send(connection, reply)
