@@ -9,26 +9,17 @@ The network is that of Radford et al. 2022 (openai/whisper, `model.py`), for win
   weighted sum. Whisper's keys have no bias; the weights sum to 1, so that the values' bias is added once.
 """
 
-from __future__ import annotations
-
-import copy
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from app.errors import ReleaseError
+from app.families.contract import Listen, Target
 from app.families.parts.configs import STRIDE, WhisperConfig
-from app.families.parts.listener import DTYPES
+from app.families.parts.listener import NetworkListener
 from app.families.parts.log_mel import LogMel16kHz
-from app.families.parts.openvino_backend import Convertible
-from app.families.parts.quantised import Ranges, quantised
-
-if TYPE_CHECKING:
-    from app.families.contract import Backend, Listen, Precision, Target
+from app.families.parts.quantised import Ranges
 
 SILENCE_POWER = 1e-12  # mean square at -120 dBFS, the least level told apart
 
@@ -192,40 +183,21 @@ class Ears(nn.Module):
         self.whisper = whisper
         self.register_buffer("no_speech", no_speech)
         self.ranges = ranges
-        self._conversions: dict[bool, Convertible] = {}
-
-    def precisions(self, backend: Backend) -> tuple[Precision, ...]:
-        return ("int8", "bf16", "fp32") if backend == "openvino" and self.ranges else ("bf16", "fp32")
+        mel = (1, config.n_mels, 2 * config.n_positions)
+        self._listener = NetworkListener(self.log_mel, whisper, config.n_state, mel, halves=True, ranges=ranges)
+        self.precisions, self.forget = self._listener.precisions, self._listener.forget
 
     def prepare(self, target: Target) -> Listen:
         """Raises ReleaseError for int8 without ranges or with those of another network, and for int8 in torch."""
-        if target.precision == "int8" and "int8" not in self.precisions(target.backend):
-            raise ReleaseError("int8 needs OpenVINO and a release with ranges; use another precision, or install `openvino`")
-        if target.backend == "openvino":
-            converted = self._converted(int8=target.precision == "int8")
-            return partial(self.listen, converted.compile(target.precision, target.threads))
-        whisper = copy.deepcopy(self.whisper).to(target.device, DTYPES[target.precision])
-        return Ears(self.config, whisper, self.no_speech).to(target.device).eval()
+        return partial(self.listen, self._listener.prepare(target), self.no_speech.to(target.device))
 
     def forward(self, samples: Tensor) -> Tensor:
         """(n, 160000) float32 → (n, 514) float32."""
-        return self.listen(self.whisper, samples)
+        return self.listen(lambda samples: self.whisper(self.log_mel(samples)), self.no_speech, samples)
 
-    def listen(self, whisper: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
-        """By this network, or by another backend's of the same weights."""
-        hidden = whisper(self.log_mel(samples))  # (n, 80, 1000) → (n, 512)
-        no_speech = hidden @ self.no_speech  # (n,)
+    @staticmethod
+    def listen(hidden_of: Listen, no_speech: Tensor, samples: Tensor) -> Tensor:
+        """By this network, or by what was prepared of it."""
+        hidden = hidden_of(samples)  # (n, 512)
         level = 10.0 * samples.square().mean(dim=-1).clamp_min(SILENCE_POWER).log10()  # (n,) dBFS
-        return torch.cat([hidden, no_speech[:, None], level[:, None]], dim=1)
-
-    def forget(self) -> None:
-        self.whisper.to("meta")
-        self._conversions.clear()
-
-    def _converted(self, *, int8: bool) -> Convertible:
-        """Converted once: takes seconds, and serves every number of threads."""
-        if int8 not in self._conversions:
-            whisper = self.whisper if self.ranges is None or not int8 else quantised(self.whisper, self.ranges)
-            mel = (1, self.config.n_mels, 2 * self.config.n_positions)
-            self._conversions[int8] = Convertible(whisper, mel)
-        return self._conversions[int8]
+        return torch.cat([hidden, (hidden @ no_speech)[:, None], level[:, None]], dim=1)
