@@ -69,7 +69,7 @@ def tiny_training(corpus: Path, output: Path) -> dict[str, Any]:
 def edited(catalogue: Path, line: int, **cells: str) -> Path:
     """A copy beside it with other cells in one record."""
     read = read_table(catalogue)
-    records = [record for _, record in read.records]
+    records = list(read.records.values())
     records[line] |= cells
     write_table(path := catalogue.with_name("edited.csv"), read.columns, records)
     return path

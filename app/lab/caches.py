@@ -99,7 +99,7 @@ def stamp(row: Row) -> str:
         status = row.path.stat()
     except OSError as error:
         raise CorpusError(
-            f"line {row.line}: {row.path} cannot be opened ({error}); correct or drop the row. `lrid corpus check` names all"
+            f"{row.where}: {row.path} cannot be opened ({error}); correct or drop the row. `lrid corpus check` names all"
         ) from error
     told = f"{row.path.resolve()} {status.st_size} {status.st_mtime_ns}"
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -112,7 +112,7 @@ def made(row: Row, make: Make) -> FloatArray:
         return make(row.path)
     except (OSError, ValueError, LridError, CorpusError) as error:
         raise CorpusError(
-            f"line {row.line}: {row.path} cannot be decoded ({error}); repair or drop the row. "
+            f"{row.where}: {row.path} cannot be decoded ({error}); repair or drop the row. "
             "`lrid corpus check` names all such rows; what was decoded so far is kept"
         ) from error
 

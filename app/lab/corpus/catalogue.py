@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.domain import LYRICS, METADATA_FIELDS, NOTHING_SUNG, Metadata
-from app.lab.corpus.tables import Table, read_table
+from app.lab.corpus.tables import Record, Table, read_table
 from app.lab.corpus.tags import TAGS, most_frequent
 from app.lab.errors import CorpusError
 from app.lab.labels import WORLD_ALIASES
@@ -28,7 +28,7 @@ LABEL_COLUMNS = ("label", LANGUAGE)  # the first that a row fills
 class Row:
     """One track of a catalogue."""
 
-    line: int  # in the file, whose header is line 1; in a Parquet file the number of the row, from 1
+    where: str  # in the file: "line 2", below the header in line 1; in a Parquet file "row 1"
     path: Path | None  # of the audio
     metadata: Metadata
     label: int  # index among the labels it was read with; -1 where none was asked for
@@ -53,7 +53,7 @@ class Finding:
 def read_catalogue(path: Path, codes: Sequence[str] | None, *, rest: str | None = None, column: str = LANGUAGE) -> list[Row]:
     """Rows in file order; codes that are not in `codes` count as `rest`. None: no labels. Raises CorpusError naming one."""
     rows = []
-    for row in parse(path, read_table(path), codes, rest, column):
+    for row in parse(read_table(path), codes, rest, column):
         if isinstance(row, Finding):
             raise CorpusError(f"{path.name}, {row}")
         rows.append(row)
@@ -63,40 +63,39 @@ def read_catalogue(path: Path, codes: Sequence[str] | None, *, rest: str | None 
 
 
 def parse(
-    path: Path, table: Table, codes: Sequence[str] | None, rest: str | None = None, column: str = LANGUAGE
+    table: Table, codes: Sequence[str] | None, rest: str | None = None, column: str = LANGUAGE
 ) -> Iterator[Row | Finding]:
     """Yields each record as a row, or what is wrong with it. Raises CorpusError about the columns."""
-    columns = set(table.columns)
-    check_columns(path, columns, () if codes is None else label_columns(column))
+    check_columns(table, () if codes is None else label_columns(column))
     index = None if codes is None else {code: i for i, code in enumerate(codes)}
-    for line, record in table.records:
+    for where, record in table.records.items():
         code = label_of(record, column)
         if index is not None and column == LANGUAGE:
             code = class_code(record, index)
             if rest and code not in index and LANGUAGE_CODE.fullmatch(code):
                 code = rest
-        yield _row(path.parent, f"{table.unit} {line}", line, record, code, index)
+        yield _row(table.path.parent, where, record, code, index)
 
 
 def classes_of(path: Path, column: str) -> list[str]:
     """Lists the labels in a column, alphabetically; tags by frequency. Raises CorpusError unless there are two."""
     table = read_table(path)
-    check_columns(path, set(table.columns), (column,))
+    check_columns(table, (column,))
     if column == TAGS:
-        return [label.code for label in most_frequent(record for _, record in table.records)]
-    found = sorted({label for _, record in table.records if (label := record.get(column, "").strip())})
+        return [label.code for label in most_frequent(table.records.values())]
+    found = sorted({label for record in table.records.values() if (label := label_of(record, column))})
     if len(found) < 2:
         raise CorpusError(f"{path}: column {column!r} has {len(found)} labels; a classifier needs two at least")
     return found
 
 
-def check_columns(path: Path, columns: set[str], labels: Sequence[str] = LABEL_COLUMNS) -> None:
+def check_columns(table: Table, labels: Sequence[str]) -> None:
     """Raises CorpusError unless a catalogue can be made of them; `labels`: one of these is needed, if there are any."""
+    columns = set(table.columns)
     if labels and not columns & set(labels):
-        wanted = " or ".join(map(repr, labels))
-        raise CorpusError(f"{path}: no column {wanted}; found {sorted(columns)}")
+        raise CorpusError(f"{table.path}: no column {' or '.join(map(repr, labels))}; found {sorted(columns)}")
     if not columns & {"path", *METADATA_FIELDS, LYRICS}:
-        raise CorpusError(f"{path}: needs at least one of the columns path, artist, album, title, lyrics")
+        raise CorpusError(f"{table.path}: needs at least one of the columns path, artist, album, title, lyrics")
 
 
 def label_columns(column: str) -> tuple[str, ...]:
@@ -104,21 +103,19 @@ def label_columns(column: str) -> tuple[str, ...]:
     return LABEL_COLUMNS if column == LANGUAGE else (column,)
 
 
-def label_of(record: dict[str, str], column: str = LANGUAGE) -> str:
+def label_of(record: Mapping[str, str], column: str = LANGUAGE) -> str:
     """Returns the label of a record, "" where there is none."""
     return next((value for name in label_columns(column) if (value := record.get(name, "").strip())), "")
 
 
-def class_code(record: dict[str, str], codes: Collection[str]) -> str:
+def class_code(record: Mapping[str, str], codes: Collection[str]) -> str:
     """Returns the language, else the label, that is a class or part of one (`yue` of `zh`); else `label_of` the record."""
     given = [record.get(column, "").strip() for column in reversed(LABEL_COLUMNS)]
     known = (code for one in given for code in (one, ALIASES.get(one)) if code in codes)
     return next((code for code in known if code), label_of(record))
 
 
-def _row(
-    folder: Path, where: str, line: int, record: dict[str, str], code: str, index: dict[str, int] | None
-) -> Row | Finding:
+def _row(folder: Path, where: str, record: Record, code: str, index: Mapping[str, int] | None) -> Row | Finding:
     metadata = Metadata(**{name: record.get(name) or None for name in METADATA_FIELDS})
     given = record.get("path", "").strip()
     split = record.get("split", "").strip() or "train"
@@ -132,28 +129,9 @@ def _row(
         return Finding("unknown_split", where, f"split is {split!r}", f"Write one of {', '.join(SPLITS)}")
     path = folder / given if given else None
     label = -1 if index is None else index[code]
-    return Row(line, path, metadata, label, split, record.get("strength", "").strip(), record)
+    return Row(where, path, metadata, label, split, record.get("strength", "").strip(), record)
 
 
 def artist_key(artist: str | None) -> str:
     """Spellings of one artist have one key; "" stands for none."""
     return " ".join((artist or "").split()).casefold()
-
-
-def artists_in_two_splits(rows: Sequence[Row], unit: str = "line") -> Iterator[Finding]:
-    """Yields one finding for each artist and further split, at the first row of it."""
-    seen: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        artist = artist_key(row.metadata.artist)
-        if not artist:
-            continue
-        splits = seen.setdefault(artist, {row.split: row})
-        if row.split not in splits:
-            first = next(iter(splits.values()))
-            splits[row.split] = row
-            yield Finding(
-                "artist_in_two_splits",
-                f"{unit} {row.line}",
-                f"artist {row.metadata.artist!r} is in split {row.split}, and in {first.split} on {unit} {first.line}",
-                "Keep every artist in one split: `lrid corpus split` does",
-            )

@@ -2,18 +2,17 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from app.domain import METADATA_FIELDS, FloatArray
 from app.errors import InvalidOption
 from app.families.contract import VectorField
 from app.families.fields import further_values
-from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, Finding, Row, artist_key, artists_in_two_splits, parse
+from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, Finding, Row, artist_key, parse
 from app.lab.corpus.tables import read_table
 from app.lab.corpus.tags import TAGS, tags_of
 from app.lab.errors import CorpusError
@@ -48,13 +47,13 @@ class CorpusCheck:
     counts: dict[str, dict[str, int]]  # of these by split and class, or tag
     with_audio: int
     with_metadata: int
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Finding]
 
     @property
     def found(self) -> dict[str, int]:
         """Counts the findings of each kind that occurs."""
-        kinds = [finding.kind for finding in self.findings]
-        return {kind: kinds.count(kind) for kind in FINDINGS if kind in kinds}
+        kinds = Counter(finding.kind for finding in self.findings)
+        return {kind: kinds[kind] for kind in FINDINGS if kind in kinds}
 
 
 def check_corpus(
@@ -67,23 +66,22 @@ def check_corpus(
     progress: Progress = QUIET,
 ) -> CorpusCheck:
     """Reads all of a catalogue and, with `decode`, all of its audio. Raises CorpusError if it is no catalogue."""
-    table = read_table(path)
-    parsed = list(parse(path, table, None if column == TAGS else codes, column=column))
+    parsed = list(parse(read_table(path), None if column == TAGS else codes, column=column))
     rows = [row for row in parsed if isinstance(row, Row)]
     findings = [finding for finding in parsed if isinstance(finding, Finding)]
-    findings += _audio_findings(rows, table.unit, decode, jobs, progress)
+    findings += _audio_findings(rows, decode, jobs, progress)
     expected = {"artist_in_two_splits"} if column == ARTIST else set()
-    findings += [finding for finding in check_rows(rows, codes, table.unit) if finding.kind not in expected]
-    findings += _odd_vectors(rows, table.unit)
-    of_class = {code: [row for row in rows if is_of(row, i, code)] for i, code in enumerate(codes)}
-    counts = {split: {code: sum(row.split == split for row in own) for code, own in of_class.items()} for split in SPLITS}
+    findings += [finding for finding in check_rows(rows, codes) if finding.kind not in expected]
+    findings += _odd_vectors(rows)
+    splits = {code: Counter(row.split for row in own) for code, own in _by_class(rows, codes).items()}
+    counts = {split: {code: own[split] for code, own in splits.items()} for split in SPLITS}
     audio, text = sum(row.path is not None for row in rows), sum(bool(row.metadata.fields) for row in rows)
     return CorpusCheck(len(rows), counts, audio, text, findings)
 
 
-def check_rows(rows: Sequence[Row], codes: Sequence[str], unit: str = "line") -> list[Finding]:
+def check_rows(rows: Sequence[Row], codes: Sequence[str]) -> list[Finding]:
     """Finds what can be told without opening a file."""
-    return [*_duplicates(rows, codes, unit), *artists_in_two_splits(rows, unit), *_rare_classes(rows, codes, unit)]
+    return [*_duplicates(rows, codes), *_artists_in_two_splits(rows), *_rare_classes(rows, codes)]
 
 
 def refuse_leaks(rows: Sequence[Row], codes: Sequence[str], kinds: Collection[str] = FATAL) -> list[Finding]:
@@ -104,46 +102,63 @@ def _key(row: Row) -> object:
     return tuple(artist_key(getattr(row.metadata, name)) for name in METADATA_FIELDS)
 
 
-def _duplicates(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Iterator[Finding]:
+def _duplicates(rows: Sequence[Row], codes: Sequence[str]) -> Iterator[Finding]:
     seen: dict[object, Row] = {}
     for row in rows:
         key = _key(row)
         first = row if key is None else seen.setdefault(key, row)
         if first is row:
             continue
-        where, again = f"{unit} {row.line}", f"the same track as {unit} {first.line}"
+        again = f"the same track as {first.where}"
         if row.label != first.label:
             what = f"{again}, but labelled {codes[row.label]!r} and {codes[first.label]!r}"
-            yield Finding("contradiction", where, what, "Find out which is right and drop the other row")
+            yield Finding("contradiction", row.where, what, "Find out which is right and drop the other row")
         elif row.split != first.split:
             what = f"{again}, in split {row.split} and {first.split}"
-            yield Finding("track_in_two_splits", where, what, "Drop one of the rows")
+            yield Finding("track_in_two_splits", row.where, what, "Drop one of the rows")
         else:
-            yield Finding("duplicate", where, again, "Drop one of the rows; it counts twice in training")
+            yield Finding("duplicate", row.where, again, "Drop one of the rows; it counts twice in training")
 
 
-def is_of(row: Row, label: int, code: str) -> bool:
-    """Tells whether a row is of a class; a row that was read without labels is of all its tags."""
-    return row.label == label if row.label >= 0 else code in tags_of(row.cells)
+def _artists_in_two_splits(rows: Sequence[Row]) -> Iterator[Finding]:
+    """Yields one finding for each artist and further split, at the first row of it."""
+    seen: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if not (artist := artist_key(row.metadata.artist)):
+            continue
+        splits = seen.setdefault(artist, {})
+        first = next(iter(splits.values()), row)
+        if splits.setdefault(row.split, row) is row and first is not row:
+            what = f"artist {row.metadata.artist!r} is in split {row.split}, and in {first.split} on {first.where}"
+            remedy = "Keep every artist in one split: `lrid corpus split` does"
+            yield Finding("artist_in_two_splits", row.where, what, remedy)
 
 
-def _rare_classes(rows: Sequence[Row], codes: Sequence[str], unit: str) -> Iterator[Finding]:
-    for i, code in enumerate(codes):
-        own = [row for row in rows if is_of(row, i, code)]
+def _by_class(rows: Sequence[Row], codes: Sequence[str]) -> dict[str, list[Row]]:
+    """Sorts rows by class; a row that was read without labels is of all its tags."""
+    found: dict[str, list[Row]] = {code: [] for code in codes}
+    for row in rows:
+        for code in tags_of(row.cells) if row.label < 0 else [codes[row.label]]:
+            if code in found:
+                found[code].append(row)
+    return found
+
+
+def _rare_classes(rows: Sequence[Row], codes: Sequence[str]) -> Iterator[Finding]:
+    for code, own in _by_class(rows, codes).items():
         trained = [row for row in own if row.split == "train"]
         if len(trained) == 1:
             what = f"the only row to train class {code!r}"
-            yield Finding("class_with_one_item", f"{unit} {trained[0].line}", what, "Add rows of it, or map it to others")
+            yield Finding("class_with_one_item", trained[0].where, what, "Add rows of it, or map it to others")
         elif own and not trained:
             what = f"class {code!r} has {len(own)} rows in {own[0].split}, and none to train"
-            remedy = "Add some, map it to others, or split again"
-            yield Finding("class_never_trained", f"{unit} {own[0].line}", what, remedy)
+            yield Finding("class_never_trained", own[0].where, what, "Add some, map it to others, or split again")
         elif trained and trained[0].label < 0 and not any(row.split == "valid" for row in own):
             what = f"tag {code!r} has {len(trained)} rows to train, and none to validate"
-            yield Finding("tag_never_validated", f"{unit} {trained[0].line}", what, "Add some, split again, or leave it out")
+            yield Finding("tag_never_validated", trained[0].where, what, "Add some, split again, or leave it out")
 
 
-def _odd_vectors(rows: Sequence[Row], unit: str) -> Iterator[Finding]:
+def _odd_vectors(rows: Sequence[Row]) -> Iterator[Finding]:
     """Compares the cells of a column that holds vectors with the first vector in it."""
     cells = [(name, cell) for row in rows for name, cell in row.cells.items() if VECTOR.fullmatch(cell)]
     fields = {name: VectorField(cell.count(",") + 1) for name, cell in reversed(cells)}
@@ -152,40 +167,33 @@ def _odd_vectors(rows: Sequence[Row], unit: str) -> Iterator[Finding]:
             try:
                 further_values({name: row.cells.get(name, "").encode() or None}, {name: vector})
             except InvalidOption as error:
-                yield Finding("odd_vector", f"{unit} {row.line}", error.detail, "Correct the cell, or empty it")
+                yield Finding("odd_vector", row.where, error.detail, "Correct the cell, or empty it")
 
 
-def _audio_findings(
-    rows: Sequence[Row], unit: str, decode: Decode | None, jobs: int, progress: Progress
-) -> Iterator[Finding]:
+def _audio_findings(rows: Sequence[Row], decode: Decode | None, jobs: int, progress: Progress) -> Iterator[Finding]:
     """Yields missing and unreadable files, and files with the same bytes under two names."""
     heard: dict[bytes, Row] = {}
     with ThreadPoolExecutor(jobs) as pool:  # decoders and hashes leave the interpreter's lock
-        work = [(row, pool.submit(_listen, row.path, decode)) for row in rows if row.path is not None]
+        work = [(row, pool.submit(_listen, row, row.path, decode)) for row in rows if row.path is not None]
         for row, result in progress.each("decoding", work):
             found = result.result()
-            where = f"{unit} {row.line}"
-            if isinstance(found, str):
-                kind = "missing_audio" if found.startswith("no file") else "unreadable_audio"
-                remedy = "Correct the path, or drop the row" if kind == "missing_audio" else "Repair it, or drop the row"
-                yield Finding(kind, where, found, remedy)
+            if isinstance(found, Finding):
+                yield found
             elif found and (first := heard.setdefault(found, row)).path != row.path:
-                what = f"{row.path} holds the same bytes as {first.path} ({unit} {first.line})"
+                what = f"{row.path} holds the same bytes as {first.path} ({first.where})"
                 kind = "contradiction" if first.label != row.label else "duplicate"
                 kind = "track_in_two_splits" if first.split != row.split else kind
-                yield Finding(kind, where, what, "Drop one of the rows")
+                yield Finding(kind, row.where, what, "Drop one of the rows")
 
 
-def _listen(path: Path, decode: Decode | None) -> bytes | str:
+def _listen(row: Row, path: Path, decode: Decode | None) -> bytes | Finding:
     """Returns the file's SHA-256 (b"" if it was not opened), or what is wrong with it."""
     if not path.is_file():
-        return f"no file at {path}"
+        return Finding("missing_audio", row.where, f"no file at {path}", "Correct the path, or drop the row")
     if decode is None:
         return b""
     try:
-        samples = decode(path)
-        if not len(samples) or not np.isfinite(samples).all():
-            return f"{path} holds no finite samples"
+        decode(path)
         return hashlib.sha256(path.read_bytes()).digest()
     except Exception as error:  # a decoder may raise anything, and this is what is being looked for
-        return f"{path} cannot be decoded ({error})"
+        return Finding("unreadable_audio", row.where, f"{path} cannot be decoded ({error})", "Repair it, or drop the row")

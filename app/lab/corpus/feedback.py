@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.domain import METADATA_FIELDS, MULTIPLE
-from app.lab.corpus.tables import Record, write_table
+from app.lab.corpus.tables import Record, check_output, write_table
 from app.lab.errors import CorpusError
 
 COLUMNS = ("path", *METADATA_FIELDS, "language", "strength", "answer", "hash", "id")
@@ -40,8 +40,7 @@ class FeedbackReport:
 
 def feedback_corpus(feedback: Path, songs: Iterable[Song], output: Path, *, force: bool = False) -> FeedbackReport:
     """Writes a row per song; later corrections of the same audio, or answer, replace earlier ones. Raises CorpusError."""
-    if output.exists() and not force:
-        raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
+    check_output(output, force=force)
     report = FeedbackReport()
     corrections = _read(feedback, report.left_out)
     records = {key: {name: str(line.get(name) or "") for name in COLUMNS} for key, line in corrections.items()}

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.lab.corpus.split import Made, count
-from app.lab.corpus.tables import Record, read_tab_separated, write_table
+from app.lab.corpus.tables import Record, check_output, read_tab_separated, write_table
 from app.lab.corpus.tags import SEPARATOR, TAGS
 from app.lab.errors import CorpusError
 
@@ -44,8 +44,7 @@ def joined_names() -> dict[str, str]:
 
 def read_magnatagatune(folder: Path, output: Path, *, n_tags: int = 50, strength: str = "", force: bool = False) -> Made:
     """Writes a catalogue of the clips that any of the `n_tags` most popular tags is true of. Raises CorpusError."""
-    if output.exists() and not force:
-        raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
+    check_output(output, force=force)
     records = read_tab_separated(folder / ANNOTATIONS, ("clip_id", "mp3_path"), OWNER)
     tags = [column for column in records[0] if column not in {"clip_id", "mp3_path"}] if records else []
     names = joined_names()

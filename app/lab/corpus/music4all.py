@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app.lab.corpus.catalogue import SPLITS
 from app.lab.corpus.split import Made, assign, count
-from app.lab.corpus.tables import Record, read_tab_separated, write_table
+from app.lab.corpus.tables import Record, check_output, read_tab_separated, write_table
 from app.lab.errors import CorpusError
 
 COLUMNS = ("path", "artist", "album", "title", "language", "label", "split", "id")
@@ -27,12 +27,9 @@ OWNER = "Music4All"
 
 def read_music4all(folder: Path, output: Path, codes: Sequence[str], *, seed: int = 0, force: bool = False) -> Made:
     """Writes a catalogue of the tracks that are sung; languages that are no class become `others`. Raises CorpusError."""
-    if output.exists() and not force:
-        raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
-    about = {
-        record["id"]: record
-        for record in read_tab_separated(folder / "id_information.csv", ("id", "artist", "song", "album_name"), OWNER)
-    }
+    check_output(output, force=force)
+    information = read_tab_separated(folder / "id_information.csv", ("id", "artist", "song", "album_name"), OWNER)
+    about = {record["id"]: record for record in information}
     languages = read_tab_separated(folder / "id_lang.csv", ("id", "lang"), OWNER)
     if lost := next((record["id"] for record in languages if record["id"] not in about), None):
         raise CorpusError(f"{folder}: id {lost!r} of id_lang.csv is not in id_information.csv; take both of one version")
@@ -40,11 +37,11 @@ def read_music4all(folder: Path, output: Path, codes: Sequence[str], *, seed: in
     sung = [record for record in languages if record["lang"].strip().casefold() not in INSTRUMENTAL]
     labelled = [record for record in sung if record["lang"].strip()]
     kept = [record for record in labelled if not splits or record["id"] in splits]
-    rows = [_row(folder, output, record, about[record["id"]], codes) for record in kept]
+    rows = [
+        _row(folder, output, record, about[record["id"]], codes) | {"split": splits.get(record["id"], "")} for record in kept
+    ]
     if not rows:
         raise CorpusError(f"{folder}: no track is left; are the split lists of another version?")
-    for row in rows:
-        row["split"] = splits.get(row["id"], "")
     if not splits:
         assign(rows, 0.2, seed)
     write_table(output, COLUMNS, rows)
@@ -73,16 +70,14 @@ def _row(folder: Path, output: Path, language: Record, about: Record, codes: Seq
 def _split_lists(folder: Path, ids: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Returns splits by id, and the names of the lists. Raises CorpusError if a line fits no track, or a track two lists."""
     paths = {split: path for split in SPLITS if (path := folder / f"{split}.txt").is_file()}
-    known = set(ids)
+    known = {str(number): track for number, track in enumerate(ids)} | {track: track for track in ids}
     found: dict[str, str] = {}
     for split, path in paths.items():
         into = split if "valid" in paths or split == "train" else "valid"
         for number, line in enumerate(path.read_text(encoding="utf-8-sig").split(), start=1):
-            track = line
             if line not in known:
-                if not line.isdecimal() or int(line) >= len(ids):
-                    raise CorpusError(f"{path.name}, line {number}: no track {line!r}; take lists of the same version")
-                track = ids[int(line)]
-            if found.setdefault(track, into) != into:
-                raise CorpusError(f"{path.name}, line {number}: {line} is in split {found[track]} too; keep it in one list")
+                raise CorpusError(f"{path.name}, line {number}: no track {line!r}; take lists of the same version")
+            if found.setdefault(known[line], into) != into:
+                taken = found[known[line]]
+                raise CorpusError(f"{path.name}, line {number}: {line} is in split {taken} too; keep it in one list")
     return found, tuple(path.name for path in paths.values())

@@ -3,15 +3,14 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from app.lab.corpus.catalogue import ARTIST, LANGUAGE, SPLITS, artist_key, check_columns, label_columns, label_of
-from app.lab.corpus.tables import Record, read_table, write_table
+from app.lab.corpus.tables import Record, check_output, read_table, write_table
 from app.lab.corpus.tags import SEPARATOR
 from app.lab.errors import CorpusError
 
@@ -28,7 +27,7 @@ class Made:
 
 
 def split_corpus(
-    manifest: Path,
+    catalogue: Path,
     output: Path,
     *,
     valid_share: float = 0.2,
@@ -38,34 +37,48 @@ def split_corpus(
     force: bool = False,
 ) -> Counts:
     """Writes rows with a new `split`; those of `test` stay. Artists as `column` are in every split. Raises CorpusError."""
-    if output.exists() and not force:
-        raise CorpusError(f"{output} exists; choose another name, or --force to replace it")
-    table = read_table(manifest)
-    check_columns(manifest, set(table.columns), label_columns(column))
-    records = []
-    for number, record in table.records:
-        if not label_of(record, column):
-            raise CorpusError(f"{manifest.name}, {table.unit} {number}: no label. Label it, or drop the row")
-        records.append(record)
+    check_output(output, force=force)
+    table = read_table(catalogue)
+    check_columns(table, label_columns(column))
+    if unlabelled := [where for where, record in table.records.items() if not label_of(record, column)]:
+        raise CorpusError(f"{catalogue.name}, {unlabelled[0]}: no label. Label it, or drop the row")
+    records = list(table.records.values())
     if not records:
-        raise CorpusError(f"{manifest} holds no rows; a manifest needs a header and one row a track")
+        raise CorpusError(f"{catalogue} holds no rows; a catalogue needs a header and one row a track")
     open_rows = [record for record in records if record.get("split", "").strip() != "test"]
     if column == ARTIST:
         assign_songs(open_rows, valid_share, test_share, seed)
     elif test_share:
         raise CorpusError("a share of test rows is split off where artists are the classes only: use --column artist")
     else:
-        _check_test(manifest, records, open_rows)
+        _check_test(catalogue, records, open_rows)
         assign(open_rows, valid_share, seed, column)
-    columns = table.columns if "split" in table.columns else [*table.columns, "split"]
-    write_table(output, columns, [moved(record, manifest, output) for record in records])
+    write_table(output, list(dict.fromkeys([*table.columns, "split"])), [moved(one, catalogue, output) for one in records])
     return count(records, column)
 
 
 def assign(records: Sequence[Record], valid_share: float, seed: int, column: str = LANGUAGE) -> None:
-    """Sets `split` of each record to train or valid. Raises CorpusError if there are too few artists."""
+    """Sets `split` of each record: to valid in the fold of scikit-learn's StratifiedGroupKFold whose classes come nearest
+    to their share of the rows, to train in the others. Raises CorpusError if there are too few artists or rows.
+    """
+    try:
+        from sklearn.model_selection import StratifiedGroupKFold
+    except ImportError as error:
+        raise CorpusError("Splitting needs scikit-learn: python -m pip install -e '.[train]'") from error
     groups = [_group(i, record) for i, record in enumerate(records)]
-    valid = valid_rows([label_of(record, column) for record in records], groups, valid_share, seed)
+    n_folds, wanted = round(1 / valid_share), f"{1 - valid_share:.0%}:{valid_share:.0%}"
+    if len(set(groups)) < n_folds:
+        raise CorpusError(f"{len(set(groups))} artists cannot be split {wanted}; add rows, or split by hand")
+    codes = np.unique([label_of(record, column) for record in records], return_inverse=True)[1]
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds: the report shows it
+            found = [fold for _, fold in folds.split(codes, codes, groups)]
+    except ValueError as error:  # every class has fewer rows than there are folds
+        raise CorpusError(f"too few rows to split {wanted} ({error}); add rows, or split by hand") from error
+    parts = [np.bincount(codes[fold], minlength=codes.max() + 1) / np.bincount(codes) for fold in found]  # of each class
+    valid = set(min(zip(found, parts, strict=True), key=lambda pair: np.abs(pair[1] - valid_share).sum())[0].tolist())
     for i, record in enumerate(records):
         record["split"] = "valid" if i in valid else "train"
 
@@ -79,36 +92,17 @@ def assign_songs(records: Sequence[Record], valid_share: float, test_share: floa
         records[i]["split"] = "train"
     rest = [record for own in by_artist.values() for record in own[1:]]
     held_out = valid_share + test_share
-    picked = [rest[i] for i in np.flatnonzero(_every(len(rest), held_out * len(records) / max(1, len(rest))))]
-    for record, test in zip(picked, _every(len(picked), test_share / held_out), strict=True):
-        record["split"] = "test" if test else "valid"
+    picked = _spread(rest, held_out * len(records) / max(1, len(rest)))
+    for record in picked:
+        record["split"] = "valid"
+    for record in _spread(picked, test_share / held_out):
+        record["split"] = "test"
 
 
-def _every(n: int, share: float) -> npt.NDArray[np.bool_]:
-    """Returns (n,) flags, evenly spread: every tenth is True for a share of .1."""
-    return np.diff(np.floor(np.arange(n + 1) * share + 1e-9)) > 0  # type: ignore[no-any-return]
-
-
-def valid_rows(labels: Sequence[str], groups: Sequence[str], share: float, seed: int) -> set[int]:
-    """Picks the fold of scikit-learn's StratifiedGroupKFold whose classes come nearest to their share of the rows."""
-    try:
-        from sklearn.model_selection import StratifiedGroupKFold
-    except ImportError as error:
-        raise CorpusError("Splitting needs scikit-learn: python -m pip install -e '.[train]'") from error
-    n_folds, wanted = round(1 / share), f"{1 - share:.0%}:{share:.0%}"
-    if len(set(groups)) < n_folds:
-        raise CorpusError(f"{len(set(groups))} artists cannot be split {wanted}; add rows, or split by hand")
-    codes = np.unique(labels, return_inverse=True)[1]
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds: the report shows it
-            found = [fold for _, fold in folds.split(codes, codes, groups)]
-    except ValueError as error:  # every class has fewer rows than there are folds
-        raise CorpusError(f"too few rows to split {wanted} ({error}); add rows, or split by hand") from error
-    parts = [np.bincount(codes[fold], minlength=codes.max() + 1) / np.bincount(codes) for fold in found]  # of each class
-    distances = [np.abs(part - share).sum() for part in parts]
-    return set(found[int(np.argmin(distances))].tolist())
+def _spread(records: Sequence[Record], share: float) -> list[Record]:
+    """Picks a share of the records, evenly spread: every tenth for a share of .1."""
+    steps = np.floor(np.arange(len(records) + 1) * share + 1e-9)
+    return [records[i] for i in np.flatnonzero(np.diff(steps)).tolist()]
 
 
 def _group(number: int, record: Record) -> str:
@@ -119,26 +113,26 @@ def _group(number: int, record: Record) -> str:
     return f"path {record['path']}" if record.get("path") else f"row {number}"
 
 
-def _check_test(manifest: Path, records: Sequence[Record], open_rows: Sequence[Record]) -> None:
+def _check_test(catalogue: Path, records: Sequence[Record], open_rows: Sequence[Record]) -> None:
     """Raises CorpusError if an artist of the test rows has others too."""
     ours = {artist_key(record.get("artist")) for record in open_rows} - {""}
     for record in records:
         if record.get("split", "").strip() == "test" and artist_key(record.get("artist")) in ours:
             raise CorpusError(
-                f"{manifest.name}: artist {record['artist']!r} is in split test and in another; rows of test stay where "
+                f"{catalogue.name}: artist {record['artist']!r} is in split test and in another; rows of test stay where "
                 "they are: move the others there too, or empty the column split"
             )
 
 
-def moved(record: Record, manifest: Path, output: Path) -> Record:
+def moved(record: Record, catalogue: Path, output: Path) -> Record:
     """Changes a record's relative path so that it holds from the folder of another catalogue."""
     given = record.get("path", "").strip()
-    if not given or Path(given).is_absolute() or manifest.parent.resolve() == output.parent.resolve():
+    if not given or Path(given).is_absolute() or catalogue.parent.resolve() == output.parent.resolve():
         return record
-    return record | {"path": os.path.relpath(manifest.parent.resolve() / given, output.parent.resolve())}
+    return record | {"path": os.path.relpath(catalogue.parent.resolve() / given, output.parent.resolve())}
 
 
-def count(records: Sequence[Record], column: str = LANGUAGE) -> Counts:
+def count(records: Iterable[Record], column: str = LANGUAGE) -> Counts:
     """Counts rows of each label, the most frequent first; a cell of tags holds several."""
     pairs = Counter((record["split"], label) for record in records for label in label_of(record, column).split(SEPARATOR))
     labels = Counter(label for _, label in pairs.elements())

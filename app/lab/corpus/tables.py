@@ -3,9 +3,10 @@
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from app.lab.errors import CorpusError
 
@@ -16,11 +17,11 @@ Record = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Holds column names, and records with where they stand. Cells that are missing are ""."""
+    """Holds column names, and records by where they stand: "line 2" of a file, "row 1" of Parquet. Missing cells are ""."""
 
+    path: Path
     columns: list[str]
-    records: list[tuple[int, Record]]
-    unit: Literal["line", "row"]  # what the number of a record counts: lines of the file, or rows from 1
+    records: dict[str, Record]
 
 
 def read_table(path: Path) -> Table:
@@ -45,18 +46,26 @@ def read_tab_separated(path: Path, columns: Sequence[str], owner: str) -> list[R
         raise CorpusError(f"{path} cannot be read ({error}); expected the folder of {owner}") from error
 
 
+def check_output(path: Path, *, force: bool) -> None:
+    """Raises CorpusError unless a table can be written there; one that exists is replaced by `force` alone."""
+    _check_suffix(path)
+    if path.exists() and not force:
+        raise CorpusError(f"{path} exists; choose another name, or --force to replace it")
+
+
 def write_table(path: Path, columns: Sequence[str], records: Iterable[Record]) -> Path:
     """Replaces `path`, and returns it; of a failed try nothing stays. Raises CorpusError."""
     _check_suffix(path)
     part = path.with_name(f".{path.name}.part")
+    rows = ([record.get(name, "") for name in columns] for record in records)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".parquet":
-            rows = list(records)
-            arrow = _pyarrow()
-            arrow.parquet.write_table(arrow.table({name: [row.get(name, "") for row in rows] for name in columns}), part)
+            arrow, whole = _pyarrow(), list(rows)
+            cells = {name: [row[i] for row in whole] for i, name in enumerate(columns)}
+            arrow.parquet.write_table(arrow.table(cells), part)
         else:
-            _write_text(part, path.suffix in TSV_SUFFIXES, columns, records)
+            _write_text(part, path.suffix in TSV_SUFFIXES, chain([columns], rows))
         return part.replace(path)
     except OSError as error:
         raise CorpusError(f"{path} cannot be written ({error}); free some disk or choose another place") from error
@@ -72,47 +81,39 @@ def _check_suffix(path: Path) -> None:
 def _read_text(path: Path) -> Table:
     """Reads UTF-8 with a header. In a TSV quotes have no special meaning."""
     tabs: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix in TSV_SUFFIXES else {}
-    records = []
+    records = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, **tabs)
-        columns: list[str] = next(reader, [])
-        while (cells := _next(reader, path)) is not None:
-            if len(cells) > len(columns):
-                raise CorpusError(
-                    f"{path.name}, line {reader.line_num}: {len(cells)} cells, but the header has {len(columns)}. "
-                    "A cell with the separator in it needs quotes (CSV) or has to lose it (TSV)"
-                )
-            if cells:  # no empty line
-                records.append((reader.line_num, dict(zip(columns, cells, strict=False))))
-    return Table(columns, records, "line")
+        columns = next(reader, [])
+        last = reader.line_num
+        try:
+            for cells in reader:
+                last = reader.line_num
+                if len(cells) > len(columns):
+                    raise CorpusError(
+                        f"{path.name}, line {last}: {len(cells)} cells, but the header has {len(columns)}. "
+                        "A cell with the separator in it needs quotes (CSV) or has to lose it (TSV)"
+                    )
+                if cells:  # no empty line
+                    records[f"line {last}"] = dict(zip(columns, cells, strict=False))
+        except csv.Error as error:
+            most = f"a cell may have {csv.field_size_limit():,} characters at most. Shorten it, or close its quote"
+            raise CorpusError(f"{path.name}, line {last + 1}: {error}; {most}") from error
+    return Table(path, columns, records)
 
 
-def _next(reader: Any, path: Path) -> list[str] | None:
-    """Returns the next row; None behind the last. Raises CorpusError naming the line of a row that cannot be read."""
-    begins = reader.line_num + 1
-    try:
-        return next(reader, None)
-    except csv.Error as error:
-        most = f"a cell may have {csv.field_size_limit():,} characters at most. Shorten it, or close its quote"
-        raise CorpusError(f"{path.name}, line {begins}: {error}; {most}") from error
-
-
-def _write_text(path: Path, tabs: bool, columns: Sequence[str], records: Iterable[Record]) -> None:
+def _write_text(path: Path, tabs: bool, rows: Iterable[Sequence[str]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        if not tabs:
-            plain = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
-            plain.writeheader()
-            plain.writerows(records)
-            return
-        file.write("\t".join(columns) + "\n")
-        for record in records:  # a tab or a line break inside a cell becomes a space: a TSV has no quotes
-            file.write("\t".join(" ".join(record.get(name, "").split()) for name in columns) + "\n")
+        if tabs:  # a tab or a line break inside a cell becomes a space: a TSV has no quotes
+            file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in rows)
+        else:
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _read_parquet(path: Path) -> Table:
     table = _pyarrow().parquet.read_table(path)
     rows = ({k: "" if v is None else str(v) for k, v in row.items()} for row in table.to_pylist())
-    return Table(list(table.column_names), list(enumerate(rows, start=1)), "row")
+    return Table(path, list(table.column_names), {f"row {number}": row for number, row in enumerate(rows, start=1)})
 
 
 def _pyarrow() -> ModuleType:

@@ -101,7 +101,7 @@ def further_of(row: Row, fields: Mapping[str, InputField]) -> dict[str, object]:
     try:
         return dict(further_values({name: text.encode() for name in fields if (text := row.cells.get(name))}, fields))
     except LridError as error:
-        raise CorpusError(f"line {row.line}: {error.detail}. Correct the cell, or empty it") from error
+        raise CorpusError(f"{row.where}: {error.detail}. Correct the cell, or empty it") from error
 
 
 def cases_of(model: Model, inputs: Sequence[Inputs]) -> list[Mode]:

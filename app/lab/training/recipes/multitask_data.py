@@ -50,11 +50,11 @@ def classes_of_rows(rows: Sequence[Row], labels: Labels) -> dict[TaskName, IntAr
             keys = [artist_key(_cell(row, task)) for row in rows]
         else:
             number = {label.code: i for i, label in enumerate(own)}
-            keys = [class_code(dict(row.cells), number) for row in rows]
+            keys = [class_code(row.cells, number) for row in rows]
         for row, key in zip(rows, keys, strict=True):
             if key not in number:
                 what = f"{task} {key!r} is in split {row.split}, and none of the {len(number)} that are learnt"
-                raise CorpusError(f"line {row.line}: {what}. {REMEDY}")
+                raise CorpusError(f"{row.where}: {what}. {REMEDY}")
         found[task] = np.array([number[key] for key in keys], np.int64)
     return found
 

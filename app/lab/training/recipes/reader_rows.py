@@ -80,7 +80,7 @@ def read_phrases(codes: Sequence[str], held_out: Collection[str] = ()) -> list[R
     kept_apart = {title.casefold() for title in held_out}
     labels = {language: class_label(language, codes) for language in json.loads(text)["languages"]}
     return [
-        Row(0, None, Metadata(title=title), codes.index(labels[language]), "train", "phrase")
+        Row("", None, Metadata(title=title), codes.index(labels[language]), "train", "phrase")
         for language, entry in json.loads(text)["languages"].items()
         if labels[language] in codes
         for title in dict.fromkeys([*entry["phrases"], *_strewn(entry.get("words", "").split())])

@@ -44,7 +44,7 @@ def read_made(codes: Sequence[str], held_out: Collection[str] = ()) -> list[Row]
             if largest[word] <= MOST_ELSEWHERE * frequency and quoted.get(word, 0.0) <= MOST_ENGLISH * frequency
         }
         titles = _titles(own, MOST_TITLES_COMMON if code in COMMON else MOST_TITLES, np.random.default_rng(label))
-        rows += [Row(0, None, Metadata(title=title), label, "train", MADE) for title in titles if title not in kept_apart]
+        rows += [Row("", None, Metadata(title=title), label, "train", MADE) for title in titles if title not in kept_apart]
     return rows
 
 

@@ -141,7 +141,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         codes = [label.code for label in manifest.labels]
         inputs = read_inputs(model, rows, chosen.extractor(model), progress)
         if silent := [row for row, given in zip(rows, inputs, strict=True) if AUDIO not in given.features]:
-            raise CorpusError(f"line {silent[0].line}: {silent[0].path} is silent; drop the row")
+            raise CorpusError(f"{silent[0].where}: {silent[0].path} is silent; drop the row")
         probabilities = np.stack([score(model, given, frozenset({AUDIO})).probabilities for given in inputs])
         found = figures(truth_of([row.cells for row in rows], codes), probabilities, codes, manifest.thresholds)
         means = averages(found)

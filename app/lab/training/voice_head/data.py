@@ -89,7 +89,7 @@ def group_folds(songs: Songs, n_folds: int, seed: int) -> Ints:
 def read_heard(folder: Path, codes: Sequence[str]) -> Songs:
     """Reads index.csv and windows.npz. Languages that are no class count as `others`. Raises TrainingError."""
     try:
-        rows = [row for _, row in read_table(folder / "index.csv").records]
+        rows = list(read_table(folder / "index.csv").records.values())
         hidden = np.load(folder / "windows.npz")["hidden"].astype(np.float32)
         counts = np.array([int(row["windows"]) for row in rows], np.int64)
         languages = [row["language"] for row in rows]

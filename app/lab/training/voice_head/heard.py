@@ -66,7 +66,7 @@ def readings(names: Sequence[Metadata], read: Read, n_classes: int) -> dict[str,
 
 def names_of(folder: Path) -> list[Metadata]:
     """Reads names in the `index.csv` of cached features; none where the artist is only described, in parentheses."""
-    rows = [row for _, row in read_table(folder / "index.csv").records]
+    rows = read_table(folder / "index.csv").records.values()
     names = [Metadata(row.get("artist") or None, None, row.get("title") or None) for row in rows]
     return [Metadata() if (one.artist or "").startswith("(") else one for one in names]
 
@@ -75,7 +75,7 @@ def clips_of(folder: Path, most: int) -> list[Row]:
     """Up to so many clips, of as many speakers (`artist`) as index.csv names, or folders there are. Raises CorpusError."""
     by_speaker: dict[str, list[Row]] = {}
     for number, (path, speaker) in enumerate(sorted(_clips(folder)), start=1):
-        clip = Row(number, path, Metadata(artist=speaker), 0, "train", "")
+        clip = Row(f"recording {number}", path, Metadata(artist=speaker), 0, "train", "")
         by_speaker.setdefault(speaker, []).append(clip)
     if not by_speaker:
         raise CorpusError(f"{folder}: no recordings of speech; expected files such as .ogg or .wav, or an index.csv")
@@ -90,9 +90,9 @@ def _clips(folder: Path) -> Iterator[tuple[Path, str]]:
         found = (path for path in folder.rglob("*") if path.suffix.lower() in LOUD_SUFFIXES)
         yield from ((path, str(path.parent)) for path in found)
         return
-    for number, record in read_table(index).records:
+    for where, record in read_table(index).records.items():
         if not record.get("file"):
-            raise CorpusError(f"{index}, line {number}: no file; needs the columns file and speaker")
+            raise CorpusError(f"{index}, {where}: no file; needs the columns file and speaker")
         yield folder / record["file"], " ".join(record.get(name, "") for name in ("source", "language", "speaker"))
 
 

@@ -18,7 +18,7 @@ def write(path: Path, text: str) -> Path:
 def test_rows_of_a_tsv_keep_quotes_and_resolve_paths(tmp_path: Path) -> None:
     manifest = write(tmp_path / "m.tsv", 'path\ttitle\tlabel\tsplit\na/b.wav\tsay "hi\ten\tvalid\n\tOui\tfr\t\n')
     first, second = read_catalogue(manifest, CODES)
-    assert first == Row(2, tmp_path / "a/b.wav", Metadata(title='say "hi'), 0, "valid", "")
+    assert first == Row("line 2", tmp_path / "a/b.wav", Metadata(title='say "hi'), 0, "valid", "")
     assert second.path is None
     assert second.split == "train"
     assert second.label == 1

@@ -63,7 +63,7 @@ def test_rows_of_a_table_are_found_by_their_id_or_hash(kept: Path, tmp_path: Pat
     table.write_text(f"id,title,hash,language\nr7,Volare,,es\nx,Lili Marleen,{sha256(b'gone')},en\n")
     arguments = ["corpus", "feedback", str(kept), "--output", str(output), "--songs", str(table)]
     assert CliRunner().invoke(cli.app, arguments).exit_code == 0
-    found = {record["title"]: record["language"] for _, record in read_table(output).records}
+    found = {record["title"]: record["language"] for record in read_table(output).records.values()}
     assert found == {"Volare": "it", "Lili Marleen": "de", "Construção": "pt"}
 
 

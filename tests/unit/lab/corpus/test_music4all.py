@@ -31,7 +31,7 @@ def music4all(tmp_path: Path) -> Path:
 def made(folder: Path) -> tuple[Made, dict[str, dict[str, str]]]:
     output = folder.parent / "out" / "m.tsv"
     report = read_music4all(folder, output, CODES, force=True)
-    return report, {record["id"]: record for _, record in read_table(output).records}
+    return report, {record["id"]: record for record in read_table(output).records.values()}
 
 
 def test_lists_of_ids(music4all: Path) -> None:

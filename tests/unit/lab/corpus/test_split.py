@@ -26,7 +26,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def records(path: Path) -> list[dict[str, str]]:
-    return [record for _, record in read_table(path).records]
+    return list(read_table(path).records.values())
 
 
 def test_eighty_to_twenty_in_every_class_and_no_artist_in_both(manifest: Path) -> None:

@@ -22,7 +22,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
     write_table(path, COLUMNS, RECORDS)
     table = read_table(path)
     assert table.columns == COLUMNS
-    first, second = (record for _, record in table.records)
+    first, second = table.records.values()
     assert first == RECORDS[0]
     assert second["title"] == ("so many lines" if suffix == ".tsv" else "so\tmany\nlines")
     assert [row.metadata.artist for row in read_catalogue(path, ["en", "ja"])] == ["Earth, Wind", "花"]
@@ -37,7 +37,7 @@ def test_parquet_with_missing_and_other_cells(tmp_path: Path) -> None:
         read_catalogue(path, ["en", "ja"])
     pyarrow.parquet.write_table(pyarrow.table(columns).slice(0, 2), path)
     first, second = read_catalogue(path, ["en", "ja"])
-    assert (first.line, first.metadata.title, first.metadata.artist) == (1, "a", None)
+    assert (first.where, first.metadata.title, first.metadata.artist) == ("row 1", "a", None)
     assert (second.metadata.title, second.metadata.artist) == (None, "x")
 
 

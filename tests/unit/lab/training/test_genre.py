@@ -112,7 +112,7 @@ def test_either_column_may_be_missing_and_then_is_not_learnt_from(songs: Path, t
     read = read_table(songs)
     without = {name: songs.with_name(f"no-{name}.csv") for name in ("path", "lyrics")}
     for name, place in without.items():
-        rows = [record for _, record in read.records if record["lyrics"] and record["path"]]
+        rows = [record for record in read.records.values() if record["lyrics"] and record["path"]]
         write_table(place, ["genre", "split", *({"path", "lyrics"} - {name})], rows)
     assert recipe(without["path"], tmp_path, modalities="lyrics").n_examples == 18
     assert recipe(without["lyrics"], tmp_path, modalities="audio").n_examples == 18
@@ -124,6 +124,8 @@ def test_either_column_may_be_missing_and_then_is_not_learnt_from(songs: Path, t
 
 def test_a_catalogue_without_validation_rows(songs: Path, tmp_path: Path) -> None:
     read = read_table(songs)
-    write_table(path := songs.with_name("train.csv"), read.columns, [r for _, r in read.records if r["split"] == "train"])
+    write_table(
+        path := songs.with_name("train.csv"), read.columns, [r for r in read.records.values() if r["split"] == "train"]
+    )
     with pytest.raises(CorpusError, match="audio or lyrics are needed in the splits train and valid"):
         recipe(path, tmp_path)

@@ -322,7 +322,7 @@ def test_a_wrong_vector_is_named(settings: dict[str, Any], tmp_path: Path, cell:
 
 def test_songs_without_consumption_are_learnt_from(settings: dict[str, Any]) -> None:
     rows = read_catalogue(settings["catalogue"], CODES)
-    found = consumption_of([rows[0], type(rows[0])(9, None, Metadata(), 0, "train", "")])
+    found = consumption_of([rows[0], type(rows[0])("line 9", None, Metadata(), 0, "train", "")])
     assert np.isfinite(found[0]).all()
     assert np.isnan(found[1]).all()
 

@@ -51,7 +51,7 @@ def test_segments_come_from_two_pieces(tmp_path: Path) -> None:
     write_wav(tmp_path / "levels.wav", levels.astype(np.float32))
     listen = SegmentConfig(piece_seconds=6.0)
     write_wav(tmp_path / "short.wav", np.full(4000, 0.5, np.float32))
-    rows = [Row(line, tmp_path / f"{name}.wav", Metadata(), 0, "train", "") for line, name in enumerate(("levels", "short"))]
+    rows = [Row(name, tmp_path / f"{name}.wav", Metadata(), 0, "train", "") for name in ("levels", "short")]
     request = WindowRequest(listen.piece, listen.pieces)
     songs = Segments.decoded(rows, request, listen.window, tmp_path / "cache", Progress(), classes={})
     *segments, short = songs.windows(songs.places)

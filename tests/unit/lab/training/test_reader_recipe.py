@@ -51,7 +51,7 @@ TITLES = {
 
 
 def row(title: str, label: int, artist: str = "", album: str = "", strength: str = "script") -> Row:
-    return Row(0, None, Metadata(artist, album, title), label, "train", strength)
+    return Row("", None, Metadata(artist, album, title), label, "train", strength)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def read(metadata: Metadata) -> Reading:
 
 
 def row(artist: str | None, title: str, label: int, folder: str = "one") -> Row:
-    return Row(1, Path(folder) / f"{title}.wav", Metadata(artist, None, title), label, "train", "")
+    return Row("line 1", Path(folder) / f"{title}.wav", Metadata(artist, None, title), label, "train", "")
 
 
 def test_songs_are_grouped_by_artist_or_folder() -> None:
