@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from app.cli.common import AsJson, Catalogue, make_settings
-from app.cli.progress import Bars
+from app.lab.progress import Progress
 
 if TYPE_CHECKING:
     from app.lab.corpus.check import CorpusCheck
@@ -60,7 +60,7 @@ def check(
         manifest = read_manifest(release_folder(make_settings().model_store, release))
         codes = [*(label.code for label in manifest.labels), NOTHING_SUNG]
     decode = Decoder(ListenConfig().window) if audio else None
-    found = check_corpus(catalogue, codes, decode=decode, column=column, jobs=jobs, progress=Bars())
+    found = check_corpus(catalogue, codes, decode=decode, column=column, jobs=jobs, progress=Progress())
     if as_json:
         typer.echo(json.dumps(asdict(found) | {"found": found.found}, ensure_ascii=False))
     else:

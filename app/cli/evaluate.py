@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from app.cli.common import Catalogue, Store, make_settings
-from app.cli.progress import Bars
+from app.lab.progress import Progress
 
 if TYPE_CHECKING:
     from app.lab.evaluation.answers import EvaluationSet
@@ -45,7 +45,7 @@ def evaluate(
     chosen = replace(chosen, catalog_prior=catalog_prior, all_windows=all_windows, view=view, cache=cache)
     folder = release_folder(make_settings().model_store, release)
     measures = of_family(folder.parent.name) or Trainable
-    typer.echo(measures.evaluate(folder, chosen, output, Bars()))
+    typer.echo(measures.evaluate(folder, chosen, output, Progress()))
     typer.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
 
 
@@ -74,7 +74,7 @@ def table(
         typer.echo(baseline_page(number, baselines(rows, PAPER_CODES), describe(chosen, rows)))
         return
     folders = [release_folder(store or make_settings().model_store, release) for release in releases]
-    typer.echo(release_page(number, [measure(folder, chosen, progress=Bars()) for folder in folders]))
+    typer.echo(release_page(number, [measure(folder, chosen, progress=Progress()) for folder in folders]))
 
 
 def _rows(catalogue: Path, split: str) -> EvaluationSet:

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.cli.common import AsJson, Store, fail, make_settings
-from app.cli.progress import Bars
 from app.errors import LridError
+from app.lab.progress import Progress
 
 releases = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="The releases in the model store.")
 
@@ -92,4 +92,4 @@ def make(
     chosen = EvaluationSet("validation", note, calibration, splits=("valid",)) if calibration else None
     store = store or make_settings().model_store
     config = ReleaseConfig(store=store, release=release, calibration=chosen, data=data, limits=limits, settings=settings)
-    typer.echo(f"{make_release(draft, config, Bars())}: made and verified")
+    typer.echo(f"{make_release(draft, config, Progress())}: made and verified")

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.common import Catalogue
-from app.cli.progress import Bars
 from app.cli.releases import make
 from app.lab.errors import TrainingError
+from app.lab.progress import Progress
 
 Settings = Annotated[
     list[str] | None,
@@ -41,7 +41,7 @@ def train(
 
     given = settings_of(config, settings) | {"catalogue": catalogue, "output": output, "resume": resume}
     chosen = recipe_of(recipe, given)
-    best = chosen.train(Bars())
+    best = chosen.train(Progress())
     if int(os.environ.get("RANK", "0")):
         return  # one of several processes of torchrun, not the first
     typer.echo(f"best checkpoint: {best}")
@@ -68,7 +68,7 @@ def variants(
     if run is None:
         raise typer.BadParameter(f"{recipe!r} has no variants; lrid_net and multimodal have", param_hint="--recipe")
     first = chosen.config.seed
-    typer.echo(run(chosen.config, range(first, first + seeds), Bars()))
+    typer.echo(run(chosen.config, range(first, first + seeds), Progress()))
 
 
 def settings_of(file: Path | None, given: list[str] | None) -> dict[str, Any]:
