@@ -10,7 +10,7 @@ import numpy as np
 from app.lab.evaluation.calibrate import LEAST_ANSWERED, WANTED_PRECISION
 from app.lab.evaluation.report import Measured, title
 
-COLOURS: dict[str, str] = {"both": "#1f6f78", "audio_only": "#d9822b", "text_only": "#6c5b9e"}
+COLOURS = {"both": "#1f6f78", "audio_only": "#d9822b", "text_only": "#6c5b9e"}
 GREY, INK = "#9aa5ab", "#26323a"
 SIGNS_PER_INCH = 17  # of the small print
 STYLE: dict[Any, Any] = {
@@ -43,10 +43,9 @@ def draw(measured: Measured, folder: Path) -> None:
 def _confusion(pyplot: Any, measured: Measured, mode: str) -> Any:
     """Draws counts as log10(x + 1), the most frequent class first (the paper's figures 2 and 5)."""
     case = measured.cases[mode]
-    matrix = np.array(case.confusion)
-    codes = [*case.by_support, *(code for code in measured.codes if code not in case.support)]
+    codes = sorted(measured.codes, key=lambda code: -case.support.get(code, 0))
     order = [measured.codes.index(code) for code in codes]
-    counts = matrix[np.ix_(order, order)]
+    counts = np.array(case.confusion)[np.ix_(order, order)]
     shown = np.log10(counts + 1)
     size = max(6.2, 0.3 * len(codes))  # inches
     figure, axis = pyplot.subplots(figsize=(1.0 + size, size), layout="constrained")
@@ -55,11 +54,9 @@ def _confusion(pyplot: Any, measured: Measured, mode: str) -> Any:
         if count:
             light = shown[row, column] > 0.6 * shown.max()
             axis.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color="white" if light else INK)
-    axis.set_xticks(range(len(codes)), codes)
-    axis.set_yticks(range(len(codes)), codes)
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("true")
-    axis.set_title(f"Confusion, {title(mode)}: rows of each true class")
+    for along in (axis.xaxis, axis.yaxis):
+        along.set_ticks(range(len(codes)), codes)
+    axis.set(xlabel="predicted", ylabel="true", title=f"Confusion, {title(mode)}: rows of each true class")
     axis.grid(visible=False)
     figure.colorbar(image, ax=axis, shrink=0.8, label="log₁₀(rows + 1)")
     return figure
@@ -73,14 +70,13 @@ def _reliability(pyplot: Any, measured: Measured) -> Any:
     )
     for (above, below), (mode, case) in zip(axes.T, measured.cases.items(), strict=True):
         confidence, accuracy, rows = (np.array([b[k] for b in case.reliability]) for k in ("confidence", "accuracy", "rows"))
+        colour = COLOURS.get(mode, INK)
         above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-        above.vlines(confidence, confidence, accuracy, color=COLOURS.get(mode, INK), alpha=0.35, linewidth=2)
-        above.plot(confidence, accuracy, color=COLOURS.get(mode, INK), marker="o", markersize=4.5, linewidth=1.6)
-        above.set_title(f"{title(mode)}: ECE {case.ece:.3f}")
-        above.set_ylim(0, 1)
-        below.bar(confidence, rows / rows.sum(), 0.05, color=COLOURS.get(mode, INK))
-        below.set_xlim(0, 1.02)
-        below.set_xlabel("confidence")
+        above.vlines(confidence, confidence, accuracy, color=colour, alpha=0.35, linewidth=2)
+        above.plot(confidence, accuracy, color=colour, marker="o", markersize=4.5, linewidth=1.6)
+        above.set(title=f"{title(mode)}: ECE {case.ece:.3f}", ylim=(0, 1))
+        below.bar(confidence, rows / rows.sum(), 0.05, color=colour)
+        below.set(xlim=(0, 1.02), xlabel="confidence")
     axes[0, 0].set_ylabel("share that is right")
     axes[1, 0].set_ylabel("share of rows")
     return figure
@@ -90,18 +86,15 @@ def _coverage(pyplot: Any, measured: Measured) -> Any:
     """Draws coverage against precision: a curve per case, a dot where the release's own decisions stand."""
     figure, axis = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
     for mode, case in measured.cases.items():
+        colour = COLOURS.get(mode, INK)
         points = [p for p in case.curve if p["coverage"] * case.rows >= LEAST_ANSWERED] or case.curve[-1:]
         coverage, precision = [p["coverage"] for p in points], [p["precision"] for p in points]
-        axis.plot(coverage, precision, color=COLOURS.get(mode, INK), linewidth=1.8, label=title(mode))
+        axis.plot(coverage, precision, color=colour, linewidth=1.8, label=title(mode))
         if case.coverage:
-            style = {"color": COLOURS.get(mode, INK), "markersize": 8, "markeredgecolor": "white"}
-            axis.plot(case.coverage, case.answered_precision, "o", **style)
+            axis.plot(case.coverage, case.answered_precision, "o", color=colour, markersize=8, markeredgecolor="white")
     axis.axhline(WANTED_PRECISION, color=GREY, linewidth=1, linestyle="--")
     axis.text(1.0, WANTED_PRECISION + 0.01, "95 % wanted", ha="right", fontsize=8.5, color=GREY)
-    axis.set_xlim(0, 1.02)
-    axis.set_ylim(0, 1.04)
-    axis.set_xlabel("coverage: share of tracks answered, the rest is und")
-    axis.set_ylabel("precision of the answers")
-    axis.set_title("Coverage against precision; dots: the release's decisions")
+    axis.set(xlabel="coverage: share of tracks answered, the rest is und", ylabel="precision of the answers")
+    axis.set(xlim=(0, 1.02), ylim=(0, 1.04), title="Coverage against precision; dots: the release's decisions")
     axis.legend(loc="lower left")
     return figure

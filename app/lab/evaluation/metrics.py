@@ -55,21 +55,12 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
-    """Holds bins of equal width over the best probability, those without rows left out; (n_bins,) each."""
+class Bin:
+    """Holds the rows whose best probability lies in one of several stretches of equal width."""
 
-    confidence: Float64  # mean best probability
-    accuracy: Float64
-    rows: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class CoverageCurve:
-    """Holds an operating point for each distinct best probability as threshold, the highest first; (n_points,) each."""
-
-    threshold: Float64
-    precision: Float64
-    coverage: Float64
+    confidence: float  # mean best probability
+    accuracy: float
+    rows: int
 
 
 def validate_probabilities(labels: Ints, probabilities: Floats) -> None:
@@ -99,41 +90,35 @@ def negative_log_likelihood(labels: Ints, probabilities: Floats) -> float:
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
-def reliability(labels: Ints, probabilities: Floats, bins: int = 15) -> Reliability:
-    """Compares confidence with accuracy: they are equal where probabilities are calibrated."""
+def reliability(labels: Ints, probabilities: Floats, bins: int = 15) -> list[Bin]:
+    """Compares confidence with accuracy, in bins that hold rows: they are equal where probabilities are calibrated."""
     validate_probabilities(labels, probabilities)
-    confidence = probabilities.max(axis=1)
-    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(bin_of, minlength=bins)
-    held = counts > 0
-    confidences, rights = np.bincount(bin_of, confidence, bins)[held], np.bincount(bin_of, right, bins)[held]
-    return Reliability(confidences / counts[held], rights / counts[held], counts[held])
+    held = [bin_of == number for number in np.unique(bin_of)]
+    return [Bin(float(confidence[own].mean(dtype=float)), float(right[own].mean()), int(own.sum())) for own in held]
 
 
 def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 15) -> float:
     """Averages the distance of confidence and accuracy over the bins of `reliability`, weighted by their rows."""
     found = reliability(labels, probabilities, bins)
-    return float(np.abs(found.accuracy - found.confidence) @ found.rows / len(labels))
+    return sum(abs(own.accuracy - own.confidence) * own.rows for own in found) / len(labels)
 
 
-def coverage_curve(labels: Ints, probabilities: Floats) -> CoverageCurve:
-    """Finds precision and coverage at every threshold that changes them."""
+def coverage_curve(labels: Ints, probabilities: Floats) -> list[OperatingPoint]:
+    """Finds precision and coverage at each distinct best probability as threshold, the highest first."""
     validate_probabilities(labels, probabilities)
-    confidence = probabilities.max(axis=1)
-    order = np.argsort(-confidence, kind="stable")
-    right = (probabilities.argmax(axis=1) == labels)[order].cumsum()
-    answered = np.arange(1, len(labels) + 1)
-    last_of_tie = np.append(confidence[order][1:] < confidence[order][:-1], True)  # equal confidences go together
-    threshold = confidence[order].astype(np.float64)
-    return CoverageCurve(threshold[last_of_tie], (right / answered)[last_of_tie], (answered / len(labels))[last_of_tie])
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    confidence, best = probabilities.max(axis=1)[order], probabilities.argmax(axis=1)[order]
+    right = (best == labels[order]).cumsum()
+    last_of_tie = np.append(confidence[1:] < confidence[:-1], True)  # equal confidences go together
+    return [
+        OperatingPoint(float(confidence[i]), float(right[i] / (i + 1)), float((i + 1) / len(labels)))
+        for i in np.flatnonzero(last_of_tie)
+    ]
 
 
 def coverage_at_precision(labels: Ints, probabilities: Floats, precision: float) -> OperatingPoint | None:
     """Finds the smallest threshold whose answers are right at least this often; None where no threshold reaches it."""
-    curve = coverage_curve(labels, probabilities)
-    good = np.flatnonzero(curve.precision >= precision)
-    if not len(good):
-        return None
-    last = good[-1]
-    return OperatingPoint(float(curve.threshold[last]), float(curve.precision[last]), float(curve.coverage[last]))
+    good = [point for point in coverage_curve(labels, probabilities) if point.precision >= precision]
+    return good[-1] if good else None

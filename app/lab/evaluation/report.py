@@ -1,7 +1,7 @@
 """Collects the figures of one set of rows in each case, and writes them for people (Choi & Wang 2021, §5)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -123,9 +123,9 @@ def case_report(answers: Answers, codes: Sequence[str]) -> CaseReport:
     """Measures the rows that are sung, and whether those that are not are told. Raises ValueError."""
     sung = answers.labels != UNSUNG
     labels, probabilities, decisions = answers.labels[sung], answers.probabilities[sung], answers.decisions[sung]
-    bins, curve = metrics.reliability(labels, probabilities), metrics.coverage_curve(labels, probabilities)
+    curve = metrics.coverage_curve(labels, probabilities)
     plain = label_report(labels, probabilities.argmax(axis=1), codes)
-    kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
+    kept = np.unique(np.linspace(0, len(curve) - 1, CURVE_POINTS).round().astype(int))
     answered = decisions != UNDECIDED
     return CaseReport(
         **{field.name: getattr(plain, field.name) for field in fields(plain)},
@@ -135,8 +135,8 @@ def case_report(answers: Answers, codes: Sequence[str]) -> CaseReport:
         coverage=float(answered.mean()),
         windows=float(answers.windows.mean()),
         unsung=_unsung(answers.decisions, sung),
-        reliability=_points(confidence=bins.confidence, accuracy=bins.accuracy, rows=bins.rows),
-        curve=_points(threshold=curve.threshold[kept], precision=curve.precision[kept], coverage=curve.coverage[kept]),
+        reliability=_rounded(metrics.reliability(labels, probabilities)),
+        curve=_rounded(curve[i] for i in kept),
     )
 
 
@@ -147,9 +147,8 @@ def _unsung(decisions: npt.NDArray[np.int64], sung: npt.NDArray[np.bool_]) -> Un
     return Unsung(int((~sung).sum()), float(told[~sung].mean()), float(told[sung].mean()))
 
 
-def _points(**columns: npt.NDArray[Any]) -> list[dict[str, float]]:
-    rows = zip(*columns.values(), strict=True)
-    return [dict(zip(columns, (round(float(value), 5) for value in row), strict=True)) for row in rows]
+def _rounded(points: Iterable[metrics.Bin | metrics.OperatingPoint]) -> list[dict[str, float]]:
+    return [{name: round(float(value), 5) for name, value in asdict(point).items()} for point in points]
 
 
 HEADS = (

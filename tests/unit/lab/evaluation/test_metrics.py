@@ -48,9 +48,9 @@ def test_calibration_error_of_cases_worked_by_hand() -> None:
 def test_reliability_and_its_distance_from_the_diagonal_by_hand() -> None:
     probabilities = np.array([[0.6, 0.4], [0.62, 0.38], [0.9, 0.1], [1.0, 0.0]])
     found = metrics.reliability(np.array([0, 1, 0, 0]), probabilities, bins=10)
-    np.testing.assert_allclose(found.confidence, [0.61, 0.95])
-    np.testing.assert_allclose(found.accuracy, [0.5, 1.0])
-    np.testing.assert_array_equal(found.rows, [2, 2])
+    np.testing.assert_allclose([own.confidence for own in found], [0.61, 0.95])
+    np.testing.assert_allclose([own.accuracy for own in found], [0.5, 1.0])
+    assert [own.rows for own in found] == [2, 2]
     expected = (2 * 0.11 + 2 * 0.05) / 4
     assert metrics.expected_calibration_error(np.array([0, 1, 0, 0]), probabilities, bins=10) == pytest.approx(expected)
 
@@ -60,10 +60,10 @@ def test_reliability_and_its_distance_from_the_diagonal_by_hand() -> None:
 def test_every_point_of_the_curve_is_the_operating_point_of_its_threshold(given_answers: tuple[Any, ...]) -> None:
     labels, probabilities = given_answers
     curve = metrics.coverage_curve(labels, probabilities)
-    assert (np.diff(curve.threshold) < 0).all()
-    for threshold, precision, coverage in zip(curve.threshold, curve.precision, curve.coverage, strict=True):
-        assert at_threshold(labels, probabilities, threshold) == pytest.approx((precision, coverage))
-    assert curve.coverage[-1] == 1
+    assert (np.diff([point.threshold for point in curve]) < 0).all()
+    for point in curve:
+        assert at_threshold(labels, probabilities, point.threshold) == pytest.approx((point.precision, point.coverage))
+    assert curve[-1].coverage == 1
 
 
 def test_coverage_at_precision_by_hand() -> None:
