@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class AnswerLines:
             self._under(name, f"{found.error.detail.rstrip('.')}. {found.error.remedy}")
             return
         self._row({"file": name, **cells(found.answer, self._top_k)})
-        for line in [*tags(found.answer), *timeline(found.answer), *explanation(found.answer)]:
+        for line in details(found.answer):
             self._under(name, line)
 
     def _row(self, row: dict[str, str], style: str = "") -> None:
@@ -83,30 +84,17 @@ def cells(answer: dict[str, Any], top_k: int) -> dict[str, str]:
     }
 
 
-def timeline(answer: dict[str, Any]) -> list[str]:
-    """A line per window."""
-    lines = []
-    for moment in answer["timeline"] or []:
+def details(answer: dict[str, Any]) -> Iterator[str]:
+    """Yields a line of the tags that apply, one for each window of a timeline, and one for what each modality says alone."""
+    if "tags" in answer:
+        applying = [f"{tag['name']} {tag['probability']:.2f}" for tag in answer["tags"] if tag["applies"]]
+        yield f"tags that apply: {', '.join(applying) or 'none'}"
+    for moment in answer["timeline"] or ():
         start, found = moment["start_seconds"], headline_of(moment)
-        lines.append(f"{_clock(start)}-{_clock(start + moment['seconds'])}  {found.label} {found.probability:.2f}")
-    return lines
-
-
-def tags(answer: dict[str, Any]) -> list[str]:
-    """The tags that apply, in a line."""
-    if "tags" not in answer:
-        return []
-    applying = [f"{tag['name']} {tag['probability']:.2f}" for tag in answer["tags"] if tag["applies"]]
-    return [f"tags that apply: {', '.join(applying) or 'none'}"]
-
-
-def explanation(answer: dict[str, Any]) -> list[str]:
-    """What each modality says alone."""
-    lines = []
+        yield f"{_clock(start)}-{_clock(start + moment['seconds'])}  {found.label} {found.probability:.2f}"
     for name, ranked in (answer["explanation"] or {}).items():
         said = ", ".join(f"{entry['code']} {entry['probability']:.2f}" for entry in ranked[:3]) if ranked else "not used"
-        lines.append(f"{name.removesuffix('_only')} alone: {said}")
-    return lines
+        yield f"{name.removesuffix('_only')} alone: {said}"
 
 
 def _clock(seconds: float) -> str:
@@ -116,10 +104,6 @@ def _clock(seconds: float) -> str:
 def _fitted(text: str, width: int) -> str:
     """Exactly `width` cells; what does not fit loses its middle."""
     if cell_len(text) > width:
-        tail = ""
-        for letter in reversed(text):
-            if cell_len(letter + tail) > width // 2:
-                break
-            tail = letter + tail
-        text = set_cell_size(text, width - 1 - cell_len(tail)) + "…" + tail
+        tail = set_cell_size(text[::-1], width // 2)[::-1]
+        text = set_cell_size(text, width - 1 - width // 2) + "…" + tail
     return set_cell_size(text, width)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -30,6 +30,7 @@ corpus = typer.Typer(
 Output = Annotated[Path, typer.Option(help="The catalogue to write: .csv, .tsv or .parquet.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace --output if it exists.")]
 LabelColumn = Annotated[str, typer.Option(help="Which column holds the labels, such as genre.")]
+System = Literal["genre", "multimodal", "multitask", "tagging"]
 SHOWN = 20  # findings of each kind; --json has them all
 
 
@@ -73,7 +74,7 @@ def _print_check(found: CorpusCheck) -> None:
     from app.lab.corpus.check import FINDINGS
 
     console = Console(highlight=False)
-    _print_counts(console, found.counts)
+    _print_counts(found.counts)
     console.print(f"{found.rows:,} rows: {found.with_audio:,} with audio, {found.with_metadata:,} with metadata")
     for kind, number in found.found.items():
         console.print(f"\n[bold red]{FINDINGS[kind]}: {number:,}[/]")
@@ -86,14 +87,14 @@ def _print_check(found: CorpusCheck) -> None:
         console.print("[green]nothing wrong[/]")
 
 
-def _print_counts(console: Console, counts: dict[str, dict[str, int]]) -> None:
-    """Rows by class, a column a split, and the share of validation among what is trained and validated."""
+def _print_counts(counts: dict[str, dict[str, int]]) -> None:
+    """Prints rows by class, a column for each split."""
     table = Table("class", *(Column(split, justify="right") for split in counts))
     for code in next(iter(counts.values())):
         table.add_row(code, *(f"{by_class[code]:,}" for by_class in counts.values()))
     table.add_section()
     table.add_row("all", *(f"{sum(by_class.values()):,}" for by_class in counts.values()))
-    console.print(table)
+    Console(highlight=False).print(table)
 
 
 @corpus.command()
@@ -114,8 +115,7 @@ def split(
     from app.lab.corpus.split import split_corpus
 
     shares = {"valid_share": valid_share, "test_share": test_share}
-    counts = split_corpus(catalogue, output, **shares, seed=seed, column=column, force=force)
-    _print_counts(Console(highlight=False), counts)
+    _print_counts(split_corpus(catalogue, output, **shares, seed=seed, column=column, force=force))
     typer.echo(f"{output}: seed {seed}; `lrid corpus check` looks at every row")
 
 
@@ -140,7 +140,7 @@ def music4all(
 
 
 def _print_made(made: Made, output: Path) -> None:
-    _print_counts(Console(highlight=False), made.counts)
+    _print_counts(made.counts)
     typer.echo(f"{made.left_out}\n{output}: {made.split}")
 
 
@@ -164,7 +164,7 @@ def magnatagatune(
 
 @corpus.command()
 def made(
-    system: Annotated[str, typer.Argument(help="Which system the songs are for; see app/lab/README.md.")],
+    system: Annotated[System, typer.Argument(help="Which system the songs are for; see app/lab/README.md.")],
     folder: Annotated[Path, typer.Argument(help="Gets the files, and songs.csv.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same songs.")] = 0,
 ) -> None:
@@ -172,19 +172,10 @@ def made(
 
     Figures on them say nothing about music.
     """
-    from app.lab.corpus.made import genre, multimodal, multitask, tagging
-
-    makers: dict[str, Callable[[Path, int], Path]] = {
-        "genre": genre.make,
-        "multimodal": multimodal.make,
-        "multitask": multitask.make,
-        "tagging": tagging.make,
-    }
-    if system not in makers:
-        raise typer.BadParameter(f"{system!r} is none of {', '.join(makers)}", param_hint="SYSTEM")
     if folder.exists() and any(folder.iterdir()):
         raise typer.BadParameter(f"{folder} is not empty; choose another folder", param_hint="FOLDER")
-    typer.echo(f"{makers[system](folder, seed)}: made songs; figures on them say nothing about music")
+    place = import_module(f"app.lab.corpus.made.{system}").make(folder, seed)
+    typer.echo(f"{place}: made songs; figures on them say nothing about music")
 
 
 @corpus.command()

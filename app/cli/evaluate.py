@@ -1,17 +1,12 @@
 """`lrid evaluate` and `lrid table`: how right a release is."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from app.cli.common import Catalogue, Store, make_settings
 from app.lab.progress import Progress
-
-if TYPE_CHECKING:
-    from app.lab.evaluation.answers import EvaluationSet
 
 Split = Annotated[str, typer.Option(help="Which rows; several separated by commas.")]
 CatalogPrior = Annotated[
@@ -35,14 +30,12 @@ def evaluate(
     Precision, recall and F1, macro and weighted, and by class; confusion; calibration; coverage against precision. Rows
     labelled `zxx` measure whether the release tells that nothing is sung.
     """
-    from dataclasses import replace
-
     from app.families.store import release_folder
+    from app.lab.evaluation.answers import EvaluationSet
     from app.lab.training.recipe import Trainable
     from app.lab.training.recipes import of_family
 
-    chosen = _rows(catalogue, split)
-    chosen = replace(chosen, catalog_prior=catalog_prior, all_windows=all_windows, view=view, cache=cache)
+    chosen = EvaluationSet(catalogue.name, "", catalogue, split.split(","), catalog_prior, all_windows, view, cache)
     folder = release_folder(make_settings().model_store, release)
     measures = of_family(folder.parent.name) or Trainable
     typer.echo(measures.evaluate(folder, chosen, output, Progress()))
@@ -62,11 +55,11 @@ def table(
     4: a release by language. 5: releases (such as all six variants) with both inputs, audio missing, text missing.
     """
     from app.families.store import release_folder
-    from app.lab.evaluation.answers import PAPER_CODES
+    from app.lab.evaluation.answers import PAPER_CODES, EvaluationSet
     from app.lab.evaluation.evaluate import describe, measure
     from app.lab.evaluation.tables import NEEDS_RELEASE, baseline_page, baselines, release_page
 
-    chosen = _rows(catalogue, split)
+    chosen = EvaluationSet(catalogue.name, "", catalogue, split.split(","))
     if (number in NEEDS_RELEASE) != bool(releases):
         raise typer.BadParameter("tables 4 and 5 need releases; tables 1 to 3 are about langdetect and take none")
     if not releases:
@@ -75,9 +68,3 @@ def table(
         return
     folders = [release_folder(store or make_settings().model_store, release) for release in releases]
     typer.echo(release_page(number, [measure(folder, chosen, progress=Progress()) for folder in folders]))
-
-
-def _rows(catalogue: Path, split: str) -> EvaluationSet:
-    from app.lab.evaluation.answers import EvaluationSet
-
-    return EvaluationSet(catalogue.name, "", catalogue, splits=tuple(split.split(",")))

@@ -27,14 +27,14 @@ def list_command(as_json: AsJson = False) -> None:
         try:
             manifest = read_manifest(release_folder(settings.model_store, name))
         except LridError as error:
+            told = {"release": name, "refused": error.detail}
             table.add_row(name, "[red]refused[/]", "", "", escape(error.detail))
-            if as_json:
-                typer.echo(json.dumps({"release": name, "refused": error.detail}, ensure_ascii=False))
-            continue
-        default = "yes" if name == settings.model else ""
-        table.add_row(name, manifest.created.isoformat(), str(len(manifest.labels)), manifest.sha256[:12], default)
+        else:
+            told = manifest.model_dump(mode="json")
+            default = "yes" if name == settings.model else ""
+            table.add_row(name, manifest.created.isoformat(), str(len(manifest.labels)), manifest.sha256[:12], default)
         if as_json:
-            typer.echo(json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False))
+            typer.echo(json.dumps(told, ensure_ascii=False))
     if not as_json:
         Console().print(table)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,7 @@ from app.cli.common import Device, Model, make_settings
 from app.errors import LridError
 
 if TYPE_CHECKING:
+    from app.families.tasks import Json
     from app.settings import Settings
 
 COLUMNS = ("file", "language", "probability", "tag", "action")
@@ -56,8 +57,9 @@ def tag(
     else:
         print("\t".join(COLUMNS))
         settings = make_settings(model=model, device=device)
-        tagging = _Tagging(settings=settings, undo=undo_file, least=least, write=write, overwrite=overwrite)
-        failed = tagging.tag_from(from_table) if from_table is not None else asyncio.run(tagging.tag(files or []))
+        answers = _heard(settings, files or []) if from_table is None else _told(settings, from_table)
+        tagged = partial(_tagged, least=least, overwrite=overwrite, undo=undo_file if write else None)
+        failed = asyncio.run(_tag(answers, tagged))
     if failed:
         raise SystemExit(1)
 
@@ -72,71 +74,63 @@ def _take_back(undo: Path) -> int:
     return failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tagging:
-    """Tags files as the options say."""
+def _heard(settings: Settings, files: list[Path]) -> AsyncIterator[FileAnswer]:
+    from app.domain import Metadata, Track
+    from app.http.options import IdentifyRequest, Options
+    from app.local import identify_files
 
-    settings: Settings
-    undo: Path
-    least: float
-    write: bool
-    overwrite: bool
+    request = IdentifyRequest(Track(None, Metadata()), Options())
+    return identify_files(settings, [one for path in files for one in find_files(path)], request)
 
-    async def tag(self, files: list[Path]) -> int:
-        """Returns the number of files that could not be answered or written."""
-        from app.domain import Metadata, Track
-        from app.http.options import IdentifyRequest, Options
-        from app.local import identify_files
 
-        failed = 0
-        request = IdentifyRequest(Track(None, Metadata()), Options())
-        async for answer in identify_files(self.settings, [one for path in files for one in find_files(path)], request):
-            failed += await asyncio.to_thread(self._one, answer)
-        return failed
+async def _told(settings: Settings, table: Path) -> AsyncIterator[FileAnswer]:
+    """Yields the answers in a table of `lrid score`."""
+    from app.catalogue.sources import scored_files
+    from app.families.store import read_manifest, release_folder
 
-    def tag_from(self, table: Path) -> int:
-        """The same by the answers in a table."""
-        from app.catalogue.sources import scored_files
-        from app.families.store import read_manifest, release_folder
+    manifest = read_manifest(release_folder(settings.model_store, settings.model))
+    for answer in scored_files(table, manifest.languages):
+        yield answer
 
-        manifest = read_manifest(release_folder(self.settings.model_store, self.settings.model))
-        return sum(map(self._one, scored_files(table, manifest.languages)))
 
-    def _one(self, found: FileAnswer) -> bool:
-        """Tag one file; returns whether that failed."""
+async def _tag(answers: AsyncIterator[FileAnswer], tagged: Callable[[Path, Json], Sequence[str]]) -> int:
+    """Prints a row for each file; returns the number of files that could not be answered or written."""
+    failed = 0
+    async for found in answers:
         assert found.path is not None
-        name = printable(found.path)
+        cells: Sequence[str]
         try:
             if found.error is not None:
                 raise found.error
-            print(name, *self._tagged(found), sep="\t", flush=True)
+            assert found.answer is not None
+            cells = await asyncio.to_thread(tagged, found.path, found.answer)
         except LridError as error:
-            print(name, "", "", "", f"{error.code}: {error.detail}", sep="\t", flush=True)
-            return True
-        return False
+            failed += 1
+            cells = ("", "", "", f"{error.code}: {error.detail}")
+        print(printable(found.path), *cells, sep="\t", flush=True)
+    return failed
 
-    def _tagged(self, found: FileAnswer) -> tuple[str, str, str, str]:
-        """Language, probability, what the tag said, and what was done. Raises TagRefused."""
-        from app.catalogue.rewriting import check_writable, rewrite
-        from app.catalogue.tags import code_of, open_tag
 
-        assert found.path is not None
-        assert found.answer is not None
-        if "language" not in found.answer:
-            raise TagRefused("this release tells no languages; name one that does with --model")
-        tag = open_tag(found.path)
-        code, before = code_of(found.answer), tag.language
-        language, probability = found.answer["language"], found.answer["probability"]
-        if code is None or probability < self.least:
-            action = "not sure"
-        elif before == code:
-            action = "there already"
-        elif before and not self.overwrite:
-            action = "kept"
-        elif not self.write:
-            check_writable(found.path)
-            action = f"would write {code}"
-        else:
-            rewrite(found.path, partial(tag.write, code), self.undo)
-            action = f"wrote {code}"
-        return code or language, f"{probability:.2f}", before, action
+def _tagged(path: Path, answer: Json, *, least: float, overwrite: bool, undo: Path | None) -> tuple[str, str, str, str]:
+    """Returns language, probability, what the tag said, and what was done, or would be without `undo`. Raises TagRefused."""
+    from app.catalogue.rewriting import check_writable, rewrite
+    from app.catalogue.tags import code_of, open_tag
+
+    if "language" not in answer:
+        raise TagRefused("this release tells no languages; name one that does with --model")
+    tag = open_tag(path)
+    code, before = code_of(answer), tag.language
+    language, probability = answer["language"], answer["probability"]
+    if code is None or probability < least:
+        action = "not sure"
+    elif before == code:
+        action = "there already"
+    elif before and not overwrite:
+        action = "kept"
+    elif undo is None:
+        check_writable(path)
+        action = f"would write {code}"
+    else:
+        rewrite(path, partial(tag.write, code), undo)
+        action = f"wrote {code}"
+    return code or language, f"{probability:.2f}", before, action
