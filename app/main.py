@@ -24,20 +24,20 @@ from app.audio.spec import DecodeLimits
 from app.errors import InvalidOption, LridError, MethodNotAllowed, NotFound
 from app.families.contract import Target, further_fields
 from app.families.store import Families
-from app.http.access import Access
+from app.http.access import Access, check_port
 from app.http.answering import Answering
 from app.http.batch import build_batch_router
 from app.http.body import BodyReader
 from app.http.detect_language import build_detect_router
 from app.http.feedback import FeedbackFile, build_feedback_router
 from app.http.gate import UploadAccount
-from app.http.identify import Shortcut, identify_endpoint
+from app.http.identify import Front, identify_endpoint
 from app.http.inference_protocol import build_inference_router
-from app.http.middleware import HeadAsGet, RequestContext, SplitPorts
+from app.http.middleware import HeadAsGet, RequestContext
 from app.http.openapi import describe
 from app.http.options import first_fault
 from app.http.problem import on_lrid_error
-from app.http.routes import IDENTIFY_PATH, build_router
+from app.http.routes import build_router
 from app.http.traces import OpenTelemetry
 from app.serving.batcher import Batcher, BatchLimits
 from app.serving.decoding import Decoding
@@ -102,8 +102,9 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     kept, most = settings.feedback_file, int(settings.feedback_max_mb * MEGABYTE)
     feedback = FeedbackFile(kept, most, settings.feedback_names) if kept else None
     app.include_router(build_feedback_router(feedback, body))
-    access = Access(Shortcut(app.framework, IDENTIFY_PATH, endpoint), settings)
-    answered = HeadAsGet(access if settings.admin_port is None else SplitPorts(access))
+    access = Access(settings)
+    checks = [access.check] if settings.admin_port is None else [check_port, access.check]
+    answered = HeadAsGet(Front(app.framework, endpoint, checks))
     app.front = RequestContext(_with_cors(answered, settings), lambda: service.leaving, traces)
     return app
 

@@ -6,8 +6,8 @@ fits into the buffers between, so neither waits for the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -41,60 +41,48 @@ class BatchAnswer:
         return Problem.model_validate(self.body) if "code" in self.body else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Block:
     """Rows that are sent together. Answers are told apart by their place: the server keeps the order."""
 
-    ids: Sequence[str | int | None]
-    lines: Sequence[bytes]
+    ids: list[str | int | None] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
 
-    @property
-    def body(self) -> bytes:
-        return b"".join(self.lines)
+    def answered(self, response: httpx.Response) -> list[BatchAnswer]:
+        """The answers of the first rows, which leave the block: at least one, so that a batch gets on. Raises ClientError.
 
-    def answered(self, content: bytes) -> list[BatchAnswer]:
-        """The answers of the first rows. Fewer than rows: the server ended the stream early. Raises ValueError."""
+        Fewer than rows: the server ended the stream early.
+        """
+        if not response.is_success:
+            raise refusal(response)
         found = []
-        for name, line in zip(self.ids, content.splitlines(), strict=False):
-            body = from_json(line)
-            if body["id"] is None and body.get("code") in ENDED:
-                break
-            found.append(BatchAnswer(name, body))
+        try:
+            for name, line in zip(self.ids, response.content.splitlines(), strict=False):
+                body = from_json(line)
+                if body["id"] is None and body.get("code") in ENDED:
+                    break
+                found.append(BatchAnswer(name, body))
+        except (ValueError, TypeError, LookupError):
+            raise not_ours(response) from None
+        if not found:
+            raise ServerUnreachable(f"{response.url} ended the batch before the first answer")
+        del self.ids[: len(found)], self.lines[: len(found)]
         return found
-
-    def after(self, n: int) -> Block:
-        """What is left when n rows were answered."""
-        return Block(self.ids[n:], self.lines[n:])
-
-
-def answers_of(block: Block, response: httpx.Response) -> list[BatchAnswer]:
-    """At least one, so that a batch gets on. Raises ClientError."""
-    if not response.is_success:
-        raise refusal(response)
-    try:
-        answers = block.answered(response.content)
-    except (ValueError, TypeError, LookupError):
-        raise not_ours(response) from None
-    if not answers:
-        raise ServerUnreachable(f"{response.url} ended the batch before the first answer")
-    return answers
 
 
 def blocks(rows: Iterable[Row]) -> Iterator[Block]:
     """Rows in their order, as they come. Raises TypeError for an `id` that is neither text nor an integer."""
-    ids: list[str | int | None] = []
-    lines: list[bytes] = []
-    size = 0
+    block, size = Block(), 0
     for row in rows:
         line = to_json(dict(row) | {"id": 0}) + b"\n"
-        if lines and (size + len(line) > BLOCK_BYTES or len(lines) == BLOCK_LINES):
-            yield Block(ids, lines)
-            ids, lines, size = [], [], 0
-        ids.append(_id(row.get("id")))
-        lines.append(line)
+        if block.lines and (size + len(line) > BLOCK_BYTES or len(block.lines) == BLOCK_LINES):
+            yield block
+            block, size = Block(), 0
+        block.ids.append(_id(row.get("id")))
+        block.lines.append(line)
         size += len(line)
-    if lines:
-        yield Block(ids, lines)
+    if block.lines:
+        yield block
 
 
 def _id(value: object) -> str | int | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 from app.http.options import Options
@@ -74,26 +73,18 @@ def retry_after_seconds(response: httpx.Response) -> float | None:
         return None
 
 
-Answer = TypeVar("Answer", bound=BaseModel)
+Answer = TypeVar("Answer")
 MEDIA_TYPE = "application/x-ndjson"
 Audio = bytes | str | Path | None  # bytes of a file, or its path
+Call = dict[str, Any]  # one HTTP request, sent as often as needed: httpx's arguments
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One HTTP request, sent as often as needed."""
-
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] = field(default_factory=dict)  # httpx's arguments: json, files, data, content, headers
-
-    def request(self, client: httpx.Client | httpx.AsyncClient, deadline: float) -> httpx.Request:
-        """`deadline`: by time.monotonic(). The server gets what is left of it, and a second more to answer 504."""
-        body, remaining = dict(self.body), max(deadline - time.monotonic(), 0.001)
-        headers = body.pop("headers", {}) | {"X-Request-Timeout": f"{remaining:.3f}"}
-        timeout = remaining + 1.0
-        return client.build_request(self.method, self.path, params=self.query, headers=headers, timeout=timeout, **body)
+def request_of(client: httpx.Client | httpx.AsyncClient, call: Call, deadline: float) -> httpx.Request:
+    """`deadline`: by time.monotonic(). The server gets what is left of it, and a second more to answer 504."""
+    remaining = max(deadline - time.monotonic(), 0.001)
+    request = client.build_request(**call, timeout=remaining + 1.0)
+    request.headers["X-Request-Timeout"] = f"{remaining:.3f}"
+    return request
 
 
 def query_of(options: Options) -> dict[str, str]:
@@ -105,13 +96,14 @@ def query_of(options: Options) -> dict[str, str]:
 def identify_call(audio: bytes | None, names: Mapping[str, object], options: Options) -> Call:
     """`names`: title, artist, album and lyrics; None is not given."""
     given = {name: text for name, text in names.items() if text is not None}
-    body = {"json": given} if audio is None else {"files": {"audio": ("audio", audio)}, "data": given}
-    return Call("POST", "/identify", query_of(options), body)
+    body: Call = {"json": given} if audio is None else {"files": {"audio": ("audio", audio)}, "data": given}
+    return {"method": "POST", "url": "/identify", "params": query_of(options)} | body
 
 
-def batch_call(lines: bytes, options: Options) -> Call:
+def batch_call(lines: Iterable[bytes], options: Options) -> Call:
     """`lines`: NDJSON."""
-    return Call("POST", "/identify/batch", query_of(options), {"content": lines, "headers": {"Content-Type": MEDIA_TYPE}})
+    sent: Call = {"content": b"".join(lines), "headers": {"Content-Type": MEDIA_TYPE}}
+    return {"method": "POST", "url": "/identify/batch", "params": query_of(options)} | sent
 
 
 def read_audio(audio: Audio) -> bytes | None:
@@ -119,22 +111,12 @@ def read_audio(audio: Audio) -> bytes | None:
     return Path(audio).read_bytes() if isinstance(audio, str | Path) else audio
 
 
-def parsed(response: httpx.Response, kind: type[Answer]) -> Answer:
-    """Raises RequestRefused, and ClientError for an answer of another form than this service gives."""
+def parsed(response: httpx.Response, form: Callable[[Any], Answer]) -> Answer:
+    """`form`: makes an answer of its JSON. Raises RequestRefused, what `form` does, and ClientError for another form."""
     if not response.is_success:
         raise refusal(response)
     try:
-        return kind.model_validate_json(response.content)
-    except ValidationError:
-        raise not_ours(response) from None
-
-
-def identified(response: httpx.Response) -> IdentifyResponse:
-    """Raises as `parsed`, and NoLanguages."""
-    if not response.is_success:
-        raise refusal(response)
-    try:
-        return answer_of(from_json(response.content))
+        return form(from_json(response.content))
     except ValueError:  # no JSON, or of another form
         raise not_ours(response) from None
 

@@ -10,24 +10,25 @@ from typing import Self, TypedDict, Unpack
 
 import httpx
 
-from app.client.batch import BatchAnswer, Row, answers_of, blocks
+from app.client.batch import BatchAnswer, Row, blocks
 from app.client.calls import (
     Audio,
     Call,
     Outcome,
     ServerUnreachable,
+    answer_of,
     batch_call,
-    identified,
     identify_call,
     parsed,
     read_audio,
+    request_of,
     wait_seconds,
 )
 from app.http.options import DEFAULT_OPTIONS, Options
 from app.http.schemas import IdentifyResponse, LanguagesResponse
 
 TIMEOUT_SECONDS = 60.0
-LANGUAGES = Call("GET", "/languages")
+LANGUAGES: Call = {"method": "GET", "url": "/languages"}
 
 
 class Names(TypedDict, total=False):
@@ -78,26 +79,24 @@ class LridClient(_Client):
         self, audio: Audio = None, *, options: Options = DEFAULT_OPTIONS, **names: Unpack[Names]
     ) -> IdentifyResponse:
         """`audio`: the bytes of a file, or its path. Raises ClientError; OSError where the file cannot be read."""
-        return identified(self._send(identify_call(read_audio(audio), names, options), self._deadline()))
+        return parsed(self._send(identify_call(read_audio(audio), names, options), self._deadline()), answer_of)
 
     def identify_batch(self, rows: Iterable[Row], options: Options = DEFAULT_OPTIONS) -> Iterator[BatchAnswer]:
         """Names, many at a time: one answer for each row, in order. Takes rows as answers are taken. Raises ClientError."""
         for block in blocks(rows):
-            left, deadline = block, self._deadline()
-            while left.ids:
-                answers = answers_of(left, self._send(batch_call(left.body, options), deadline))
-                yield from answers
-                left = left.after(len(answers))
+            deadline = self._deadline()
+            while block.lines:
+                yield from block.answered(self._send(batch_call(block.lines, options), deadline))
 
     def languages(self) -> LanguagesResponse:
         """The classes of the release that is served, and what it reads. Raises ClientError."""
-        return parsed(self._send(LANGUAGES, self._deadline()), LanguagesResponse)
+        return parsed(self._send(LANGUAGES, self._deadline()), LanguagesResponse.model_validate)
 
     def _send(self, call: Call, deadline: float) -> httpx.Response:
         for attempt in count():
             outcome: Outcome
             try:
-                outcome = self._http.send(call.request(self._http, deadline))
+                outcome = self._http.send(request_of(self._http, call, deadline))
             except httpx.TransportError as error:
                 outcome = error
             if (wait := wait_seconds(outcome, attempt, deadline)) is None:
@@ -130,27 +129,25 @@ class AsyncLridClient(_Client):
     ) -> IdentifyResponse:
         """As LridClient.identify."""
         content = await asyncio.to_thread(read_audio, audio)
-        return identified(await self._send(identify_call(content, names, options), self._deadline()))
+        return parsed(await self._send(identify_call(content, names, options), self._deadline()), answer_of)
 
     async def identify_batch(self, rows: Iterable[Row], options: Options = DEFAULT_OPTIONS) -> AsyncIterator[BatchAnswer]:
         """As LridClient.identify_batch."""
         for block in blocks(rows):
-            left, deadline = block, self._deadline()
-            while left.ids:
-                answers = answers_of(left, await self._send(batch_call(left.body, options), deadline))
-                for answer in answers:
+            deadline = self._deadline()
+            while block.lines:
+                for answer in block.answered(await self._send(batch_call(block.lines, options), deadline)):
                     yield answer
-                left = left.after(len(answers))
 
     async def languages(self) -> LanguagesResponse:
         """As LridClient.languages."""
-        return parsed(await self._send(LANGUAGES, self._deadline()), LanguagesResponse)
+        return parsed(await self._send(LANGUAGES, self._deadline()), LanguagesResponse.model_validate)
 
     async def _send(self, call: Call, deadline: float) -> httpx.Response:
         for attempt in count():
             outcome: Outcome
             try:
-                outcome = await self._http.send(call.request(self._http, deadline))
+                outcome = await self._http.send(request_of(self._http, call, deadline))
             except httpx.TransportError as error:
                 outcome = error
             if not self._retries or (wait := wait_seconds(outcome, attempt, deadline)) is None:

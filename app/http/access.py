@@ -1,4 +1,4 @@
-"""Optional API keys, with a rate limit per key. Pure ASGI, inside RequestContext.
+"""Which requests may pass: by their port, and by optional API keys with a rate limit per key.
 
 Several keys may be valid at once, so that they can be rotated. Keys are stored as SHA-256 digests, compared in constant
 time, and never appear in logs or answers.
@@ -9,14 +9,21 @@ import hmac
 import time
 from collections.abc import Iterable
 
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from app.errors import RateLimited, Unauthorized
-from app.http.problem import on_lrid_error
+from app.errors import NotFound, RateLimited, Unauthorized
 from app.settings import HASHED, Settings
 
 ADMIN_PREFIX = "/admin/"
+ON_ADMIN_PORT = "lrid.admin_port"  # set in the scope of requests that came in through it
+
+
+def check_port(scope: Scope) -> None:
+    """Where there is an admin port: raises NotFound where a path belongs to the other one."""
+    path = f"{scope['path']}/"
+    on_admin_port = bool(scope.get(ON_ADMIN_PORT))
+    if not path.startswith("/health/") and path.startswith((ADMIN_PREFIX, "/metrics/")) != on_admin_port:
+        raise NotFound("no such path on this port")
 
 
 def digest(key: str) -> bytes:
@@ -47,11 +54,9 @@ class TokenBucket:
 
 
 class Access:
-    """Wraps the application; answers 401 and 429 itself."""
+    """Without `api_keys` no request needs a key; without `admin_keys` every request to /admin is refused."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Without `api_keys` no request needs a key; without `admin_keys` every request to /admin is refused."""
-        self.app = app
+    def __init__(self, settings: Settings) -> None:
         self._api_keys, self._admin_keys = (
             [digest(key.get_secret_value()) for key in keys] for keys in (settings.api_keys, settings.admin_keys)
         )
@@ -59,18 +64,7 @@ class Access:
         self._per_minute = settings.requests_per_minute
         self._buckets = {key: TokenBucket(self._per_minute) for key in self._api_keys if self._per_minute}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            self._check(scope)
-        except (Unauthorized, RateLimited) as error:
-            response = on_lrid_error(Request(scope), error)
-            if isinstance(error, Unauthorized):
-                response.headers["WWW-Authenticate"] = "Bearer"
-            await response(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-    def _check(self, scope: Scope) -> None:
+    def check(self, scope: Scope) -> None:
         """Raises Unauthorized or RateLimited."""
         path: str = scope["path"]
         admin = path.startswith(ADMIN_PREFIX)

@@ -36,24 +36,16 @@ class Answering:
 
     async def answers(self, request: Request, read: ReadTracks, *, written: bool = False) -> list[Json]:
         """Answers of the tracks that `read` finds, in order; the first error ends all. `written`: see `View`."""
-        self.metrics.in_flight.inc()
-        gate: AudioGate | None = None
-        try:
+        with self.metrics.in_flight.track_inprogress():
             with self.counted("none", failures_only=True):
-                lease = self.service.lease()
-            with lease as identifier:
+                lease, deadline = self.service.lease(), self.deadline(request)
+            with lease as identifier, AudioGate(identifier, self._uploads, deadline) as gate:
                 with self.counted("none", failures_only=True):
-                    deadline = self.deadline(request)
-                    gate = AudioGate(identifier, self._uploads, deadline)
                     asked = await _uploaded(request, read(gate), deadline)
                 work = together([self.answer(identifier, one, deadline, request, written=written) for one in asked])
                 if all(one.track.audio is None for one in asked):
                     return await work  # over at once: not worth watching whether the client leaves
                 return await unless_client_leaves(request.receive, work)
-        finally:
-            self.metrics.in_flight.dec()
-            if gate is not None:
-                gate.close()
 
     async def answer(
         self, identifier: Identifier, asked: IdentifyRequest, deadline: float, request: Request, *, written: bool = False

@@ -1,6 +1,7 @@
 """Admission of audio: room for one more track, and for its bytes."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from app.errors import QueueFull
 from app.serving.identifier import Identifier
@@ -21,7 +22,7 @@ class UploadAccount:
 
 
 class AudioGate:
-    """Admission of one request. Close it when the request has ended."""
+    """Admission of one request, which holds its bytes until the block ends."""
 
     def __init__(self, identifier: Identifier, account: UploadAccount, deadline: float) -> None:
         self._identifier = identifier
@@ -43,7 +44,9 @@ class AudioGate:
         self._account.change(n_bytes)
         self._held_bytes += n_bytes
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._held_bytes:
             self._account.change(-self._held_bytes)
-            self._held_bytes = 0

@@ -1,4 +1,4 @@
-"""POST /identify: one track, its answer as JSON; and the short way there."""
+"""POST /identify: one track, its answer as JSON; and the front of the application, which is the short way there."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,13 +15,15 @@ from app.http.options import IdentifyRequest
 from app.http.problem import on_lrid_error
 from app.serving.scheduling import yield_to_others
 
+PATH = "/identify"
 Endpoint = Callable[[Request], Awaitable[Response]]
+Check = Callable[[Scope], None]  # raises LridError
 
 
 def identify_endpoint(answering: Answering, body: BodyReader) -> Endpoint:
-    """Handles POST /identify."""
-
     async def identify(request: Request) -> Response:
+        """The probability of each language a track may be sung in, from its audio, its metadata, or both."""
+
         async def read(gate: AudioGate) -> Sequence[IdentifyRequest]:
             return (await body.read(request, gate),)
 
@@ -32,22 +34,26 @@ def identify_endpoint(answering: Answering, body: BodyReader) -> Endpoint:
     return identify
 
 
-class Shortcut:
-    """Answers POST `path` by `endpoint`: the router, whose route stays for OpenAPI and `root_path`, is slow."""
+class Front:
+    """Refuses what `checks` refuse, and answers POST /identify past the router, which is slow.
 
-    def __init__(self, app: ASGIApp, path: str, endpoint: Endpoint) -> None:
+    The router has that route too, for OpenAPI and for where there is a `root_path`.
+    """
+
+    def __init__(self, app: ASGIApp, endpoint: Endpoint, checks: Sequence[Check] = ()) -> None:
         self.app = app
-        self._path = path
         self._endpoint = endpoint
+        self._checks = checks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] != self._path or scope["method"] != "POST":
-            await self.app(scope, receive, send)
-            return
-        scope["lrid.route"] = self._path
         request = Request(scope, receive)
+        answer = self.app
         try:
-            response = await self._endpoint(request)
+            for check in self._checks:
+                check(scope)
+            if scope["path"] == PATH and scope["method"] == "POST":
+                scope["lrid.route"] = PATH
+                answer = await self._endpoint(request)
         except LridError as error:
-            response = on_lrid_error(request, error)
-        await response(scope, receive, send)
+            answer = on_lrid_error(request, error)
+        await answer(scope, receive, send)

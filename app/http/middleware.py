@@ -1,4 +1,4 @@
-"""Pure-ASGI middleware: request id, security headers, one access-log line, answers to unexpected errors; HEAD; admin port.
+"""Pure-ASGI middleware: request id, security headers, one access-log line, answers to unexpected errors; HEAD.
 
 Pure ASGI because Starlette's BaseHTTPMiddleware hides the client's disconnect from the application.
 """
@@ -10,19 +10,16 @@ import re
 import time
 from collections.abc import Callable
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Draining, InternalError, LridError, NotFound
-from app.http.problem import on_lrid_error, problem_response
+from app.errors import Draining, InternalError, LridError
+from app.http.problem import problem_response
 from app.http.traces import STAGES, OpenTelemetry, route_of
 
 log = logging.getLogger("lrid.access")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, level 1
-_WRITTEN = ("route", "lrid.route", "lrid.code")  # what the application leaves in the scope for the access log
-ON_ADMIN_PORT = "lrid.admin_port"  # set in the scope of requests that came in through it
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -114,26 +111,8 @@ class HeadAsGet:
         if scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
-
-        async def send_without_content(message: Message) -> None:
-            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
-
         as_get = {**scope, "method": "GET"}
         try:
-            await self.app(as_get, receive, send_without_content)
+            await self.app(as_get, receive, send)  # uvicorn leaves out the content
         finally:
-            scope.update({name: as_get[name] for name in _WRITTEN if name in as_get})
-
-
-class SplitPorts:
-    """Wraps the application where there is an admin port; answers 404 where a path belongs to the other one."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = f"{scope['path']}/"
-        if path.startswith("/health/") or path.startswith(("/admin/", "/metrics/")) == bool(scope.get(ON_ADMIN_PORT)):
-            await self.app(scope, receive, send)
-        else:
-            await on_lrid_error(Request(scope), NotFound("no such path on this port"))(scope, receive, send)
+            scope.update(as_get | {"method": "HEAD"})  # with what the access log tells

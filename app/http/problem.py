@@ -5,7 +5,7 @@ import math
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import LridError
+from app.errors import LridError, Unauthorized
 from app.http.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -34,9 +34,10 @@ def problem_response(error: LridError, request_id: str) -> Response:
 
 
 def _headers(error: LridError) -> dict[str, str]:
-    if error.retry_after_seconds is None:
-        return {}
-    return {"Retry-After": str(math.ceil(error.retry_after_seconds))}
+    found = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
+    if error.retry_after_seconds is not None:
+        found["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    return found
 
 
 def on_lrid_error(request: Request, error: Exception) -> Response:

@@ -10,13 +10,11 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from app.domain import AUDIO
 from app.errors import LridError, NotFound, NotReady
 from app.families.store import CARD, Families, list_releases, read_manifest, release_folder
-from app.http import openapi, schemas
+from app.http import identify, openapi, schemas
 from app.http.answer import release_name
-from app.http.identify import Endpoint
 from app.serving.metrics import Metrics
 from app.serving.service import Service
 
-IDENTIFY_PATH = "/identify"
 WEB = Path(__file__).resolve().parent.parent / "web"
 WEB_TYPES = {".css": "text/css", ".js": "text/javascript"}
 WEB_FILES = {path.name: WEB_TYPES[path.suffix] for path in WEB.iterdir() if path.suffix in WEB_TYPES}  # what the page loads
@@ -26,20 +24,20 @@ class MarkdownResponse(PlainTextResponse):
     media_type = "text/markdown"
 
 
-def build_router(service: Service, endpoint: Endpoint, metrics: Metrics, store: Path, known: Families | None) -> APIRouter:
+def build_router(
+    service: Service, endpoint: identify.Endpoint, metrics: Metrics, store: Path, known: Families | None
+) -> APIRouter:
     """All routes of one server."""
     router = APIRouter()
 
-    @router.post(
-        IDENTIFY_PATH,
+    router.add_api_route(
+        identify.PATH,
+        endpoint,
+        methods=["POST"],
         response_model=schemas.IdentifyResponse | schemas.GenreResponse | schemas.ArtistResponse | schemas.TagsResponse,
         responses=openapi.problems(),
         openapi_extra=openapi.identify(),
     )
-    async def identify(request: Request) -> Response:
-        """The probability of each language a track may be sung in, from its audio, its metadata, or both."""
-        return await endpoint(request)
-
     _add_releases(router, service, store, known)
 
     @router.get("/metrics", response_class=PlainTextResponse)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http.middleware import ON_ADMIN_PORT
+from app.http.access import ON_ADMIN_PORT
 from app.logs import log_config
 from app.main import create_app
 from app.server.connections import BoundedProtocol, raise_file_limit

@@ -4,10 +4,12 @@ import hashlib
 
 import pytest
 from pydantic import SecretStr
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.http.access import Access, TokenBucket
+from app.http.identify import Front
 from app.settings import Settings
 from tests.unit.http.asgi import Answer, call
 
@@ -16,13 +18,17 @@ async def inside(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("in")(scope, receive, send)
 
 
-def app(keys: tuple[str, ...] = (), admin: tuple[str, ...] = (), per_minute: float = 0) -> Access:
+async def endpoint(request: Request) -> Response:
+    return PlainTextResponse("in")
+
+
+def app(keys: tuple[str, ...] = (), admin: tuple[str, ...] = (), per_minute: float = 0) -> Front:
     given = tuple(map(SecretStr, keys)), tuple(map(SecretStr, admin))
     own = Settings(api_keys=given[0], admin_keys=given[1], public_paths="/,/health", requests_per_minute=per_minute)
-    return Access(inside, own)
+    return Front(inside, endpoint, [Access(own).check])
 
 
-def ask(door: Access, path: str = "/identify", **headers: str) -> Answer:
+def ask(door: Front, path: str = "/identify", **headers: str) -> Answer:
     return call(door, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 

@@ -1,10 +1,12 @@
 """Paths by port."""
 
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.http.middleware import ON_ADMIN_PORT, SplitPorts
+from app.http.access import ON_ADMIN_PORT, check_port
+from app.http.identify import Front
 from tests.unit.http.asgi import call
 
 
@@ -12,9 +14,16 @@ async def inside(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("in")(scope, receive, send)
 
 
+async def endpoint(request: Request) -> Response:
+    return PlainTextResponse("in")
+
+
+on_public_port = Front(inside, endpoint, [check_port])
+
+
 async def on_admin_port(scope: Scope, receive: Receive, send: Send) -> None:
     scope[ON_ADMIN_PORT] = True
-    await SplitPorts(inside)(scope, receive, send)
+    await on_public_port(scope, receive, send)
 
 
 @pytest.mark.parametrize(
@@ -32,9 +41,9 @@ async def on_admin_port(scope: Scope, receive: Receive, send: Send) -> None:
     ],
 )
 def test_each_path_has_its_port(path: str, public: int, admin: int) -> None:
-    assert call(SplitPorts(inside), path).status == public
+    assert call(on_public_port, path).status == public
     assert call(on_admin_port, path).status == admin
 
 
 def test_the_refusal_is_a_problem() -> None:
-    assert call(SplitPorts(inside), "/metrics").json()["code"] == "not_found"
+    assert call(on_public_port, "/metrics").json()["code"] == "not_found"

@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.errors import NothingGiven
-from app.http.identify import Shortcut
+from app.http.identify import Front
 from app.http.middleware import RequestContext
 from app.main import create_app
 from app.settings import Settings
@@ -37,12 +37,12 @@ async def refusing(request: Request) -> Response:
     ],
 )
 def test_who_answers(method: str, path: str, by: bytes) -> None:
-    assert call(Shortcut(router, "/identify", endpoint), path, method).body == by
+    assert call(Front(router, endpoint), path, method).body == by
 
 
 def test_an_error_is_a_problem_and_the_log_knows_the_route(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "lrid.access")
-    app = RequestContext(Shortcut(router, "/identify", refusing), is_leaving=lambda: False)
+    app = RequestContext(Front(router, refusing), is_leaving=lambda: False)
     answer = call(app, "/identify", "POST")
     assert (answer.status, answer.json()["code"]) == (422, "nothing_given")
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
