@@ -1,11 +1,11 @@
 """A song of many: what is known of it, and what is answered about it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from app.catalogue.errors import RowMalformed
+from app.catalogue.errors import RowDuplicate, RowMalformed
 from app.catalogue.files import printable
 from app.domain import LYRICS, METADATA_FIELDS, NOTHING_SUNG, Metadata, Track
 from app.errors import LridError
@@ -107,3 +107,16 @@ def _unnamed(position: int) -> str:
 
 def malformed(position: int, detail: str) -> Row:
     return Row(_unnamed(position), Metadata(), error=RowMalformed(detail))
+
+
+def unlike(rows: Iterable[Row], times: dict[int, int]) -> Iterator[Row]:
+    """A second row of one id gets the id `ID#2` and an error. `times`: how often each id came so far, by its hash."""
+    for row in rows:
+        key = hash(row.id)
+        times[key] = n = times.get(key, 0) + 1
+        if n == 1:
+            yield row
+            continue
+        again = replace(row, id=f"{row.id}#{n}", error=RowDuplicate("a row before has the same id"))
+        times[hash(again.id)] = 1
+        yield again

@@ -3,16 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from app.catalogue.errors import OutputFailed, RowDuplicate
+from app.catalogue.errors import OutputFailed
 from app.catalogue.output import Output
-from app.catalogue.rows import Row, Scored
+from app.catalogue.rows import Row, Scored, unlike
 from app.catalogue.sources import folder_rows
 from app.catalogue.summary import Summary
+from app.errors import InternalError
 
 GROUP_ROWS = 512  # names that are answered together
 DISK_WAIT_SECONDS = 60.0  # for a full disk, until the run ends
@@ -45,91 +45,63 @@ class Scoring:
         self._output = output
         self._on_rows = on_rows
         self._done: set[int] = set()  # hashes of ids: a million take 75 MB
-        self._times: dict[int, int] = {}  # of ids that occur more than once in the input
-        self._seen: set[int] = set()
-        self._files: set[asyncio.Task[Answered]] = set()
-        self._groups: set[asyncio.Task[Answered]] = set()
+        self._times: dict[int, int] = {}  # how often each id came, by its hash
+        self._files = asyncio.Semaphore(answerer.files_at_once)
+        self._groups = asyncio.Semaphore(answerer.groups_at_once)
         for record in output.earlier():
             self._done.add(hash(record["id"]))
             self.summary.count(record)
 
     async def run(self, rows: Iterable[Row | None]) -> None:
-        """Answer what is not answered yet. Raises OutputFailed, ReleaseError, ServerUnreachable."""
+        """Answer what is not answered yet. Raises OutputFailed, ReleaseError, ServerUnreachable, InternalError."""
         iterator = iter(rows)
-        taking = asyncio.create_task(asyncio.to_thread(_take, iterator))
         try:
-            while taken := await self._taken(taking):
-                taking = asyncio.create_task(asyncio.to_thread(_take, iterator))
-                await self._begin(list(self._unanswered(taken)))
-            while self._files or self._groups:
-                await self._collect()
-        finally:
-            left = self._files | self._groups | {taking}
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            async with asyncio.TaskGroup() as tasks:
+                while taken := await asyncio.to_thread(_take, iterator):
+                    await self._begin(list(self._unanswered(taken)), tasks)
+        except BaseExceptionGroup as failed:  # the first failure ends the others
+            raise failed.exceptions[0] from None
 
     def forget(self) -> None:
         """After a run: forget the ids of this pass over a folder; they are answered, and no duplicates in the next one."""
-        self._done |= self._seen
-        self._seen.clear()
+        self._done |= self._times.keys()
+        self._times.clear()
 
     def has(self, row: Row) -> bool:
         return hash(row.id) in self._done
 
     def _unanswered(self, rows: Iterable[Row | None]) -> Iterator[Row]:
-        for given in rows:
-            if given is None:
-                continue
-            row, key = given, hash(given.id)
-            if key in self._seen:
-                self._times[key] = self._times.get(key, 1) + 1
-                name = f"{row.id}#{self._times[key]}"
-                row = replace(row, id=name, error=RowDuplicate("a row before has the same id"))
-                key = hash(name)
-            self._seen.add(key)
-            if key in self._done:
+        for row in unlike((row for row in rows if row is not None), self._times):
+            if self.has(row):
                 self.skipped += 1
             else:
                 yield row
 
-    async def _begin(self, rows: list[Row]) -> None:
+    async def _begin(self, rows: list[Row], tasks: asyncio.TaskGroup) -> None:
+        """Start on the rows as soon as there is room."""
         bad = [(row, Scored(error=row.error.code)) for row in rows if row.error is not None]
         if bad:
             await self._write(bad)
-        for row in rows:
-            if row.error is None and row.path is not None:
-                while len(self._files) >= self._answerer.files_at_once:
-                    await self._collect()
-                self._files.add(asyncio.create_task(self._file(row)))
-        names = [row for row in rows if row.error is None and row.path is None]
-        if names:
-            while len(self._groups) >= self._answerer.groups_at_once:
-                await self._collect()
-            self._groups.add(asyncio.create_task(self._names(names)))
+        good = [row for row in rows if row.error is None]
+        files = [([row], self._files) for row in good if row.path is not None]
+        for together, room in [*files, ([row for row in good if row.path is None], self._groups)]:
+            if together:
+                await room.acquire()
+                tasks.create_task(self._answer(together, room))
 
-    async def _file(self, row: Row) -> Answered:
-        return [(row, await self._answerer.file(row))]
-
-    async def _names(self, rows: list[Row]) -> Answered:
-        return list(zip(rows, await self._answerer.names(rows), strict=True))
-
-    async def _taken(self, taking: asyncio.Task[list[Row | None]]) -> list[Row | None]:
-        """The next rows; answers that arrive before them are written."""
-        while not taking.done():
-            await self._collect(taking)
-        return taking.result()
-
-    async def _collect(self, *other: asyncio.Task[Any]) -> None:
-        """Wait for answers, or something else, and write those that there are."""
-        own = self._files | self._groups
-        done, _ = await asyncio.wait({*own, *other}, return_when=asyncio.FIRST_COMPLETED)
-        done &= own
-        answered = [pair for task in done for pair in task.result()]  # if one fails, all stay, for `run` to await
-        self._files -= done
-        self._groups -= done
-        if answered:
-            await self._write(answered)
+    async def _answer(self, rows: list[Row], room: asyncio.Semaphore) -> None:
+        """`rows`: one with audio, or any number without."""
+        try:
+            audio = rows[0].path is not None
+            scored = [await self._answerer.file(rows[0])] if audio else await self._answerer.names(rows)
+            await self._write(list(zip(rows, scored, strict=True)))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise InternalError("the work on a row was cancelled, though the run was not") from error
+        finally:
+            room.release()
 
     async def _write(self, answered: Answered) -> None:
         """Waits for a full disk. Raises OutputFailed."""

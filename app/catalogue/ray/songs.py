@@ -2,14 +2,14 @@
 
 import importlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from app.catalogue.errors import FileUnreadable, InputUnreadable, RowDuplicate
+from app.catalogue.errors import FileUnreadable, InputUnreadable
 from app.catalogue.files import printable
-from app.catalogue.rows import ID, PATH_COLUMNS, READ_COLUMNS, Row, kept_name
+from app.catalogue.rows import ID, PATH_COLUMNS, READ_COLUMNS, Row, kept_name, unlike
 from app.catalogue.sources import NDJSON_SUFFIXES, STDIN, open_source, parquet_module
 from app.domain import LYRICS, METADATA_FIELDS
 
@@ -81,7 +81,7 @@ def _written(given: str, folder: Path) -> tuple[Path, ...]:
     columns = dict.fromkeys((*source.columns, *further))  # any object may have them, not only the first
     names = [ID, *(kept_name(name) for name in columns if name != ID), CODE]
     schema = arrow.schema([(name, arrow.string()) for name in names])
-    rows = _unlike(row for row in source.rows if row is not None)
+    rows = unlike((row for row in source.rows if row is not None), {})
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files: list[Path] = []
@@ -105,15 +105,3 @@ def _record(row: Row) -> Mapping[str, str]:
 
 def _utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _unlike(rows: Iterable[Row]) -> Iterator[Row]:
-    """A second row of one id gets another one, and an error."""
-    times: dict[int, int] = {}
-    for row in rows:
-        key = hash(row.id)
-        times[key] = times.get(key, 0) + 1
-        if times[key] == 1:
-            yield row
-        else:
-            yield Row(f"{row.id}#{times[key]}", row.metadata, cells=row.cells, error=RowDuplicate())

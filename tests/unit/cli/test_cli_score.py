@@ -19,6 +19,7 @@ from app.catalogue.rows import Row, Scored
 from app.cli import main as cli
 from app.cli.score import Meter, _run
 from app.domain import Metadata
+from app.errors import InternalError
 from app.local import Here
 from app.settings import Settings
 from tests.audio_samples import song, wav
@@ -70,7 +71,7 @@ def test_a_cancellation_without_a_signal_is_an_error(tmp_path: Path, capsys: pyt
     def make() -> Here:
         return Cancelled(Settings())
 
-    with closing(Output(tmp_path / "out.csv", ["id"])) as output, pytest.raises(asyncio.CancelledError):
+    with closing(Output(tmp_path / "out.csv", ["id"])) as output, pytest.raises(InternalError, match="cancelled"):
         asyncio.run(_run([Row("1", Metadata(title="La vie en rose"))], output, make, Meter(None)))
     assert "stopped" not in capsys.readouterr().err
 
