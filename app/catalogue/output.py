@@ -18,7 +18,7 @@ from typing import Any
 from app.catalogue.errors import InputUnreadable, OutputFailed
 from app.catalogue.files import printable
 from app.catalogue.rows import ID, NUMBER_COLUMNS, Row, Scored, kept_name
-from app.catalogue.separated import TSV_SUFFIXES
+from app.catalogue.separated import TSV_SUFFIXES, any_size
 from app.catalogue.sources import NDJSON_SUFFIXES, parquet_module, text_cells
 
 _TEXT_SUFFIXES = NDJSON_SUFFIXES | TSV_SUFFIXES | {".csv"}
@@ -52,7 +52,7 @@ class Output:
 
     def earlier(self) -> Iterator[Mapping[str, str]]:
         """Rows of earlier runs, every cell as text. To be read before the first `write`."""
-        with self._text.open(encoding="utf-8", newline="") as file:
+        with self._text.open(encoding="utf-8", newline="") as file, any_size():
             if self._kind in NDJSON_SUFFIXES:
                 for line in file:
                     yield text_cells(json.loads(line))

@@ -1,9 +1,12 @@
 """CSV and TSV of any size, read a row at a time: a bad row costs only itself."""
 
 import csv
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from app.catalogue.errors import InputUnreadable
 from app.catalogue.rows import Row, malformed, row_of_cells
@@ -12,15 +15,24 @@ from app.domain import LYRICS
 TSV_SUFFIXES = frozenset({".tsv", ".tab"})
 MOST_LINES = 50  # of one row; where no quote closes within so many, the first line alone is bad
 MOST_LINES_WITH_LYRICS = 500  # the same where a column holds lyrics
-MOST_CHARACTERS = 1_000_000  # of one row
-_UNCLOSED = "unexpected end of data"
+_MOST_HEADER_CHARACTERS = 1_000_000
+
+
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Lift the bound of the module `csv`, 131,072 characters in a cell, which is one for the whole process."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def read_header(path: Path) -> list[str]:
     """Column names. Raises InputUnreadable."""
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            columns = _cells(path, [file.readline(MOST_CHARACTERS)])
+        with _opened(path) as file, any_size():
+            columns = _cells(path, iter([file.readline(_MOST_HEADER_CHARACTERS)]))
     except (OSError, csv.Error) as error:
         raise InputUnreadable(f"{path} cannot be read: {error}") from error
     if not columns or len(set(columns)) != len(columns):
@@ -30,10 +42,10 @@ def read_header(path: Path) -> list[str]:
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Every row below the header; those that are not of its form with an error. Raises InputUnreadable."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with _opened(path) as file, any_size():
         file.readline()
         most = MOST_LINES_WITH_LYRICS if LYRICS in columns else MOST_LINES
-        for position, cells in enumerate(_records(path, iter(file.readline, ""), most), start=1):
+        for position, cells in enumerate(_records(path, file, most), start=1):
             if isinstance(cells, str):
                 yield malformed(position, cells)
             elif len(cells) > len(columns):
@@ -42,39 +54,34 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 yield row_of_cells(dict(zip(columns, cells, strict=False)), position, path.parent)
 
 
-def _records(path: Path, lines: Iterator[str], most_lines: int) -> Iterator[list[str] | str]:
-    """Cells of each row, or what is wrong with it."""
+def _opened(path: Path) -> TextIO:
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _records(path: Path, file: TextIO, most_lines: int) -> Iterator[list[str] | str]:
+    """Cells of each row, or what is wrong with it; then its first line alone is left out."""
     ahead: deque[str] = deque()
     while True:
-        taken = [ahead.popleft() if ahead else next(lines, "")]
-        if not taken[0]:
-            return
-        if not taken[0].strip():
-            continue
-        while True:
-            try:
-                yield _cells(path, taken)
-            except csv.Error as error:
-                open_quote = str(error) == _UNCLOSED
-                if open_quote and _grown(taken, ahead, lines, most_lines):
-                    continue
-                ahead.extendleft(reversed(taken[1:]))
-                yield "a quote is not closed" if open_quote else str(error)
-            break
+        taken: list[str] = []
+
+        def lines(taken: list[str] = taken) -> Iterator[str]:
+            while len(taken) < most_lines and (line := ahead.popleft() if ahead else file.readline()):
+                taken.append(line)
+                yield line
+
+        try:
+            cells = _cells(path, lines())
+            if not taken:
+                return
+            if taken[0].strip():
+                yield cells
+        except csv.Error as error:
+            ahead.extendleft(reversed(taken[1:]))
+            yield "a quote is not closed" if str(error) == "unexpected end of data" else str(error)
 
 
-def _grown(taken: list[str], ahead: deque[str], lines: Iterator[str], most_lines: int) -> bool:
-    """Whether the row goes on to a line that may close its quote; the lines up to there are taken."""
-    size = sum(map(len, taken))
-    while len(taken) < most_lines and size < MOST_CHARACTERS and (line := ahead.popleft() if ahead else next(lines, "")):
-        taken.append(line)
-        size += len(line)
-        if '"' in line:
-            return True
-    return False
-
-
-def _cells(path: Path, lines: Sequence[str]) -> list[str]:
+def _cells(path: Path, lines: Iterator[str]) -> list[str]:
+    """One row, of as many lines as it needs. Raises csv.Error."""
     if path.suffix in TSV_SUFFIXES:  # quotes have no special meaning
-        return lines[0].rstrip("\r\n").split("\t")
+        return next(lines, "").rstrip("\r\n").split("\t")
     return next(csv.reader(lines, strict=True), [])

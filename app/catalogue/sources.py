@@ -20,7 +20,7 @@ from app.families.tasks import Json
 LIST_SUFFIXES = frozenset({".txt", ".lst", ".m3u", ".m3u8"})
 NDJSON_SUFFIXES = frozenset({".ndjson", ".jsonl"})
 STDIN = "-"
-MOST_LINE_BYTES = 1_000_000
+MOST_LINE_BYTES = 10_000_000  # of NDJSON
 _READ_BYTES = 1 << 16  # a pipe's
 _SILENCE_SECONDS = 0.5
 
@@ -88,19 +88,13 @@ def _ndjson(blocks: Iterator[bytes], folder: Path, total: int | None) -> Source:
 
 def _json_rows(blocks: Iterator[bytes], folder: Path) -> Iterator[Row | None]:
     position, rest = 0, b""
-    for block in blocks:
-        *lines, rest = (rest + block).split(b"\n")
+    for block in chain(blocks, [b"\n"]):  # where the last line has no end
+        *lines, rest = (rest[: MOST_LINE_BYTES + 1] + block).split(b"\n")
         for line in lines:
             if line.strip():
                 position += 1
                 yield _json_row(line, position, folder)
-        if len(rest) > MOST_LINE_BYTES:
-            position += 1
-            yield malformed(position, f"a line is longer than {MOST_LINE_BYTES} bytes")
-            rest = b"\x00"  # what is left of it is no JSON either
         yield None
-    if rest.strip():
-        yield _json_row(rest, position + 1, folder)
 
 
 def _piped() -> Iterator[bytes]:
@@ -120,6 +114,8 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _json_row(line: bytes, position: int, folder: Path) -> Row:
+    if len(line) > MOST_LINE_BYTES:
+        return malformed(position, f"the line is longer than {MOST_LINE_BYTES} bytes")
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:

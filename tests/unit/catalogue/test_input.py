@@ -51,6 +51,20 @@ def test_lyrics_are_a_column_of_many_lines(tmp_path: Path) -> None:
     assert "lyrics is not UTF-8" in str(rows[-1].error)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".ndjson"])
+def test_a_cell_of_megabytes_is_one_cell(tmp_path: Path, suffix: str) -> None:
+    long, path = "word " * 500_000, tmp_path / f"songs{suffix}"
+    if suffix == ".ndjson":
+        path.write_text(f'{{"title": "a", "note": "{long}"}}\n{{"title": "{long * 5}"}}\n{{"title": "b"}}\n')
+    else:
+        tab = "," if suffix == ".csv" else "\t"
+        path.write_text(f"title{tab}note\na{tab}{long}\nb{tab}\n")
+    rows = rows_of(path)
+    assert told(rows) == ["a", *(["row_malformed"] if suffix == ".ndjson" else []), "b"]
+    assert rows[0].cells["note"] == long
+    assert rows[-1].id == str(len(rows))
+
+
 def test_quotes_mean_nothing_in_a_tsv(tmp_path: Path) -> None:
     (tmp_path / "songs.tsv").write_text('title\tpath\n"open\tsub/a.mp3\nnext\t\n')
     first, second = rows_of(tmp_path / "songs.tsv")

@@ -93,6 +93,14 @@ def test_a_run_that_was_cut_off_goes_on_and_repeats_nothing(tmp_path: Path, suff
     assert third.asked == []
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".ndjson", ".parquet"])
+def test_a_cell_of_megabytes_does_not_keep_a_run_from_going_on(tmp_path: Path, suffix: str) -> None:
+    row, again = Row("a", Metadata(title="t"), cells={"title": "word " * 500_000}), Initials()
+    run(tmp_path / f"out{suffix}", iter([row]))
+    run(tmp_path / f"out{suffix}", iter([row]), again)
+    assert again.asked == []
+
+
 def test_two_rows_of_one_id_and_bad_rows_are_rows_with_a_code(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
 
