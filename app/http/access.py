@@ -18,9 +18,16 @@ ADMIN_PREFIX = "/admin/"
 ON_ADMIN_PORT = "lrid.admin_port"  # set in the scope of requests that came in through it
 
 
+def path_of(scope: Scope) -> str:
+    """The path as routes have it, without the root path that a server such as Ray puts the application under."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
 def check_port(scope: Scope) -> None:
     """Where there is an admin port: raises NotFound where a path belongs to the other one."""
-    path = f"{scope['path']}/"
+    path = f"{path_of(scope)}/"
     on_admin_port = bool(scope.get(ON_ADMIN_PORT))
     if not path.startswith("/health/") and path.startswith((ADMIN_PREFIX, "/metrics/")) != on_admin_port:
         raise NotFound("no such path on this port")
@@ -60,13 +67,13 @@ class Access:
         self._api_keys, self._admin_keys = (
             [digest(key.get_secret_value()) for key in keys] for keys in (settings.api_keys, settings.admin_keys)
         )
-        self._public = settings.public_paths.split(",")
+        self._public = [path.strip() for path in settings.public_paths.split(",") if path.strip()]
         self._per_minute = settings.requests_per_minute
         self._buckets = {key: TokenBucket(self._per_minute) for key in self._api_keys if self._per_minute}
 
     def check(self, scope: Scope) -> None:
         """Raises Unauthorized or RateLimited."""
-        path: str = scope["path"]
+        path = path_of(scope)
         admin = path.startswith(ADMIN_PREFIX)
         keys = self._admin_keys if admin else self._api_keys
         public = any(path == p or (p != "/" and path.startswith(f"{p}/")) for p in self._public)

@@ -107,7 +107,8 @@ class HeadAsGet:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["path"] = scope["path"].removesuffix("/") or "/"
+        path = scope["path"].removesuffix("/")
+        scope["path"] = path if path != scope.get("root_path", "") else f"{path}/"
         if scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.errors import LridError, Unauthorized
+from app.http.access import path_of
 from app.http.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -44,7 +45,7 @@ def on_lrid_error(request: Request, error: Exception) -> Response:
     """Exception handler for LridError; stores the code for the access log."""
     assert isinstance(error, LridError)
     request.scope["lrid.code"] = error.code
-    if f"{request.scope['path']}/".startswith(INFERENCE_PREFIX):
+    if f"{path_of(request.scope)}/".startswith(INFERENCE_PREFIX):
         sentence = f"{error.code}: {error.detail.rstrip('.')}. {error.remedy}"  # the Open Inference Protocol's form
         return JSONResponse({"error": sentence}, status_code=error.status, headers=_headers(error))
     return problem_response(error, request.scope.get("lrid.request_id", ""))

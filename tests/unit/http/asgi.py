@@ -18,20 +18,28 @@ class Answer:
         return json.loads(self.body)
 
 
-def call(app: ASGIApp, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None) -> Answer:
+def call(
+    app: ASGIApp, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None, root_path: str = ""
+) -> Answer:
     scope = {
         "type": "http",
         "http_version": "1.1",
         "method": method,
         "path": path,
+        "root_path": root_path,
         "raw_path": path.encode(),
         "query_string": b"",
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()],
     }
     sent: list[Message] = []
 
+    given = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        for message in given:
+            return message
+        await asyncio.Event().wait()  # the client stays
+        raise AssertionError("unreachable")
 
     async def send(message: Message) -> None:
         sent.append(message)

@@ -37,6 +37,27 @@ def test_open_without_keys() -> None:
 
 
 @pytest.mark.parametrize(
+    ("public_paths", "status"),
+    [("/,/health", 200), (" / , /health ", 200), ("", 401), (",", 401), ("/healthy,/heal", 401), ("/health/ready,", 401)],
+)
+def test_public_paths(public_paths: str, status: int) -> None:
+    """An empty one is none, and does not begin all others."""
+    own = Settings(api_keys=(SecretStr("key"),), public_paths=public_paths)
+    assert call(Front(inside, endpoint, [Access(own).check]), "/health").status == status
+    assert call(Front(inside, endpoint, [Access(own).check]), "/identify").status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/music/admin/releases", 401), ("/music/health", 200), ("/music/", 200), ("/musical/health", 401)]
+)
+def test_a_root_path_opens_nothing(path: str, status: int) -> None:
+    door = app(keys=("key",), admin=("boss",))
+    assert call(door, path, headers={}, root_path="/music").status == status
+    assert call(door, "/music/admin/releases", headers={"X-API-Key": "key"}, root_path="/music").status == 401
+    assert call(door, "/music/admin/releases", headers={"X-API-Key": "boss"}, root_path="/music").status == 200
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({}, 401),

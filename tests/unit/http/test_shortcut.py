@@ -59,3 +59,13 @@ def test_both_ways_give_the_same_answer(root_path: str, path: str) -> None:
     answer = call(app, f"{root_path}{path}", "POST", {"X-Request-Id": "mine"})
     assert (answer.status, answer.json()["code"], answer.headers["retry-after"]) == (503, "not_ready", "3")
     assert (answer.headers["x-request-id"], answer.headers["x-content-type-options"]) == ("mine", "nosniff")
+
+
+def test_under_the_root_path_of_a_server() -> None:
+    """As Ray serves an application under a prefix: with the prefix in the path."""
+    app = create_app(Settings())
+    assert call(app, "/music/", root_path="/music").headers["content-type"].startswith("text/html")
+    assert call(app, "/music/health/", "HEAD", root_path="/music").status == 503
+    assert call(app, "/music/identify", "POST", root_path="/music").json()["code"] == "not_ready"
+    assert set(call(app, "/music/v2/models/lrid", root_path="/music").json()) == {"error"}
+    assert call(app, "/music/admin/releases", "POST", root_path="/music").status == 401
