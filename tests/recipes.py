@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.lab.training.recipe import Recipe
+from app.lab.training.loop import Recipe
 from app.lab.training.recipes import draft_of
 from app.lab.training.release import ReleaseConfig, make_release
 
 
-def by_heart(recipe: Recipe[Any, Any], examples: np.ndarray, steps: int) -> tuple[float, float]:
+def by_heart(recipe: Recipe[Any], examples: np.ndarray, steps: int) -> tuple[float, float]:
     """The loss before the first and the last of so many steps on the same few examples."""
     torch.manual_seed(0)
     network, rng, losses = recipe.build().train(), np.random.default_rng(0), []

@@ -1,5 +1,6 @@
 """The numbers of an `lrid_voice` release, as they stand in its manifest. `lab/training` fits those of identifying."""
 
+from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -104,9 +105,4 @@ class VoiceManifest(Manifest):
 
     @property
     def window(self) -> WindowSpec:
-        return WindowSpec(
-            self.listen.sample_rate_hz,
-            self.listen.window_samples,
-            padding="silence",
-            positions=tuple(self.windows.positions),
-        )
+        return replace(self.listen.window, positions=tuple(self.windows.positions))

@@ -59,4 +59,4 @@ class MultimodalManifest(Manifest):
 
     @property
     def window(self) -> WindowSpec:
-        return WindowSpec(self.listen.sample_rate_hz, self.listen.window_samples, padding="silence")
+        return self.listen.window

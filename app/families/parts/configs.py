@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from app.audio.spec import WindowSpec
 from app.families.contract import Name, Strict
 
 SAMPLE_RATE_HZ = 16_000
@@ -33,6 +34,10 @@ class WhisperConfig(Strict):
     @property
     def window_samples(self) -> int:
         return self.n_positions * STRIDE * HOP_SIZE  # 160,000 for 10 s
+
+    @property
+    def window(self) -> WindowSpec:
+        return WindowSpec(self.sample_rate_hz, self.window_samples, padding="silence")
 
     @property
     def n_features(self) -> int:

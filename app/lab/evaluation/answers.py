@@ -119,14 +119,15 @@ def answer(model: Model, inputs: Sequence[Inputs], *, all_windows: bool = False)
     for case in cases_of(model, inputs):
         asked = [row for row in inputs if case <= row.features.keys()]
         if asked:
-            found[mode_name(case)] = _answers(model, asked, case, all_windows)
+            found[mode_name(case)] = answer_case(model, asked, case, all_windows)
     if inputs and not found:
         reads = ", ".join([*([AUDIO] if model.audio else []), *model.inputs])
         raise CorpusError(f"none of the {len(inputs)} rows has what the release reads: {reads}")
     return found
 
 
-def _answers(model: Model, asked: Sequence[Inputs], case: Mode, all_windows: bool) -> Answers:
+def answer_case(model: Model, asked: Sequence[Inputs], case: Mode, all_windows: bool = False) -> Answers:
+    """Answers every row by what it has of the case."""
     number = {label.code: i for i, label in enumerate(model.manifest.labels)}
     number |= {UNDETERMINED: UNDECIDED, NOTHING_SUNG: UNSUNG, MULTIPLE: SEVERAL}
     scores = [score(model, row, case, all_windows) for row in asked]

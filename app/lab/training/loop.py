@@ -4,12 +4,14 @@ Every step draws from generators of its own, seeded by (seed, epoch, step). So `
 the same weights. Under torchrun each process takes every n-th batch, and gradients are averaged.
 """
 
+import csv
+import io
 import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,8 @@ from app.lab.errors import CheckpointError, TrainingError
 from app.lab.progress import QUIET, Progress
 from app.lab.training import checkpoint
 from app.lab.training.config import TrainConfig
-from app.lab.training.journal import Journal
-from app.lab.training.learner import Learner
+from app.lab.training.recipe import C, IntArray, Learner
 
-AnyLearner = Learner[Any, Any]
 PLATEAU_SHARE = 0.1
 
 
@@ -43,32 +43,41 @@ class State:
     stop_epoch: int = -1  # of the last of those
     waited: int = 0  # epochs since the best, or since the rate was reduced on a plateau
     reduced: float = 1.0  # share of the learning rate that early stops and plateaus have left
+    log: list[dict[str, str]] = field(default_factory=list)  # a line of log.csv for each epoch that is done
 
 
 @dataclass
 class Run:
     """Holds what one process of a training works on."""
 
-    recipe: AnyLearner
+    recipe: Learner[Any]
     network: nn.Module
     optimiser: torch.optim.Optimizer
-    full_rates: list[float]  # of the optimiser's groups
     state: State
     rank: int
     size: int  # processes
-
-    @property
-    def steps(self) -> int:
-        """Counts the steps of this process, per epoch."""
-        return int(max(1, self.recipe.steps_per_epoch // self.size))
+    steps: int  # of this process, in each epoch
 
     def save(self, name: str) -> None:
-        """Writes a checkpoint. Raises CheckpointError, and TrainingError if weights are not finite."""
-        if self.rank == 0:
-            checkpoint.save(self.recipe.config.output / name, _as_dict(self))
+        """Writes what `_go_on` and a release need. Raises CheckpointError, and TrainingError if weights are not finite."""
+        if self.rank > 0:
+            return
+        config, weights = self.recipe.config, self.network.state_dict()
+        if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+            raise _diverged(config, f"the weights {broken[0]} hold NaN or infinite values in epoch {self.state.epoch}")
+        stored = {
+            "recipe": self.recipe.name,
+            "config": config.model_dump_json(),
+            "facts": self.recipe.facts(),
+            "data": self.recipe.fingerprint(),
+            "processes": self.size,
+            "network": weights,
+            "optimiser": self.optimiser.state_dict(),
+        }
+        checkpoint.save(config.output / name, stored | asdict(self.state))
 
 
-def train(recipe: AnyLearner, progress: Progress = QUIET) -> Path:
+def train(recipe: Learner[Any], progress: Progress = QUIET) -> Path:
     """Train until validation stops improving; returns the best checkpoint. Raises CorpusError, TrainingError."""
     config: TrainConfig = recipe.config
     if (config.output / "last.pt").exists() and not config.resume:
@@ -82,10 +91,11 @@ def train(recipe: AnyLearner, progress: Progress = QUIET) -> Path:
         recipe.prepare(progress)
         run = _begin(recipe, rank, size)
         state = run.state
-        journal = Journal(config, state.epoch) if rank == 0 else None
-        loss_of: nn.Module = LossOf(recipe, run.network)
-        if size > 1:
-            loss_of = DistributedDataParallel(loss_of, find_unused_parameters=True)
+        began = time.monotonic() - 60 * float(state.log[-1]["minutes"] if state.log else 0)
+        if rank == 0:
+            _write_log(config, state.log)
+        loss = LossOf(recipe, run.network)
+        loss_of = DistributedDataParallel(loss, find_unused_parameters=True) if size > 1 else loss
 
         while state.epoch < config.epochs and not _waited_enough(state, config):
             _train_epoch(run, loss_of, progress)
@@ -93,9 +103,10 @@ def train(recipe: AnyLearner, progress: Progress = QUIET) -> Path:
             valid_loss = _of_first(scores.get("loss", 0.0), size, config)
             if not math.isfinite(valid_loss):
                 raise _diverged(config, f"the validation loss became {valid_loss} in epoch {state.epoch}")
-            if journal:
-                rate = config.learning_rate * state.reduced * schedule(config, run.steps, state.epoch, 0)
-                progress.say(journal.add(state.epoch, rate, state.loss_sum / run.steps, scores))
+            if rank == 0:
+                state.log.append(_log_line(run, time.monotonic() - began, scores))
+                _write_log(config, state.log)
+                progress.say("  ".join(f"{name} {value}" for name, value in state.log[-1].items()))
             better = valid_loss < state.best
             if better:
                 state.best, state.best_epoch = valid_loss, state.epoch
@@ -109,7 +120,7 @@ def train(recipe: AnyLearner, progress: Progress = QUIET) -> Path:
     return config.output / "best.pt"
 
 
-def _begin(recipe: AnyLearner, rank: int, size: int) -> Run:
+def _begin(recipe: Learner[Any], rank: int, size: int) -> Run:
     """Builds a network: new, with the weights of `init_from`, or with `resume` in the state of last.pt."""
     config: TrainConfig = recipe.config
     torch.manual_seed(config.seed)
@@ -117,8 +128,9 @@ def _begin(recipe: AnyLearner, rank: int, size: int) -> Run:
     if config.init_from and not config.resume:
         checkpoint.load_weights(config.init_from, checkpoint.load(config.init_from, recipe.name), network)
     network.to(config.torch_device)
-    optimiser = recipe.optimiser(network)
-    run = Run(recipe, network, optimiser, [group["lr"] for group in optimiser.param_groups], State(), rank, size)
+    run = Run(recipe, network, recipe.optimiser(network), State(), rank, size, max(1, recipe.steps_per_epoch // size))
+    for group in run.optimiser.param_groups:
+        group["initial_lr"] = group["lr"]
     if config.resume:
         run.state = _go_on(run)
     return run
@@ -136,8 +148,8 @@ def _train_epoch(run: Run, loss_of: nn.Module, progress: Progress) -> None:
         rng = np.random.default_rng([config.seed, state.epoch, step, *([run.rank] if run.rank else [])])
         torch.manual_seed(int(rng.integers(2**62)))
         share = state.reduced * run.recipe.share_in_epoch(step)
-        for group, full_rate in zip(run.optimiser.param_groups, run.full_rates, strict=True):
-            group["lr"] = full_rate * share * schedule(config, run.steps, state.epoch, step)
+        for group in run.optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * share * schedule(config, run.steps, state.epoch, step)
         loss = loss_of(batch, rng)
         if not torch.isfinite(loss):
             raise _diverged(config, f"the loss became {loss.item()} in epoch {state.epoch}, step {step}")
@@ -182,15 +194,42 @@ def _wait(state: State, config: TrainConfig, *, better: bool) -> None:
         state.waited, state.reduced = 0, state.reduced * PLATEAU_SHARE
 
 
+def _log_line(run: Run, seconds: float, scores: dict[str, float]) -> dict[str, str]:
+    """Makes the line of log.csv for the epoch that was trained and validated."""
+    config, state = run.recipe.config, run.state
+    rate = config.learning_rate * state.reduced * schedule(config, run.steps, state.epoch, 0)
+    line = {"epoch": f"{state.epoch}", "minutes": f"{seconds / 60:.2f}", "learning_rate": f"{rate:.3g}"}
+    losses = {"train_loss": state.loss_sum / run.steps} | {f"valid_{name}": value for name, value in scores.items()}
+    return line | {name: f"{value:.4f}" for name, value in losses.items()}
+
+
+def _write_log(config: TrainConfig, log: list[dict[str, str]]) -> None:
+    """Writes config.json and log.csv; the columns are those of the first line. Raises TrainingError."""
+    lines = io.StringIO(newline="")
+    if log:
+        writer = csv.DictWriter(lines, list(log[0]))
+        writer.writeheader()
+        writer.writerows(log)
+    try:
+        config.output.mkdir(parents=True, exist_ok=True)
+        for name, text in (("config.json", config.model_dump_json(indent=1) + "\n"), ("log.csv", lines.getvalue())):
+            part = config.output / f"{name}.part"
+            part.write_text(text, encoding="utf-8", newline="")
+            part.replace(config.output / name)
+    except OSError as error:
+        what = f"{config.output} cannot be written ({error})"
+        raise TrainingError(f"{what}; free some disk and go on with --resume, or choose another --output") from error
+
+
 class LossOf(nn.Module):
     """Makes one module of the network and its loss, as DistributedDataParallel wants it."""
 
-    def __init__(self, recipe: AnyLearner, network: nn.Module) -> None:
+    def __init__(self, recipe: Learner[Any], network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self._recipe = recipe
 
-    def forward(self, batch: Any, rng: np.random.Generator) -> Tensor:
+    def forward(self, batch: IntArray, rng: np.random.Generator) -> Tensor:
         return self._recipe.loss(self.network, batch, rng)
 
 
@@ -223,24 +262,6 @@ def _of_first(number: float, size: int, config: TrainConfig) -> float:
     return float(shared.item())
 
 
-def _as_dict(run: Run) -> dict[str, Any]:
-    """Collects what `_go_on` and a release need. Raises TrainingError if weights are not finite."""
-    config: TrainConfig = run.recipe.config
-    weights = run.network.state_dict()
-    if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
-        raise _diverged(config, f"the weights {broken[0]} hold NaN or infinite values in epoch {run.state.epoch}")
-    return {
-        "recipe": run.recipe.name,
-        "config": config.model_dump_json(),
-        "facts": run.recipe.facts(),
-        "data": run.recipe.fingerprint(),
-        "processes": run.size,
-        "network": weights,
-        "optimiser": run.optimiser.state_dict(),
-        **asdict(run.state),
-    }
-
-
 def _go_on(run: Run) -> State:
     """Restores the state in last.pt. Raises CheckpointError if it is of other settings, rows, or number of processes."""
     path = run.recipe.config.output / "last.pt"
@@ -263,3 +284,17 @@ def _diverged(config: TrainConfig, what: str) -> TrainingError:
     last = config.output / "last.pt"
     again = f"{last} is intact: begin another training with init_from={last} and" if last.exists() else "begin again with"
     return TrainingError(f"{what}; {again} a learning_rate under {config.learning_rate:g}")
+
+
+class Recipe(Learner[C]):
+    """Is trained by this loop."""
+
+    def train(self, progress: Progress) -> Path:
+        return train(self, progress)
+
+    def trained(self, progress: Progress) -> tuple[nn.Module, dict[str, Any]]:
+        """Trains, and returns the best network in evaluation mode, with its checkpoint."""
+        stored = checkpoint.load(self.train(progress), self.name)
+        network = self.build().to(self.config.torch_device)
+        network.load_state_dict(stored["network"])
+        return network.eval(), stored

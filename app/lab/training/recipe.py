@@ -1,12 +1,15 @@
-"""Defines what the command line and the release maker know of a recipe. README.md says how to add one."""
+"""Defines what the loop, the command line and the release maker know of a recipe. README.md says how to add one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from app.families.contract import Label, Manifest, Model
@@ -14,10 +17,9 @@ from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import evaluate
 from app.lab.evaluation.report import markdown
 from app.lab.progress import Progress
-from app.lab.training import checkpoint
-from app.lab.training.config import RunConfig
-from app.lab.training.learner import B, C, Learner
-from app.lab.training.loop import train
+from app.lab.training.config import RunConfig, TrainConfig
+
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,11 @@ class Draft:
 
 
 R = TypeVar("R", bound=RunConfig)
+C = TypeVar("C", bound=TrainConfig)
 
 
 class Trainable(ABC, Generic[R]):
-    """Is all that the command line and the release maker know. What is fitted without a loop derives from this."""
+    """Is all that the command line and the release maker know. What is fitted without the loop derives from this."""
 
     name: ClassVar[str]
     family: ClassVar[str]  # of the releases it makes
@@ -79,19 +82,68 @@ class Trainable(ABC, Generic[R]):
 
     @classmethod
     def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, progress: Progress) -> str:
-        """Measure the release in `folder`, write a report to `output`, and say it in Markdown. Raises CorpusError."""
+        """Measures the release in `folder`, writes a report to `output`, and returns it in Markdown. Raises CorpusError."""
         return markdown(evaluate(folder, chosen, output, progress))
 
 
-class Recipe(Trainable[C], Learner[C, B]):
-    """Trains one kind of network by the loop."""
+class Learner(Trainable[C]):
+    """Is all that the loop knows. It calls `prepare` and `build` once, in this order; `loop.Recipe` joins the two."""
 
-    def train(self, progress: Progress) -> Path:
-        return train(self, progress)
+    n_examples: int  # to train on; `prepare` sets it, unless the recipe draws its own batches
 
-    def trained(self, progress: Progress) -> tuple[nn.Module, dict[str, Any]]:
-        """Trains, and returns the best network in evaluation mode, with its checkpoint."""
-        stored = checkpoint.load(self.train(progress), self.name)
-        network = self.build().to(self.config.torch_device)
-        network.load_state_dict(stored["network"])
-        return network.eval(), stored
+    @abstractmethod
+    def prepare(self, progress: Progress) -> None:
+        """Reads the catalogue and fills the caches. Raises CorpusError naming the row that cannot be used."""
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Returns the network with its first weights, on the CPU."""
+
+    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Returns Adam, as the paper. The loop multiplies each group's `lr` by the schedule."""
+        return torch.optim.Adam((p for p in network.parameters() if p.requires_grad), lr=self.config.learning_rate)
+
+    def share_in_epoch(self, step: int) -> float:
+        """Returns the share of the scheduled learning rate in a step of an epoch, counted from 0."""
+        return 1.0
+
+    def share_after_stop(self, early_stops: int) -> float:
+        """Returns the share of the learning rate after an early stop; `early_stops` came before it."""
+        return 1.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Returns the setting, or one pass over the examples if it is 0."""
+        return self.config.steps_per_epoch or max(1, self.n_examples // self.config.batch_size)
+
+    def batches(self, epoch: int) -> Iterator[IntArray]:
+        """Yields `steps_per_epoch` batches, (batch_size,) numbers of examples; the same for the same seed and epoch.
+
+        Here they are shuffled: each example comes once before any comes again.
+        """
+        rng, size, order = np.random.default_rng([self.config.seed, epoch]), self.config.batch_size, np.zeros(0, np.int64)
+        for _ in range(self.steps_per_epoch):
+            if len(order) < size:
+                order = np.concatenate([order, rng.permutation(self.n_examples)])
+            yield order[:size]
+            order = order[size:]
+
+    @abstractmethod
+    def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
+        """Returns a scalar. All randomness comes from `rng` and torch's generator, which are seeded for each step."""
+
+    @abstractmethod
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Measures the validation rows; early stopping watches `loss`."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hashes the rows and the audio that are learnt from: `resume` refuses others."""
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what the release says of its training data; plain values, kept in the checkpoint."""
+        return {}
+
+    def tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        """Moves an array to the device of the training."""
+        return torch.from_numpy(array).to(self.config.torch_device)

@@ -5,8 +5,9 @@ of real songs here: the figures say how languages are told apart, not how well l
 """
 
 import json
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +20,13 @@ from app.families.lrid_voice.model import NamesBranch, VoiceModel
 from app.families.parts.configs import LyricsConfig
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.store import load_model, release_folder
-from app.families.tasks import View
 from app.lab import markdown as md
-from app.lab.evaluation.answers import REST
+from app.lab.corpus.catalogue import Row
+from app.lab.evaluation.answers import REST, UNDECIDED, Answers, Inputs, answer_case, read_inputs
 from app.lab.labels import WORLD_ALIASES
-from app.lab.training.voice_head.data import Songs, read_heard
-from app.lab.training.voice_head.heard import names_of, readings
-from app.lab.training.voice_head.joint import listen_to_all
-from app.lab.training.voice_head.settings import HeadSettings
+from app.lab.progress import QUIET
+from app.lab.training.voice_head.data import planned, read_heard
+from app.lab.training.voice_head.joint import readings_of
 from app.settings import Settings
 
 VERSES = Path(__file__).with_name("verses.json")
@@ -82,76 +82,65 @@ def with_lyrics(config: IdentifyConfig, codes: Sequence[str]) -> IdentifyConfig:
 
 def report(model: VoiceModel, heard: Path | None = None) -> str:
     """Writes figures of lyrics alone, beside names in another language, and, with cached features of songs, beside ears."""
-    found = verses(model.head.codes)
-    fitted, other = ([v for v in found if v.fits == fits and not v.names.fields] for fits in (True, False))
+    found, codes = verses(model.head.codes), model.head.codes
+
+    def line(what: str, chosen: Sequence[Verse], *case: str) -> Sequence[object]:
+        rows = [Row("", None, one.names, codes.index(one.label), "test", "", {LYRICS: one.text}) for one in chosen]
+        return _row(what, answer_case(model, read_inputs(model, rows, None, QUIET), frozenset(case)))
+
+    other = [verse for verse in found if not verse.fits and not verse.names.fields]
     foreign = [verse for verse in found if verse.names.fields]
     rows = [
-        _row("verses the settings were fitted on, lyrics alone", [_answer(model, verse) for verse in fitted]),
-        _row("other verses, lyrics alone", [_answer(model, verse) for verse in other]),
-        _row("verses of songs named in another language, lyrics alone", [_answer(model, verse) for verse in foreign]),
-        _row("verses of songs named in another language, with the names", [_answer(model, v, names=True) for v in foreign]),
+        line("verses the settings were fitted on, lyrics alone", [verse for verse in found if verse.fits], LYRICS),
+        line("other verses, lyrics alone", other, LYRICS),
+        line("verses of songs named in another language, lyrics alone", foreign, LYRICS),
+        line("verses of songs named in another language, with the names", foreign, LYRICS, TEXT),
         *(_beside_ears(model, other, heard) if heard else []),
     ]
     return md.table(["what", "n", "accuracy", "answered", "right when answered"], rows) + "\n"
 
 
-def _answer(model: VoiceModel, verse: Verse, *, names: bool = False) -> tuple[str, str, str]:
-    """Returns the label, the best class, and the answer."""
-    track = Track(None, verse.names if names else Metadata(), {LYRICS: verse.text})
-    read = {name: branch.read(track) for name, branch in model.inputs.items()}
-    used = {name: reading.vector for name, reading in read.items() if reading is not None and reading.informative}
-    scores = model.combine(used, frozenset(used))
-    best = model.head.codes[int(scores.probabilities.argmax())]
-    return verse.label, best, str(model.task.answer(scores, frozenset(used), View())["language"])
-
-
-def _row(kind: str, answers: Sequence[tuple[str, str, str]]) -> Sequence[object]:
-    right = [label == best for label, best, _ in answers]
-    given = [label == answer for label, _, answer in answers if answer != "und"]
-    return kind, len(answers), float(np.mean(right)), len(given) / len(answers), float(np.mean(given))
+def _row(what: str, given: Answers) -> Sequence[object]:
+    right, answered = given.probabilities.argmax(axis=1) == given.labels, given.decisions != UNDECIDED
+    precision = float((given.decisions == given.labels)[answered].mean())
+    return what, len(right), float(right.mean()), float(answered.mean()), precision
 
 
 def _beside_ears(model: VoiceModel, verses: Sequence[Verse], folder: Path) -> list[Sequence[object]]:
     """Answers cached songs, listened to until sure, each with a verse in its language, and in another one."""
-    songs = read_heard(folder, model.head.codes)
-    reader = model.inputs[TEXT]
+    reader, positions = model.inputs[TEXT], model.manifest.windows.positions
     assert isinstance(reader, NamesBranch)
-    names = readings(names_of(folder), reader.reader, len(model.head.codes))
-    own, other = (_posteriors(model, songs, verses, own=own) for own in (True, False))
-    cases: dict[str, Mapping[str, FloatArray]] = {
-        "ears": {},
-        "ears, lyrics": {LYRICS: own},
-        "ears, lyrics of another language": {LYRICS: other},
-        "ears, names": names,
-        "ears, names, lyrics": names | {LYRICS: own},
-        "ears, names, lyrics of another language": names | {LYRICS: other},
-    }
-    return [_row(f"sung songs: {kind}", _heard_answers(model, songs, given)) for kind, given in cases.items()]
+    songs = read_heard(folder, model.head.codes, reader.reader)
+    known = np.flatnonzero(songs.known).tolist()
+    ears = [{AUDIO: songs.windows(song)[planned(int(songs.counts[song]), positions)]} for song in known]
+    names = [readings_of(songs, song) for song in known]
+    labels = songs.labels[known].tolist()
+    own, other = (_lyrics(model, labels, verses, own=own) for own in (True, False))
+
+    def line(kind: str, *given: Sequence[Mapping[str, FloatArray]]) -> Sequence[object]:
+        features = [dict(ChainMap(*map(dict, one))) for one in zip(ears, *given, strict=True)]
+        inputs = [Inputs(label, one, frozenset(one)) for label, one in zip(labels, features, strict=True)]
+        return _row(f"sung songs: {kind}", answer_case(model, inputs, frozenset({AUDIO, TEXT, LYRICS})))
+
+    return [
+        line("ears"),
+        line("ears, lyrics", own),
+        line("ears, lyrics of another language", other),
+        line("ears, names", names),
+        line("ears, names, lyrics", names, own),
+        line("ears, names, lyrics of another language", names, other),
+    ]
 
 
-def _posteriors(model: VoiceModel, songs: Songs, verses: Sequence[Verse], *, own: bool) -> FloatArray:
-    """Returns (n_songs, n_classes) of a verse that nothing was fitted to; NaN where there is none."""
+def _lyrics(model: VoiceModel, labels: Sequence[int], verses: Sequence[Verse], *, own: bool) -> list[dict[str, FloatArray]]:
+    """Reads a verse for each song, in its language or in another one, if there is any."""
     random = np.random.default_rng(0)
-    rows = np.full((len(songs.labels), len(model.head.codes)), np.nan, np.float32)
-    for song, label in enumerate(songs.labels):
-        code = model.head.codes[label] if label >= 0 else ""
-        fitting = [verse for verse in verses if code and (verse.label == code) == own]
-        if fitting:
-            text = fitting[int(random.integers(len(fitting)))].text
-            reading = model.inputs[LYRICS].read(Track(None, Metadata(), {LYRICS: text}))
-            assert reading is not None
-            rows[song] = reading.vector
-    return rows
-
-
-def _heard_answers(model: VoiceModel, songs: Songs, given: Mapping[str, FloatArray]) -> list[tuple[str, str, str]]:
-    songs, codes = replace(songs, readings=given), model.head.codes
-    heard = listen_to_all(model.head, songs, model.head.windows(songs.hidden), HeadSettings(), text=True)
-    found = []
-    for song in np.flatnonzero(songs.known):
-        mode = frozenset({AUDIO, *(name for name, rows in given.items() if np.isfinite(rows[song]).all())})
-        answer = model.task.answer(heard[song].answer, mode, View())
-        found.append((codes[songs.labels[song]], answer["languages"][0]["code"], str(answer["language"])))
+    found: list[dict[str, FloatArray]] = []
+    for label in labels:
+        fitting = [verse for verse in verses if (verse.label == model.head.codes[label]) == own]
+        verse = fitting[int(random.integers(len(fitting)))] if fitting else None
+        reading = verse and model.inputs[LYRICS].read(Track(None, Metadata(), {LYRICS: verse.text}))
+        found.append({LYRICS: reading.vector} if reading else {})
     return found
 
 

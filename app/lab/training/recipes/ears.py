@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
-from app.audio.spec import WindowRequest, WindowSpec
+from app.audio.spec import WindowRequest
 from app.domain import FloatArray
 from app.families.contract import Label
 from app.families.parts.configs import WhisperConfig
@@ -25,9 +25,9 @@ from app.lab.errors import CheckpointError, CorpusError
 from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft
-from app.lab.training.recipes.songs import Clips, IntArray, SongRecipe, in_parts
-from app.lab.training.voice_head.heard import song_rows
+from app.lab.training.recipe import Draft, IntArray
+from app.lab.training.recipes.songs import Clips, SongRecipe, in_parts
+from app.lab.training.voice_head.data import song_rows
 from app.lab.training.voice_head.settings import class_label
 from app.lab.training.voice_parts import parts_of_release
 from app.settings import Settings
@@ -86,15 +86,12 @@ class EarsRecipe(SongRecipe[EarsConfig]):
         self._log_mel = LogMel16kHz(listen.n_mels).to(config.torch_device)
         heard = song_rows(config.catalogue, config.codes, progress, ("train", "valid"))
         sung = [row for row in heard if row.label < len(config.codes)]
-        spec = WindowSpec(listen.sample_rate_hz, listen.window_samples, padding="silence")
         train, valid = ([row for row in sung if row.split == split] for split in ("train", "valid"))
         if not train or not valid:
             raise CorpusError(f"{config.catalogue}: ears need sung songs with audio in the splits train and valid")
-        request = WindowRequest(spec, config.windows)
-        self.clips, self.valid = (
-            Clips.decoded(rows, request, spec, config.cache_folder, progress) for rows in (train, valid)
-        )
-        labels = self.clips.labels
+        cut = WindowRequest(listen.window, config.windows), listen.window, config.cache_folder, progress
+        self.songs, self.valid = Clips.decoded(train, *cut), Clips.decoded(valid, *cut)
+        labels = self.songs.labels
         weights = np.bincount(labels)[labels] ** (MIX_POWER - 1)
         self._probabilities = weights / weights.sum()
         of_class = [config.codes.index(class_label(language, config.codes)) for language in self.first.languages]
@@ -113,17 +110,17 @@ class EarsRecipe(SongRecipe[EarsConfig]):
     @property
     def steps_per_epoch(self) -> int:
         """Counts as many windows as all songs have, by default."""
-        return self.config.steps_per_epoch or max(1, len(self.clips.rows) * self.config.windows // self.config.batch_size)
+        return self.config.steps_per_epoch or max(1, len(self.songs.rows) * self.config.windows // self.config.batch_size)
 
     def batches(self, epoch: int) -> Iterator[IntArray]:
         rng = np.random.default_rng([self.config.seed, epoch])
         for _ in range(self.steps_per_epoch):
-            yield rng.choice(len(self.clips.rows), self.config.batch_size, p=self._probabilities)
+            yield rng.choice(len(self.songs.rows), self.config.batch_size, p=self._probabilities)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Returns the cross-entropy over the classes, of one window of each song."""
-        found = self._log_probabilities(network, self.clips.drawn(batch, rng))
-        return nll_loss(found, self.tensor(self.clips.labels[batch]))
+        found = self._log_probabilities(network, self.songs.drawn(batch, rng))
+        return nll_loss(found, self.tensor(self.songs.labels[batch]))
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -147,9 +144,6 @@ class EarsRecipe(SongRecipe[EarsConfig]):
             logits = network(mel)
         of_language = logits.float().log_softmax(dim=1)
         return torch.logsumexp(of_language[:, :, None] + self._log_member, dim=1)
-
-    def fingerprint(self) -> str:
-        return self.clips.fingerprint() + self.valid.fingerprint()
 
     def facts(self) -> dict[str, Any]:
         return {"listen": self.first.ears.config.model_dump(), "languages": list(self.first.languages)}

@@ -4,8 +4,6 @@ An example is a song. It is heard for one window from anywhere in it, and its ly
 ours (Choi & Wang 2021, §3.4), so that the network answers when one of the two is missing.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -31,10 +29,9 @@ from app.lab.evaluation.answers import further_of
 from app.lab.evaluation.metrics import average
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft
+from app.lab.training.recipe import Draft, IntArray
 from app.lab.training.recipes.songs import (
     Clips,
-    IntArray,
     SongRecipe,
     class_mix,
     has_audio,
@@ -74,6 +71,8 @@ class GenreRecipe(SongRecipe[GenreConfig]):
     name: ClassVar[str] = "genre"
     family: ClassVar[str] = "genre"
     config_type: ClassVar[type[TrainConfig]] = GenreConfig
+    songs: Songs
+    valid: Songs
 
     def prepare(self, progress: Progress) -> None:
         config = self.config
@@ -145,12 +144,6 @@ class GenreRecipe(SongRecipe[GenreConfig]):
                 scores["macro_f1"] = average(labels, best, "macro").f1
             scores[f"accuracy{case}"] = float((best == labels).mean())
         return scores
-
-    def fingerprint(self) -> str:
-        rows = self.songs.rows + self.valid.rows
-        read = json.dumps([(row.label, row.cells.get(LYRICS, "").strip()) for row in rows])
-        heard = self.songs.fingerprint() + self.valid.fingerprint()
-        return heard + hashlib.sha256(read.encode()).hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
         """Genres, vocabulary, counts and the class mix."""

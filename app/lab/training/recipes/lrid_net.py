@@ -5,9 +5,8 @@ audio is a zero spectrogram. All of them have the same features, so f listens to
 BatchNorm counts it once.
 """
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -16,19 +15,20 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from app.audio.spec import WindowRequest, WindowSpec
 from app.domain import FloatArray
 from app.families.lrid_net.config import ListenConfig, LridNetManifest, NetworkConfig, ReadConfig
 from app.families.lrid_net.network import LogMel, LridNet
 from app.families.lrid_net.read import LangdetectReader
 from app.families.parts.profiles import langdetect_languages
-from app.lab.caches import Decoder, Waveforms, text_vectors
+from app.lab.caches import MAX_WINDOWS, text_vectors
 from app.lab.corpus.catalogue import Row, read_catalogue
 from app.lab.corpus.check import refuse_leaks
 from app.lab.errors import CorpusError
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft
-from app.lab.training.recipes.songs import Clips, IntArray, SongRecipe, class_mix, has_audio
+from app.lab.training.recipe import Draft, IntArray
+from app.lab.training.recipes.songs import Clips, SongRecipe, class_mix, has_audio
 
 VariantName = Literal["main", "adr", "tdr", "atdr", "to", "ao"]
 ModeName = Literal["both", "audio_only", "text_only"]
@@ -91,8 +91,11 @@ class LridNetConfig(TrainConfig):
 class Songs(Clips):
     """The rows of a split: those with audio come first, then those of which only the metadata is used."""
 
-    n_audio: int
     x_lang: FloatArray  # (n, 56)
+
+    @cached_property
+    def n_audio(self) -> int:
+        return sum(map(has_audio, self.rows))
 
     @property
     def n_trained(self) -> int:
@@ -114,6 +117,8 @@ class LridNetRecipe(SongRecipe[LridNetConfig]):
     name: ClassVar[str] = "lrid_net"
     family: ClassVar[str] = "lrid_net"
     config_type: ClassVar[type[TrainConfig]] = LridNetConfig
+    songs: Songs
+    valid: Songs
 
     def prepare(self, progress: Progress) -> None:
         config, kind, window = self.config, self.config.kind, self.config.listen.window
@@ -122,13 +127,10 @@ class LridNetRecipe(SongRecipe[LridNetConfig]):
             progress.say(f"{config.catalogue.name}, {finding}")
         rows = [row if kind.audio else replace(row, path=None) for row in rows if row.split != "test"]
         heard = [row for row in rows if has_audio(row)]
-        waveforms = Waveforms(config.cache_folder / f"audio-{window.sample_rate_hz}")
-        waveforms.add(progress.each("decoding", heard), Decoder(window))
         used = heard + [row for row in rows if row.metadata.fields and kind.text and not has_audio(row)]
         crop = replace(window, window_samples=round(config.crop_seconds * window.sample_rate_hz) or window.window_samples)
         train, valid = ([row for row in used if row.split == split] for split in ("train", "valid"))
-        self.songs = Songs(train, waveforms, crop, sum(map(has_audio, train)), self._read(train, progress))
-        self.valid = Songs(valid, waveforms, window, sum(map(has_audio, valid)), self._read(valid, progress))
+        self.valid, self.songs = self._songs(valid, window, progress), self._songs(train, crop, progress)
         self.n_examples = self.songs.n_trained
         if self.n_examples < config.batch_size:
             what = f"fewer usable training rows than one batch of {config.batch_size}"
@@ -137,12 +139,17 @@ class LridNetRecipe(SongRecipe[LridNetConfig]):
             raise CorpusError("no row has split=valid; early stopping needs some (the paper splits 80:20 by artist)")
         self._log_mel = LogMel(config.listen).to(config.torch_device)
 
-    def _read(self, rows: list[Row], progress: Progress) -> FloatArray:
-        """Returns x_lang, (n, 56)."""
-        languages = langdetect_languages()
+    def _songs(self, rows: list[Row], heard: WindowSpec, progress: Progress) -> Songs:
+        cache, request, languages = (
+            self.config.cache_folder,
+            WindowRequest(self.config.listen.window, MAX_WINDOWS),
+            langdetect_languages(),
+        )
         reader = LangdetectReader(languages, seed=LANGDETECT_SEED)
         identity = f"langdetect {','.join(languages)} seed {LANGDETECT_SEED}"
-        return text_vectors(self.config.cache_folder, [row.metadata for row in rows], reader, identity, progress)
+        x_lang = text_vectors(cache, [row.metadata for row in rows], reader, identity, progress)
+        request = WindowRequest(self.config.listen.window, MAX_WINDOWS)
+        return Songs.decoded(rows, request, heard, cache, progress, x_lang=x_lang)
 
     def build(self) -> LridNet:
         """Returns the network of the variant, with its modality dropout."""
@@ -209,7 +216,10 @@ class LridNetRecipe(SongRecipe[LridNetConfig]):
     def cases(self, network: LridNet) -> dict[ModeName, Case]:
         """Answers whole windows as served, with `network` in evaluation mode; a case without rows is left out."""
         n, none = self.valid.n_audio, torch.zeros(0, self.config.network.n_audio_features, device=self.config.torch_device)
-        s_audio = torch.cat([*self._heard_valid(network), none])  # (n, 2048)
+        places = np.stack([np.arange(n), np.zeros(n, np.int64)], axis=1)  # first windows
+        windows = [self.valid.windows(places[i : i + WINDOWS_AT_ONCE]) for i in range(0, n, WINDOWS_AT_ONCE)]
+        heard = [self._f(network, self._log_mel(self.tensor(some))).float() for some in windows]
+        s_audio = torch.cat([*heard, none])  # (n, 2048)
         x_lang, labels = self.tensor(self.valid.x_lang), self.tensor(self.valid.labels)
         silence = self._of_silence(network).expand(len(labels), -1)
         inputs: dict[ModeName, tuple[Tensor, Tensor, Tensor]] = {
@@ -222,18 +232,6 @@ class LridNetRecipe(SongRecipe[LridNetConfig]):
             for mode, (audio, text, truth) in inputs.items()
             if len(truth)
         }
-
-    def _heard_valid(self, network: LridNet) -> Iterator[Tensor]:
-        places = np.stack([np.arange(self.valid.n_audio), np.zeros(self.valid.n_audio, np.int64)], axis=1)  # first windows
-        for i in range(0, len(places), WINDOWS_AT_ONCE):
-            x_audio = self._log_mel(self.tensor(self.valid.windows(places[i : i + WINDOWS_AT_ONCE])))  # (n, 128, 2580)
-            yield self._f(network, x_audio).float()
-
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for songs in (self.songs, self.valid):
-            digest.update(songs.labels.tobytes() + songs.x_lang.tobytes() + songs.fingerprint().encode())
-        return digest.hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
         train = self.songs

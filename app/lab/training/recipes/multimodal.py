@@ -26,7 +26,7 @@ from app.lab.evaluation.acceptance import acceptance, acceptance_table, means, t
 from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Figures
+from app.lab.training.recipe import Draft, Figures, IntArray
 from app.lab.training.recipes.multimodal_data import (
     NO_AUDIO,
     NO_CONSUMPTION,
@@ -36,7 +36,7 @@ from app.lab.training.recipes.multimodal_data import (
     Songs,
     listened,
 )  # fmt: skip
-from app.lab.training.recipes.songs import IntArray, MeasuringRecipe, class_mix, in_parts, stored_tensors
+from app.lab.training.recipes.songs import MeasuringRecipe, class_mix, in_parts, stored_tensors
 
 Examples = IntArray  # (n, 2): a segment, and what it lacks
 SEGMENTS_AT_ONCE = 512

@@ -105,7 +105,7 @@ def listened(config: MultimodalConfig, progress: Progress) -> tuple[Songs, Timbr
     if not rows:
         raise CorpusError(f"{config.catalogue}: no row has audio")
     ears, timbral = config.ears, None
-    window = WindowSpec(ears.config.sample_rate_hz, ears.config.window_samples, padding="silence")
+    window = ears.config.window
     if "timbral" in config.inputs:
         timbral = kept_codebook([row for row in rows if row.split == "train"], window, config, progress)
     branch = AudioBranch(window, SegmentListener(ears, timbral, config.segments), None, config.most_windows)

@@ -26,10 +26,10 @@ from app.lab.corpus.catalogue import LANGUAGE, Row
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Figures
+from app.lab.training.recipe import Draft, Figures, IntArray
 from app.lab.training.recipes.multitask_data import Segments, classes_of_rows, labels_among
 from app.lab.training.recipes.multitask_table import figures_of, table
-from app.lab.training.recipes.songs import IntArray, MeasuringRecipe, class_mix, in_parts, songs_to_learn, stored_tensors
+from app.lab.training.recipes.songs import MeasuringRecipe, SongRecipe, class_mix, in_parts, songs_to_learn, stored_tensors
 
 SEGMENTS_AT_ONCE = 64
 REFIT_BATCHES = 8  # that batch norm's statistics are the average of
@@ -49,12 +49,14 @@ class MultitaskConfig(TrainConfig):
         return get_args(TaskName) if self.tasks == "both" else (self.tasks,)
 
 
-class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
+class MultitaskRecipe(MeasuringRecipe[MultitaskConfig], SongRecipe[MultitaskConfig]):
     """Five shared blocks, an output layer for each task."""
 
     name: ClassVar[str] = "multitask"
     family: ClassVar[str] = "multitask"
     config_type: ClassVar[type[TrainConfig]] = MultitaskConfig
+    songs: Segments
+    valid: Segments
 
     def prepare(self, progress: Progress) -> None:
         config = self.config
@@ -113,9 +115,6 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig]):
             right = own.argmax(dim=1) == self.tensor(self.valid.classes_of(numbers, task))
             scores[f"accuracy_{task}"] = right.float().mean().item()
         return scores
-
-    def fingerprint(self) -> str:
-        return self.songs.fingerprint() + self.valid.fingerprint()
 
     def facts(self) -> dict[str, Any]:
         """Plain values: labels as JSON, counts, and the class mix of the segments."""

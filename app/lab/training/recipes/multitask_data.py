@@ -12,7 +12,8 @@ from app.families.multitask.manifest import TaskName
 from app.lab.corpus.catalogue import ARTIST, LANGUAGE, Row, artist_key, class_code
 from app.lab.errors import CorpusError
 from app.lab.labels import WORLD_LABELS
-from app.lab.training.recipes.songs import Clips, IntArray
+from app.lab.training.recipe import IntArray
+from app.lab.training.recipes.songs import Clips
 
 Labels = Mapping[TaskName, Sequence[Label]]  # the classes of each task that is learnt
 CODE = re.compile(r"[^a-z0-9]+")

@@ -21,8 +21,8 @@ from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import EvaluationSet, read_inputs
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
+from app.lab.training.recipe import IntArray
 from app.lab.training.recipes.multitask_data import classes_of_rows, starts
-from app.lab.training.recipes.songs import IntArray
 
 ROMAN: dict[TaskName, str] = {"artist": "I", "language": "II"}  # as the paper numbers its rows
 HEADS = ("model", "task", "release", "classes", "songs", "segments", "AUC-ROC (%)", "AUC-PR (%)")

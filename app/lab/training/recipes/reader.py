@@ -6,7 +6,7 @@ they draw are trained side by side; the answer is the softmax of their mean logi
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -27,7 +27,8 @@ from app.lab.errors import CheckpointError, CorpusError
 from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Recipe
+from app.lab.training.loop import Recipe
+from app.lab.training.recipe import Draft, IntArray
 from app.lab.training.recipes.reader_mixes import LATIN_SHARES, answer_mix, batch_mix
 from app.lab.training.recipes.reader_rows import (
     AugmentConfig,
@@ -117,8 +118,8 @@ class ReaderNets(nn.Sequential):
         return torch.stack([network(*inputs) for network in self]).mean(dim=0)
 
 
-class ReaderRecipe(Recipe[ReaderConfig, int]):
-    """Trains the part of a release that reads. A batch is its number: each network draws rows of its own."""
+class ReaderRecipe(Recipe[ReaderConfig]):
+    """Trains the part of a release that reads. Batches say nothing: each network draws rows of its own."""
 
     name: ClassVar[str] = "reader"
     family: ClassVar[str] = "lrid_voice"
@@ -137,6 +138,7 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
             raise CorpusError(f"{config.catalogue}: no row has the split {' or '.join(config.splits)}")
         self.mix = batch_mix(config.codes, [row.label for row in own], config.read.class_mix)
         own += read_made(config.codes, held_out) if config.made_share else []
+        self.n_examples = len(own)
         progress.say(f"{len(own)} rows to learn from; taking them apart takes half a minute per 100,000")
         probabilities = draw_probabilities(own, self.mix, config.made_share)
         reader = FieldReader(config.read)
@@ -164,14 +166,7 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
             fused=True,
         )
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.config.steps_per_epoch
-
-    def batches(self, epoch: int) -> Iterator[int]:
-        yield from range(self.config.steps_per_epoch)
-
-    def loss(self, network: nn.Module, batch: int, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         """Sums the networks' cross-entropies, each on rows of its own.
 
         Logits get a surplus where all letters are Latin, so that the network's own are those of a mix in which little of
@@ -184,13 +179,15 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
             places = self.sampler.augmented(rows, rng)  # (n, 3)
             surplus = (table.all_latin(places)[:, None] * self._surplus).astype(np.float32)  # (n, classes)
             logits = one(*self._inputs(table, places, rng))  # (n, classes)
-            labels = torch.from_numpy(self.sampler.labels[rows]).to(config.torch_device)
-            losses.append(cross_entropy(logits + torch.from_numpy(surplus).to(config.torch_device), labels))
+            losses.append(cross_entropy(logits + self.tensor(surplus), self.tensor(self.sampler.labels[rows])))
         return torch.stack(losses).sum()
 
     def _inputs(self, table: FieldTable, places: Indices, rng: np.random.Generator | None = None) -> list[Tensor]:
-        drop = self.config.augment.drop_ngram if rng is not None else 0.0
-        return [part.to(self.config.torch_device) for part in inputs_of(table, places, rng, drop)]
+        """Turns (n, 3) texts into the network's inputs; with `rng`, a share of the n-grams is left out."""
+        buckets, offsets, weights = table.ngrams(places)
+        if rng is not None and (drop := self.config.augment.drop_ngram):
+            weights = weights * (rng.random(len(weights), np.float32) >= drop) / np.float32(1.0 - drop)
+        return [self.tensor(part) for part in (buckets, offsets, weights, table.counted(places))]
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Measures the validation rows that are not labelled by their script, under the answers' class mix."""
@@ -228,14 +225,6 @@ class ReaderRecipe(Recipe[ReaderConfig, int]):
 
     def export(self, stored: dict[str, Any]) -> Draft:
         raise CheckpointError("a reader is a part of a release: give its checkpoint to the training of an `lrid_voice`")
-
-
-def inputs_of(table: FieldTable, places: Indices, rng: np.random.Generator | None = None, drop: float = 0.0) -> list[Tensor]:
-    """Turns (n, 3) texts into the network's inputs; with `rng`, a share `drop` of the n-grams is left out."""
-    buckets, offsets, weights = table.ngrams(places)
-    if rng is not None and drop:
-        weights = weights * (rng.random(len(weights), np.float32) >= drop) / np.float32(1.0 - drop)
-    return [torch.from_numpy(part) for part in (buckets, offsets, weights, table.counted(places))]
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """What recipes that learn from whole songs share: rows by split, their audio on disk, windows of it, batches, a release."""
 
+import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,10 +27,8 @@ from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import describe, describe_release, write_report
 from app.lab.features import cache_folder
 from app.lab.progress import Progress
-from app.lab.training.learner import C
-from app.lab.training.recipe import Figures, Recipe
-
-IntArray = npt.NDArray[np.int64]
+from app.lab.training.loop import Recipe
+from app.lab.training.recipe import C, Figures, IntArray
 
 
 def has_audio(row: Row) -> bool:
@@ -113,16 +112,21 @@ class Clips:
         return self.waveforms.fingerprint([row for row in self.rows if has_audio(row)])
 
 
-class SongRecipe(Recipe[C, IntArray]):
-    """Learns from songs; a batch is numbers of examples."""
+class SongRecipe(Recipe[C]):
+    """Learns from songs."""
 
-    def tensor(self, array: npt.NDArray[Any]) -> Tensor:
-        """Moves an array to the device of the training."""
-        return torch.from_numpy(array).to(self.config.torch_device)
+    songs: Clips  # to train on
+    valid: Clips
+
+    def fingerprint(self) -> str:
+        """Hashes rows and audio; the same audio may lie elsewhere."""
+        rows = json.dumps([{**row.cells, "path": ""} for row in self.songs.rows + self.valid.rows])
+        heard = self.songs.fingerprint() + self.valid.fingerprint()
+        return heard + hashlib.sha256(rows.encode()).hexdigest()[:16]
 
 
-class MeasuringRecipe(SongRecipe[C]):
-    """A recipe whose paper has measures and a table of its own: for the card of a release, and for `lrid evaluate`."""
+class MeasuringRecipe(Recipe[C]):
+    """Has the measures and a table of a paper's own, for the card of a release and for `lrid evaluate`."""
 
     @classmethod
     @abstractmethod

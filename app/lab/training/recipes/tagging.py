@@ -26,8 +26,8 @@ from app.lab.evaluation.answers import EvaluationSet, read_inputs, score
 from app.lab.evaluation.tags import PAPER_TABLE_4, averages, by_tag, figures, table_4, thresholds
 from app.lab.progress import Progress
 from app.lab.training.config import TrainConfig
-from app.lab.training.recipe import Draft, Figures
-from app.lab.training.recipes.songs import Clips, IntArray, MeasuringRecipe, songs_to_learn, stored_tensors
+from app.lab.training.recipe import Draft, Figures, IntArray
+from app.lab.training.recipes.songs import Clips, MeasuringRecipe, SongRecipe, songs_to_learn, stored_tensors
 
 
 class TaggingConfig(TrainConfig):
@@ -48,7 +48,7 @@ class TaggingConfig(TrainConfig):
     restarts: int = Field(3, ge=0)
 
 
-class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
+class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
     """An example is a song, of which a batch hears one window."""
 
     name: ClassVar[str] = "tagging"
@@ -111,9 +111,6 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig]):
         windows = [self.valid.window(number, start)[None] for start in self.valid.starts(number)]
         found = [torch.sigmoid(self._logits(network, samples)).mean(dim=(0, 1)) for samples in windows]
         return torch.stack(found).mean(dim=0).cpu().numpy()
-
-    def fingerprint(self) -> str:
-        return self.songs.fingerprint() + self.valid.fingerprint()
 
     def facts(self) -> dict[str, Any]:
         positives = {tag.code: int(n) for tag, n in zip(self.tags, self._truth.sum(axis=0), strict=True)}

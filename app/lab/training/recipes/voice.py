@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from app.audio.decode import load_recording
-from app.audio.spec import WindowRequest, WindowSpec
+from app.audio.spec import WindowRequest
 from app.domain import NOTHING_SUNG
 from app.families.contract import AudioBranch, Probability, Target
 from app.families.lrid_voice.manifest import VoiceManifest, WindowPlan
@@ -32,9 +32,17 @@ from app.lab.training import checkpoint
 from app.lab.training.config import RunConfig
 from app.lab.training.recipe import Draft, Trainable
 from app.lab.training.recipes.ears import EarsConfig, EarsRecipe
-from app.lab.training.voice_head.data import NOTHING, SPEECH, Songs, read_heard
+from app.lab.training.voice_head.data import (
+    NOTHING,
+    SPEECH,
+    Songs,
+    clips_of,
+    read_heard,
+    song_rows,
+    songs_of,
+    with_speech,
+)
 from app.lab.training.voice_head.fit import FittedHead, fit_head
-from app.lab.training.voice_head.heard import clips_of, names_of, readings, song_rows, songs_of, with_speech
 from app.lab.training.voice_head.report import cross_validate, tables
 from app.lab.training.voice_head.settings import HeadSettings
 from app.lab.training.voice_lyrics import lyrics_config, with_lyrics
@@ -120,7 +128,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
             first = EarsRecipe(EarsConfig.model_validate_json(stored["config"])).part(stored)
             parts = replace(parts, first=first, origin=f"{parts.origin}, trained further")
         if config.speech is not None and parts.ears.ranges is None:
-            request, clips = WindowRequest(_window(parts), 1), clips_of(config.speech, N_RANGE_CLIPS)
+            request, clips = WindowRequest(parts.ears.config.window, 1), clips_of(config.speech, N_RANGE_CLIPS)
             recordings = (load_recording(clip.path, request, LIMITS) for clip in clips if clip.path is not None)
             windows = (torch.from_numpy(window.samples) for recording in recordings for window in recording.windows)
             own = parts.ears
@@ -133,18 +141,17 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         config, n_hidden = self.config, parts.first.rows.shape[1]
         read = self._judge(parts)
         if config.features is not None:
-            heard = read_heard(config.features, parts.codes)
+            heard = read_heard(config.features, parts.codes, read)
             if (found := heard.hidden.shape[1]) != n_hidden:
                 raise TrainingError(f"{config.features}: {found} features a window; these ears have {n_hidden}")
-            heard = replace(heard, readings=readings(names_of(config.features), read, len(parts.codes)))
         else:
             rows = song_rows(config.catalogue, parts.codes, progress)
-            request = WindowRequest(_window(parts), config.most_windows, whole=True)
+            request = WindowRequest(parts.ears.config.window, config.most_windows, whole=True)
             heard = songs_of(rows, self._listen(parts, request, rows, progress), parts.codes, n_hidden, read)
         if config.speech is None:
             return heard
         clips = clips_of(config.speech, config.most_clips)
-        features = self._listen(parts, WindowRequest(_window(parts), 1), clips, progress)
+        features = self._listen(parts, WindowRequest(parts.ears.config.window, 1), clips, progress)
         return with_speech(heard, [clip.metadata.artist or "" for clip in clips], features)
 
     def _listen(self, parts: VoiceParts, request: WindowRequest, rows: list[Row], progress: Progress) -> list[Any]:
@@ -176,11 +183,6 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         notes = {"Cross-validation over artists": note + facts["figures"]}
         tensors: dict[str, Tensor] = stored["network"]
         return Draft(manifest, tensors, facts["about"], notes, calibrated=True)
-
-
-def _window(parts: VoiceParts) -> WindowSpec:
-    """Returns windows of ten seconds, one after the other."""
-    return WindowSpec(parts.ears.config.sample_rate_hz, parts.ears.config.window_samples, padding="silence")
 
 
 def _counts(songs: Songs, codes: list[str]) -> dict[str, int]:

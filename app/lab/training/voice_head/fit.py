@@ -99,9 +99,9 @@ def _fit_windows(songs: Songs, given: Given, settings: HeadSettings) -> tuple[Fi
     truth = window_truth(songs, unsung.head(given.codes).windows(songs.hidden).log_probabilities, settings)
     if songs.sung.all() and len(truth.edges) < JOINED_WINDOWS:
         raise TrainingError("too few windows without singing: give instrumentals, or more songs of two minutes and more")
-    sung = fit_windows(songs, truth, settings)
-    config = config.model_copy(update={"sung": config.sung.model_copy(update={"window_bias": sung.bias})})
-    return FittedHead(config, {ROWS: rows, SUNG: sung.weights}), truth
+    weights, bias = fit_windows(songs, truth, settings)
+    config = config.model_copy(update={"sung": config.sung.model_copy(update={"window_bias": bias})})
+    return FittedHead(config, {ROWS: rows, SUNG: weights}), truth
 
 
 def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings) -> dict[str, float]:
@@ -113,5 +113,5 @@ def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: H
         for mode in set(modes) - set(found):
             chosen = [song for song in np.flatnonzero(songs.known) if modes[song] == mode]
             if chosen:
-                found[mode] = fit_threshold([heard[song].answer for song in chosen], songs.labels[chosen], settings)
+                found[mode] = fit_threshold([heard[song] for song in chosen], songs.labels[chosen], settings)
     return found

@@ -1,7 +1,6 @@
 """Fits what concerns whole songs: how much names count, when to stop listening, and when to answer `und`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -19,24 +18,16 @@ N_MISMATCHED = 3  # foreign names beside each song
 BEGINNING = np.array([0.75, 1.0, -3.0])  # of an expert: exponent, mix_exponent, logit of the doubt
 
 
-@dataclass(frozen=True, slots=True)
-class Listened:
-    """Holds the answer at which listening stops."""
-
-    answer: Scores
-    windows: int  # listened to
-
-
-def listen(head: VoiceHead, scores: WindowScores, order: Ints, readings: Mapping[str, FloatArray]) -> Listened:
+def listen(head: VoiceHead, scores: WindowScores, order: Ints, readings: Mapping[str, FloatArray]) -> Scores:
     """Listens to windows in `order` until it is enough; `scores`: of a song's windows in order of time."""
     for windows in range(1, len(order) + 1):
-        answer = head.join(scores[order[:windows]], readings)
-        if answer.enough:
+        heard = head.join(scores[order[:windows]], readings)
+        if heard.enough:
             break
-    return Listened(answer, windows)
+    return heard
 
 
-def listen_to_all(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings, text: bool) -> list[Listened]:
+def listen_to_all(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings, text: bool) -> list[Scores]:
     """Listens to every song by its planned windows; with its readings or without."""
     first = songs.first
     heard = []

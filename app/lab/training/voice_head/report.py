@@ -17,14 +17,6 @@ from app.lab.training.voice_head.joint import listen, readings_of
 from app.lab.training.voice_head.settings import HeadSettings
 
 UNTIL_SURE = "audio, until sure"
-CASES = (
-    UNTIL_SURE,
-    "audio, whole songs",
-    "audio, of the songs that have names",
-    "names",
-    "both",
-    "audio with the names of a song in another language",
-)
 HEADS = ("", "songs", "accuracy", "balanced", "windows", "ECE", "answered", "right of these", "zxx", "mul")
 
 
@@ -58,39 +50,35 @@ def cross_validate(
 
 def held_out_song(head: VoiceHead, songs: Songs, song: int, foreign: int, settings: HeadSettings) -> HeldOutSong:
     """Answers one song in every case; `foreign`: the song whose names are given as well."""
-    scores = head.windows(song_windows(songs, song))
+    scores = head.windows(songs.windows(song))
     order = planned(int(songs.counts[song]), settings.positions)
     own, strange = readings_of(songs, song), readings_of(songs, foreign)
 
     def until_sure(readings: Mapping[str, FloatArray]) -> Answer:
-        heard = listen(head, scores, order, readings)
-        return answer(head, heard.answer, {AUDIO, *readings}, heard.windows)
+        return answer(head, listen(head, scores, order, readings), {AUDIO, *readings})
 
-    ears, whole = until_sure({}), answer(head, head.join(scores, {}), {AUDIO}, len(scores.weights))
-    found: list[Answer | None] = [ears, whole, None, None, None, None]
+    ears = until_sure({})
+    found = {UNTIL_SURE: ears, "audio, whole songs": answer(head, head.join(scores, {}), {AUDIO})}
     if own:
-        found[2:5] = [ears, answer(head, head.join(None, own), set(own), 0), until_sure(own)]
-        found[5] = until_sure(strange) if strange else None
-    return {case: one for case, one in zip(CASES, found, strict=True) if one is not None}
+        found["audio, of the songs that have names"] = ears
+        found["names"] = answer(head, head.join(None, own), set(own))
+        found["both"] = until_sure(own)
+        if strange:
+            found["audio with the names of a song in another language"] = until_sure(strange)
+    return found
 
 
-def answer(head: VoiceHead, scores: Scores, modalities: set[str], windows: int) -> Answer:
+def answer(head: VoiceHead, scores: Scores, modalities: set[str]) -> Answer:
     """Decides by the head's own thresholds."""
     task = language_task([Language(code, None, code) for code in head.codes], head.config)
     decision = task.answer(scores, frozenset(modalities), View())["language"]
-    return Answer(scores.probabilities, decision, windows)
-
-
-def song_windows(songs: Songs, song: int) -> FloatArray:
-    """Returns (n, n_hidden) of one song."""
-    first = int(songs.first[song])
-    return songs.hidden[first : first + int(songs.counts[song])]
+    return Answer(scores.probabilities, decision, len(scores.windows))
 
 
 def tables(held: Sequence[HeldOutSong], songs: Songs, codes: Sequence[str]) -> str:
     """Writes figures by case, of songs in which nothing is sung, and by language."""
     rows = []
-    for case in CASES:
+    for case in dict.fromkeys(case for song in held for case in song):  # they come in this order in every song
         answered = [song for song in np.flatnonzero(songs.known).tolist() if case in held[song]]
         if answered:
             rows.append((case, *figures([held[song][case] for song in answered], songs.labels[answered], codes)))

@@ -31,14 +31,6 @@ class WindowTruth:
     edges: Ints  # the part of `nothing` that comes from songs
 
 
-@dataclass(frozen=True, slots=True)
-class SungFit:
-    """Gives a window the logit `features @ weights + bias`; over 0: something is sung."""
-
-    weights: FloatArray  # (n_hidden,)
-    bias: float
-
-
 def window_truth(songs: Songs, log_probabilities: FloatArray, settings: HeadSettings) -> WindowTruth:
     """Picks windows to learn from; `log_probabilities`: (n_windows, n_classes)."""
     owner, labels = songs.owner, songs.labels[songs.owner]
@@ -51,15 +43,18 @@ def window_truth(songs: Songs, log_probabilities: FloatArray, settings: HeadSett
     return WindowTruth(np.flatnonzero(sung), np.flatnonzero(instrumental | edges), np.flatnonzero(edges))
 
 
-def fit_windows(songs: Songs, truth: WindowTruth, settings: HeadSettings) -> SungFit:
-    """Fits ridge logistic regression on standardised features; both sides weigh the same."""
+def fit_windows(songs: Songs, truth: WindowTruth, settings: HeadSettings) -> tuple[FloatArray, float]:
+    """Fits ridge logistic regression on standardised features; both sides weigh the same.
+
+    Returns weights (n_hidden,) and bias: in a window with `features @ weights + bias` over 0 something is sung.
+    """
     rows = np.concatenate([truth.sung, truth.nothing])
     mean, deviation = songs.hidden[rows].mean(axis=0), songs.hidden[rows].std(axis=0) + 1e-3
     model = LogisticRegression(C=settings.sung_penalty, max_iter=1000)
     sung = np.arange(len(rows)) < len(truth.sung)
     model.fit((songs.hidden[rows] - mean) / deviation, sung, _weights(songs, songs.owner[rows], sung, settings))
     weights = (model.coef_[0] / deviation).astype(np.float32)
-    return SungFit(weights, float(model.intercept_[0] - mean @ weights))
+    return weights, float(model.intercept_[0] - mean @ weights)
 
 
 def boundary(logits: FloatArray, truth: WindowTruth) -> float:

@@ -19,22 +19,19 @@ from app.lab.errors import CheckpointError, TrainingError
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.config import TrainConfig
-from app.lab.training.learner import Learner
-from app.lab.training.loop import schedule, train
+from app.lab.training.loop import Recipe, schedule, train
+from app.lab.training.recipe import Draft, IntArray
 
 ROOT = Path(__file__).resolve().parents[4]
 
 
-class Line(Learner[TrainConfig, int]):
+class Line(Recipe[TrainConfig]):
     """Learns y = 3 x with noise: a batch is its number."""
 
     name: ClassVar[str] = "line"
     killed_at: int | None = None  # batches in all
     done = 0
     rows = "these"
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
 
     def prepare(self, progress: Progress) -> None:
         pass
@@ -46,10 +43,10 @@ class Line(Learner[TrainConfig, int]):
     def steps_per_epoch(self) -> int:
         return 4
 
-    def batches(self, epoch: int) -> Iterator[int]:
-        return iter(range(self.steps_per_epoch))
+    def batches(self, epoch: int) -> Iterator[IntArray]:
+        return iter(np.arange(self.steps_per_epoch)[:, None])
 
-    def loss(self, network: nn.Module, batch: int, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
         self.done += 1
         if self.killed_at is not None and self.done > self.killed_at:
             raise KeyboardInterrupt
@@ -64,6 +61,9 @@ class Line(Learner[TrainConfig, int]):
 
     def fingerprint(self) -> str:
         return self.rows
+
+    def export(self, stored: dict[str, Any]) -> Draft:
+        raise NotImplementedError
 
 
 def made(output: Path, **changes: Any) -> Line:
@@ -140,8 +140,8 @@ class Halved(Line):
     def share_after_stop(self, early_stops: int) -> float:
         return 0.5 ** (early_stops + 1)
 
-    def loss(self, network: nn.Module, batch: int, rng: np.random.Generator) -> Tensor:
-        if batch == 0:
+    def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
+        if batch[0] == 0:
             self.before.append(next(network.parameters()).detach().clone())
         self.rates.append(self.used.param_groups[0]["lr"])
         return super().loss(network, batch, rng)

@@ -23,8 +23,8 @@ from app.lab.evaluation.metrics import expected_calibration_error
 from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
-from app.lab.training.loop import train
-from app.lab.training.recipe import Draft, Recipe
+from app.lab.training.loop import Recipe, train
+from app.lab.training.recipe import Draft
 from app.lab.training.recipes import draft_of, recipe_of
 from app.lab.training.release import ReleaseConfig, make_release, verify
 from tests.corpora import tiny_training, write_corpus

@@ -10,11 +10,10 @@ import pytest
 from app.domain import AUDIO, FloatArray
 from app.families.lrid_voice.identify import VoiceHead
 from app.lab.errors import TrainingError
-from app.lab.training.voice_head.data import NOTHING, Songs, group_folds, planned, read_heard
+from app.lab.training.voice_head.data import NOTHING, Songs, group_folds, planned, read_heard, with_speech
 from app.lab.training.voice_head.fit import FittedHead, Given, fit_head
-from app.lab.training.voice_head.heard import with_speech
 from app.lab.training.voice_head.joint import fit_threshold, listen
-from app.lab.training.voice_head.report import UNTIL_SURE, answer, cross_validate, figures, song_windows
+from app.lab.training.voice_head.report import UNTIL_SURE, answer, cross_validate, figures
 from app.lab.training.voice_head.settings import HeadSettings
 
 LANGUAGES = ("en", "de", "fr", "ja", "cy")
@@ -67,7 +66,7 @@ def head(fitted: FittedHead) -> VoiceHead:
 def test_new_songs_are_identified(head: VoiceHead) -> None:
     new = make_songs(seed=1)
     songs = [new.hidden[first : first + N_WINDOWS] for first in new.first]
-    decisions = [answer(head, head.combine(song, {}), {"audio"}, N_WINDOWS).decision for song in songs]
+    decisions = [answer(head, head.combine(song, {}), {"audio"}).decision for song in songs]
     wanted = ["zxx" if label == NOTHING else CODES[label] for label in new.labels]
     assert np.mean([decision == want for decision, want in zip(decisions, wanted, strict=True)]) > 0.8, decisions
 
@@ -92,7 +91,7 @@ def test_rows_learn_what_tells_languages_apart_and_stay_where_there_are_no_songs
     right = {}
     for strength in (3.0, 1e9):
         fitted = fit_head(alike, GIVEN, SETTINGS.model_copy(update={"row_l2": strength}))
-        held = [fitted.head(CODES).combine(song_windows(alike, song), {}).probabilities for song in range(24)]
+        held = [fitted.head(CODES).combine(alike.windows(song), {}).probabilities for song in range(24)]
         right[strength] = float(np.mean([one.argmax() for one in held] == songs.labels[:24]))
         assert np.array_equal(fitted.tensors["identify.languages"][4], GIVEN.rows[4])
     assert right[1e9] < 0.9 < right[3.0]
@@ -109,7 +108,7 @@ def test_every_mode_has_a_threshold(fitted: FittedHead) -> None:
 
 def share_of(decision: str, head: VoiceHead, recordings: Sequence[FloatArray]) -> float:
     """Share of recordings, (n_windows, n_hidden) each, that are answered so when listened to from end to end."""
-    answers = [answer(head, head.combine(one, {}), {AUDIO}, len(one)) for one in recordings]
+    answers = [answer(head, head.combine(one, {}), {AUDIO}) for one in recordings]
     return sum(one.decision == decision for one in answers) / len(answers)
 
 
@@ -124,7 +123,7 @@ def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs) -> None:
     sung = songs.subset(np.flatnonzero(songs.sung))
     head = fit_head(replace(sung, readings={}), GIVEN, SETTINGS).head(CODES)
     instrumentals = songs.subset(np.flatnonzero(~songs.sung))
-    recordings = [song_windows(instrumentals, song) for song in range(len(instrumentals.labels))]
+    recordings = [instrumentals.windows(song) for song in range(len(instrumentals.labels))]
     assert share_of("zxx", head, recordings) > 0.8
 
 
@@ -155,7 +154,7 @@ def test_cross_validation_holds_out_groups(songs: Songs, head: VoiceHead) -> Non
 
 def test_two_languages_are_mul(songs: Songs, head: VoiceHead) -> None:
     """Eight windows from the middle of a song, then eight of one in another language."""
-    windows = [song_windows(songs, song)[5:13] for song in range(24)]
+    windows = [songs.windows(song)[5:13] for song in range(24)]
     recordings = [np.concatenate([windows[song], windows[(song + 6) % 24]]) for song in range(24)]
     assert share_of("mul", head, recordings) > 0.5
 
@@ -164,13 +163,13 @@ def test_listening_stops_when_it_is_enough(songs: Songs, head: VoiceHead) -> Non
     """Never before the answer is enough, nor after; at the last planned window where it never is."""
     order, stopped = planned(N_WINDOWS, SETTINGS.positions), set()
     for song in range(len(songs.labels)):
-        scores = head.windows(song_windows(songs, song))
+        scores = head.windows(songs.windows(song))
         heard = listen(head, scores, order, {})
-        steps = [head.join(scores[order[:windows]], {}).enough for windows in range(1, heard.windows + 1)]
+        steps = [head.join(scores[order[:windows]], {}).enough for windows in range(1, len(heard.windows) + 1)]
         assert not any(steps[:-1])
-        assert heard.answer.enough == steps[-1]
-        assert steps[-1] or heard.windows == len(order)
-        stopped.add(heard.windows)
+        assert heard.enough == steps[-1]
+        assert steps[-1] or len(heard.windows) == len(order)
+        stopped.add(len(heard.windows))
     assert len(stopped) > 1
 
 

@@ -9,8 +9,16 @@ from app.domain import Metadata, Reading
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CorpusError
 from app.lab.progress import Progress
-from app.lab.training.voice_head.data import NOTHING, SPEECH, group_folds
-from app.lab.training.voice_head.heard import clips_of, names_of, song_rows, songs_of, with_speech
+from app.lab.training.voice_head.data import (
+    NOTHING,
+    SPEECH,
+    clips_of,
+    group_folds,
+    read_heard,
+    song_rows,
+    songs_of,
+    with_speech,
+)
 
 CODES = ("en", "zh", "others")
 
@@ -79,5 +87,10 @@ def test_a_folder_without_speech_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_artist_in_parentheses_is_no_name(tmp_path: Path) -> None:
-    (tmp_path / "index.csv").write_text("artist,title\nAir,Song\n(a choir),Song\n", encoding="utf-8")
-    assert names_of(tmp_path) == [Metadata("Air", None, "Song"), Metadata()]
+    lines = ["language,artist,title,group,windows", "en,Air,Song,a,1", "en,(a choir),Song,b,1", "en,,,c,1"]
+    (tmp_path / "index.csv").write_text("\n".join(lines), encoding="utf-8")
+    np.savez(tmp_path / "windows.npz", hidden=np.ones((3, 3), np.float16))
+    asked: list[Metadata] = []
+    songs = read_heard(tmp_path, CODES, lambda names: asked.append(names) or read(names))  # type: ignore[func-returns-value]
+    assert asked == [Metadata("Air", None, "Song")]
+    assert np.isnan(songs.readings["text"][:, 0]).tolist() == [False, True, True]
