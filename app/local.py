@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from app.catalogue.files import MEGABYTE, FileAnswer, Found, read_file
+from app.catalogue.files import FileAnswer, Found, read_file
 from app.catalogue.names import names_processes, scored_in_process
 from app.catalogue.rows import Row, Scored
 from app.domain import Track
@@ -27,7 +27,7 @@ from app.main import build_identifier, build_pool
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.scheduling import let_threads_sleep
-from app.settings import Settings
+from app.settings import MEGABYTE, Settings
 
 log = logging.getLogger("lrid.local")
 

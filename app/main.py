@@ -30,7 +30,6 @@ from app.http.batch import build_batch_router
 from app.http.body import BodyReader
 from app.http.detect_language import build_detect_router
 from app.http.feedback import FeedbackFile, build_feedback_router
-from app.http.gate import UploadAccount
 from app.http.identify import Front, identify_endpoint
 from app.http.inference_protocol import build_inference_router
 from app.http.middleware import HeadAsGet, RequestContext
@@ -46,12 +45,11 @@ from app.serving.expected import expected_answers
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.service import Service
-from app.settings import Settings
+from app.settings import MEGABYTE, Settings
 
 if TYPE_CHECKING:
     from app.serving.loading import Loaded
 
-MEGABYTE = 1_000_000  # bytes
 CORS_HEADERS = (
     "Authorization",
     "Content-Encoding",
@@ -85,13 +83,8 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     loader = DeviceThread()  # one for all releases: torch.export crashes in a second thread after the first has ended
     build = partial(build_identifier, settings, pool, metrics, loader=loader, known=known)
     service = Service(pool, build, settings.model)
-    body = BodyReader(
-        max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
-        max_metadata_characters=settings.max_metadata_characters,
-        further=lambda: further_fields(service.loaded.model) if service.loaded is not None else {},
-    )
-    uploads = UploadAccount(int(settings.uploads_max_mb * MEGABYTE), metrics)
-    answering = Answering(service, uploads, settings, metrics)
+    body = BodyReader(settings, lambda: further_fields(service.loaded.model) if service.loaded is not None else {})
+    answering = Answering(service, settings, metrics)
     endpoint = identify_endpoint(answering, body)
     traces = OpenTelemetry() if settings.telemetry else None
     app = _application(service, traces)

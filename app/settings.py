@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 KeyList = Annotated[tuple[SecretStr, ...], NoDecode]  # comma separated in the environment, not JSON
 HASHED = "sha256:"  # begins a key that is given as its digest
+MEGABYTE = 1_000_000  # bytes, in settings that end in `_mb`
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

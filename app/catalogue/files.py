@@ -8,12 +8,12 @@ from typing import Any
 
 from app.catalogue.errors import FileUnreadable, FolderUnreadable, LinkCircle
 from app.errors import LridError, UploadTooLarge
+from app.settings import MEGABYTE
 
 AUDIO_SUFFIXES = frozenset(
     {".aac", ".aif", ".aifc", ".aiff", ".alac", ".ape", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mkv", ".mp2"}
     | {".mp3", ".mp4", ".mpga", ".oga", ".ogg", ".opus", ".w64", ".wav", ".wave", ".webm"}
 )
-MEGABYTE = 1_000_000  # bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 
 from app.catalogue.errors import ServerUnreachable
-from app.catalogue.files import MEGABYTE, read_file
+from app.catalogue.files import read_file
 from app.catalogue.rows import Row, Scored
 from app.client import AsyncLridClient, ClientError, NoLanguages, Options, RequestRefused
 from app.client import ServerUnreachable as NoAnswer
 from app.domain import LYRICS, METADATA_FIELDS
 from app.errors import LridError
+from app.settings import MEGABYTE
 
 PATIENCE_SECONDS = 600.0  # without any answer of any server
 AWAY_SECONDS = 2.0  # before a server that did not answer is asked again

@@ -68,7 +68,7 @@ def wait_seconds(outcome: Outcome, attempt: int, deadline: float) -> float | Non
 def retry_after_seconds(response: httpx.Response) -> float | None:
     """Only seconds: this service sends no dates."""
     try:
-        return float(response.headers.get("Retry-After", ""))
+        return max(0.0, float(response.headers.get("Retry-After", "")))
     except ValueError:
         return None
 

@@ -18,7 +18,7 @@ from app.http.traces import note
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.service import Service
-from app.settings import Settings
+from app.settings import MEGABYTE, Settings
 
 T = TypeVar("T")
 CLIENT_LEFT = "the client left"  # the message of a cancellation for that reason
@@ -28,10 +28,10 @@ ReadTracks = Callable[[AudioGate], Awaitable[Sequence[IdentifyRequest]]]
 class Answering:
     """Collaborators of all that identifies."""
 
-    def __init__(self, service: Service, uploads: UploadAccount, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, service: Service, settings: Settings, metrics: Metrics) -> None:
         self.service = service
         self.metrics = metrics
-        self._uploads = uploads
+        self._uploads = UploadAccount(int(settings.uploads_max_mb * MEGABYTE), metrics)
         self._settings = settings
 
     async def answers(self, request: Request, read: ReadTracks, *, written: bool = False) -> list[Json]:

@@ -14,6 +14,7 @@ from app.http.encoding import body_chunks
 from app.http.gate import AudioGate
 from app.http.multipart import BYTES_PER_CHARACTER, LEAST_FIELD_BYTES, NOT_GIVEN, read_form
 from app.http.options import FIELD_NAMES, OPTION_NAMES, IdentifyRequest, build_options, build_request
+from app.settings import MEGABYTE, Settings
 
 JSON_OVERHEAD_BYTES = 65_536  # names, options and white space
 Fields = Mapping[str, InputField]
@@ -23,11 +24,11 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8; some Windows programs write it
 class BodyReader:
     """Reads bodies within the bounds of the settings."""
 
-    def __init__(self, *, max_upload_bytes: int, max_metadata_characters: int, further: Callable[[], Fields]) -> None:
+    def __init__(self, settings: Settings, further: Callable[[], Fields]) -> None:
         """`further`: what the release that is served reads beside metadata."""
         self._further = further
-        self._max_upload_bytes = max_upload_bytes
-        self._max_characters = max_metadata_characters
+        self._max_upload_bytes = int(settings.max_upload_mb * MEGABYTE)
+        self._max_characters = settings.max_metadata_characters
 
     async def read(self, request: Request, gate: AudioGate) -> IdentifyRequest:
         """Raises an error of the request as a whole, the errors of `gate`, or ClientDisconnect."""

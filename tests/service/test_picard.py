@@ -105,6 +105,9 @@ def test_a_full_server_is_waited_for_but_not_too_long(asking: Any, file: Path) -
     with Scripted([FULL, (200, None, b'{"language":"und"}')]) as full:
         assert asking.identify(asking.Server(full.url), file, {}) == {"language": "und"}
         assert full.asked[1][0] - full.asked[0][0] >= 0.95
+    proxied = (503, "Wed, 21 Oct 2099 07:28:00 GMT", b"<html>")
+    with Scripted([proxied, (200, None, b'{"language":"und"}')]) as proxy:
+        assert asking.identify(asking.Server(proxy.url), file, {}) == {"language": "und"}
     with Scripted([FULL]) as full, pytest.raises(asking.NotAnswered, match="queue_full"):
         asking.identify(asking.Server(full.url, timeout_seconds=0.5), file, {})
 

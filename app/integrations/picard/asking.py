@@ -9,13 +9,14 @@ import urllib.request
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 NAMES = ("title", "artist", "album")
 NO_LANGUAGE = frozenset({"und", "others"})  # answers that are no value for a tag
 AGAIN = frozenset({429, 503})
-PAUSE_SECONDS = 1.0  # where the server names none
+PAUSE_SECONDS = 1.0  # where the server names no seconds
 
 
 class NotAnswered(Exception):
@@ -46,12 +47,19 @@ def identify(server: Server, path: Path, names: Mapping[str, str]) -> dict[str, 
             with urllib.request.urlopen(request, timeout=remaining) as response:  # noqa: S310
                 return _answer(json.load(response))
         except urllib.error.HTTPError as error:
-            wait = float(error.headers.get("Retry-After") or PAUSE_SECONDS)
+            wait = _wait_seconds(error)
             if error.code not in AGAIN or wait > deadline - time.monotonic():
                 raise NotAnswered(_problem(error)) from None
             time.sleep(wait)
-        except (OSError, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise NotAnswered(f"{server.url} does not answer: {error}") from None
+
+
+def _wait_seconds(error: urllib.error.HTTPError) -> float:
+    try:
+        return max(0.0, float(error.headers["Retry-After"]))
+    except (TypeError, ValueError):  # none, or a date, as some proxies send
+        return PAUSE_SECONDS
 
 
 def _answer(found: Any) -> dict[str, Any]:

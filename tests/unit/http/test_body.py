@@ -9,8 +9,9 @@ from starlette.types import Message
 
 from app.errors import UploadTooLarge
 from app.http.body import BodyReader
+from app.settings import Settings
 
-READER = BodyReader(max_upload_bytes=2000, max_metadata_characters=100, further=dict)
+READER = BodyReader(Settings(max_upload_mb=0.002), dict)
 
 
 def upload(body: bytes, headers: dict[str, str]) -> bytes:
