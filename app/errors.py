@@ -228,6 +228,18 @@ class ReleaseError(LridError):
     remedy = "Run `lrid releases verify` and repair or replace the release."
 
 
+class ReleaseNotFound(ReleaseError):
+    """No release has this name."""
+
+    remedy = "Name a release that is there: `lrid releases list` shows them, `lrid releases verify` checks them."
+
+
+class PriorRefused(ReleaseError):
+    """The class mix of a catalogue does not fit the release, or cannot be read."""
+
+    remedy = "Set LRID_CATALOG_PRIOR to training, uniform, music4all, or a JSON file of a number over 0 for each class."
+
+
 class SwapInProgress(LridError):
     status, code, title = 409, "swap_in_progress", "Another release is being loaded"
     remedy = "Wait until it is loaded; GET /models says which release is served."

@@ -35,9 +35,29 @@ class InputUnreadable(LridError):
     )
 
 
+class ScoresUnreadable(InputUnreadable):
+    """`lrid tag --from` was given something else than answers about files."""
+
+    remedy = "Give --from a table that `lrid score` wrote about files: of a folder, a list, or a table with a column `path`."
+
+
+class UndoUnreadable(InputUnreadable):
+    """`lrid tag --undo` was given something else than an undo file."""
+
+    remedy = (
+        "Give --undo the file that `lrid tag --write` noted its changes in: lrid-tag-undo.jsonl, or that of --undo-file."
+    )
+
+
 class OutputFailed(LridError):
     code, title = "output_failed", "The output cannot be written"
     remedy = "Free some disk or choose another place; the same command goes on where it stopped."
+
+
+class OutputUnfit(OutputFailed):
+    """The rows do not belong into this file."""
+
+    remedy = "Give --output another name, which ends in .csv, .tsv, .ndjson or .parquet."
 
 
 class ServerUnreachable(LridError):

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app.catalogue.errors import InputUnreadable, OutputFailed
+from app.catalogue.errors import InputUnreadable, OutputFailed, OutputUnfit
 from app.catalogue.files import printable
 from app.catalogue.rows import ID, NUMBER_COLUMNS, Row, Scored, kept_name
 from app.catalogue.separated import TSV_SUFFIXES, any_size
@@ -31,7 +31,7 @@ class Output:
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         """Raises OutputFailed."""
         if path.suffix not in _TEXT_SUFFIXES | {".parquet"}:
-            raise OutputFailed(f"{printable(path)}: the suffix should be .csv, .tsv, .ndjson or .parquet")
+            raise OutputUnfit(f"{printable(path)}: the suffix should be .csv, .tsv, .ndjson or .parquet")
         self._path = path
         self._columns = list(columns)
         self._parquet = path.suffix == ".parquet"
@@ -97,7 +97,7 @@ class Output:
             self._file.write(head)
             return len(head)
         if self._file.read(len(head)) != head:
-            raise OutputFailed(f"{printable(self._path)} has other columns: choose another --output, or remove it")
+            raise OutputUnfit(f"{printable(self._path)} has other columns than this run would write")
         return length
 
     def _encoded(self, records: list[dict[str, Any]]) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from app.catalogue.errors import InputUnreadable, TagRefused
+from app.catalogue.errors import TagRefused, UndoUnreadable
 from app.catalogue.files import printable
 from app.errors import LridError
 
@@ -39,7 +39,7 @@ def rewrite(path: Path, change: Callable[[Path], None], undo: Path) -> None:
 
 
 def undo_all(undo: Path) -> Iterator[tuple[Path, LridError | None]]:
-    """Take back every change, the last one first; a file that has changed since is left alone. Raises InputUnreadable."""
+    """Take back every change, the last one first; a file that has changed since is left alone. Raises UndoUnreadable."""
     for record in reversed(_records(undo)):
         path = Path(os.fsdecode(base64.b64decode(record["path"])))
         try:
@@ -55,18 +55,18 @@ def undo_all(undo: Path) -> Iterator[tuple[Path, LridError | None]]:
 
 
 def _records(undo: Path) -> list[dict[str, Any]]:
-    """A line that a crash or a full disk has cut off is left out: its file was not changed. Raises InputUnreadable."""
+    """A line that a crash or a full disk has cut off is left out: its file was not changed. Raises UndoUnreadable."""
     found: list[dict[str, Any]] = []
     try:
         lines = undo.read_bytes().splitlines()
     except OSError as error:
-        raise InputUnreadable(f"{printable(undo)} cannot be read: {error.strerror}") from error
+        raise UndoUnreadable(f"{printable(undo)} cannot be read: {error.strerror}") from error
     for line in lines:
         with contextlib.suppress(ValueError, TypeError):
             record = json.loads(line)
             found += [record] if "path" in record else []
     if lines and not found:
-        raise InputUnreadable(f"{printable(undo)} is no undo file")
+        raise UndoUnreadable(f"{printable(undo)} is no undo file")
     return found
 
 

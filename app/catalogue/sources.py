@@ -10,9 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from app.catalogue.errors import InputUnreadable, NotAnswered
+from app.catalogue.errors import InputUnreadable, NotAnswered, ScoresUnreadable
 from app.catalogue.files import FileAnswer, find_files, printable
-from app.catalogue.rows import Row, malformed, row_of_cells
+from app.catalogue.rows import READ_COLUMNS, Row, malformed, row_of_cells
 from app.catalogue.separated import TSV_SUFFIXES, read_header, read_rows
 from app.domain import Language, Metadata
 from app.families.tasks import Json
@@ -45,6 +45,17 @@ def open_source(given: str) -> Source:
         raise InputUnreadable(f"{printable(path)} cannot be read: {error.strerror}") from error
 
 
+def open_songs(given: str) -> Source:
+    """`open_source` of songs to answer: of a table's columns at least one is read. Raises InputUnreadable."""
+    source = open_source(given)
+    is_table = given != STDIN and Path(given).suffix.lower() not in NDJSON_SUFFIXES
+    if is_table and not {*READ_COLUMNS} & {*source.columns}:
+        raise InputUnreadable(
+            f"{given}: expected a column of {', '.join(READ_COLUMNS)}; found {', '.join(map(repr, source.columns))}"
+        )
+    return source
+
+
 def folder_rows(folder: Path) -> Iterator[Row]:
     """Audio files below a folder; the path is the id."""
     for found in find_files(folder):
@@ -53,6 +64,7 @@ def folder_rows(folder: Path) -> Iterator[Row]:
 
 
 def _open(path: Path) -> Source:
+    path.stat()  # a path that is not there is named as such, whatever its suffix
     if path.is_dir():
         return Source(["path"], sum(1 for _ in find_files(path)), folder_rows(path))
     suffix = path.suffix.lower()
@@ -162,10 +174,13 @@ def _count_lines(path: Path) -> int:
 
 
 def scored_files(table: Path, languages: Sequence[Language]) -> Iterator[FileAnswer]:
-    """As much of each answer as a tag needs, for rows with a path; malformed ones by number. Raises InputUnreadable."""
-    source = open_source(str(table))
+    """As much of each answer as a tag needs, for rows with a path; malformed ones by number. Raises ScoresUnreadable."""
+    try:
+        source = open_source(str(table))
+    except InputUnreadable as error:
+        raise ScoresUnreadable(error.detail) from error
     if missing := {"path", "language", "probability", "error"} - set(source.columns):
-        raise InputUnreadable(f"{table} is no output of `lrid score` with files: it lacks {', '.join(sorted(missing))}")
+        raise ScoresUnreadable(f"{table} is no output of `lrid score` with files: it lacks {', '.join(sorted(missing))}")
     codes = [{"code": language.code, "iso639_3": language.iso639_3} for language in languages]
     for row in source.rows:
         if row is not None and row.error is not None and not row.cells:

@@ -1,5 +1,6 @@
 """What the commands share: settings from options, options of the same name, errors as messages."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -7,6 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from app.catalogue.files import printable
 from app.settings import Settings
 
 Model = Annotated[str | None, typer.Option(help="Release to use, `family/release`. Default: LRID_MODEL.")]
@@ -29,11 +31,25 @@ def fail(code: str, detail: str, remedy: str = "") -> NoReturn:
     raise SystemExit(1)
 
 
+def say_no_audio(places: Iterable[Path]) -> None:
+    """Folders were walked, and held nothing to listen to."""
+    typer.echo(
+        f"no audio files in {', '.join(map(printable, places))}; they are found by their suffix, such as .mp3", err=True
+    )
+
+
 def make_settings(**given: Any) -> Settings:
     """Settings from the environment, with the options that were given on the command line on top."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = f"{first['loc'][0]}: " if first["loc"] else ""
-        raise typer.BadParameter(f"{place}{first['msg']}") from None
+        raise typer.BadParameter(_place(first["loc"], given) + first["msg"].removeprefix("Value error, ")) from None
+
+
+def _place(loc: Sequence[int | str], given: Mapping[str, Any]) -> str:
+    """The option that is wrong, or the environment variable."""
+    if not loc:
+        return ""
+    name = str(loc[0])
+    return f"--{name.replace('_', '-')}: " if given.get(name) is not None else f"LRID_{name.upper()}: "

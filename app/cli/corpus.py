@@ -1,4 +1,4 @@
-"""`lrid corpus`: look at a catalogue, split it, or make one of Music4All or MagnaTagATune."""
+"""`lrid corpus`: look at a catalogue, split it, or make one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 corpus = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Catalogues to train on: check them, split them, make one of Music4All.",
+    help="Catalogues to train on: check them, split them, make them of data sets, of corrections or of synthetic songs.",
 )
 
 Output = Annotated[Path, typer.Option(help="The catalogue to write: .csv, .tsv or .parquet.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.catalogue.files import find_files
-from app.cli.common import AsJson, Device, LyricsFromTags, Model, make_settings
+from app.cli.common import AsJson, Device, LyricsFromTags, Model, make_settings, say_no_audio
 
 if TYPE_CHECKING:
     from app.http.options import IdentifyRequest
@@ -29,7 +29,9 @@ def identify(
     windows: Annotated[int | None, typer.Option(min=1, max=256, help="Listen to so many windows of each file.")] = None,
     languages: Annotated[str | None, typer.Option(help="Candidates, such as en,fr.")] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Also answer for each window.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Also answer from audio alone and text alone.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also answer from each of audio, names and lyrics alone.")
+    ] = False,
     model: Model = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -81,7 +83,7 @@ async def _answer(settings: Settings, files: list[Path], request: IdentifyReques
         return int(answer.error is not None)
     found = [one for path in files for one in find_files(path)]
     if not found:
-        typer.echo("no audio files there", err=True)
+        say_no_audio(files)
         return 0
     failed = 0
     async for answer in identify_files(settings, found, request):

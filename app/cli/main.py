@@ -29,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which language is this song sung in? Listen to the audio, read the metadata, identify the language.\n\n"
     "`lrid serve` answers over HTTP, `lrid identify song.mp3` answers without a server. "
-    "Settings are environment variables, `LRID_<NAME>`; the README lists them all.",
+    "Settings are environment variables, `LRID_<NAME>`; app/ops/README.md lists them all.",
 )
 
 

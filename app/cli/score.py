@@ -79,14 +79,16 @@ def score(
 
 
 def _score(given: str, output: Path, answerer: Callable[[], Here | Servers], *, watch: bool) -> None:
-    from app.catalogue.errors import InputUnreadable
+    from app.catalogue.errors import InputUnreadable, OutputUnfit
     from app.catalogue.output import Output
     from app.catalogue.rows import columns_of
-    from app.catalogue.sources import open_source
+    from app.catalogue.sources import open_songs
 
-    source = open_source(given)
+    source = open_songs(given)
     if watch and not Path(given).is_dir():
-        raise InputUnreadable("--watch needs a folder")
+        raise InputUnreadable(f"--watch needs a folder; {given} is none")
+    if output.exists() and Path(given).exists() and output.samefile(given):
+        raise OutputUnfit(f"{output} is the input itself")
     target = Output(output, columns_of(source.columns))
     meter = Meter(source.total)
     try:
@@ -95,6 +97,8 @@ def _score(given: str, output: Path, answerer: Callable[[], Here | Servers], *, 
         target.close()
         meter.end()
     typer.echo("\n".join(scoring.summary.lines()))
+    if not (meter.rows or scoring.skipped or stopped):
+        typer.echo(f"{given} holds no songs", err=True)
     if scoring.skipped:
         typer.echo(f"{scoring.skipped:,} rows were answered by earlier runs")
     if stopped:
@@ -158,11 +162,11 @@ class Meter:
     def __init__(self, total: int | None) -> None:
         self._total = total
         self._terminal = sys.stderr.isatty()
-        self._rows = self._errors = 0
+        self.rows = self._errors = 0
         self._started = self._said_at = time.monotonic()
 
     def count(self, rows: int, errors: int) -> None:
-        self._rows += rows
+        self.rows += rows
         self._errors += errors
         if time.monotonic() - self._said_at > (METER_SECONDS if self._terminal else LINE_SECONDS):
             self._say()
@@ -174,10 +178,10 @@ class Meter:
 
     def _say(self, ending: str = "") -> None:
         self._said_at = time.monotonic()
-        rate = self._rows / max(self._said_at - self._started, 1e-9)
-        text = f"{self._rows:,} rows, {rate:,.1f}/s" + (f", {self._errors:,} with an error" if self._errors else "")
+        rate = self.rows / max(self._said_at - self._started, 1e-9)
+        text = f"{self.rows:,} rows, {rate:,.1f}/s" + (f", {self._errors:,} with an error" if self._errors else "")
         if self._total and rate:
-            left = max(0, round((self._total - self._rows) / rate))
+            left = max(0, round((self._total - self.rows) / rate))
             text += f", {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left of {self._total:,}"
         print(
             f"\r{text:<79}" if self._terminal else text, end=ending if self._terminal else "\n", file=sys.stderr, flush=True

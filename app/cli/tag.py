@@ -13,7 +13,7 @@ import typer
 
 from app.catalogue.errors import TagRefused
 from app.catalogue.files import FileAnswer, find_files, printable
-from app.cli.common import Device, Model, make_settings
+from app.cli.common import Device, Model, make_settings, say_no_audio
 from app.errors import LridError
 
 if TYPE_CHECKING:
@@ -79,8 +79,10 @@ def _heard(settings: Settings, files: list[Path]) -> AsyncIterator[FileAnswer]:
     from app.http.options import IdentifyRequest, Options
     from app.local import identify_files
 
-    request = IdentifyRequest(Track(None, Metadata()), Options())
-    return identify_files(settings, [one for path in files for one in find_files(path)], request)
+    found = [one for path in files for one in find_files(path)]
+    if not found:
+        say_no_audio(files)
+    return identify_files(settings, found, IdentifyRequest(Track(None, Metadata()), Options()))
 
 
 async def _told(settings: Settings, table: Path) -> AsyncIterator[FileAnswer]:

@@ -18,13 +18,16 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe: epochs=3, network.base_channels=16."),
 ]
 ConfigFile = Annotated[Path | None, typer.Option(help="JSON of settings, such as the config.json of a training.")]
+RECIPES = "lrid_net, voice, reader, ears, multimodal, multitask, tagging, genre"  # reading their names would import torch
 Output = Annotated[Path, typer.Option(help="Folder for checkpoints and log.csv.")]
 
 
 def train(
     catalogue: Catalogue,
     output: Output = Path("runs/train"),
-    recipe: Annotated[str, typer.Option("--recipe", "--family", help="What to train.")] = "lrid_net",
+    recipe: Annotated[
+        str, typer.Option("--recipe", "--family", help=f"What to train: {RECIPES}; or the family of the release.")
+    ] = "lrid_net",
     settings: Settings = None,
     config: ConfigFile = None,
     resume: Annotated[bool, typer.Option(help="Go on from last.pt in --output, to the same result.")] = False,
@@ -52,7 +55,7 @@ def train(
 def variants(
     catalogue: Catalogue,
     output: Output = Path("runs/variants"),
-    recipe: Annotated[str, typer.Option("--recipe", help="Whose.")] = "lrid_net",
+    recipe: Annotated[str, typer.Option("--recipe", help="Whose paper: `lrid_net` or `multimodal`.")] = "lrid_net",
     settings: Settings = None,
     config: ConfigFile = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant, from setting `seed` on.")] = 1,
@@ -79,6 +82,8 @@ def settings_of(file: Path | None, given: list[str] | None) -> dict[str, Any]:
             found = json.loads(file.read_bytes())
         except (OSError, ValueError) as error:
             raise TrainingError(f"--config {file} cannot be read ({error}); expected a JSON object of settings") from error
+        if not isinstance(found, dict):
+            raise TrainingError(f'--config {file} holds no JSON object of settings, such as {{"epochs": 3}}')
     for pair in given or ():
         key, separator, value = pair.partition("=")
         if not separator or not key:
@@ -87,6 +92,8 @@ def settings_of(file: Path | None, given: list[str] | None) -> dict[str, Any]:
         group = found
         for part in groups:
             group = group.setdefault(part, {})
+            if not isinstance(group, dict):
+                raise TrainingError(f"--set {pair!r}: {part} has a value already, so it can be no group of settings")
         group[name] = _parsed(value)
     return found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from app.domain import FloatArray, Mode, Scores
-from app.errors import ReleaseError
+from app.errors import PriorRefused
 from app.families.contract import Model
 
 # Tracks by language in Music4All, instrumentals left out (Choi & Wang 2021, §4.1)
@@ -23,7 +23,7 @@ MUSIC4ALL: Mapping[str, int] = {
 
 
 def prior_ratio(catalogue: str, codes: Sequence[str], training: Mapping[str, float]) -> FloatArray:
-    """(n_classes,) to multiply posteriors by; `catalogue` is what LRID_CATALOG_PRIOR may be. Raises ReleaseError."""
+    """(n_classes,) to multiply posteriors by; `catalogue` is what LRID_CATALOG_PRIOR may be. Raises PriorRefused."""
     if catalogue == "training":
         return np.ones(len(codes), np.float32)
     named: Mapping[str, Mapping[str, float]] = {"uniform": dict.fromkeys(codes, 1.0), "music4all": MUSIC4ALL}
@@ -58,7 +58,7 @@ class UnderPrior:
 
 
 def under_prior(model: Model, catalogue: str) -> Model:
-    """The model corrected to a catalogue's class mix; under `training` the model itself. Raises ReleaseError."""
+    """The model corrected to a catalogue's class mix; under `training` the model itself. Raises PriorRefused."""
     if catalogue == "training":
         return model
     trained = model.manifest.training.get("class_prior")
@@ -71,21 +71,21 @@ def _read(path: Path) -> Mapping[str, float]:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ReleaseError(
+        raise PriorRefused(
             f"catalogue prior: {path} cannot be read ({error}); give training, uniform, music4all or a JSON file"
         ) from error
     if not isinstance(found, dict):
-        raise ReleaseError(f"catalogue prior: {path} should hold a JSON object of numbers by language code")
+        raise PriorRefused(f"catalogue prior: {path} should hold a JSON object of numbers by language code")
     return found
 
 
 def _shares(mix: Mapping[str, float], codes: Sequence[str], name: str) -> FloatArray:
     """(n_classes,) that sum to 1."""
     if unknown := sorted(set(mix) - set(codes)):
-        raise ReleaseError(f"{name}: {unknown[0]!r} is no class of the release; its classes are {', '.join(codes)}")
+        raise PriorRefused(f"{name}: {unknown[0]!r} is no class of the release; its classes are {', '.join(codes)}")
     for code in codes:
         value = mix.get(code)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise ReleaseError(f"{name}: class {code!r} needs a number over 0, has {value!r}")
+            raise PriorRefused(f"{name}: class {code!r} needs a number over 0, has {value!r}")
     values = np.array([float(mix[code]) for code in codes])
     return values / values.sum()  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from app.errors import ReleaseError
+from app.errors import ReleaseError, ReleaseNotFound
 from app.families.contract import Manifest, Model
 from app.families.lrid_net.config import LridNetManifest
 
@@ -66,14 +66,14 @@ def families() -> dict[str, Family]:
 def release_folder(store: Path, reference: str) -> Path:
     """`family/release`, or `family` for its newest release → its folder. Raises ReleaseError on anything else."""
     if not REFERENCE.fullmatch(reference) or ".." in reference:
-        raise ReleaseError(f"a release is named family/release, such as lrid_net/1; got {reference!r}")
+        raise ReleaseNotFound(f"a release is named family/release, such as lrid_net/1; got {reference!r}")
     if "/" not in reference:
         reference = max((n for n in list_releases(store) if n.startswith(f"{reference}/")), key=_age, default=reference)
     folder = store / reference
     if not (folder / MANIFEST).is_file():
         known = ", ".join(list_releases(store))
         remedy = f"found: {known}; set LRID_MODEL to one" if known else "nor any other; set LRID_MODEL_STORE to its folder"
-        raise ReleaseError(f"no release {reference!r} in the model store; {remedy}")
+        raise ReleaseNotFound(f"no release {reference!r} in the model store; {remedy}")
     return folder
 
 

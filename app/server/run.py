@@ -55,7 +55,13 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, on the admin port too if there is one; on a terminal say so in plain words."""
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # uvicorn has logged why
+            if not self.lifespan.should_exit:
+                where = self.config.host, self.config.port
+                log.error("cannot listen on %s, port %d: choose others by LRID_HOST and LRID_PORT", *where)
+            raise
         if self._settings.admin_port is not None:
             await self._open_admin_port(self._settings.admin_host, self._settings.admin_port)
         if self._greeting and self.started:

@@ -28,10 +28,10 @@ def load(path: Path, recipe: str | None = None) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError(f"no checkpoint at {path}; check its path, or start without --resume") from error
+        raise CheckpointError(f"no checkpoint at {path}; check its path, or train without --resume") from error
     except Exception as error:  # torch.load raises what its readers raise
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is damaged or no checkpoint ({text}); name another one, or start again") from error
+        reason = f" ({error.strerror})" if isinstance(error, OSError) else ""  # torch's own advice is to unpickle code
+        raise CheckpointError(f"{path} is damaged or no checkpoint{reason}; name another one, or start again") from error
     if not isinstance(state, dict) or not {"recipe", "network", "config"} <= state.keys():
         raise CheckpointError(f"{path} is no checkpoint of `lrid train`; name a best.pt or last.pt")
     if broken := [name for name, tensor in state["network"].items() if not torch.isfinite(tensor).all()]:

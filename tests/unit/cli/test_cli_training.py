@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.main import app
-from app.cli.train import settings_of
+from app.cli.train import RECIPES, settings_of
 from app.lab.errors import TrainingError
+from app.lab.training.recipes import recipes
 from tests.corpora import write_corpus
 
 RUNNER = CliRunner()
@@ -60,8 +61,20 @@ def test_settings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         settings_of(None, ["epochs"])
     with pytest.raises(TrainingError, match=r"--config .*gone\.json cannot be read"):
         settings_of(tmp_path / "gone.json", None)
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(TrainingError, match=r"--config .*list\.json holds no JSON object of settings"):
+        settings_of(tmp_path / "list.json", None)
+    with pytest.raises(TrainingError, match=r"--set 'epochs\.x=1': epochs has a value already"):
+        settings_of(None, ["epochs=1", "epochs.x=1"])
     refused = RUNNER.invoke(app, ["train", "songs.tsv", "--set", "epoks=3"])
     assert "setting epoks: Extra inputs are not permitted; settings of lrid_net: catalogue" in str(refused.exception)
+
+
+def test_the_help_names_every_recipe_and_a_wrong_value_its_setting_alone() -> None:
+    assert RECIPES.split(", ") == list(recipes())
+    refused = RUNNER.invoke(app, ["train", "songs.tsv", "--set", "epochs=many"])
+    assert str(refused.exception).startswith("setting epochs: Input should be a valid integer")
+    assert "settings of" not in str(refused.exception)
 
 
 def test_a_recipe_without_variants_is_refused(tmp_path: Path) -> None:

@@ -39,8 +39,9 @@ def recipe_of(name: str, settings: dict[str, Any]) -> Trainable[Any]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or name
-        known = ", ".join(recipe.config_type.model_fields)
-        raise TrainingError(f"setting {place}: {first['msg']}; settings of {name}: {known}") from error
+        fields = recipe.config_type.model_fields
+        known = f"; settings of {name}: {', '.join(fields)}" if first["loc"][:1] and first["loc"][0] not in fields else ""
+        raise TrainingError(f"setting {place}: {first['msg']}{known}") from error
 
 
 def of_family(family: str) -> type[Trainable[Any]] | None:
