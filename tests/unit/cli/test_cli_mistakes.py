@@ -1,5 +1,7 @@
 """What a user may get wrong: each message says what is wrong and what to do."""
 
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +90,12 @@ def test_a_wrong_setting_is_named_as_it_was_given(told: Told, monkeypatch: pytes
     assert "--decode-workers: Input should be greater than" in told("serve", "--decode-workers", "0")[1]
     monkeypatch.setenv("LRID_PORT", "many")
     assert "LRID_PORT: Input should be a valid integer" in told("serve")[1]
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert f"cannot listen on 127.0.0.1, port {port}: choose others by LRID_HOST and LRID_PORT" in done.stderr
