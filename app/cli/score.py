@@ -74,7 +74,7 @@ def score(
     from app.catalogue.ray import score as by_ray
 
     started = time.monotonic()
-    by_ray.score(settings, given, output, by_ray.Cluster(ray, workers), lyrics_from_tags=lyrics_from_tags)
+    by_ray.score(settings, given, output, ray, workers, lyrics_from_tags=lyrics_from_tags)
     typer.echo("\n".join([*by_ray.summarise(output).lines(), f"{time.monotonic() - started:,.0f} s"]))
 
 

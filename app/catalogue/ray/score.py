@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +27,24 @@ _NAMES_PER_BATCH, _NAMES_PER_FILE = 2_000, 20_000
 _FILES_PER_BATCH, _FILES_PER_FILE = 32, 256
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """Where to work, and with how many processes."""
+def score(
+    settings: Settings, given: str, output: Path, address: str, workers: int, *, lyrics_from_tags: bool = False
+) -> None:
+    """Answer the songs of `given` that are not in `output` yet, by so many processes of one CPU.
 
-    address: str = LOCAL  # or what ray.init takes: `auto`, HOST:PORT
-    workers: int = 2
-    cpus_per_worker: int = 1
-
-
-def score(settings: Settings, given: str, output: Path, cluster: Cluster, *, lyrics_from_tags: bool = False) -> None:
-    """Answer the songs of `given` that are not in `output` yet. Raises InputUnreadable, ClusterUnusable, ReleaseError."""
+    `address`: `local`, or what ray.init takes: `auto`, HOST:PORT. Raises InputUnreadable, ClusterUnusable, ReleaseError.
+    """
     if importlib.util.find_spec("ray") is None:
         raise ClusterUnusable("not installed: python -m pip install 'lrid-serve[ray]'")
     songs = find_songs(given, output)
-    with _connected(cluster) as ray:
+    with _connected(address, workers + SPARE_CPUS) as ray:
         try:
-            threads = settings.torch_threads or cluster.cpus_per_worker
-            scorer = (settings.model_copy(update={"torch_threads": threads}), songs.folder, lyrics_from_tags)
-            _run(songs, output.absolute(), cluster, scorer)
+            scorer = (
+                settings.model_copy(update={"torch_threads": settings.torch_threads or 1}),
+                songs.folder,
+                lyrics_from_tags,
+            )
+            _run(songs, output.absolute(), workers, scorer)
         except ray.exceptions.RayError as error:
             raise _ours(error) from error
 
@@ -61,7 +59,7 @@ def summarise(output: Path) -> Summary:
     return summary
 
 
-def _run(songs: Songs, output: Path, cluster: Cluster, scorer: tuple[Settings, Path, bool]) -> None:
+def _run(songs: Songs, output: Path, workers: int, scorer: tuple[Settings, Path, bool]) -> None:
     """`scorer`: arguments of Scorer."""
     data = importlib.import_module("ray.data")
     context = data.DataContext.get_current()
@@ -79,32 +77,31 @@ def _run(songs: Songs, output: Path, cluster: Cluster, scorer: tuple[Settings, P
         fn_constructor_args=scorer,
         batch_format="pyarrow",
         batch_size=per_batch,
-        compute=data.ActorPoolStrategy(size=cluster.workers),
-        num_cpus=cluster.cpus_per_worker,
+        compute=data.ActorPoolStrategy(size=workers),
+        num_cpus=1,
     )
     answered.write_parquet(str(output), min_rows_per_file=per_file)
 
 
 @contextmanager
-def _connected(cluster: Cluster) -> Iterator[Any]:
+def _connected(address: str, cpus: int) -> Iterator[Any]:
     """Ray, connected to the cluster or started for this run alone. Raises ClusterUnusable."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    needed = cluster.workers * cluster.cpus_per_worker + SPARE_CPUS
     local: dict[str, Any] = {}
-    if cluster.address == LOCAL:
-        local = {"num_cpus": needed, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    if address == LOCAL:
+        local = {"num_cpus": cpus, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # so that Ray listens on loopback only
     ray = importlib.import_module("ray")
     try:  # without an address it would join any Ray that runs here, or that RAY_ADDRESS names
-        ray.init(cluster.address, log_to_driver=False, logging_level="error", **local)
+        ray.init(address, log_to_driver=False, logging_level="error", **local)
     except Exception as error:  # of any kind: a start that takes Ray too long is a bare Exception
-        raise ClusterUnusable(f"{cluster.address}: {error}") from error
+        raise ClusterUnusable(f"{address}: {error}") from error
     try:
         found = ray.cluster_resources().get("CPU", 0)
-        if found < needed:  # Ray itself would wait for ever
+        if found < cpus:  # Ray itself would wait for ever
             raise ClusterUnusable(
-                f"{cluster.workers} workers of {cluster.cpus_per_worker} CPUs and {SPARE_CPUS} for reading and writing are "
-                f"{needed}; the cluster says that it has {found:g}"
+                f"{cpus - SPARE_CPUS} workers of 1 CPU and {SPARE_CPUS} for reading and writing are {cpus}; "
+                f"the cluster says that it has {found:g}"
             )
         yield ray
     finally:

@@ -52,8 +52,13 @@ def _checked(files: tuple[Path, ...], folder: Path) -> Songs:
         )
     if ids is None:
         raise InputUnreadable("expected a column `id` that is unlike in every row: its parts are read by several machines")
+    dataset, no_id = (
+        importlib.import_module("pyarrow.dataset"),
+        importlib.import_module("pyarrow.compute").field(ids).is_null(),
+    )
     for file in files:
-        _check_ids(file, ids)
+        if missing := dataset.dataset(file).count_rows(filter=no_id):
+            raise InputUnreadable(f"{printable(file)}: {missing} rows have no `{ids}`")
     return Songs(files, folder.absolute(), ids, bool({*PATH_COLUMNS} & {*columns}))
 
 
@@ -62,15 +67,6 @@ def _columns(file: Path) -> list[str]:
         return list(parquet_module().read_schema(file).names)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise InputUnreadable(f"{printable(file)} is not Parquet: {error}") from error
-
-
-def _check_ids(file: Path, column: str) -> None:
-    metadata = parquet_module().read_metadata(file)
-    for group in (metadata.row_group(number) for number in range(metadata.num_row_groups)):
-        place = next(n for n in range(group.num_columns) if group.column(n).path_in_schema == column)
-        statistics = group.column(place).statistics
-        if statistics is not None and statistics.null_count:
-            raise InputUnreadable(f"{printable(file)}: {statistics.null_count} rows have no `{column}`")
 
 
 def _written(given: str, folder: Path) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.catalogue.errors import InputUnreadable
-from app.catalogue.ray.score import Cluster, score, summarise
+from app.catalogue.ray.score import LOCAL, score, summarise
 from app.catalogue.ray.scorer import Scorer
 from app.catalogue.ray.songs import find_songs
 from app.errors import ReleaseError
@@ -100,4 +100,4 @@ def test_nothing_is_started_for_input_that_is_none(tmp_path: Path, tiny_store: P
     with pytest.raises(InputUnreadable, match="holds no songs"):
         find_songs(str(tmp_path / "empty"), tmp_path / "out")
     with pytest.raises(Exception, match=r"not installed|holds no songs"):
-        score(settings(tiny_store), str(tmp_path / "empty"), tmp_path / "out", Cluster())
+        score(settings(tiny_store), str(tmp_path / "empty"), tmp_path / "out", LOCAL, 2)
