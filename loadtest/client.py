@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 BOUNDARY = "lrid-loadtest-boundary"
+PATIENCE_SECONDS = 90.0  # of a client in an open loop
 MAX_IDLE_SECONDS = 2.0  # an idle connection is not used after this: the server closes it after 5 s, perhaps as we write
 
 
@@ -116,16 +117,14 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
     return Reply(int(lines[0].split(" ", 2)[1]), headers, body)
 
 
-async def open_loop(
-    port: int, make: Callable[[int], bytes], *, per_second: float, seconds: float, patience_seconds: float = 90.0
-) -> list[Sent]:
+async def open_loop(port: int, make: Callable[[int], bytes], *, per_second: float, seconds: float) -> list[Sent]:
     """Send `make(0)`, `make(1)`, ... at a fixed rate; wait for every answer, in the order they were due."""
     began = time.perf_counter()
 
     async def one(connections: Connections, number: int) -> Sent:
         due, reply = number / per_second, NO_REPLY
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(patience_seconds):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 reply = await connections.exchange(make(number))
         return Sent(due, time.perf_counter() - began - due, reply)
 

@@ -94,7 +94,7 @@ async def fuzz(running: Server, cases: Cases, numbers: range, keep: Path | None)
                         f"after case {number}: the control's answer differs: {_difference(expected, came)}"
                     )
                 tally.rss_mb.append((time.monotonic() - began, running.rss_mb))
-                say(_progress(tally, time.monotonic() - began, len(numbers)))
+                say(f"{done} of {len(numbers)} cases, {len(tally.failures)} failures, {running.rss_mb:.0f} MB")
 
     async with Connections(running.port) as connections, asyncio.TaskGroup() as group:
         expected = await _control(connections, good, tally)
@@ -122,19 +122,6 @@ async def _control(connections: Connections, good: bytes, tally: Tally) -> Answe
 def _difference(expected: Answer, came: Answer) -> str:
     names = [name for name in expected | came if expected.get(name) != came.get(name)]
     return "; ".join(f"{name}: {expected.get(name)} → {came.get(name)}" for name in names)
-
-
-def _progress(tally: Tally, seconds: float, total: int) -> str:
-    left_minutes = seconds / tally.done * (total - tally.done) / 60
-    settled = slope_per_hour(tally.rss_mb[len(tally.rss_mb) // 4 :])
-    statuses = collections.Counter[str]()
-    for outcome, n in tally.outcomes.items():
-        statuses[outcome.partition(": ")[2].partition(" ")[0]] += n
-    return (
-        f"{tally.done} of {total} cases, {left_minutes:.0f} min left, {len(tally.failures)} failures, "
-        f"{tally.rss_mb[-1][1]:.0f} MB ({settled:+.0f} an hour); "
-        + ", ".join(f"{k} {n}" for k, n in sorted(statuses.items()))
-    )
 
 
 async def _one(port: int, number: int, case: Case, tally: Tally, keep: Path | None) -> None:

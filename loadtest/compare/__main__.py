@@ -1,211 +1,243 @@
-"""This service beside what people would write instead: clips per second, and loads beyond capacity.
+"""This service beside what people would write instead.
 
-    python -m loadtest.compare                             # about 10 min on 2 cores
-    python -m loadtest.compare --rivals plain --rounds 1 --seconds 5
-    python -m loadtest.compare --json result.json
-    python -m loadtest.compare --field --help              # songs, beside faster-whisper
+    python -m loadtest.compare                             # clips, beside FastAPI handlers
+    python -m loadtest.compare --rivals plain --rounds 1 --seconds 5 --json result.json
+    python -m loadtest.compare --field --songs FOLDER --faster-whisper MODEL_DIR --python FIELD_ENVIRONMENT/bin/python
 
-All serve the same release and get the same 30 s MP3 clips, one server at a time, in another order each round. Each
-is started, its peak is measured in a closed loop, then clips arrive in open loops at given shares of this service's own
-peak. Each rival runs with two engines: `stock`, eager fp32, and `ours`, this service's engine, so that engine and server are
-judged apart.
+All get the same bytes over HTTP from the same client. They run side by side and are asked in turns, in another order each
+round, so that other work on the machine falls on all of them; ratios are medians over rounds.
+
+Without --field: 30 s MP3 clips, and the same release behind each rival with two engines: `stock`, eager fp32, and `ours`,
+this service's engine, so that engine and server are judged apart.
+
+With --field: songs, beside faster-whisper and the plain handler. FOLDER holds audio files and `index.csv` with the columns
+`file` and `language`; songs without singing (`zxx`) are left out, because not every server has such an answer. MODEL_DIR:
+`python -m loadtest.compare.faster_whisper_model`. No server reads the files' tags.
 """
 
 import argparse
 import asyncio
-import json
-import math
-import random
+import contextlib
+import csv
+import os
 import statistics
-import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from app.lab.markdown import table
 from app.settings import Settings
-from loadtest.client import Sent, audio_post, closed_loop, open_loop, percentile
-from loadtest.compare.field import main as field_comparison
-from loadtest.servers import REPOSITORY, SERVE, Server, StartError, machine, save, say, server
+from loadtest.client import BOUNDARY, Connections, Reply, form, percentile, post_request
+from loadtest.servers import SERVE, Server, machine, save, say, server
 from loadtest.sounds import encoded
 
-OURS = "this service"
-RIVALS = ("plain", "tuned")
-ENGINES = ("stock", "ours")
-REQUIRED = {"stock": 2.3, "ours": 1.10}  # times the best rival's peak with that engine
 CLIP_SECONDS, DISTINCT_CLIPS = 30.0, 8
+REQUIRED = {"stock": "required 2.3 ×", "ours": "required 1.1 ×"}  # by engine of a rival: times its rate
+REQUIRED_OF_FIELD = "required 3 ×, aim 6 ×"
+# One code for what one of the servers tells apart and another does not.
+SAME = {"nn": "no", "nb": "no", "hr": "sh", "sr": "sh", "bs": "sh", "yue": "zh", "jw": "jv"}
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """One open loop. Delays count from the moment a request was due; nan if there is none."""
+class Sound:
+    """A request, and the right answer if that is known."""
 
-    goodput_per_second: float
-    p50_ms: float
-    p99_ms: float
-    rejected: int  # 429 or 503
-    failed: int  # any other status, or no answer
-    rejected_p99_ms: float
+    request: bytes
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Holds what one server did in one round with one number of clients."""
+
+    per_second: float
+    cpu_ms: float  # of all the server's processes for one answer
+    delays_ms: tuple[float, ...]
 
 
 @dataclass(slots=True)
 class Contender:
-    """A server with one of the engines, and all rounds of it."""
+    name: str
+    running: Server
+    required: str = ""  # of this service beside it
+    right: int = 0
+    undetermined: int = 0
+    sent: int = 0
+    turns: dict[int, list[Turn]] = field(default_factory=dict)  # by number of clients
 
-    rival: str
-    engine: str
-    failure: str = ""  # why there are no figures
-    peaks_per_second: list[float] = field(default_factory=list)
-    cpu_ms: list[float] = field(default_factory=list)  # of all its processes for one clip, at the peak
-    loads: dict[str, list[Load]] = field(default_factory=dict)  # by share of this service's peak
+    async def hear_all(self, sounds: Sequence[Sound]) -> None:
+        """Every sound once, two at a time: counts right answers, and warms up."""
+        room = asyncio.Semaphore(2)
+        async with Connections(self.running.port) as connections:
 
-    @property
-    def name(self) -> str:
-        return self.rival if self.rival == OURS else f"FastAPI, {self.rival}, {self.engine} engine"
+            async def answer(sound: Sound) -> Reply:
+                async with room:
+                    return await connections.exchange(sound.request)
 
-    @property
-    def command(self) -> tuple[str, ...]:
-        return SERVE if self.rival == OURS else ("-m", "loadtest.compare.rivals", self.rival)
+            replies = await asyncio.gather(*(answer(sound) for sound in sounds))
+        for sound, reply in zip(sounds, replies, strict=True):
+            if reply.status != 200:
+                say(f"{self.name}: status {reply.status} for a sound in {sound.language!r}")
+                continue
+            self.right += best_language(reply) == SAME.get(sound.language, sound.language)
+            self.undetermined += reply.json().get("language") == "und"
 
-    @property
-    def health(self) -> str:
-        return "/health/ready" if self.rival == OURS else "/openapi.json"
+    async def take_turn(self, sounds: Sequence[Sound], clients: int, seconds: float) -> None:
+        """A closed loop: each client sends the next sound as soon as it has an answer."""
+        delays_ms: list[float] = []
+        before, began = self.running.cpu_seconds, time.perf_counter()
 
-    @property
-    def peak(self) -> float:
-        return median(self.peaks_per_second)
+        async def client(connections: Connections) -> None:
+            while time.perf_counter() < began + seconds:
+                sound = sounds[self.sent % len(sounds)]
+                self.sent += 1
+                reply, took = await connections.timed(sound.request)
+                if reply.status == 200:
+                    delays_ms.append(1e3 * took)
+
+        async with Connections(self.running.port) as connections:
+            await asyncio.gather(*(client(connections) for _ in range(clients)))
+        took = time.perf_counter() - began  # until the last answer
+        n = max(len(delays_ms), 1)
+        turn = Turn(len(delays_ms) / took, 1e3 * (self.running.cpu_seconds - before) / n, tuple(delays_ms))
+        self.turns.setdefault(clients, []).append(turn)
+        say(f"{self.name}, {_clients(clients)}: {turn.per_second:.2f}/s, {turn.cpu_ms:.0f} ms of CPU each")
+
+
+def best_language(reply: Reply) -> str:
+    """The most probable language, even if the service is not sure enough to answer with it."""
+    answer = reply.json()
+    if "language" not in answer:  # the plain handler gives probabilities by language
+        code = str(max(answer, key=answer.get))
+    else:
+        code = str(answer["languages"][0]["code"] if answer["language"] == "und" else answer["language"])
+    return SAME.get(code, code)
 
 
 def main() -> None:
-    if "--field" in sys.argv:
-        field_comparison([argument for argument in sys.argv[1:] if argument != "--field"])
-        return
     options = _options()
-    rivals = [name for name in options.rivals.split(",") if name]
-    everyone = [Contender(OURS, "ours"), *(Contender(name, engine) for name in rivals for engine in ENGINES)]
-    requests = [audio_post(encoded(CLIP_SECONDS, seed, "MP3")) for seed in range(DISTINCT_CLIPS)]
-    bare: list[float] = []
-    for number in range(options.rounds):
-        bare.append(_bare_engine(options.model))
-        rest = everyone[1:]
-        random.Random(number).shuffle(rest)
-        for contender in [everyone[0], *rest]:  # this service first: its peak sets the loads
-            if not contender.failure:
-                _measure(contender, everyone[0], requests, options)
-            scores = [asdict(each) for each in everyone]
-            save(options.json, {"machine": machine(), "bare_engine": bare, "scores": scores})
-    print(report(everyone, median(bare)))
+    sounds = read_songs(options.songs) if options.field else clips()
+    began_at = f"load average at the start {os.getloadavg()[0]:.1f}"
+    with contextlib.ExitStack() as stack:
+        everyone = _started(stack, options)
+        for contender in everyone:
+            asyncio.run(contender.hear_all(sounds))
+        for number in range(options.rounds):
+            for n in map(int, options.clients.split(",")):
+                turn = number % len(everyone)
+                for contender in everyone[turn:] + everyone[:turn]:
+                    asyncio.run(contender.take_turn(sounds, n, options.seconds))
+                turns = {
+                    each.name: {n: [asdict(one) for one in found] for n, found in each.turns.items()} for each in everyone
+                }
+                save(options.json, {"machine": machine(), "turns": turns})
+    print(report(everyone, len(sounds) if options.field else 0))
+    print(f"- {options.model}; {options.rounds} round(s) of {options.seconds:g} s; {machine()}, {began_at}")
 
 
-def _measure(contender: Contender, ours: Contender, requests: Sequence[bytes], options: argparse.Namespace) -> None:
-    """Measure one round; note a server that cannot be started."""
-    environ = {"LRID_MODEL": options.model, "LRID_DEVICE": "cpu", "COMPARE_ENGINE": contender.engine}
-    try:
-        with server(contender.command, contender.health, **environ) as running:
-            _warm_up(running, requests)
-            before = running.cpu_seconds
-            peak = asyncio.run(closed_loop(running.port, requests, at_once=options.clients, seconds=options.seconds))
-            contender.peaks_per_second.append(peak)
-            contender.cpu_ms.append(1e3 * (running.cpu_seconds - before) / max(peak * options.seconds, 1))
-        say(f"{contender.name}: peak {peak:.2f}/s")
-        for share in filter(None, options.loads.split(",")):
-            with server(contender.command, contender.health, **environ) as running:  # anew: no backlog of the last load
-                _warm_up(running, requests)
-                rate = float(share) * ours.peaks_per_second[-1]
-                load = summary(_offer(running.port, requests, rate, options), options.seconds)
-            contender.loads.setdefault(share, []).append(load)
-            say(f"{contender.name}: {load}")
-    except StartError as error:
-        contender.failure = str(error)[:200].replace("\n", " ")
-        say(f"{contender.name}: {contender.failure}")
+def _started(stack: contextlib.ExitStack, options: argparse.Namespace) -> list[Contender]:
+    """This service first. Raises StartError."""
+    environ = {"LRID_MODEL": options.model, "LRID_DEVICE": "cpu"}
+
+    def handler(rival: str, engine: str, required: str = "") -> Contender:
+        command = ("-m", "loadtest.compare.rivals", rival)
+        running = server(command, "/openapi.json", COMPARE_ENGINE=engine, **environ)
+        return Contender(f"FastAPI, {rival}, {engine} engine", stack.enter_context(running), required)
+
+    ours = Contender("this service", stack.enter_context(server(SERVE, **environ)))
+    if not options.field:
+        rivals = [name for name in options.rivals.split(",") if name]
+        return [ours, *(handler(name, engine, required) for name in rivals for engine, required in REQUIRED.items())]
+    command = ("-m", "loadtest.compare.faster_whisper_handler", "--model", str(options.faster_whisper.resolve()))
+    theirs = stack.enter_context(server(command, "/", python=options.python, **environ))
+    return [ours, Contender("faster-whisper", theirs, REQUIRED_OF_FIELD), handler("plain", "stock")]
 
 
-def _warm_up(running: Server, requests: Sequence[bytes]) -> None:
-    asyncio.run(closed_loop(running.port, requests, at_once=2, seconds=2))
+def clips() -> list[Sound]:
+    return [Sound(_request(encoded(CLIP_SECONDS, seed, "MP3"))) for seed in range(DISTINCT_CLIPS)]
 
 
-def _offer(port: int, requests: Sequence[bytes], per_second: float, options: argparse.Namespace) -> list[Sent]:
-    load = open_loop(port, lambda n: requests[n % len(requests)], per_second=per_second, seconds=options.seconds,
-                     patience_seconds=options.patience_seconds)  # fmt: skip
-    return asyncio.run(load)
+def read_songs(folder: Path) -> list[Sound]:
+    """Reads the songs that the index in the folder, or beside it, names. Raises SystemExit if it names none."""
+    index = next((path for path in (folder / "index.csv", folder.parent / "index.csv") if path.is_file()), None)
+    if index is None:
+        raise SystemExit(f"expected {folder / 'index.csv'} with the columns file and language; there is none")
+    with index.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["language"] != "zxx" and (folder / row["file"]).is_file()]
+    if not rows:
+        raise SystemExit(f"{index} names no song of {folder}")
+    return [Sound(_request((folder / row["file"]).read_bytes()), row["language"]) for row in rows]
 
 
-def summary(sent: Sequence[Sent], seconds: float) -> Load:
-    """Sums up one load that was due over `seconds`."""
-    good = [one for one in sent if one.status == 200]
-    rejected = [one for one in sent if one.status in (429, 503)]
-    took = max([seconds, *(one.due_seconds + one.seconds for one in good)])
-    delays_ms = [1e3 * one.seconds for one in good]
-    return Load(
-        goodput_per_second=len(good) / took,
-        p50_ms=percentile(delays_ms, 0.50),
-        p99_ms=percentile(delays_ms, 0.99),
-        rejected=len(rejected),
-        failed=len(sent) - len(good) - len(rejected),
-        rejected_p99_ms=percentile([1e3 * one.seconds for one in rejected], 0.99),
-    )
+def _request(audio: bytes) -> bytes:
+    """The audio alone: only this service would read the file's tags."""
+    body = b"".join(form(audio, None))
+    return post_request("/identify?tags=false", f"multipart/form-data; boundary={BOUNDARY}", body)
 
 
-def _bare_engine(model: str) -> float:
-    """Windows per second of the engine alone, in a process of its own."""
-    command = [sys.executable, "-m", "loadtest.engine", "--model", model, "--seconds", "3", "--json"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout)["windows_per_second"])
-
-
-def report(everyone: Sequence[Contender], bare_per_second: float) -> str:
-    """Markdown."""
-    shares = list(dict.fromkeys(share for each in everyone for share in each.loads))
-    head = ["server", "peak /s", "CPU ms each"]
-    for share in shares:
-        head += [f"{share} ×: good /s", "p50 ms", "p99 ms", "rejected", "failed"]
+def report(everyone: Sequence[Contender], n_songs: int) -> str:
+    """Markdown; everyone[0] is this service. `n_songs`: whose language is known."""
+    ours, *rivals = everyone
+    head = ["server", *(["right"] if n_songs else [])]
+    for n in ours.turns:
+        head += [f"{_clients(n)}: answers/s", "p50 ms", "p99 ms", "CPU ms each"]
     rows = []
     for each in everyone:
-        cells = [each.name, f"none: {each.failure}" if each.failure else f"{each.peak:.2f}", _whole(median(each.cpu_ms))]
-        for share in shares:
-            cells += _load_cells(each.loads.get(share, []))
-        rows.append(cells)
-    ours, lines = everyone[0], [table(head, rows), ""]
-    for engine, required in REQUIRED.items():
-        rivals = [each for each in everyone[1:] if each.engine == engine and each.peak > 0]
-        if rivals and ours.peak > 0:
-            best = max(rivals, key=lambda each: each.peak)
-            lines.append(f"- {ours.peak / best.peak:.2f} × {best.name} (required: {required:g} ×)")
-    lines.append(f"- the bare engine: {bare_per_second:.2f} windows per second")
-    return "\n".join([*lines, f"- {machine()}"])
+        unsure = f" ({each.undetermined} of all `und`)" if each.undetermined else ""
+        right = [f"{each.right} of {n_songs}{unsure}"] if n_songs else []
+        rows.append([each.name, *right, *(cell for turns in each.turns.values() for cell in _cells(turns))])
+    text = [table(head, rows), ""]
+    for rival in rivals:
+        times = ", ".join(f"{_ratio(ours.turns[n], rival.turns[n]):.2f} × with {_clients(n)}" for n in ours.turns)
+        cpu = ", ".join(f"{_cpu_ms(rival.turns[n]) / _cpu_ms(ours.turns[n]):.1f}" for n in ours.turns)
+        bar = f" ({rival.required})" if rival.required else ""
+        text.append(f"- beside {rival.name}: answers a second {times}{bar}; CPU time of one 1 / {cpu}")
+    return "\n".join(text)
 
 
-def _load_cells(loads: list[Load]) -> list[str]:
-    """Medians over the rounds."""
-    if not loads:
-        return [""] * 5
-    names = ("p50_ms", "p99_ms", "rejected", "failed")
-    goodput = median([load.goodput_per_second for load in loads])
-    return [f"{goodput:.2f}", *(_whole(median([getattr(load, name) for load in loads])) for name in names)]
+def _cells(turns: Sequence[Turn]) -> list[str]:
+    """Medians over the rounds; delays of all rounds together."""
+    delays_ms = [delay for turn in turns for delay in turn.delays_ms]
+    rate = statistics.median(turn.per_second for turn in turns)
+    p50, p99 = percentile(delays_ms, 0.5), percentile(delays_ms, 0.99)
+    return [f"{rate:.2f}", f"{p50:,.0f}", f"{p99:,.0f}", f"{_cpu_ms(turns):,.0f}"]
 
 
-def median(values: Sequence[float]) -> float:
-    """Returns the median of those that are numbers; nan if none is."""
-    numbers = [value for value in values if not math.isnan(value)]
-    return statistics.median(numbers) if numbers else math.nan
+def _cpu_ms(turns: Sequence[Turn]) -> float:
+    return statistics.median(turn.cpu_ms for turn in turns)
 
 
-def _whole(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:,.0f}"
+def _clients(n: int) -> str:
+    return f"{n} client{'s' * (n > 1)}"
+
+
+def _ratio(ours: Sequence[Turn], theirs: Sequence[Turn]) -> float:
+    """Median of the rounds' own ratios."""
+    pairs = zip(ours, theirs, strict=True)
+    return statistics.median(our.per_second / max(their.per_second, 1e-9) for our, their in pairs)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = Path(os.environ.get("LRID_DATA", "../shared/data"))
+    parser.add_argument("--field", action="store_true", help="songs, beside faster-whisper")
+    parser.add_argument("--songs", type=Path, default=data / "audio" / "songs", help="with --field (default: %(default)s)")
+    parser.add_argument("--faster-whisper", type=Path, metavar="MODEL_DIR", help="with --field")
+    parser.add_argument(
+        "--python", default=sys.executable, help="of the environment with faster-whisper (default: this one)"
+    )
+    parser.add_argument("--rivals", default="plain,tuned", help="without --field, by commas (default: %(default)s)")
     parser.add_argument("--model", default=Settings().model, help="default: %(default)s")
-    parser.add_argument("--rivals", default=",".join(RIVALS), help="separated by commas (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of every load (default: %(default)s)")
-    parser.add_argument("--clients", type=int, default=8, help="at once, in the closed loop (default: %(default)s)")
-    parser.add_argument("--loads", default="0.7,2", help="open loops, as shares of our own peak (default: %(default)s)")
-    parser.add_argument("--patience-seconds", type=float, default=30.0, help="when a client gives up (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="save everything that was measured, after each contender")
-    return parser.parse_args()
+    parser.add_argument("--clients", default="1,8", help="at once, separated by commas (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of every turn (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="save every turn")
+    options = parser.parse_args()
+    if options.field and options.faster_whisper is None:
+        parser.error("--field needs --faster-whisper MODEL_DIR")
+    return options
 
 
 if __name__ == "__main__":
