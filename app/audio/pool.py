@@ -93,7 +93,7 @@ class DecodePool:
         return self._jobs.qsize()
 
     async def load(self, data: bytes, request: WindowRequest, limits: DecodeLimits) -> Recording:
-        """`load_recording` in a process. Raises AudioError; NotReady after `close`.
+        """Run `load_recording` in a process. Raises AudioError; NotReady after `close`.
 
         Cancelling the caller drops a waiting job, and within 0.75 s kills the process of a running one.
         The queue is not bounded here: the caller bounds what it accepts.

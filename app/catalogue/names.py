@@ -23,7 +23,7 @@ Readings = Mapping[str, Reading | None]  # by modality
 
 
 def names_processes(n: int) -> ProcessPoolExecutor:
-    """For calls of `scored_in_process`. Each process starts with the first call that finds no other free."""
+    """Make processes for calls of `scored_in_process`. Each starts with the first call that finds no other free."""
     return ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), _live_with_parent)
 
 

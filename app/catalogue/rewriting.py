@@ -98,7 +98,7 @@ def check_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def _copy_of(path: Path) -> Iterator[Path]:
-    """A hidden file beside it, gone afterwards unless it has taken its place. Raises TagRefused."""
+    """Give a hidden copy beside the file, which is gone afterwards unless it has taken its place. Raises TagRefused."""
     check_writable(path)
     copy = path.with_name(f".lrid-{os.getpid()}{path.suffix}")
     try:
@@ -168,7 +168,7 @@ def _restore(path: Path, record: dict[str, Any]) -> None:
 
 
 def _append(undo: Path, record: dict[str, Any]) -> None:
-    """On the disk before the file is replaced. Raises TagRefused."""
+    """Note a change, on the disk before the file is replaced. Raises TagRefused."""
     try:
         with undo.open("a+b") as file:
             file.seek(max(0, file.tell() - 1))
@@ -181,7 +181,7 @@ def _append(undo: Path, record: dict[str, Any]) -> None:
 
 
 def _replace(copy: Path, path: Path) -> None:
-    """Whole or not at all, with rights and owner of the old one."""
+    """Put the copy in the place of the file, whole or not at all, with the rights and owner of the old one."""
     status = path.stat()
     os.chmod(copy, status.st_mode)
     with contextlib.suppress(OSError):  # only root may give files away

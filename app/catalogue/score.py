@@ -28,10 +28,10 @@ class Answerer(Protocol):
     groups_at_once: int
 
     async def names(self, rows: Sequence[Row]) -> list[Scored]:
-        """Rows without audio, in their order."""
+        """Answer rows without audio, in their order."""
 
     async def file(self, row: Row) -> Scored:
-        """A row with audio."""
+        """Answer a row with audio."""
 
 
 class Scoring:
@@ -96,8 +96,7 @@ class Scoring:
             scored = [await self._answerer.file(rows[0])] if audio else await self._answerer.names(rows)
             await self._write(list(zip(rows, scored, strict=True)))
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
             raise InternalError("the work on a row was cancelled, though the run was not") from error
         finally:
@@ -120,7 +119,7 @@ class Scoring:
 
 
 def _take(rows: Iterator[Row | None]) -> list[Row | None]:
-    """The next group; fewer rows where no more have come yet, none at the end."""
+    """Take the next group; fewer rows where no more have come yet, none at the end."""
     taken: list[Row | None] = []
     for row in islice(rows, GROUP_ROWS):
         taken.append(row)
@@ -130,7 +129,7 @@ def _take(rows: Iterator[Row | None]) -> list[Row | None]:
 
 
 async def watch(scoring: Scoring, folder: Path, between_seconds: float) -> None:
-    """Until cancelled. A file is whole when it keeps size and time between two looks; each is answered once."""
+    """Answer files that come, each once, until cancelled. A file is whole when it keeps size and time between two looks."""
     before: dict[str, object] = {}
     while True:
         looked = await asyncio.to_thread(lambda: list(_look(folder)))

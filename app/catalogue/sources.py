@@ -81,7 +81,7 @@ def _open(path: Path) -> Source:
 
 
 def _listed(path: Path) -> Iterator[Row]:
-    """One path per line, relative to the list; `#` begins a comment. A folder is walked."""
+    """Read a list: one path per line, relative to the list; `#` begins a comment. A folder is walked."""
     with path.open("rb") as file:
         for line in file:
             name = os.fsdecode(line.strip(b"\r\n").removeprefix(b"\xef\xbb\xbf"))

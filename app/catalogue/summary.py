@@ -26,7 +26,7 @@ class Summary:
             self.sung_seconds[row["language"]] += float(row["sung_seconds"] or 0.0)
 
     def lines(self) -> Iterator[str]:
-        """For people: a line per language, most tracks first, then what is no language, then errors."""
+        """Yield lines for people: one per language, most tracks first, then what is no language, then errors."""
         languages = {code: n for code, n in self.tracks.items() if code not in APART}
         minutes = sum(self.sung_seconds[code] for code in languages) / 60
         yield "language     tracks   share     sung minutes   share"

@@ -64,7 +64,7 @@ class MatroskaTag:
         self.language = "" if code == "und" else dict(pair.split(":") for pair in _BIBLIOGRAPHIC.split()).get(code, code)
 
     def write(self, code: str, path: Path) -> None:
-        """Into a copy of the file. Raises TagRefused."""
+        """Write the code into a copy of the file. Raises TagRefused."""
         _run("mkvpropedit", path.absolute(), "--edit", "track:a1", "--set", f"language={code}")
 
 
@@ -97,7 +97,7 @@ class MutagenTag:
         return "/".join([value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values])
 
     def write(self, code: str, path: Path) -> None:
-        """Into a copy of the file. ID3 keeps its version; 2.2, which mutagen cannot write, becomes 2.3."""
+        """Write the code into a copy of the file. ID3 keeps its version; 2.2, which mutagen cannot write, becomes 2.3."""
         tags = self._file.tags
         if not isinstance(tags, ID3):
             tags[self._name] = [MP4FreeForm(code.encode())] if isinstance(tags, MP4Tags) else code  # type: ignore[no-untyped-call]

@@ -19,7 +19,7 @@ OURS = f"{build.__module__}:{build.__name__}"
 
 
 def problems(text: str) -> list[str]:
-    """Of Ray's schema, of our settings, and of releases that this machine's store does not have."""
+    """Say what is wrong by Ray's schema and by our settings, and which releases this machine's store does not have."""
     yaml, schema = importlib.import_module("yaml"), importlib.import_module("ray.serve.schema").ServeDeploySchema
     try:
         values = yaml.safe_load(text)

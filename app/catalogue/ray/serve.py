@@ -71,7 +71,7 @@ class Lrid:
             raise RuntimeError(status.reason)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """For `scaling.by_queue_seconds`."""
+        """Tell `scaling.by_queue_seconds` what waits."""
         return {QUEUE_SECONDS: self._app.state.metrics.registry.get_sample_value("lrid_queue_audio_seconds") or 0.0}
 
 

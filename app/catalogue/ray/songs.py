@@ -70,7 +70,7 @@ def _columns(file: Path) -> list[str]:
 
 
 def _written(given: str, folder: Path) -> tuple[Path, ...]:
-    """Rows of a folder, list, table or NDJSON as text, with ids that are unlike each other."""
+    """Write the rows of a folder, list, table or NDJSON as text, with ids that are unlike each other."""
     arrow, parquet = importlib.import_module("pyarrow"), parquet_module()
     source = open_source(given)
     further = ("path", *METADATA_FIELDS, LYRICS) if given == STDIN or Path(given).suffix.lower() in NDJSON_SUFFIXES else ()
