@@ -57,7 +57,9 @@ Outcome = httpx.Response | httpx.TransportError
 
 def wait_seconds(outcome: Outcome, attempt: int, deadline: float) -> float | None:
     """Seconds until the call is made again, which changes nothing; None: never. `attempt` counts from 0."""
-    if isinstance(outcome, httpx.Response) and outcome.status_code not in AGAIN:
+    if isinstance(outcome, httpx.UnsupportedProtocol) or (
+        isinstance(outcome, httpx.Response) and outcome.status_code not in AGAIN
+    ):
         return None
     asked = retry_after_seconds(outcome) if isinstance(outcome, httpx.Response) else None
     backoff = min(FIRST_WAIT_SECONDS * 2**attempt, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1.0)

@@ -51,6 +51,8 @@ class _Client:
 
     def _response(self, outcome: Outcome) -> httpx.Response:
         """Raises ServerUnreachable."""
+        if isinstance(outcome, httpx.UnsupportedProtocol):
+            raise ServerUnreachable(f"expected a URL such as http://localhost:8000, got {self._url!r}") from outcome
         if isinstance(outcome, httpx.TransportError):
             raise ServerUnreachable(f"{self._url} does not answer: {str(outcome) or type(outcome).__name__}") from outcome
         return outcome

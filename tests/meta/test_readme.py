@@ -39,8 +39,10 @@ def rows(title: str, page: str = README) -> list[list[str]]:
 
 def shown(default: object) -> str:
     """A setting's default as the table has it."""
-    if default == ():
+    if default in (None, "", ()):
         return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 

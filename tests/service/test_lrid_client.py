@@ -181,3 +181,11 @@ def test_a_server_that_is_away_or_another_one() -> None:
         with pytest.raises(ClientError, match="502"):
             lrid.identify(title="La vie")
         assert len(proxy.asked) > 1
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "music.example"])
+def test_an_address_that_is_no_url_is_refused_at_once(url: str) -> None:
+    started = time.monotonic()
+    with LridClient(url, timeout_seconds=30) as lrid, pytest.raises(ServerUnreachable, match="expected a URL such as http"):
+        lrid.identify(title="La vie en rose")
+    assert time.monotonic() - started < 15
