@@ -112,7 +112,7 @@ def made(row: Row, make: Make) -> FloatArray:
         return make(row.path)
     except (OSError, ValueError, LridError, CorpusError) as error:
         raise CorpusError(
-            f"{row.where}: {row.path} cannot be decoded ({error}); repair or drop the row. "
+            f"{row.where}: {row.path} cannot be decoded ({str(error).rstrip('.')}); repair or drop the row. "
             "`lrid corpus check` names all such rows; what was decoded so far is kept"
         ) from error
 

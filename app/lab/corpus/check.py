@@ -196,4 +196,5 @@ def _listen(row: Row, path: Path, decode: Decode | None) -> bytes | Finding:
         decode(path)
         return hashlib.sha256(path.read_bytes()).digest()
     except Exception as error:  # a decoder may raise anything, and this is what is being looked for
-        return Finding("unreadable_audio", row.where, f"{path} cannot be decoded ({error})", "Repair it, or drop the row")
+        what = f"{path} cannot be decoded ({str(error).rstrip('.')})"
+        return Finding("unreadable_audio", row.where, what, "Repair it, or drop the row")

@@ -50,6 +50,11 @@ def test_a_good_corpus_is_counted_and_nothing_found(tmp_path: Path) -> None:
         (",a,b,en,dev", "unknown_split", "line 2: split is 'dev'. Write one of train, valid, test"),
         ("gone.wav,a,b,en,train", "missing_audio", "gone.wav. Correct the path, or drop the row"),
         ("text.wav,a,b,en,train", "unreadable_audio", "text.wav cannot be decoded"),
+        (
+            "empty.wav,a,b,en,train",
+            "unreadable_audio",
+            "empty.wav cannot be decoded (Expected an audio file; 0 bytes came). R",
+        ),
         ("silent.wav,a,b,en,train", "unreadable_audio", "silent.wav cannot be decoded (it is silent). Repair it"),
         (",EN  artist 0,en 0,en,train", "duplicate", "line 3: the same track as line 2. Drop one"),
         (",en artist 0,en 0,fr,train", "contradiction", "but labelled 'en' and 'fr'. Find out which is right"),
@@ -63,6 +68,7 @@ def test_each_thing_that_is_wrong_is_named(tmp_path: Path, line: str, kind: str,
     tone(tmp_path / "a.wav", 300)
     tone(tmp_path / "copy.wav", 300)
     (tmp_path / "text.wav").write_text("no audio", encoding="utf-8")
+    (tmp_path / "empty.wav").touch()
     soundfile.write(tmp_path / "silent.wav", np.zeros(8000), 16_000)
     check = found(write(tmp_path, line, *GOOD))
     assert kind in check.found
