@@ -38,8 +38,8 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA when there is one.")
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         "auto",
-        description="Precision of the listener. `auto`: on a CPU `int8` if the release's card shows that its answers agree, else "
-        "bf16 if the CPU multiplies it, else fp32; on a GPU bf16 (fp16 on older ones).",
+        description="Precision of the listener. `auto`: on a CPU `int8` if the release's card shows that its answers agree, "
+        "else bf16 if the CPU multiplies it, else fp32; on a GPU bf16 (fp16 on older ones).",
     )
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto", description="What runs the listener on a CPU. `auto`: OpenVINO if it is installed."
