@@ -36,7 +36,8 @@ class Answering:
 
     async def answers(self, request: Request, read: ReadTracks, *, written: bool = False) -> list[Json]:
         """Answers of the tracks that `read` finds, in order; the first error ends all. `written`: see `View`."""
-        with self.metrics.in_flight.track_inprogress():
+        self.metrics.in_flight.inc()
+        try:
             with self.counted("none", failures_only=True):
                 lease, deadline = self.service.lease(), self.deadline(request)
             with lease as identifier, AudioGate(identifier, self._uploads, deadline) as gate:
@@ -46,6 +47,8 @@ class Answering:
                 if all(one.track.audio is None for one in asked):
                     return await work  # over at once: not worth watching whether the client leaves
                 return await unless_client_leaves(request.receive, work)
+        finally:
+            self.metrics.in_flight.dec()
 
     async def answer(
         self, identifier: Identifier, asked: IdentifyRequest, deadline: float, request: Request, *, written: bool = False

@@ -29,6 +29,7 @@ class BodyReader:
         self._further = further
         self._max_upload_bytes = int(settings.max_upload_mb * MEGABYTE)
         self._max_characters = settings.max_metadata_characters
+        self._max_json_bytes = JSON_OVERHEAD_BYTES + 3 * self._max_characters * JSON_BYTES_PER_CHARACTER  # of names
 
     async def read(self, request: Request, gate: AudioGate) -> IdentifyRequest:
         """Raises an error of the request as a whole, the errors of `gate`, or ClientDisconnect."""
@@ -72,8 +73,7 @@ class BodyReader:
     @property
     def max_json_bytes(self) -> int:
         """Size of the longest JSON object that is accepted: every field at its bound."""
-        names = 3 * self._max_characters * JSON_BYTES_PER_CHARACTER
-        return JSON_OVERHEAD_BYTES + names + sum(map(most_bytes, self._further().values()))
+        return self._max_json_bytes + sum(map(most_bytes, self._further().values()))
 
     def too_long(self, what: str) -> MetadataTooLong:
         """The error of a JSON object that is longer than that; says which field may be too long."""

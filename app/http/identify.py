@@ -8,7 +8,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import LridError
-from app.http.access import path_of
 from app.http.answering import Answering
 from app.http.body import BodyReader
 from app.http.gate import AudioGate
@@ -38,7 +37,7 @@ def identify_endpoint(answering: Answering, body: BodyReader) -> Endpoint:
 class Front:
     """Refuses what `checks` refuse, and answers POST /identify past the router, which is slow.
 
-    The router has that route too, for OpenAPI and for an application that has a `root_path` of its own.
+    The router has that route too, for OpenAPI and for where there is a `root_path`.
     """
 
     def __init__(self, app: ASGIApp, endpoint: Endpoint, checks: Sequence[Check] = ()) -> None:
@@ -52,7 +51,7 @@ class Front:
         try:
             for check in self._checks:
                 check(scope)
-            if path_of(scope) == PATH and scope["method"] == "POST":
+            if scope["path"] == PATH and scope["method"] == "POST":
                 scope["lrid.route"] = PATH
                 answer = await self._endpoint(request)
         except LridError as error:

@@ -3,7 +3,6 @@
 import asyncio
 import copy
 import logging
-import logging.config
 import os
 import socket
 import sys
@@ -27,6 +26,8 @@ from app.settings import Settings
 log = logging.getLogger("lrid.server")
 
 STARTUP_FAILURE = 3  # exit code, as uvicorn's
+GREETING = """Serving {model} on {address}: a page at /, its documentation at /docs.
+It answers once `release loaded` is logged. Ctrl-C ends it."""
 
 
 class Server(uvicorn.Server):
@@ -37,7 +38,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, config: uvicorn.Config, settings: Settings, greeting: str = "") -> None:
-        """`greeting` is printed once the server listens; `{address}` in it is where."""
+        """`greeting` is printed once the server listens; `{model}` and `{address}` in it are what and where."""
         super().__init__(config)
         self._settings = settings
         self._greeting = greeting
@@ -68,7 +69,8 @@ class Server(uvicorn.Server):
             _, port, *_ = self.servers[0].sockets[0].getsockname()
             host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
             scheme = "https" if self.config.is_ssl else "http"
-            print(self._greeting.format(address=f"{scheme}://{host}:{port}"), file=sys.stderr, flush=True)
+            address = f"{scheme}://{host}:{port}"
+            print(self._greeting.format(model=self._settings.model, address=address), file=sys.stderr, flush=True)
 
     async def _open_admin_port(self, host: str, port: int) -> None:
         """A second socket of the same server. Ends the process if it cannot, as uvicorn does for the public port."""
@@ -94,27 +96,24 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def serve(settings: Settings) -> None:
-    """Run until a signal ends it."""
+def serve(settings: Settings) -> NoReturn:
+    """Run until a signal ends it. The process ends at once: a thread inside torch would delay or crash Python's shutdown."""
     terminal = sys.stderr.isatty()
-    logging.config.dictConfig(log_config(settings.log_level, terminal=terminal))
+    config = configure(settings, terminal=terminal)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line shows them
     if unknown := unknown_settings(os.environ):
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
     let_threads_sleep()
     raise_file_limit()
     return_large_blocks()
-    greeting = (
-        f"Serving {settings.model} on {{address}}: a page at /, its documentation at /docs.\n"
-        "It answers once `release loaded` is logged. Ctrl-C ends it."
-    )
-    server = Server(configure(settings, terminal=terminal), settings, greeting if terminal else "")
+    server = Server(config, settings, GREETING if terminal else "")
     server.run()
-    finish(server)
+    logging.shutdown()
+    os._exit(0 if server.started else STARTUP_FAILURE)
 
 
 def configure(settings: Settings, *, terminal: bool = False) -> uvicorn.Config:
-    """uvicorn's configuration for this service."""
+    """uvicorn's configuration for this service; from here on, logs are written."""
     return uvicorn.Config(
         partial(create_app, settings),
         factory=True,
@@ -131,12 +130,6 @@ def configure(settings: Settings, *, terminal: bool = False) -> uvicorn.Config:
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_seconds)),
     )
-
-
-def finish(server: Server) -> NoReturn:
-    """End the process at once: a thread inside torch would delay or crash the interpreter's shutdown."""
-    logging.shutdown()
-    os._exit(0 if server.started else STARTUP_FAILURE)
 
 
 def unknown_settings(environ: Mapping[str, str]) -> list[str]:
