@@ -140,15 +140,6 @@ class ModalityUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What was listened to of a recording."""
-
-    seconds: float  # length of the whole track
-    windows: tuple[Span, ...]  # in the order of listening, as the rows of `Scores.windows`
-    warnings: tuple[AudioWarning, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Stage:
     """Something that was done for a request."""
 
@@ -156,17 +147,3 @@ class Stage:
     started: float  # time.perf_counter(), seconds
     seconds: float
     failed: bool = False  # it ended with the error that ended the request
-
-
-@dataclass(frozen=True, slots=True)
-class Identification:
-    """One answer, before it is put into JSON."""
-
-    scores: Scores
-    mode: Mode
-    alone: Mapping[str, FloatArray]  # (n_classes,) by modality; filled when an explanation was asked for
-    modalities: Mapping[str, ModalityUse]
-    heard: Heard | None
-    metadata: Metadata  # what was read, wherever it came from
-    text_source: Literal["request", "tags"] | None
-    seconds_by_stage: Mapping[str, float]  # decode, read, queue, model, total

@@ -74,7 +74,7 @@ class LocalIdentifier:
         try:
             track = replace(track, further=further_values(track.further, further_fields(model)))
             found = await self._identifier.identify(track, identify_options(options, deadline))
-            return build_response(found, model, options)
+            return build_response(found, options)
         except LridError:
             raise
         except Exception as error:

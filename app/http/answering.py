@@ -65,7 +65,7 @@ class Answering:
             finally:
                 note(request.scope, options.stages)
             self.metrics.observe_stages(identified.seconds_by_stage, request.scope.get("lrid.trace_id"))
-            answer = build_response(identified, model, asked.options, written=written)
+            answer = build_response(identified, asked.options, written=written)
             self.metrics.count_answer(*model.task.headline(answer))
             return answer
 

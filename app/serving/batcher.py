@@ -64,9 +64,7 @@ class Batcher:
         self._probe: FloatArray = np.zeros(n_samples, np.float32)
         self._limits = limits
         self._metrics = metrics
-        self._queue = WindowQueue(
-            max_items=limits.max_items, max_audio_seconds=limits.max_audio_seconds, on_load=metrics.set_queue_load
-        )
+        self._queue = WindowQueue(max_items=limits.max_items, max_audio_seconds=limits.max_audio_seconds, metrics=metrics)
         self._retry_after = RetryAfter(4 * limits.max_items)  # room for several bursts
         self._arrived = asyncio.Event()
         self._device = DeviceThread()
@@ -162,9 +160,7 @@ class Batcher:
             await self._arrived.wait()
             if self._limits.wait_seconds:
                 await self._wait_for_company()
-            batch, unwanted = self._queue.take(self._batch_size, asyncio.get_running_loop().time())
-            self._metrics.dropped_windows.inc(len(unwanted))
-            if batch:
+            if batch := self._queue.take(self._batch_size, asyncio.get_running_loop().time()):
                 self._running = batch
                 await self._process(batch)
                 self._running = []

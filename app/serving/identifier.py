@@ -3,19 +3,18 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 from app.audio.spec import WindowRequest, WindowSpec
-from app.domain import AUDIO, LYRICS, TEXT, FloatArray, Identification, Recording, Scores, Track, Window
-from app.errors import ModalityNotUsed, NothingGiven, NothingUsable, NotReady, QueueFull
+from app.domain import AUDIO, LYRICS, TEXT, Recording, Scores, Track, Window
+from app.errors import ModalityNotUsed, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import AudioBranch, Model, TextField, read_each
 from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
+from app.serving.identification import Identification, IdentifyOptions
 from app.serving.retry_after import RetryAfter, Throughput
 from app.serving.scheduling import yield_to_others
-from app.serving.work import IdentifyOptions, Work
 
 # Times as many windows are decoded in each further go as in the one before: reading a song's packets anew costs as much as
 # decoding four windows, and a song that leaves doubt mostly leaves more.
@@ -40,10 +39,9 @@ class Identifier:
         self._windows_per_track = 4.0  # smoothed; a guess until the first track. Expected of each file that is being decoded
         self._tracks = 0
         self._max_wait_seconds = max_wait_seconds
-        self._in_progress = 0  # tracks with audio, from their first decoding to their last window
-        self._throughput = Throughput()  # of those
+        self._throughput = Throughput()  # of tracks with audio, from their first decoding to their last window
         self._retry_after = RetryAfter(_MOST_WAITING)
-        self._unread: list[Work] = []
+        self._unread: list[Identification] = []
 
     @property
     def healthy(self) -> bool:
@@ -57,15 +55,16 @@ class Identifier:
 
     def check_room(self, deadline: float) -> None:
         """Called before the audio of a request is received, and again after it. Raises QueueFull."""
-        wait_seconds = self._in_progress * self._throughput.seconds
-        if self._in_progress >= _BUSY and wait_seconds > self._max_wait_seconds:
+        tracks = self._throughput.in_progress
+        wait_seconds = tracks * self._throughput.seconds
+        if tracks >= _BUSY and wait_seconds > self._max_wait_seconds:
             raise QueueFull(
-                f"{self._in_progress} tracks are in progress, which take {wait_seconds:.1f} s more",
+                f"{tracks} tracks are in progress, which take {wait_seconds:.1f} s more",
                 retry_after_seconds=max(1.0, self.retry_after_seconds()),
             )
         self._decoding.check_room(deadline, self.retry_after_seconds)
         if self.batcher is not None:
-            promised = self._decoding.files * self._windows_per_track
+            promised = self._decoding.throughput.in_progress * self._windows_per_track
             turn = self.retry_after_seconds  # a client that is rejected now repeats the track, not this window
             self.batcher.check_room(1, 0.0, deadline, promised=promised, turn=turn)
 
@@ -83,39 +82,26 @@ class Identifier:
         if track.audio is None and not track.further and TEXT not in self.model.inputs:
             wanted = ", ".join(sorted({*self.model.inputs, *([AUDIO] if self.model.audio else [])}))
             raise ModalityNotUsed(f"title, album and artist were given; this release reads {wanted} only")
-        work = Work(track, options)
+        work = Identification(self.model, track, options)
         await self._read(work)
         await yield_to_others()
         if track.audio is not None:
             with work.failing("decode"):
                 self.check_room(options.deadline)  # other requests may have arrived since the first check
-            with self._counted():
+            with self._throughput.piece():
                 await self._listen(work, track.audio)
-        if not work.informative:
-            raise NothingUsable(_why_unusable(work, self.model))
-        scores = self._combine(work)
+        if not work.mode:
+            raise NothingUsable(_why_unusable(work))
+        work.scores = self._combine(work)
         await yield_to_others()
-        work.seconds["total"] = time.perf_counter() - started
-        return work.identified(scores, self._explained(work), self.model)
+        work.seconds_by_stage["total"] = time.perf_counter() - started
+        if options.explain:
+            features = work.features
+            alone = {name: self.model.combine({name: features[name]}, frozenset({name})) for name in work.mode}
+            work.alone = {name: scores.probabilities for name, scores in alone.items()}
+        return work
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """A track in progress."""
-        loop = asyncio.get_running_loop()
-        if not self._in_progress:
-            self._throughput.begin(loop.time())
-        self._in_progress += 1
-        note = self._throughput.done
-        try:
-            yield
-        except NotReady:  # the device was lost: that time does not predict the next tracks
-            note = self._throughput.begin
-            raise
-        finally:
-            self._in_progress -= 1
-            note(loop.time())
-
-    async def _read(self, work: Work) -> None:
+    async def _read(self, work: Identification) -> None:
         """Read every modality that needs no device, together with requests that came meanwhile: names cost less so."""
         self._unread.append(work)
         for _ in range(_READ_AFTER):
@@ -127,7 +113,7 @@ class Identifier:
         if not work.read:
             self._read_all([work])
 
-    def _read_all(self, several: Sequence[Work]) -> None:
+    def _read_all(self, several: Sequence[Identification]) -> None:
         started = time.perf_counter()
         tracks = [work.track for work in several]
         by_modality = {modality: read_each(branch, tracks) for modality, branch in self.model.inputs.items()}
@@ -139,7 +125,7 @@ class Identifier:
             if work.readings:
                 work.spend("read", "read", started, seconds)
 
-    async def _listen(self, work: Work, audio: bytes) -> None:
+    async def _listen(self, work: Identification, audio: bytes) -> None:
         """Decode and listen, a few windows at a time, until the answer is sure or every planned window was heard."""
         branch, batcher = self.model.audio, self.batcher
         if branch is None or batcher is None:
@@ -159,7 +145,9 @@ class Identifier:
         self._tracks += 1
         self._windows_per_track += max(0.05, 1 / self._tracks) * (len(work.windows) - self._windows_per_track)
 
-    async def _listen_to(self, work: Work, windows: tuple[Window, ...], batcher: Batcher, *, until_sure: bool) -> bool:
+    async def _listen_to(
+        self, work: Identification, windows: tuple[Window, ...], batcher: Batcher, *, until_sure: bool
+    ) -> bool:
         """Listen; with `until_sure` to one at a time, however many were decoded, and True once more would hardly matter."""
         step = 1 if until_sure else max(1, len(windows))
         for first in range(0, len(windows), step):
@@ -177,7 +165,7 @@ class Identifier:
         first = None if options.listens_to_all else branch.first_windows
         return WindowRequest(branch.window, most, take=first, whole=options.whole)
 
-    def _with_tags(self, request: WindowRequest, work: Work) -> WindowRequest:
+    def _with_tags(self, request: WindowRequest, work: Identification) -> WindowRequest:
         """The same, asking for the tags that are read and were not given."""
         inputs, options = self.model.inputs, work.options
         tags = options.read_tags and TEXT in inputs and not work.track.metadata.fields
@@ -186,7 +174,7 @@ class Identifier:
         most = lyrics.max_characters if isinstance(lyrics, TextField) else 0
         return replace(request, read_tags=tags, lyrics_characters=most)
 
-    async def _decode(self, work: Work, audio: bytes, request: WindowRequest) -> Recording:
+    async def _decode(self, work: Identification, audio: bytes, request: WindowRequest) -> Recording:
         started = time.perf_counter()
         with work.failing("decode"):
             recording = await self._decoding.load(audio, request, work.options.deadline)
@@ -195,7 +183,7 @@ class Identifier:
         work.warnings |= dict.fromkeys(recording.warnings)
         return recording
 
-    def _take_tags(self, work: Work, recording: Recording) -> None:
+    def _take_tags(self, work: Identification, recording: Recording) -> None:
         if recording.tags is not None and recording.tags.fields:
             work.track = replace(work.track, metadata=recording.tags)
             work.from_tags.add(TEXT)
@@ -205,27 +193,18 @@ class Identifier:
         if work.from_tags and not work.windows:
             self._read_all([work])
 
-    def _combine(self, work: Work) -> Scores:
+    def _combine(self, work: Identification) -> Scores:
         started = time.perf_counter()
         scores = self.model.combine(work.features, work.mode)
         work.spend("model", "identify", started, time.perf_counter() - started)
         return scores
 
-    def _explained(self, work: Work) -> Mapping[str, FloatArray]:
-        if not work.options.explain:
-            return {}
-        features = work.features
-        return {
-            modality: self.model.combine({modality: features[modality]}, frozenset({modality})).probabilities
-            for modality in work.mode
-        }
-
 
 _NO_WINDOWS = WindowRequest(WindowSpec(16_000, 16_000), max_windows=1, take=0)  # tags, length and warnings only
 
 
-def _why_unusable(work: Work, model: Model) -> str:
-    audio = "no audio was given"
+def _why_unusable(work: Identification) -> str:
+    audio, model = "no audio was given", work.model
     if work.track.audio is not None:
         audio = "the audio is silent" if model.audio is not None else "this release does not listen to audio"
     text = "the metadata holds no text features" if TEXT in work.readings else "no metadata was given"

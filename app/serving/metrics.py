@@ -107,11 +107,6 @@ class Metrics:
         self._release = labels
         self.model_info.labels(*labels).set(1)
 
-    def set_queue_load(self, n_items: int, audio_seconds: float) -> None:
-        """Set the number and the length of the windows that wait for the device."""
-        self.queue_items.set(n_items)
-        self.queue_audio_seconds.set(audio_seconds)
-
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All metrics, and their media type: OpenMetrics, with exemplars, where `accept` has it, else Prometheus text."""
         encode, media_type = choose_encoder(accept)

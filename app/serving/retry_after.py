@@ -1,5 +1,11 @@
 """Measures throughput and computes staggered Retry-After times."""
 
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from app.errors import NotReady
+
 MAX_RETRY_AFTER_SECONDS = 60.0
 # Clients that return at the full measured rate find no room as soon as anything takes a little longer than it was measured:
 # three in four were accepted when told; seven in eight at this share of it (`loadtest.chaos --only retry_after`).
@@ -7,20 +13,33 @@ _SHARE_OF_RATE = 0.8
 
 
 class Throughput:
-    """Seconds per piece of work while there is always more to do: what each piece adds to the wait."""
+    """Counts the pieces of work in progress, and measures what each adds to the wait while there is always more to do."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0  # smoothed; 0 until the first piece is done
-        self._since = 0.0
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        """`clock`: in seconds; None: the running event loop's."""
+        self.in_progress = 0
+        self.seconds = 0.0  # per piece, smoothed; 0 until the first is done
+        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self._since = 0.0  # the last piece was done, or the first began after a pause
 
-    def begin(self, now: float) -> None:
-        """Start measuring after a pause."""
-        self._since = now
-
-    def done(self, now: float) -> None:
-        """Record that one piece is done."""
-        seconds, self._since = now - self._since, now
-        self.seconds += (seconds - self.seconds) * (0.2 if self.seconds else 1.0)
+    @contextmanager
+    def piece(self) -> Iterator[None]:
+        """One piece of work. How long it took does not count if NotReady ends it: the device was lost."""
+        if not self.in_progress:
+            self._since = self._clock()
+        self.in_progress += 1
+        lost = False
+        try:
+            yield
+        except NotReady:
+            lost = True
+            raise
+        finally:
+            self.in_progress -= 1
+            now = self._clock()
+            seconds, self._since = now - self._since, now
+            if not lost:
+                self.seconds += (seconds - self.seconds) * (0.2 if self.seconds else 1.0)
 
 
 class RetryAfter:

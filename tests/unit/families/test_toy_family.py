@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from app.audio.pool import DecodePool
-from app.domain import AUDIO, TEXT, Identification, Metadata, Reading, Track
+from app.domain import AUDIO, TEXT, Metadata, Reading, Track
 from app.errors import ReleaseError
 from app.families import contract
 from app.families.contract import VectorField, further_fields, mode_name
 from app.families.store import GOLDEN, MANIFEST, families, load_model, read_manifest
 from app.main import build_identifier, build_pool
+from app.serving.identification import Identification, IdentifyOptions
 from app.serving.loading import load_release
 from app.serving.metrics import Metrics
-from app.serving.work import IdentifyOptions
 from app.settings import Settings
 from tests import audio_samples
 from tests.toy_family import FAMILY, LISTENERS, LettersBranch, write_toy_release
@@ -102,10 +102,10 @@ def test_unknown_keys_and_wrong_sizes_are_refused(tmp_path: Path) -> None:
 
 def test_windows_are_the_familys(store: Path, song: bytes) -> None:
     (found,) = identify(store, Track(song, Metadata()), max_windows=3)
-    assert found.heard is not None
-    assert found.heard.seconds == pytest.approx(9.0, abs=0.01)
-    assert [round(span.seconds, 3) for span in found.heard.windows] == [2.0, 2.0, 2.0]
-    middles = [span.start_seconds + 1 for span in found.heard.windows]
+    assert found.recording is not None
+    assert found.recording.seconds == pytest.approx(9.0, abs=0.01)
+    assert [round(span.seconds, 3) for span in found.windows] == [2.0, 2.0, 2.0]
+    middles = [span.start_seconds + 1 for span in found.windows]
     assert middles == pytest.approx([4.5, 2.25, 6.75], abs=0.1)  # at .5, .25 and .75 of the track
 
 
@@ -114,9 +114,7 @@ def test_it_listens_until_sure_and_alike_beside_others(tmp_path: Path, song: byt
     write_toy_release(tmp_path / "hard", sure=1.0)
     track = Track(song, Metadata())
     (easy,), (hard,) = identify(tmp_path / "easy", track), identify(tmp_path / "hard", track)
-    assert easy.heard is not None
-    assert hard.heard is not None
-    assert (len(easy.heard.windows), len(hard.heard.windows)) == (1, 3)
+    assert (len(easy.windows), len(hard.windows)) == (1, 3)
     others = [Track(song, TITLE), track, Track(None, TITLE), track]
     for beside in identify(tmp_path / "hard", *others)[1::2]:
         np.testing.assert_array_equal(beside.scores.probabilities, hard.scores.probabilities)

@@ -1,6 +1,7 @@
 """From an identification to the public JSON."""
 
 import json
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -10,36 +11,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from app.domain import AUDIO, TEXT, AudioWarning, Heard, Identification, Metadata, ModalityUse, Scores, Span
+from app.domain import AUDIO, TEXT, AudioWarning, Metadata, Reading, Recording, Scores, Span, Track
 from app.families.tasks import Bounds, Json, LanguageTask
 from app.http.answer import build_response, identify_options
 from app.http.options import Options
 from app.http.schemas import IdentifyResponse
+from app.serving.identification import Identification, IdentifyOptions
 from tests.releases import CODES, spread, tiny_model
 
 MODEL = tiny_model()
 N = len(CODES)
 
 
-def identified(**changes: Any) -> Identification:
+def identified() -> Identification:
     """Two windows, the later one heard first; text that says nothing."""
     rows = np.stack([spread(("fr", 0.6), ("de", 0.3)), spread(("ko", 0.9))])
-    found = Identification(
-        scores=Scores(rows.mean(axis=0), rows),
-        mode=frozenset({AUDIO}),
-        alone={AUDIO: spread(("ja", 0.8))},
-        modalities={AUDIO: ModalityUse(True), TEXT: ModalityUse(False, "no_text_features")},
-        heard=Heard(61.23456, (Span(31.25, 61.25), Span(0.5, 30.5)), ()),
-        metadata=Metadata(title="1999"),
-        text_source="request",
-        seconds_by_stage={"decode": 0.0123456, "model": 0.5, "total": 0.6},
-    )
-    return replace(found, **changes)
+    found = Identification(copy(MODEL), Track(b"audio", Metadata(title="1999")), IdentifyOptions(deadline=7.0))
+    found.readings[TEXT] = Reading(np.zeros(56, np.float32), informative=False)
+    found.recording = Recording(61.23456, (), "WAV")
+    found.windows, found.rows = [Span(31.25, 61.25), Span(0.5, 30.5)], [np.zeros((2, 2048), np.float32)]
+    found.scores = Scores(rows.mean(axis=0), rows)
+    found.alone = {AUDIO: spread(("ja", 0.8))}
+    found.seconds_by_stage = {"decode": 0.0123456, "model": 0.5, "total": 0.6}
+    return found
 
 
 def respond(options: Options, found: Identification | None = None, bounds: Bounds | None = None) -> Json:
-    MODEL.task = LanguageTask(MODEL.manifest.languages, bounds or Bounds())
-    answer = build_response(found or identified(), MODEL, options)
+    found = found or identified()
+    found.model.task = LanguageTask(MODEL.manifest.languages, bounds or Bounds())  # type: ignore[misc]
+    answer = build_response(found, options)
     validated = IdentifyResponse.model_validate(answer, strict=True)
     assert validated.model_dump(exclude_unset=True) == answer  # unknown members would be lost
     return answer
@@ -59,8 +59,11 @@ def test_a_whole_answer() -> None:
 
 
 def test_a_track_of_which_nothing_was_heard() -> None:
-    uses = {AUDIO: ModalityUse(False, "not_trusted"), TEXT: ModalityUse(True)}
-    found = identified(heard=None, modalities=uses, text_source="tags", metadata=Metadata("Piaf"), alone={})
+    found = identified()
+    found.model.audio = None  # type: ignore[misc]
+    found.track = Track(b"audio", Metadata("Piaf"))
+    found.readings, found.from_tags = {TEXT: Reading(np.zeros(56, np.float32), informative=True)}, {TEXT}
+    found.recording, found.windows, found.rows, found.alone = None, [], [], {}
     answer = respond(Options(timeline=True, explain=True), found)
     assert answer["modalities"] == {
         "audio": {
@@ -76,9 +79,17 @@ def test_a_track_of_which_nothing_was_heard() -> None:
     assert (answer["timeline"], answer["explanation"]) == ([], {"audio_only": None, "text_only": None})
 
 
+def test_text_that_was_not_given_has_no_source() -> None:
+    found = identified()
+    found.track, found.readings = Track(b"audio", Metadata()), {}
+    text = respond(Options(), found)["modalities"]["text"]
+    assert text == {"used": False, "reason": "not_given", "fields": [], "source": None, "values": None}
+
+
 def test_warnings_stand_beside_the_audio() -> None:
-    warnings = (AudioWarning("truncated", "ends early", 12.5), AudioWarning("damaged", "3 packets"))
-    answer = respond(Options(), identified(heard=Heard(61.0, (Span(0, 30), Span(30, 60)), warnings)))
+    found = identified()
+    found.warnings = dict.fromkeys([AudioWarning("truncated", "ends early", 12.5), AudioWarning("damaged", "3 packets")])
+    answer = respond(Options(), found)
     assert answer["modalities"]["audio"]["warnings"] == [
         {"code": "truncated", "detail": "ends early", "at_seconds": 12.5},
         {"code": "damaged", "detail": "3 packets", "at_seconds": None},
@@ -86,10 +97,12 @@ def test_warnings_stand_beside_the_audio() -> None:
 
 
 def test_a_further_modality_of_a_family() -> None:
-    uses = identified().modalities
-    found = identified(modalities={**uses, "lyrics": ModalityUse(True)}, alone={"lyrics": spread(("fr", 0.9))})
+    found = identified()
+    found.model.inputs = {**MODEL.inputs, "lyrics": MODEL.inputs[TEXT]}  # type: ignore[misc]
+    found.readings["lyrics"] = Reading(np.zeros(56, np.float32), informative=True)
+    found.alone = {"lyrics": spread(("fr", 0.9))}
     answer = respond(Options(explain=True, top_k=1), found)
-    assert answer["modalities"]["lyrics"] == {"used": True, "reason": None, "source": None}
+    assert answer["modalities"]["lyrics"] == {"used": True, "reason": None, "source": "request"}
     assert answer["explanation"]["lyrics_only"][0]["code"] == "fr"
 
 
@@ -111,7 +124,8 @@ def test_the_timeline_is_in_order_of_time_however_it_was_heard() -> None:
 )
 def test_answers_that_are_no_class(bounds: Bounds, scores: dict[str, Any], language: str) -> None:
     found = identified()
-    answer = respond(Options(timeline=True), replace(found, scores=replace(found.scores, **scores)), bounds)
+    found.scores = replace(found.scores, **scores)
+    answer = respond(Options(timeline=True), found, bounds)
     assert answer["language"] == language
     assert (answer["sung"] is not None) == (language == "mul")
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from app.audio.pool import DecodePool
 from app.audio.spec import DecodeLimits, WindowRequest
-from app.domain import AudioWarning, FloatArray, Identification, Metadata, Recording, Track, Window
+from app.domain import AudioWarning, FloatArray, Metadata, Recording, Track, Window
 from app.errors import AudioCorrupt
 from app.families.contract import Model, Target
 from app.families.golden import Tone
@@ -16,9 +16,9 @@ from app.families.lrid_net.model import LridNetModel
 from app.serving.batcher import Batcher, BatchLimits
 from app.serving.decoding import Decoding
 from app.serving.engine import Engine
+from app.serving.identification import Identification, IdentifyOptions
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
-from app.serving.work import IdentifyOptions
 
 Listen = Callable[[list[FloatArray]], FloatArray]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from app.audio.spec import WindowRequest, WindowSpec
-from app.domain import AUDIO, TEXT, FloatArray, Identification, Metadata, Reading, Track
+from app.domain import AUDIO, TEXT, FloatArray, Metadata, Reading, Track
 from app.errors import AudioCorrupt, DeadlineExceeded, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import Target
 from app.families.golden import Tone
@@ -16,6 +16,7 @@ from app.families.lrid_net.model import LridNetModel
 from app.families.lrid_net.network import LogMel
 from app.families.lrid_net.read import LangdetectReader
 from app.serving.engine import Engine
+from app.serving.identification import Identification
 from tests.releases import tiny_model
 from tests.unit.serving.identifying import DIGITS, MAX_WINDOWS, NOTHING, SETTINGS, TITLE, identify, identifying, serving
 
@@ -145,7 +146,8 @@ def test_modalities(model: LridNetModel, audio: bytes | None, metadata: Metadata
     assert tuple(use.reason for use in uses) == reasons
     assert tuple(use.used for use in uses) == tuple(reason is None for reason in reasons)
     assert found.mode == {name for name, use in found.modalities.items() if use.used}
-    assert found.text_source == ("request" if metadata.fields else None)
+    assert bool(found.track.metadata.fields) == bool(metadata.fields)
+    assert found.source(TEXT) == "request"
     stages = {"total", "model"}
     stages |= {"read"} if metadata.fields else set()
     stages |= {"decode"} if audio is not None else set()
@@ -169,8 +171,7 @@ def test_the_windows_asked_for_are_those_the_release_listens_to(model: LridNetMo
 
 
 def test_warnings_of_the_decoder_are_kept_once(model: LridNetModel) -> None:
-    heard = identify(model, b"3+cut").heard
-    assert heard is not None
+    heard = identify(model, b"3+cut")
     assert [warning.code for warning in heard.warnings] == ["truncated"]
     assert [span.start_seconds for span in heard.windows] == [0.0, 3.0, 6.0]
 

@@ -26,7 +26,7 @@ def test_audio_is_not_decoded_for_a_release_that_does_not_listen(deaf: LridNetMo
         async with serving(deaf) as parts:
             found = await parts.identify(b"4+tags", TITLE)
             assert found.modalities[AUDIO].reason == "not_trusted"
-            assert (found.mode, found.heard) == (frozenset({TEXT}), None)
+            assert (found.mode, found.recording) == (frozenset({TEXT}), None)
             with pytest.raises(NothingUsable, match="does not listen to audio, and no metadata was given"):
                 await parts.identify(b"4+tags", read_tags=False)
             assert parts.decoder.requests == []
@@ -38,7 +38,7 @@ def test_such_a_release_has_the_file_opened_for_its_tags_alone(deaf: LridNetMode
     async def scenario() -> None:
         async with serving(deaf) as parts:
             found = await parts.identify(b"4+tags")
-            assert (found.text_source, found.modalities[AUDIO].reason) == ("tags", "not_trusted")
+            assert (found.source(TEXT), found.modalities[AUDIO].reason) == ("tags", "not_trusted")
             assert [(request.take, request.read_tags) for request in parts.decoder.requests] == [(0, True)]
             with pytest.raises(NothingUsable, match="does not listen"):
                 await parts.identify(b"4")
@@ -58,7 +58,7 @@ def test_names_beside_audio_do_not_count_and_are_refused_alone() -> None:
             found = await parts.identify(b"1+tags", TITLE)
             assert (found.mode, found.modalities[TEXT].reason) == (frozenset({AUDIO}), "not_trusted")
             untitled = await parts.identify(b"1+tags")
-            assert (untitled.text_source, untitled.modalities[TEXT].reason) == (None, "not_given")
+            assert (untitled.track.metadata.fields, untitled.modalities[TEXT].reason) == ((), "not_given")
             np.testing.assert_array_equal(found.scores.probabilities, untitled.scores.probabilities)
             assert not any(request.read_tags for request in parts.decoder.requests)
             with pytest.raises(ModalityNotUsed, match="this release reads audio only"):

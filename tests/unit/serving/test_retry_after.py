@@ -2,19 +2,33 @@
 
 import pytest
 
+from app.errors import NotReady
 from app.serving.retry_after import MAX_RETRY_AFTER_SECONDS, RetryAfter, Throughput
 
 
 def test_throughput_ignores_pauses() -> None:
-    throughput = Throughput()
+    now = 10.0
+    throughput = Throughput(lambda: now)
     assert throughput.seconds == 0
-    throughput.begin(10.0)
-    throughput.done(10.4)
+    with throughput.piece():
+        assert throughput.in_progress == 1
+        now = 10.4
     assert throughput.seconds == pytest.approx(0.4)
-    throughput.begin(100.0)  # idle for a long while
-    for number in range(1, 40):
-        throughput.done(100.0 + 0.2 * number)
-    assert throughput.seconds == pytest.approx(0.2, abs=0.01)
+    now = 100.0  # idle for a long while
+    with throughput.piece():
+        for number in range(1, 40):
+            with throughput.piece():
+                now = 100.0 + 0.2 * number
+        assert throughput.seconds == pytest.approx(0.2, abs=0.01)
+    assert throughput.in_progress == 0
+
+
+def test_a_lost_device_does_not_count_as_throughput() -> None:
+    times = iter([0.0, 60.0])
+    throughput = Throughput(lambda: next(times))
+    with pytest.raises(NotReady), throughput.piece():
+        raise NotReady("lost")
+    assert (throughput.seconds, throughput.in_progress) == (0.0, 0)
 
 
 def test_a_wait_is_bounded_in_seconds() -> None:

@@ -1,7 +1,7 @@
-"""The state of one request: what is known of its track so far, and the identification made of it."""
+"""One request: how to identify its track, and what is known of that so far."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,8 +13,6 @@ from app.domain import (
     TEXT,
     AudioWarning,
     FloatArray,
-    Heard,
-    Identification,
     ModalityUse,
     Mode,
     Reading,
@@ -47,19 +45,22 @@ class IdentifyOptions:
 
 
 @dataclass(slots=True, eq=False)
-class Work:
-    """Everything known about one track so far."""
+class Identification:
+    """Everything known about one track: filled step by step, then put into JSON."""
 
-    track: Track
+    model: Model
+    track: Track  # with what was read from the file's tags
     options: IdentifyOptions
     readings: dict[str, Reading] = field(default_factory=dict)
     read: bool = False  # what was given, if anything
     recording: Recording | None = None
-    windows: list[Span] = field(default_factory=list)
+    windows: list[Span] = field(default_factory=list)  # in the order of listening, as the rows of `Scores.windows`
     rows: list[FloatArray] = field(default_factory=list)  # features, (n, n_features) each
     warnings: dict[AudioWarning, None] = field(default_factory=dict)
     from_tags: set[str] = field(default_factory=set)  # modalities
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds_by_stage: dict[str, float] = field(default_factory=dict)  # decode, read, queue, model, total
+    scores: Scores = field(init=False)
+    alone: dict[str, FloatArray] = field(default_factory=dict)  # (n_classes,) by modality, for an explanation
 
     def hear(self, windows: tuple[Window, ...], features: FloatArray, queue_seconds: float, model_seconds: float) -> None:
         self.windows.extend([Span(window.start_seconds, window.start_seconds + window.seconds) for window in windows])
@@ -70,7 +71,7 @@ class Work:
 
     def spend(self, stage: str, name: str, started: float, seconds: float) -> None:
         """Count towards `stage` what was done under `name`."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.seconds_by_stage[stage] = self.seconds_by_stage.get(stage, 0.0) + seconds
         self.options.stages.append(Stage(name, started, seconds))
 
     @contextmanager
@@ -98,36 +99,18 @@ class Work:
         return frozenset(informative | {AUDIO} if self.rows else informative)
 
     @property
-    def informative(self) -> bool:
-        return bool(self.mode)
+    def modalities(self) -> dict[str, ModalityUse]:
+        return {name: self._use(name) for name in dict.fromkeys((AUDIO, TEXT, *self.model.inputs))}
 
-    def identified(self, scores: Scores, alone: Mapping[str, FloatArray], model: Model) -> Identification:
-        has_text = bool(self.track.metadata.fields)
-        return Identification(
-            scores=scores,
-            mode=self.mode,
-            alone=alone,
-            modalities={name: self._use(name, model) for name in dict.fromkeys((AUDIO, TEXT, *model.inputs))},
-            heard=self._heard(),
-            metadata=self.track.metadata,
-            text_source=self._source(TEXT) if has_text else None,
-            seconds_by_stage=self.seconds,
-        )
-
-    def _heard(self) -> Heard | None:
-        if self.recording is None:
-            return None
-        return Heard(self.recording.seconds, tuple(self.windows), tuple(self.warnings))
-
-    def _use(self, name: str, model: Model) -> ModalityUse:
+    def _use(self, name: str) -> ModalityUse:
         if name == AUDIO and self.track.audio is not None:
             used = bool(self.rows)
-            return ModalityUse(used, None if used else "not_trusted" if model.audio is None else "silent")
-        if name == TEXT and TEXT not in model.inputs and self.track.metadata.fields:
+            return ModalityUse(used, None if used else "not_trusted" if self.model.audio is None else "silent")
+        if name == TEXT and TEXT not in self.model.inputs and self.track.metadata.fields:
             return ModalityUse(False, "not_trusted")
         if (reading := self.readings.get(name)) is None:
             return ModalityUse(False, "not_given")
-        return ModalityUse(reading.informative, None if reading.informative else "no_text_features", self._source(name))
+        return ModalityUse(reading.informative, None if reading.informative else "no_text_features", self.source(name))
 
-    def _source(self, modality: str) -> Literal["request", "tags"]:
+    def source(self, modality: str) -> Literal["request", "tags"]:
         return "tags" if modality in self.from_tags else "request"
