@@ -38,13 +38,13 @@ from app.http.options import first_fault
 from app.http.problem import on_lrid_error
 from app.http.routes import build_router
 from app.http.traces import OpenTelemetry
-from app.serving.batcher import Batcher, BatchLimits
+from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
-from app.serving.device import DeviceThread
 from app.serving.expected import expected_answers
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
 from app.serving.service import Service
+from app.serving.threads import Threads
 from app.settings import MEGABYTE, Settings
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def create_app(settings: Settings | None = None, known: Families | None = None) 
     settings = settings or Settings()
     metrics = Metrics()
     pool = build_pool(settings)
-    loader = DeviceThread()  # one for all releases: torch.export crashes in a second thread after the first has ended
+    loader = Threads("lrid-loader")  # one for all releases
     build = partial(build_identifier, settings, pool, metrics, loader=loader, known=known)
     service = Service(pool, build, settings.model)
     body = BodyReader(settings, lambda: further_fields(service.loaded.model) if service.loaded is not None else {})
@@ -144,7 +144,7 @@ async def build_identifier(
     metrics: Metrics,
     reference: str,
     known: Families | None = None,
-    loader: DeviceThread | None = None,
+    loader: Threads | None = None,
     *,
     listen: bool = True,
 ) -> Identifier:
@@ -155,7 +155,8 @@ async def build_identifier(
 
         return load_release(settings, reference, known, listen=listen)
 
-    loaded = await (loader or DeviceThread()).call(load)
+    loader = loader or Threads("lrid-loader")  # its thread ends with it
+    loaded = await loader.call(load)
     decode = DecodeLimits(max_audio_seconds=settings.max_audio_seconds, silence_dbfs=settings.silence_dbfs)
     decoding = Decoding(pool, decode, settings.decode_queue_max, metrics)
     manifest, engine = loaded.model.manifest, loaded.engine
@@ -171,14 +172,8 @@ def _batcher(settings: Settings, loaded: Loaded, metrics: Metrics) -> Batcher | 
     engine = loaded.engine
     if engine is None or (audio := loaded.model.audio) is None:  # in this order: audio branches are built when asked for
         return None
-    limits = BatchLimits(
-        max_batch_size=settings.max_batch_size or engine.batch_size,
-        wait_seconds=settings.batch_wait_ms / 1000,
-        max_items=settings.queue_max_items,
-        max_audio_seconds=settings.queue_max_audio_seconds,
-        device_timeout_seconds=settings.device_timeout_seconds,
-    )
-    batcher = Batcher(engine.listen, audio.window.window_samples, audio.listener.n_features, limits, metrics)
+    sized = settings.model_copy(update={"max_batch_size": settings.max_batch_size or engine.batch_size})
+    batcher = Batcher(engine.listen, audio.window.window_samples, audio.listener.n_features, sized, metrics)
     batcher.start()
     return batcher
 

@@ -16,29 +16,18 @@ import numpy as np
 
 from app.domain import FloatArray, Window
 from app.errors import DeadlineExceeded, Draining, ModelFailed, NotReady, QueueFull
-from app.serving.device import DeviceThread
 from app.serving.metrics import Metrics
 from app.serving.queue import Item, WindowQueue
 from app.serving.retry_after import RetryAfter
+from app.serving.threads import Threads
+from app.settings import Settings
 
 log = logging.getLogger("lrid.batcher")
 
 Turn = Callable[[], float]  # seconds after which a rejected client should return
 Listen = Callable[[list[FloatArray]], FloatArray]  # blocking: n windows → (n, n_audio_features)
 
-WATCH_SECONDS = 0.2  # how often a running batch is checked for a dead thread
 END_SECONDS = 2.0  # for which stopping waits for the device thread, which may hang
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """Bounds of the queue and of a batch."""
-
-    max_batch_size: int
-    wait_seconds: float
-    max_items: int
-    max_audio_seconds: float
-    device_timeout_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +46,20 @@ class DeviceLost(Exception):
 class Batcher:
     """All methods run on one event loop; only `listen` runs on the device thread."""
 
-    def __init__(self, listen: Listen, n_samples: int, n_features: int, limits: BatchLimits, metrics: Metrics) -> None:
-        """`n_samples` and `n_features`: sizes of one window before and after the device."""
+    def __init__(self, listen: Listen, n_samples: int, n_features: int, settings: Settings, metrics: Metrics) -> None:
+        """`n_samples` and `n_features`: sizes of one window before and after the device. `settings`: a batch has a size."""
         self._listen = listen
         self._n_features = n_features
         self._probe: FloatArray = np.zeros(n_samples, np.float32)
-        self._limits = limits
+        self._timeout_seconds = settings.device_timeout_seconds
+        self._company_seconds = settings.batch_wait_ms / 1000
         self._metrics = metrics
-        self._queue = WindowQueue(max_items=limits.max_items, max_audio_seconds=limits.max_audio_seconds, metrics=metrics)
-        self._retry_after = RetryAfter(4 * limits.max_items)  # room for several bursts
+        self._queue = WindowQueue(settings.queue_max_items, settings.queue_max_audio_seconds, metrics)
+        self._retry_after = RetryAfter(4 * settings.queue_max_items)  # room for several bursts
         self._arrived = asyncio.Event()
-        self._device = DeviceThread()
+        self._device = _device_thread()
         self._task: asyncio.Task[None] | None = None
-        self._batch_size = limits.max_batch_size
+        self._batch_size = settings.max_batch_size
         self._running: list[Item] = []  # the current batch, until every window of it is settled
         self._restarts_in_a_row = 0
         self.seconds_per_window = 0.25  # smoothed; the first batch replaces this guess
@@ -88,8 +78,8 @@ class Batcher:
 
     @property
     def healthy(self) -> bool:
-        """Whether the loop and its device thread run, the latter proven since it was last replaced."""
-        return self._task is not None and not self._task.done() and self._device.alive and not self._restarts_in_a_row
+        """Whether the loop runs, and the device thread is proven since it was last replaced."""
+        return self._task is not None and not self._task.done() and not self._restarts_in_a_row
 
     def wait_seconds(self, extra_windows: float = 0) -> float:
         """Expected wait of a window that arrives now behind `extra_windows` more, from the load and the measured rate."""
@@ -158,7 +148,7 @@ class Batcher:
     async def _loop(self) -> None:
         while True:
             await self._arrived.wait()
-            if self._limits.wait_seconds:
+            if self._company_seconds:
                 await self._wait_for_company()
             if batch := self._queue.take(self._batch_size, asyncio.get_running_loop().time()):
                 self._running = batch
@@ -168,11 +158,11 @@ class Batcher:
                 self._arrived.clear()
 
     async def _wait_for_company(self) -> None:
-        """Wait for a full batch, or until the oldest window has waited `wait_seconds`."""
+        """Wait for a full batch, or until the oldest window has waited `batch_wait_ms`."""
         while (oldest := self._queue.oldest) and self._queue.n_items < self._batch_size:
             self._arrived.clear()
             try:
-                async with asyncio.timeout_at(oldest.enqueued_at + self._limits.wait_seconds):
+                async with asyncio.timeout_at(oldest.enqueued_at + self._company_seconds):
                     await self._arrived.wait()
             except TimeoutError:
                 break
@@ -196,18 +186,13 @@ class Batcher:
                 await self._after_failure(not_finite, ModelFailed("the model gave no finite numbers"))
 
     async def _run_on_device(self, samples: list[FloatArray]) -> FloatArray:
-        """Run and watch the call. Raises DeviceLost within WATCH_SECONDS after the thread died or the timeout passed."""
-        loop = asyncio.get_running_loop()
-        gives_up_at = loop.time() + self._limits.device_timeout_seconds
+        """Raises DeviceLost when what ends a thread came out of the call, or the timeout passed."""
         call = self._device.call(self._listen, samples)
-        while True:
-            done, _ = await asyncio.wait([call], timeout=WATCH_SECONDS)
-            if done:
-                break
-            if not self._device.alive:
-                raise DeviceLost("the device thread died")
-            if loop.time() > gives_up_at:
-                raise DeviceLost(f"a batch took longer than {self._limits.device_timeout_seconds:g} s")
+        done, _ = await asyncio.wait([call], timeout=self._timeout_seconds)
+        if not done:
+            raise DeviceLost(f"a batch took longer than {self._timeout_seconds:g} s")
+        if isinstance(call.exception(), SystemExit):
+            raise DeviceLost("the device thread died")
         rows: FloatArray = np.asarray(call.result(), np.float32)
         if rows.shape != (len(samples), self._n_features):
             raise ModelFailed(f"the model gave {rows.shape} for {len(samples)} windows")
@@ -239,7 +224,7 @@ class Batcher:
             self._device.close()
             await asyncio.sleep(min(30.0, 0.5 * 2 ** (self._restarts_in_a_row - 1)))
             try:
-                self._device = DeviceThread()
+                self._device = _device_thread()
                 await self._run_on_device([self._probe])
             except Exception:
                 log.exception("the device is still lost after restart %d", self._restarts_in_a_row)
@@ -256,6 +241,10 @@ class Batcher:
         share = 1.0 if self._rate_is_guessed else 0.2
         self._rate_is_guessed = False
         self.seconds_per_window += share * (seconds / n_windows - self.seconds_per_window)
+
+
+def _device_thread() -> Threads:
+    return Threads("lrid-device")
 
 
 def _deliver(batch: list[Item], rows: FloatArray) -> list[Item]:

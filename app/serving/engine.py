@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from app.domain import FloatArray
 from app.errors import ReleaseError
 from app.families.contract import Backend, Listen, Listener, Precision, Target
 from app.serving.scheduling import lower_thread_priority
-from app.serving.thread_pool import ThreadPool
+from app.serving.threads import Threads
+from app.settings import Settings
 
 log = logging.getLogger("lrid.engine")
 
@@ -43,7 +45,7 @@ class Engine:
         one_thread = replace(target, threads=1)
         on_one_thread = self._listen if target.threads == 1 or self._device.type != "cpu" else listener.prepare(one_thread)
         self._listen_on_one_thread = partial(_listen_to_one, on_one_thread, 1)
-        self._pool = ThreadPool(target.threads, self._listen_on_one_thread)
+        self._pool = Threads(*(f"lrid-model-{number}" for number in range(target.threads)))
 
     def listen(self, windows: list[FloatArray]) -> FloatArray:
         """n windows, each (samples,) float32 → (n, features) float32."""
@@ -53,7 +55,7 @@ class Engine:
             return _listen_to_one(self._listen, self._threads if self._is_torch else 1, windows[0])
         if len(windows) == 1:
             return self._listen_on_one_thread(windows[0])
-        return np.concatenate(self._pool.map(windows))
+        return np.concatenate(self._pool.map(self._listen_on_one_thread, windows))
 
     def settle(self, n_samples: int) -> None:
         """On a CPU, check that a window gets the same answer alone and in a batch; else a single one gets one thread too."""
@@ -78,16 +80,17 @@ def _listen_to_one(listen: Listen, threads: int, window: FloatArray) -> FloatArr
     return listen(torch.from_numpy(window)[None]).numpy()
 
 
-def targets(listener: Listener, *, device: str, precision: str, threads: int, backend: str = "auto") -> list[Target]:
+def targets(listener: Listener, settings: Settings) -> list[Target]:
     """Resolve `auto`, most preferred first; of precisions, those clearly faster than fp32 here. Raises ReleaseError."""
-    if threads:
-        torch.set_num_threads(threads)
+    device, precision = settings.device, settings.precision
+    if settings.torch_threads:
+        torch.set_num_threads(settings.torch_threads)
     if device == "cuda" and not torch.cuda.is_available():
         raise ReleaseError("device=cuda was asked for, and no CUDA device is available; use device=auto or cpu")
     if device != "cpu" and torch.cuda.is_available():
         wanted = dict.fromkeys([_on_cuda(precision), *(("fp32",) if precision == "auto" else ())])
         return [Target("cuda", each) for each in wanted]
-    runs = _cpu_backend(backend)
+    runs = _cpu_backend(settings.engine)
     possible = listener.precisions(runs)
     if precision not in {"auto", *possible}:
         raise ReleaseError(
@@ -98,11 +101,11 @@ def targets(listener: Listener, *, device: str, precision: str, threads: int, ba
     return [Target("cpu", each, runs, torch.get_num_threads()) for each in suitable]
 
 
-def _on_cuda(precision: str) -> Precision:
+def _on_cuda(precision: Precision | Literal["auto"]) -> Precision:
     if precision == "int8":
         raise ReleaseError("precision=int8 was asked for, which runs on a CPU only; use device=cpu, or another precision")
     if precision != "auto":
-        return precision  # type: ignore[return-value]
+        return precision
     return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"  # Ampere and later multiply bf16
 
 

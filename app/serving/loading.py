@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from app.errors import ReleaseError
-from app.families.contract import Model, Target
+from app.families.contract import AudioBranch, Model
 from app.families.golden import Golden, GoldenCase, answer, load_golden, replay
 from app.families.prior import under_prior
 from app.families.store import GOLDEN, Families, load_model, release_folder
@@ -44,10 +44,8 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
     golden = load_golden(folder / GOLDEN)
     model = load_model(folder, known)
     served = under_prior(model, settings.catalog_prior)  # first, because an error is found quickly
-    if not listen or model.audio is None:
-        engine, worst = None, replay(model, golden, None, "fp32")
-    else:
-        engine, worst = _proven(model, golden, settings)
+    audio = model.audio if listen else None
+    engine, worst = (None, replay(model, golden, None, "fp32")) if audio is None else _proven(model, audio, golden, settings)
     _warn_of_slow_reading(model, golden)
     fields = {
         "model": "/".join(folder.parts[-2:]),
@@ -59,35 +57,25 @@ def load_release(settings: Settings, reference: str, known: Families | None = No
         "seconds": round(time.perf_counter() - started, 2),
     }
     log.info("release loaded", extra={"fields": fields})
-    if engine is not None and model.audio is not None:
-        model.audio.listener.forget()
+    if audio is not None:
+        audio.listener.forget()
     release_memory()
     return Loaded(served, engine)
 
 
-def _proven(model: Model, golden: Golden, settings: Settings) -> tuple[Engine, float]:
+def _proven(model: Model, audio: AudioBranch, golden: Golden, settings: Settings) -> tuple[Engine, float]:
     """The most preferred engine that reproduces golden.json, and the largest |Δp|. Raises ReleaseError if none does."""
-    assert model.audio is not None
-    *preferred, last = targets(
-        model.audio.listener,
-        device=settings.device,
-        precision=settings.precision,
-        threads=settings.torch_threads,
-        backend=settings.engine,
-    )
-    for target in preferred:
+    left = targets(audio.listener, settings)
+    while True:
+        target = left.pop(0)
         try:
-            return _replayed(model, golden, target)
+            engine = Engine(audio.listener, target)
+            engine.settle(audio.window.window_samples)
+            return engine, replay(model, golden, engine.listen, target.precision)
         except ReleaseError as error:
+            if not left:
+                raise
             log.warning("%s is not used: %s", target.precision, error.detail)
-    return _replayed(model, golden, last)
-
-
-def _replayed(model: Model, golden: Golden, target: Target) -> tuple[Engine, float]:
-    assert model.audio is not None
-    engine = Engine(model.audio.listener, target)
-    engine.settle(model.audio.window.window_samples)
-    return engine, replay(model, golden, engine.listen, target.precision)
 
 
 def _warn_of_slow_reading(model: Model, golden: Golden) -> None:

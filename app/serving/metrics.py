@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -62,28 +62,24 @@ class Metrics:
             ["family", "release", "sha256", "device", "precision"],
         )
         self.ready = gauge("lrid_ready", "1 while the server accepts work, else 0.")
-        # labels() is slow: keep each child after its first use.
-        self._by_stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
-        self._by_outcome: dict[tuple[str, str], Counter] = {}
-        self._by_language: dict[str, Counter] = {}
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)  # at 0 until then
+        self._child = cache(lambda metric, *labels: metric.labels(*labels))  # which is slow
         self._release: tuple[str, ...] | None = None  # labels of the one that model_info names
 
     def observe_stages(self, seconds_by_stage: Mapping[str, float], trace_id: str | None = None) -> None:
         """Count the stages of one answered request; its trace is the exemplar of the buckets they fall into."""
         exemplar = None if trace_id is None else {"trace_id": trace_id}
         for stage, seconds in seconds_by_stage.items():
-            self._by_stage[stage].observe(seconds, exemplar)
+            self._child(self.stage_seconds, stage).observe(seconds, exemplar)
 
     def count_request(self, modalities: str, outcome: str) -> None:
         """One request to /identify has ended."""
-        child = self._by_outcome.get((modalities, outcome))
-        if child is None:
-            child = self._by_outcome[modalities, outcome] = self.requests.labels(modalities, outcome)
-        child.inc()
+        self._child(self.requests, modalities, outcome).inc()
 
     def count_answer(self, language: str, probability: float) -> None:
         """One answer: the language, or und, and the probability of the best one."""
-        self._answered_in(language).inc()
+        self._child(self.predictions, language).inc()
         self.confidence.observe(probability)
 
     def expect(self, expected: Expected | None) -> None:
@@ -92,13 +88,7 @@ class Metrics:
         self.release_confidence.set(math.nan if expected is None else expected.confidence)
         for language, share in ({} if expected is None else expected.shares).items():
             self.release_share.labels(language).set(share)
-            self._answered_in(language)  # at 0 until then: rules that compare both find every language
-
-    def _answered_in(self, language: str) -> Counter:
-        child = self._by_language.get(language)
-        if child is None:
-            child = self._by_language[language] = self.predictions.labels(language)
-        return child
+            self._child(self.predictions, language)  # at 0 until then: rules that compare both find every language
 
     def name_release(self, *labels: str) -> None:
         """The release that is served from now on, by the labels of `model_info`."""

@@ -31,7 +31,7 @@ class Item:
 class WindowQueue:
     """Two lines. An item leaves when it is taken, or as soon as its caller has left."""
 
-    def __init__(self, *, max_items: int, max_audio_seconds: float, metrics: Metrics) -> None:
+    def __init__(self, max_items: int, max_audio_seconds: float, metrics: Metrics) -> None:
         self._begun: dict[Item, None] = {}
         self._first: dict[Item, None] = {}
         self.max_items = max_items

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from app.domain import FloatArray, Window
-from app.serving.batcher import Batcher, BatchLimits, WindowFeatures
+from app.serving.batcher import Batcher, WindowFeatures
 from app.serving.metrics import Metrics
+from app.settings import Settings
 
 T = TypeVar("T")
 
@@ -81,17 +82,16 @@ def window(number: int, seconds: float = 30.0) -> Window:
 
 
 @asynccontextmanager
-async def batching(device: Callable[[list[FloatArray]], FloatArray], **limits: Any) -> AsyncIterator[Batcher]:
+async def batching(device: Callable[[list[FloatArray]], FloatArray], **settings: Any) -> AsyncIterator[Batcher]:
     """A started batcher; stopped in the end. `batcher.metrics` is set for the tests' sake."""
-    settings = {
+    usual = {
         "max_batch_size": 8,
-        "wait_seconds": 0.0,
-        "max_items": 1000,
-        "max_audio_seconds": 1e6,
+        "queue_max_items": 1000,
+        "queue_max_audio_seconds": 1e6,
         "device_timeout_seconds": PATIENCE_SECONDS,
     }
     metrics = Metrics()
-    batcher = Batcher(device, N_SAMPLES, N_FEATURES, BatchLimits(**(settings | limits)), metrics)
+    batcher = Batcher(device, N_SAMPLES, N_FEATURES, Settings().model_copy(update=usual | settings), metrics)
     batcher.metrics = metrics  # type: ignore[attr-defined]
     batcher.start()
     try:

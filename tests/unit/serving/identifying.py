@@ -13,12 +13,13 @@ from app.errors import AudioCorrupt
 from app.families.contract import Model, Target
 from app.families.golden import Tone
 from app.families.lrid_net.model import LridNetModel
-from app.serving.batcher import Batcher, BatchLimits
+from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
 from app.serving.engine import Engine
 from app.serving.identification import Identification, IdentifyOptions
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
+from app.settings import Settings
 
 Listen = Callable[[list[FloatArray]], FloatArray]
 
@@ -99,10 +100,8 @@ async def identifying(
     metrics, decoder = Metrics(), Decoder()
     batcher = None
     if model.audio is not None and listen is not None:
-        limits = BatchLimits(
-            max_batch_size=4, wait_seconds=0, max_items=100, max_audio_seconds=1e4, device_timeout_seconds=60
-        )
-        batcher = Batcher(listen, model.audio.window.window_samples, model.audio.listener.n_features, limits, metrics)
+        settings = Settings(max_batch_size=4, queue_max_items=100, queue_max_audio_seconds=1e4)
+        batcher = Batcher(listen, model.audio.window.window_samples, model.audio.listener.n_features, settings, metrics)
         batcher.start()
     limits_of_files = DecodeLimits(max_audio_seconds=1800, silence_dbfs=-60)
     decoding = Decoding(cast(DecodePool, decoder), limits_of_files, max_files, metrics)

@@ -87,7 +87,7 @@ def test_windows_of_one_request_come_back_in_order() -> None:
 def test_no_wait_by_default_and_a_wait_when_asked_for() -> None:
     async def scenario(wait_seconds: float) -> list[list[int]]:
         device = Device()
-        async with batching(device, wait_seconds=wait_seconds) as batcher:
+        async with batching(device, batch_wait_ms=wait_seconds * 1000) as batcher:
             first = ask(batcher, 1)
             await asyncio.sleep(0.1)
             await asyncio.gather(first, ask(batcher, 2))
@@ -100,7 +100,7 @@ def test_no_wait_by_default_and_a_wait_when_asked_for() -> None:
 def test_a_full_batch_does_not_wait() -> None:
     async def scenario() -> None:
         device = Device()
-        async with batching(device, wait_seconds=20.0, max_batch_size=2) as batcher:
+        async with batching(device, batch_wait_ms=20000.0, max_batch_size=2) as batcher:
             async with asyncio.timeout(10):
                 first = ask(batcher, 1)
                 await asyncio.sleep(0.05)
@@ -113,7 +113,7 @@ def test_a_full_batch_does_not_wait() -> None:
 def test_what_has_waited_for_the_device_does_not_wait_for_company() -> None:
     async def scenario() -> None:
         device = Device()
-        async with batching(device, wait_seconds=3.0, max_batch_size=4) as batcher:
+        async with batching(device, batch_wait_ms=3000.0, max_batch_size=4) as batcher:
             device.hold()
             await asyncio.sleep(0)
             full = ask(batcher, 1, 2, 3, 4)
@@ -133,7 +133,7 @@ def test_what_has_waited_for_the_device_does_not_wait_for_company() -> None:
 def test_bounded_in_items() -> None:
     async def scenario() -> None:
         device = Device()
-        async with batching(device, max_items=3) as batcher:
+        async with batching(device, queue_max_items=3) as batcher:
             tasks = await ask_while_busy(batcher, device, [1, 2])
             with pytest.raises(QueueFull, match="2 windows wait") as refused:
                 await ask(batcher, 3, 4)
@@ -149,7 +149,7 @@ def test_bounded_in_items() -> None:
 def test_bounded_in_seconds_of_audio() -> None:
     async def scenario() -> None:
         device = Device()
-        async with batching(device, max_audio_seconds=70.0) as batcher:
+        async with batching(device, queue_max_audio_seconds=70.0) as batcher:
             tasks = await ask_while_busy(batcher, device, [1, 2])  # 30 s each
             with pytest.raises(QueueFull):
                 await ask(batcher, 3)
@@ -165,7 +165,7 @@ def test_bounded_in_seconds_of_audio() -> None:
 def test_retry_after_follows_from_load_and_measured_rate() -> None:
     async def scenario() -> None:
         device = Device()
-        async with batching(device, max_items=8, max_batch_size=1) as batcher:
+        async with batching(device, queue_max_items=8, max_batch_size=1) as batcher:
             batcher.seconds_per_window = 2.0
             tasks = await ask_while_busy(batcher, device, range(1, 9))
             told = []

@@ -1,6 +1,7 @@
 """The engine: an answer does not depend on what else is listened to, nor on how many threads there are."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from app.errors import ReleaseError
 from app.families.contract import Backend, Listen, Listener, Precision, Target
 from app.serving import engine as engine_module
 from app.serving.engine import Engine, targets
+from app.settings import Settings
 from tests.releases import TINY, listen_with, tiny_model
 from tests.unit.serving.sounds import SECOND, sound
 
@@ -133,8 +135,8 @@ def test_where_threads_change_answers_every_window_gets_one() -> None:
 ANY = CountsThreads("bf16", "fp32")
 
 
-def choose_for(listener: Listener = ANY, *, device: str = "auto", precision: str = "auto", threads: int = 1) -> Target:
-    return targets(listener, device=device, precision=precision, threads=threads, backend="torch")[0]
+def choose_for(listener: Listener = ANY, *, threads: int = 1, **settings: Any) -> Target:
+    return targets(listener, Settings(engine="torch", torch_threads=threads, **settings))[0]
 
 
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import torch
 from app.domain import FloatArray
 from app.families.contract import Listener, Precision, Target
 from app.serving.engine import Engine, targets
+from app.settings import Settings
 from tests.releases import TINY, tiny_model
 
 pytestmark = [
@@ -33,7 +34,7 @@ def on_gpu(listener: Listener, precision: Precision) -> Engine:
 
 
 def test_auto_takes_the_gpu(listener: Listener) -> None:
-    target = targets(listener, device="auto", precision="auto", threads=0)[0]
+    target = targets(listener, Settings())[0]
     assert target.device == "cuda"
     assert Engine(listener, target).batch_size > 1
 

@@ -22,7 +22,7 @@ def test_the_load_is_that_of_the_items_still_wanted(steps: list[tuple[str, int]]
 
     async def scenario() -> None:
         metrics = Metrics()
-        queue = WindowQueue(max_items=100, max_audio_seconds=1e6, metrics=metrics)
+        queue = WindowQueue(100, 1e6, metrics)
         waiting: list[Item] = []
         for now, (step, number) in enumerate(steps):
             if step.startswith("put"):
@@ -53,7 +53,7 @@ def test_the_load_is_that_of_the_items_still_wanted(steps: list[tuple[str, int]]
 def test_what_nobody_waits_for_is_dropped_and_its_samples_are_freed() -> None:
     async def scenario() -> None:
         metrics = Metrics()
-        queue = WindowQueue(max_items=10, max_audio_seconds=100, metrics=metrics)
+        queue = WindowQueue(10, 100.0, metrics)
         loop = asyncio.get_running_loop()
         late, gone, wanted = (
             Item(np.zeros(9, np.float32), 1.0, deadline, loop.create_future(), 0.0) for deadline in (5.0, 50.0, 50.0)

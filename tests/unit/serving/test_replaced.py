@@ -95,7 +95,7 @@ def refer_to(identifier: Identifier) -> list[weakref.ref[object]]:
 
 
 def own_threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("lrid-")}
+    return {thread for thread in threading.enumerate() if thread.name.startswith(("lrid-device", "lrid-model"))}
 
 
 def test_replaced_under_load(store: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""ThreadPool: side by side, in order, an error for the caller, and no threads left behind."""
+"""Threads: side by side, in order, an error for the caller, and none left behind."""
 
 import gc
 import subprocess
@@ -8,11 +8,15 @@ import time
 
 import pytest
 
-from app.serving.thread_pool import ThreadPool
+from app.serving.threads import Threads
 
 
 def lane_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("lrid-model")}
+
+
+def threads(n: int) -> Threads:
+    return Threads(*(f"lrid-model-{number}" for number in range(n)))
 
 
 def test_side_by_side_and_in_order() -> None:
@@ -22,11 +26,11 @@ def test_side_by_side_and_in_order() -> None:
         together.wait()
         return item * item
 
-    assert ThreadPool(3, work).map([3, 1, 2]) == [9, 1, 4]
+    assert threads(3).map(work, [3, 1, 2]) == [9, 1, 4]
 
 
 def test_more_items_than_threads() -> None:
-    assert ThreadPool(2, lambda item: -item).map(list(range(9))) == [-item for item in range(9)]
+    assert threads(2).map(lambda item: -item, list(range(9))) == [-item for item in range(9)]
 
 
 def test_an_error_comes_out_after_all_have_ended_and_the_next_call_works() -> None:
@@ -39,11 +43,11 @@ def test_an_error_comes_out_after_all_have_ended_and_the_next_call_works() -> No
         ended.append(item)
         return item
 
-    pool = ThreadPool(2, work)
+    pool = threads(2)
     with pytest.raises(ValueError, match="zero"):
-        pool.map([0, 1])
+        pool.map(work, [0, 1])
     assert ended == [1]
-    assert pool.map([2, 3]) == [2, 3]
+    assert pool.map(work, [2, 3]) == [2, 3]
 
 
 def test_what_would_end_a_lane_reaches_the_caller_and_the_lane_stays() -> None:
@@ -52,17 +56,17 @@ def test_what_would_end_a_lane_reaches_the_caller_and_the_lane_stays() -> None:
             raise SystemExit
         return item
 
-    pool = ThreadPool(1, work)
+    pool = threads(1)
     with pytest.raises(SystemExit):
-        pool.map([0, 1])
-    assert pool.map([2]) == [2]
+        pool.map(work, [0, 1])
+    assert pool.map(work, [2]) == [2]
 
 
 def test_threads_start_with_the_first_call_and_end_with_the_object() -> None:
     others = lane_threads()
-    pool = ThreadPool(2, abs)
+    pool = threads(2)
     assert not lane_threads() - others
-    pool.map([-1])
+    pool.map(abs, [-1])
     own = lane_threads() - others
     assert len(own) == 2
     del pool
@@ -79,9 +83,9 @@ def look() -> None:
 
 atexit.register(look)  # the first to be registered is the last to be called
 
-from app.serving.thread_pool import ThreadPool
-pool = ThreadPool(2, abs)
-pool.map([1, 2])
+from app.serving.threads import Threads
+pool = Threads("lrid-model-0", "lrid-model-1")
+pool.map(abs, [1, 2])
 """
 
 
