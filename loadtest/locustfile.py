@@ -16,31 +16,10 @@ from locust import FastHttpUser, between, task
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # locust puts only this folder on the path
 
-from loadtest.client import BOUNDARY, form
-from loadtest.sounds import TRACKS, encoded, hostile
+from loadtest.mix import Drawn, Mix
 
-# Made while this file is imported: clips, and songs of 2 to 3 min.
-CLIPS = [encoded(seconds, 1, kind) for seconds, kind in ((30, "MP3"), (12, "OGG"), (30, "FLAC"))]
-SONGS = [encoded(seconds, 2, kind) for seconds, kind in ((180, "MP3"), (120, "OGG"))]
-HOSTILE = list(hostile().values())
+MIX = Mix()  # made while this file is imported
 gevent.get_hub().loop.update_now()  # or the seconds this took would be missing from -t
-
-REJECTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("nothing_given", {"json": {}}),
-    ("nothing_usable", {"json": {"title": "12345"}}),
-    ("malformed_json", {"data": b'{"title": ', "headers": {"Content-Type": "application/json"}}),
-    ("unsupported_content_type", {"data": b"x", "headers": {"Content-Type": "text/plain"}}),
-    ("invalid_option", {"json": {"title": "La vie en rose", "top_k": -1}}),
-    ("unknown_language", {"json": {"title": "La vie en rose", "languages": "tlh"}}),
-)
-
-
-def upload(audio: bytes, fields: dict[str, str]) -> dict[str, Any]:
-    """Keyword arguments of a multipart request."""
-    return {
-        "data": b"".join(form(audio, fields)),
-        "headers": {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"},
-    }
 
 
 class Catalogue(FastHttpUser):
@@ -49,52 +28,29 @@ class Catalogue(FastHttpUser):
     host = "http://localhost:8000"
     wait_time = between(0.05, 0.5)
     network_timeout = connection_timeout = 90.0
+    rng = random.Random()
 
-    @task(10)
-    def metadata(self) -> None:
-        artist, title = random.choice(TRACKS)
-        self._ask("metadata", json={"artist": artist, "title": title})
-
-    @task(4)
-    def clip(self) -> None:
-        self._ask("clip", **upload(random.choice(CLIPS), {}))
-
-    @task(2)
-    def song(self) -> None:
-        artist, title = random.choice(TRACKS)
-        self._ask("song with metadata", **upload(random.choice(SONGS), {"artist": artist, "title": title}))
-
-    @task(1)
-    def bad_json(self) -> None:
-        self._rejected(*random.choice(REJECTIONS))
-
-    @task(1)
-    def bad_audio(self) -> None:
-        audio, code = random.choice(HOSTILE)
-        self._rejected(code, upload(audio, {}))
-
-    def _ask(self, name: str, **request: Any) -> None:
-        with self.client.post("/identify", name=name, catch_response=True, **request) as response:
+    @task
+    def identify(self) -> None:
+        drawn = MIX.draw(self.rng)
+        sent = {"data": drawn.body, "headers": {"Content-Type": drawn.content_type}}
+        name = drawn.kind if drawn.expected == "200" else f"{drawn.kind}: {drawn.expected}"
+        with self.client.post("/identify", name=name, catch_response=True, **sent) as response:
             if response.status_code == 429:
                 response.success()  # the server may say so; what matters is that it says when to come back
                 gevent.sleep(float(response.headers["Retry-After"]))
-                return
-            if response.status_code != 200:
-                response.failure(f"expected 200, got {response.status_code}: {response.text[:200]}")
-                return
-            total = sum(entry["probability"] for entry in response.json()["languages"])
-            if abs(total - 1) > 1e-3:
-                response.failure(f"probabilities sum to {total}")
+            elif wrong := fault(drawn, response):
+                response.failure(wrong)
             else:
                 response.success()
 
-    def _rejected(self, code: str, request: dict[str, Any]) -> None:
-        with self.client.post("/identify", name=f"rejected: {code}", catch_response=True, **request) as response:
-            if response.status_code == 429:
-                response.success()
-                return
-            problem = response.json() if response.text else {}
-            if response.status_code == problem.get("status") and problem["code"] == code:
-                response.success()
-            else:
-                response.failure(f"expected {code}, got {response.status_code} {problem}")
+
+def fault(drawn: Drawn, response: Any) -> str:
+    """What is wrong with the answer; empty if nothing is."""
+    body = response.json() if response.text else {}
+    came = "200" if response.status_code == 200 else body.get("code", response.status_code)
+    if came != drawn.expected or response.status_code != body.get("status", 200):
+        return f"expected {drawn.expected}, got {response.status_code}: {response.text[:200]}"
+    if came == "200" and abs((total := sum(entry["probability"] for entry in body["languages"])) - 1) > 1e-3:
+        return f"probabilities sum to {total}"
+    return ""

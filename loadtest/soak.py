@@ -27,8 +27,8 @@ import psutil
 from app.lab.markdown import table
 from app.settings import Settings
 from loadtest.client import Connections, audio_post, json_post, percentile
+from loadtest.mix import Drawn, Mix
 from loadtest.servers import SERVE, Server, save, server
-from loadtest.sounds import TRACKS, encoded, hostile
 
 SAMPLE_SECONDS = 10.0
 FAULT_SECONDS = 120.0
@@ -81,8 +81,9 @@ def main() -> None:
 
 
 async def _run(running: Server, temporary: Path, seconds: float, pause_seconds: float) -> Soak:
-    soak, began = Soak(), time.monotonic()
-    ends_at, mix = began + seconds, Mix()
+    soak, mix = Soak(), Mix()
+    began = time.monotonic()
+    ends_at = began + seconds
 
     def look() -> Sample:
         return _sample(running, temporary, began)
@@ -97,37 +98,14 @@ async def _run(running: Server, temporary: Path, seconds: float, pause_seconds: 
     return soak
 
 
-class Mix:
-    """Draws what a catalogue sends, and hostile files."""
-
-    def __init__(self) -> None:
-        self.songs = [encoded(seconds, seed, "MP3") for seed, seconds in enumerate((150, 95))]
-        self.clips = [encoded(20, 7, kind) for kind in ("MP3", "OGG", "FLAC")]
-        self.hostile = list(hostile().values())
-
-    def draw(self, rng: random.Random) -> tuple[str, bytes, str]:
-        """(kind, request, expected: `200` or an error code)."""
-        artist, title = rng.choice(TRACKS)
-        kind = rng.choices(("name", "clip", "song", "rejected", "hostile"), (60, 14, 4, 12, 10))[0]
-        if kind == "name":
-            return kind, json_post({"artist": artist, "title": title}), "200"
-        if kind == "clip":
-            return kind, audio_post(rng.choice(self.clips), {"title": title}), "200"
-        if kind == "song":
-            return kind, audio_post(rng.choice(self.songs), {"artist": artist, "title": title}), "200"
-        if kind == "rejected":
-            return kind, json_post({"title": "12345"}), "nothing_usable"
-        data, code = rng.choice(self.hostile)
-        return kind, audio_post(data), code
-
-
 async def _client(port: int, mix: Mix, rng: random.Random, soak: Soak, ends_at: float, pause_seconds: float) -> None:
-    known: dict[bytes, str] = {}  # request → its first answer
+    known: dict[Drawn, str] = {}  # its first answer
     async with Connections(port) as connections:
         while time.monotonic() < ends_at:
             await soak.go.wait()
-            kind, request, expected = mix.draw(rng)
-            reply, seconds = await connections.timed(request)
+            drawn = mix.draw(rng)
+            kind, expected = drawn.kind, drawn.expected
+            reply, seconds = await connections.timed(drawn.request)
             soak.seconds_by_kind[kind].append(seconds)
             outcome = reply.outcome
             soak.outcomes[f"{kind}: {outcome}"] += 1
@@ -137,7 +115,7 @@ async def _client(port: int, mix: Mix, rng: random.Random, soak: Soak, ends_at: 
                 soak.wrong.append(f"{kind}: expected {expected}, got {outcome}")
             elif outcome == "200":
                 answer = json.dumps(reply.json() | {"timing_ms": None})
-                if known.setdefault(request, answer) != answer:
+                if known.setdefault(drawn, answer) != answer:
                     soak.wrong.append(f"{kind}: the same request got another answer")
             await asyncio.sleep(pause_seconds)
 
