@@ -10,15 +10,8 @@ import numpy as np
 from app.lab.evaluation.calibrate import LEAST_ANSWERED, WANTED_PRECISION
 from app.lab.evaluation.report import Measured, title
 
-COLOURS = {"both": "#1f6f78", "audio_only": "#d9822b", "text_only": "#6c5b9e"}
-GREY, INK = "#9aa5ab", "#26323a"
+GREY = "0.6"
 SIGNS_PER_INCH = 17  # of the small print
-STYLE: dict[Any, Any] = {
-    "font.size": 10.5, "axes.titlesize": 11.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": INK,
-    "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "axes.grid.axis": "y",
-    "grid.color": "#e3e8ea", "axes.axisbelow": True, "legend.frameon": False, "figure.dpi": 150,
-}  # fmt: skip
 
 
 def draw(measured: Measured, folder: Path) -> None:
@@ -30,13 +23,13 @@ def draw(measured: Measured, folder: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    with pyplot.rc_context(STYLE):
+    with pyplot.style.context("seaborn-v0_8-whitegrid"):
         figures = {"reliability": _reliability(pyplot, measured), "coverage": _coverage(pyplot, measured)}
         figures |= {f"confusion_{mode}": _confusion(pyplot, measured, mode) for mode in measured.cases}
         for name, figure in figures.items():
             source = fill(f"{measured.release} on {measured.data}", round(SIGNS_PER_INCH * figure.get_figwidth()))
             figure.text(0.005, -0.01, source, fontsize=7, color=GREY, va="top")
-            figure.savefig(folder / f"{name}.png", bbox_inches="tight", pad_inches=0.15)
+            figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.15)
             pyplot.close(figure)
 
 
@@ -53,7 +46,7 @@ def _confusion(pyplot: Any, measured: Measured, mode: str) -> Any:
     for (row, column), count in np.ndenumerate(counts):
         if count:
             light = shown[row, column] > 0.6 * shown.max()
-            axis.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color="white" if light else INK)
+            axis.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color="white" if light else "black")
     for along in (axis.xaxis, axis.yaxis):
         along.set_ticks(range(len(codes)), codes)
     axis.set(xlabel="predicted", ylabel="true", title=f"Confusion, {title(mode)}: rows of each true class")
@@ -68,9 +61,9 @@ def _reliability(pyplot: Any, measured: Measured) -> Any:
     figure, axes = pyplot.subplots(
         2, n, figsize=(3.9 * n, 4.6), squeeze=False, sharex=True, height_ratios=(3, 1), layout="constrained"
     )
-    for (above, below), (mode, case) in zip(axes.T, measured.cases.items(), strict=True):
+    for i, ((above, below), (mode, case)) in enumerate(zip(axes.T, measured.cases.items(), strict=True)):
         confidence, accuracy, rows = (np.array([b[k] for b in case.reliability]) for k in ("confidence", "accuracy", "rows"))
-        colour = COLOURS.get(mode, INK)
+        colour = f"C{i}"
         above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
         above.vlines(confidence, confidence, accuracy, color=colour, alpha=0.35, linewidth=2)
         above.plot(confidence, accuracy, color=colour, marker="o", markersize=4.5, linewidth=1.6)
@@ -85,13 +78,12 @@ def _reliability(pyplot: Any, measured: Measured) -> Any:
 def _coverage(pyplot: Any, measured: Measured) -> Any:
     """Draws coverage against precision: a curve per case, a dot where the release's own decisions stand."""
     figure, axis = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
-    for mode, case in measured.cases.items():
-        colour = COLOURS.get(mode, INK)
+    for i, (mode, case) in enumerate(measured.cases.items()):
         points = [p for p in case.curve if p["coverage"] * case.rows >= LEAST_ANSWERED] or case.curve[-1:]
         coverage, precision = [p["coverage"] for p in points], [p["precision"] for p in points]
-        axis.plot(coverage, precision, color=colour, linewidth=1.8, label=title(mode))
+        axis.plot(coverage, precision, color=f"C{i}", linewidth=1.8, label=title(mode))
         if case.coverage:
-            axis.plot(case.coverage, case.answered_precision, "o", color=colour, markersize=8, markeredgecolor="white")
+            axis.plot(case.coverage, case.answered_precision, "o", color=f"C{i}", markersize=8, markeredgecolor="white")
     axis.axhline(WANTED_PRECISION, color=GREY, linewidth=1, linestyle="--")
     axis.text(1.0, WANTED_PRECISION + 0.01, "95 % wanted", ha="right", fontsize=8.5, color=GREY)
     axis.set(xlabel="coverage: share of tracks answered, the rest is und", ylabel="precision of the answers")
