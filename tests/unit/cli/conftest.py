@@ -1,8 +1,14 @@
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import mutagen
 import pytest
+
+from app.cli import main as cli
+from tests.audio_samples import flac, mp3
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +29,30 @@ def tiny_environment(tiny_store: Path) -> Iterator[None]:
             patch.setenv(f"LRID_{name}", value)
         patch.setenv("COLUMNS", "200")
         yield
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One that is not there, one MP3 without tags, one that is no audio, one FLAC with tags."""
+    folder = tmp_path_factory.mktemp("files")
+    paths = {name: folder / name for name in ("missing.wav", "plain.mp3", "text.wav", "tagged.flac")}
+    paths["plain.mp3"].write_bytes(mp3())
+    paths["tagged.flac"].write_bytes(flac())
+    tags: Any = mutagen.File(paths["tagged.flac"])
+    tags["artist"], tags["title"] = "Édith Piaf", "La vie en rose"
+    tags.save()
+    paths["text.wav"].write_text("this is no audio")
+    return paths
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str, str]]:
+    """The entry point with these arguments: exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lrid", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
