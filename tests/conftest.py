@@ -24,7 +24,7 @@ LONGEST = (  # they come first, so that no process is left alone with them at th
     "service/test_hard_swap.py",
     "unit/serving/test_replaced.py",
     "unit/families/parts/ngrams/test_reader.py",
-    "unit/cli/test_cli.py",
+    "unit/cli/test_cli_process.py",
     "unit/lab/training/test_lrid_net.py",
 )
 
