@@ -20,7 +20,6 @@ from app.errors import InternalError, InvalidOption, LridError
 from app.families.contract import further_fields
 from app.families.fields import further_values
 from app.families.store import release_folder
-from app.families.tasks import Json
 from app.http.answer import build_response, identify_options, view_of
 from app.http.options import IdentifyRequest, Options
 from app.main import build_identifier, build_pool
@@ -52,12 +51,6 @@ class LocalIdentifier:
         self._settings = settings
         self._gate = asyncio.Semaphore(files_at_once(settings))
 
-    async def file(self, path: Path, track: Track, options: Options) -> Json:
-        """`track`: what is given beside the file; without metadata the file's own tags are read. Raises LridError."""
-        async with self._gate:
-            audio = await asyncio.to_thread(read_file, path, int(self._settings.max_upload_mb * MEGABYTE))
-            return await self.track(replace(track, audio=audio), options)
-
     def check(self, request: IdentifyRequest) -> None:
         """Raises what is wrong with the request whatever the file."""
         model = self._identifier.model
@@ -67,19 +60,26 @@ class LocalIdentifier:
             raise InvalidOption("this release reads no lyrics")
         further_values(request.track.further, fields)
 
-    async def track(self, track: Track, options: Options) -> Json:
-        """What the release does not read is ignored. Raises LridError; InternalError for what was not foreseen."""
+    async def answer(self, path: Path | None, track: Track, options: Options) -> FileAnswer:
+        """Answers a file; without one, what is written in `track`. What the release does not read is ignored.
+
+        Without metadata the file's own tags are read. Anything unforeseen is an InternalError.
+        """
         model = self._identifier.model
-        deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_seconds
         try:
-            track = replace(track, further=further_values(track.further, further_fields(model)))
-            found = await self._identifier.identify(track, identify_options(options, deadline))
-            return build_response(found, options)
-        except LridError:
-            raise
+            async with self._gate:
+                if path is not None:
+                    audio = await asyncio.to_thread(read_file, path, int(self._settings.max_upload_mb * MEGABYTE))
+                    track = replace(track, audio=audio)
+                track = replace(track, further=further_values(track.further, further_fields(model)))
+                deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_seconds
+                found = await self._identifier.identify(track, identify_options(options, deadline))
+            return FileAnswer(path, build_response(found, options), None)
+        except LridError as error:
+            return FileAnswer(path, None, error)
         except Exception as error:
             log.exception("unforeseen error")
-            raise InternalError(f"{type(error).__name__}; the log says why") from error
+            return FileAnswer(path, None, InternalError(f"{type(error).__name__}; the log says why"))
 
 
 @asynccontextmanager
@@ -136,10 +136,11 @@ class Here:
         async with self._loading:
             if self._identifier is None:
                 self._identifier = await self._stack.enter_async_context(local_identifier(self._settings, listen=True))
-        try:
-            return Scored.of(await self._identifier.file(row.path, row.track, self._options))
-        except LridError as error:
-            return Scored(error=error.code)
+        found = await self._identifier.answer(row.path, row.track, self._options)
+        if found.error is not None:
+            return Scored(error=found.error.code)
+        assert found.answer is not None
+        return Scored.of(found.answer)
 
     async def close(self) -> None:
         if self._processes is not None:
@@ -168,20 +169,17 @@ async def identify_files(
             await asyncio.gather(*waiting, return_exceptions=True)
 
 
+async def _answer(identifier: LocalIdentifier, found: Found, request: IdentifyRequest) -> FileAnswer:
+    if found.error is not None:
+        return FileAnswer(found.path, None, found.error)
+    return await identifier.answer(found.path, request.track, request.options)
+
+
 async def identify_names(settings: Settings, request: IdentifyRequest) -> FileAnswer:
     """Artist, album and title alone. Raises ReleaseError."""
     async with local_identifier(settings, listen=False) as identifier:
         try:
             identifier.check(request)
-            return FileAnswer(None, await identifier.track(request.track, request.options), None)
         except LridError as error:
             return FileAnswer(None, None, error)
-
-
-async def _answer(identifier: LocalIdentifier, found: Found, request: IdentifyRequest) -> FileAnswer:
-    try:
-        if found.error is not None:
-            raise found.error
-        return FileAnswer(found.path, await identifier.file(found.path, request.track, request.options), None)
-    except LridError as error:
-        return FileAnswer(found.path, None, error)
+        return await identifier.answer(None, request.track, request.options)

@@ -8,7 +8,6 @@ import pytest
 from app.catalogue.names import load_names, scored_by_names
 from app.catalogue.rows import Scored
 from app.domain import LYRICS, Metadata, Track
-from app.errors import LridError
 from app.http.options import Options
 from app.local import local_identifier
 from app.settings import Settings
@@ -30,10 +29,10 @@ async def as_the_service(settings: Settings, songs: Sequence[Track]) -> list[Sco
     found = []
     async with local_identifier(settings, listen=False) as identifier:
         for song in songs:
-            try:
-                found.append(Scored.of(await identifier.track(song, Options(top_k=2))))
-            except LridError as error:
-                found.append(Scored(error=error.code))
+            answered = await identifier.answer(None, song, Options(top_k=2))
+            found.append(
+                Scored.of(answered.answer) if answered.answer else Scored(error=str(answered.error and answered.error.code))
+            )
     return found
 
 
