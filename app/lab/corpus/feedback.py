@@ -9,7 +9,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,47 +29,44 @@ class Song(NamedTuple):
     cells: Mapping[str, str]  # columns `hash`, `artist`, `album`, `title`, if there are any
 
 
-@dataclass(slots=True)
-class FeedbackReport:
+class FeedbackReport(NamedTuple):
     """Counts the corrections by language, and those that no row was made of by the reason."""
 
-    languages: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str]
+    left_out: Counter[str]
 
 
 def feedback_corpus(feedback: Path, songs: Iterable[Song], output: Path, *, force: bool = False) -> FeedbackReport:
     """Writes a row per song; later corrections of the same audio, or answer, replace earlier ones. Raises CorpusError."""
     check_output(output, force=force)
-    report = FeedbackReport()
-    corrections = _read(feedback, report.left_out)
-    records = {key: {name: str(line.get(name) or "") for name in COLUMNS} for key, line in corrections.items()}
+    left_out: Counter[str] = Counter()
+    records = _read(feedback, left_out)
     for song in songs:
         for key in (song.cells.get("hash", ""), song.id, _sha256(song.path)):
             if key in records:
-                records[key] |= _known(song)
-    found = []
-    for key, record in records.items():
-        if any(record[name] for name in ("path", *METADATA_FIELDS)):
-            found.append(record | {"language": corrections[key]["correction"], "strength": STRENGTH})
-            report.languages[found[-1]["language"]] += 1
-        else:
-            report.left_out["of songs that are not at hand, without names"] += 1
+                records[key] |= {name: song.cells[name] for name in METADATA_FIELDS if song.cells.get(name)}
+                records[key] |= {} if song.path is None else {"path": str(song.path.resolve())}
+    found = [record for record in records.values() if any(record[name] for name in ("path", *METADATA_FIELDS))]
+    if lost := len(records) - len(found):
+        left_out["of songs that are not at hand, without names"] = lost
     write_table(output, COLUMNS, found)
-    return report
+    return FeedbackReport(Counter(record["language"] for record in found), left_out)
 
 
-def _read(path: Path, left_out: Counter[str]) -> dict[str, dict[str, Any]]:
+def _read(path: Path, left_out: Counter[str]) -> dict[str, Record]:
     """Returns corrections by hash, where there is one, else by id. Raises CorpusError."""
     found = {}
     try:
         with path.open("rb") as file:
-            for line in file:
-                if (correction := _correction(line)) is None:
+            for correction in map(_correction, file):
+                if correction is None:
                     left_out["lines that are no correction"] += 1
                 elif correction["correction"] == MULTIPLE:
                     left_out["songs in several languages"] += 1
                 else:
-                    found[str(correction.get("hash") or correction["id"])] = correction
+                    told = correction | {"language": correction["correction"], "strength": STRENGTH}
+                    record = {name: str(told.get(name) or "") for name in COLUMNS}
+                    found[record["hash"] or record["id"]] = record
     except OSError as error:
         raise CorpusError(f"{path} cannot be read ({error}); expected the file of LRID_FEEDBACK_FILE") from error
     return found
@@ -84,14 +80,8 @@ def _correction(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _known(song: Song) -> Record:
-    """Returns what a song says of itself."""
-    names: Record = {name: song.cells[name] for name in METADATA_FIELDS if song.cells.get(name)}
-    return names if song.path is None else names | {"path": str(song.path.resolve())}
-
-
 def _sha256(path: Path | None) -> str:
-    """ "" for a file that cannot be read."""
+    """Returns "" for a file that cannot be read."""
     try:
         return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
