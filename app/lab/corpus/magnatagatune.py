@@ -49,7 +49,7 @@ def read_magnatagatune(folder: Path, output: Path, *, n_tags: int = 50, strength
     tags = [column for column in records[0] if column not in {"clip_id", "mp3_path"}] if records else []
     names = joined_names()
     clips = [(record, {names.get(tag, tag) for tag in tags if record[tag].strip() == "1"}) for record in records]
-    popular = Counter(tag for _, own in clips for tag in own).most_common(n_tags)
+    popular = Counter(tag for _, own in clips for tag in sorted(own)).most_common(n_tags)
     kept = [tag for tag, _ in popular]
     tagged = [(record, [tag for tag in kept if tag in own]) for record, own in clips]
     tagged = [(record, own) for record, own in tagged if own]

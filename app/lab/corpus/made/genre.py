@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from app.domain import FloatArray
-from app.lab.corpus.made.sounds import MADE, RATE_HZ, beat, tone, write_wav
+from app.lab.corpus.made.sounds import MADE, RATE_HZ, beat, tone, write_sound
 from app.lab.corpus.tables import write_table
 
 # Genre: number of its sound, number of its words. In a circle, so that neither tells all.
@@ -32,7 +32,7 @@ def make(folder: Path, seed: int, songs: int = 42, seconds: float = 6.0) -> Path
             name, split = f"{genre}-{song + 1}", SPLITS[song % len(SPLITS)]
             lacking = ("", "audio", "", "", "lyrics", "")[song % 6] if split == "train" else ""
             if lacking != "audio":
-                write_wav(folder / "audio" / f"{name}.wav", play(sound, seconds, rng))
+                write_sound(folder / "audio" / f"{name}.wav", play(sound, seconds, rng))
             records.append({
                 "path": "" if lacking == "audio" else f"audio/{name}.wav", "artist": f"Made Band {genre} {song + 1}",
                 "title": f"Song {song + 1}", "lyrics": "" if lacking == "lyrics" else write(words, rng), "genre": genre,

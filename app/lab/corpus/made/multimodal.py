@@ -8,7 +8,7 @@ import numpy as np
 
 from app.domain import FloatArray
 from app.lab.corpus.made.sessions import session_embeddings
-from app.lab.corpus.made.sounds import MADE, RATE_HZ, beat, tone, write_wav
+from app.lab.corpus.made.sounds import MADE, RATE_HZ, beat, tone, write_sound
 from app.lab.corpus.tables import write_table
 
 LANGUAGES = ("de", "en", "es", "fr", "hi", "it", "ja", "pa", "ta", "te", "others")
@@ -37,7 +37,7 @@ def make(folder: Path, seed: int, languages: tuple[str, ...] = LANGUAGES, songs:
             voice_hz = rng.uniform(120, 320)
             for song in range(songs):
                 name = f"{language}-{artist:02d}-{song}.wav"
-                write_wav(folder / name, _song(sounds, language, voice_hz, rng))
+                write_sound(folder / name, _song(sounds, language, voice_hz, rng))
                 records.append({
                     "path": name, "artist": f"Made artist {language} {artist}", "title": f"Made song {song}",
                     "language": language, "split": split, "strength": MADE,

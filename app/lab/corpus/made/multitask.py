@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from app.domain import FloatArray
-from app.lab.corpus.made.sounds import MADE, RATE_HZ, write_wav
+from app.lab.corpus.made.sounds import MADE, RATE_HZ, write_sound
 from app.lab.corpus.tables import write_table
 
 LANGUAGES = ("en", "es", "fr", "de")  # codes only: nothing of these languages is in the songs
@@ -36,7 +36,7 @@ def make(folder: Path, seed: int, artists: int = ARTISTS_PER_LANGUAGE, songs: in
             )
             for song in range(songs):
                 name = f"{code}-{artist + 1}-{song + 1}"
-                write_wav(folder / "audio" / f"{name}.wav", sing(voice, language, seconds, rng))
+                write_sound(folder / "audio" / f"{name}.wav", sing(voice, language, seconds, rng))
                 records.append({
                     "path": f"audio/{name}.wav", "artist": f"Made Voice {code} {artist + 1}", "title": f"Song {song + 1}",
                     "language": code, "split": SPLITS[song - songs], "strength": MADE,

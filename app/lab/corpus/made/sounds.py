@@ -25,7 +25,7 @@ def beat(seconds: float, beats_per_minute: float, rng: np.random.Generator) -> F
     return np.asarray(rng.normal(0, 0.2, time.shape) * np.exp(-since * 30), np.float32)
 
 
-def write_wav(path: Path, samples: FloatArray) -> None:
-    """16-bit PCM; folders are made."""
+def write_sound(path: Path, samples: FloatArray) -> None:
+    """Writes 16-bit PCM to a WAV, or an MP3, as the suffix says; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.clip(samples, -1, 1), RATE_HZ)

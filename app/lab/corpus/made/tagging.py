@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from app.domain import FloatArray
-from app.lab.corpus.made.sounds import MADE, RATE_HZ, beat, tone
+from app.lab.corpus.made.sounds import MADE, RATE_HZ, beat, tone, write_sound
 from app.lab.corpus.magnatagatune import ANNOTATIONS, CLIPS, read_magnatagatune
 
 SECONDS = 29.124
@@ -41,9 +40,8 @@ def make(folder: Path, seed: int, *, rounds: int = ROUNDS, seconds: float = SECO
     for number in range(len(FOLDERS) * rounds):
         tags = drawn(rng)
         place = f"{FOLDERS[number % len(FOLDERS)]}/made-{number:04}.mp3"
-        (folder / "mp3" / place).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(folder / "mp3" / place, sounding(tags, seconds, rng), RATE_HZ)
-        written = {str(rng.choice(SPELLINGS[tag])) for tag in tags}
+        write_sound(folder / "mp3" / place, sounding(tags, seconds, rng))
+        written = {str(rng.choice(SPELLINGS[tag])) for tag in sorted(tags)}
         annotations.append([number, *(int(column in written) for column in columns), place])
         clips.append([number, f"Made artist {number}", "Made", f"Made clip {number}"])
     _write(folder / ANNOTATIONS, ["clip_id", *columns, "mp3_path"], annotations)

@@ -1,5 +1,8 @@
 """MagnaTagATune's own layout, a few clips of it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,17 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     checked = CliRunner().invoke(app, ["corpus", "check", output, "--no-audio", "--column", "tags"])
     assert checked.exit_code == 1
     assert "the only row to train class 'guitar'" in checked.output
+
+
+def test_made_clips_are_the_same_in_every_process(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from app.lab.corpus.made.tagging import make; "
+    code += "make(Path(sys.argv[1]), 0, rounds=1, seconds=0.1)"
+    made = []
+    for seed in ("1", "2"):  # of the order of sets
+        folder = tmp_path / seed
+        subprocess.run([sys.executable, "-c", code, str(folder)], env=os.environ | {"PYTHONHASHSEED": seed}, check=True)
+        made.append({path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    assert made[0] == made[1]
 
 
 def test_a_row_counts_for_each_of_its_tags(tmp_path: Path) -> None:

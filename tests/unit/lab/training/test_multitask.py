@@ -12,7 +12,7 @@ from app.domain import Metadata
 from app.families.multitask.manifest import SegmentConfig
 from app.lab.corpus.catalogue import Row
 from app.lab.corpus.made.multitask import make
-from app.lab.corpus.made.sounds import write_wav
+from app.lab.corpus.made.sounds import write_sound
 from app.lab.corpus.tables import write_table
 from app.lab.errors import CorpusError
 from app.lab.progress import Progress
@@ -48,9 +48,9 @@ def test_the_defaults_are_the_papers() -> None:
 def test_segments_come_from_two_pieces(tmp_path: Path) -> None:
     """The level tells where in a song of 36 s a segment was: pieces of 6 s around 12 s and 24 s."""
     levels = 0.1 + np.repeat(np.arange(36), RATE_HZ) / 100
-    write_wav(tmp_path / "levels.wav", levels.astype(np.float32))
+    write_sound(tmp_path / "levels.wav", levels.astype(np.float32))
     listen = SegmentConfig(piece_seconds=6.0)
-    write_wav(tmp_path / "short.wav", np.full(4000, 0.5, np.float32))
+    write_sound(tmp_path / "short.wav", np.full(4000, 0.5, np.float32))
     rows = [Row(name, tmp_path / f"{name}.wav", Metadata(), 0, "train", "") for name in ("levels", "short")]
     request = WindowRequest(listen.piece, listen.pieces)
     songs = Segments.decoded(rows, request, listen.window, tmp_path / "cache", Progress(), classes={})
@@ -111,7 +111,7 @@ def test_catalogues_that_cannot_be_learnt(songs: Path, tmp_path: Path) -> None:
         recipe(one, tmp_path)
     with pytest.raises(CorpusError, match="column 'artist' names 1 in split train"):
         recipe(one, tmp_path, tasks="artist")
-    write_wav(songs.parent / "silent.wav", np.zeros(RATE_HZ * 4, np.float32))
+    write_sound(songs.parent / "silent.wav", np.zeros(RATE_HZ * 4, np.float32))
     with pytest.raises(CorpusError, match=r"line 2: .*silent"):
         recipe(edited(songs, 0, path="silent.wav"), tmp_path)
 
