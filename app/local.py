@@ -1,4 +1,4 @@
-"""Identify without a server, with the same identifier, batcher and decoders."""
+"""Identifies without a server, with the same identifier, batcher and decoders."""
 
 import asyncio
 import logging
@@ -34,12 +34,12 @@ AHEAD = 64  # files that may wait for one that takes long, so that answers keep 
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Counts the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def files_at_once(settings: Settings) -> int:
-    """Each decoder, and each thread of the ears, has the next file waiting; few enough for memory."""
+    """Says how many files are read ahead: each decoder and thread of the ears has the next one waiting; memory holds them."""
     return 2 * (settings.decode_workers + (settings.torch_threads or cores()))
 
 
@@ -176,7 +176,7 @@ async def _answer(identifier: LocalIdentifier, found: Found, request: IdentifyRe
 
 
 async def identify_names(settings: Settings, request: IdentifyRequest) -> FileAnswer:
-    """Artist, album and title alone. Raises ReleaseError."""
+    """Answers artist, album, title and lyrics alone. Raises ReleaseError."""
     async with local_identifier(settings, listen=False) as identifier:
         try:
             identifier.check(request)

@@ -1,4 +1,4 @@
-"""How answers look on a terminal, in a pipe and as JSON lines."""
+"""Shows answers on a terminal, in a pipe and as JSON lines."""
 
 import json
 import sys
@@ -54,7 +54,7 @@ class AnswerLines:
         self._console.print(Text(line.rstrip(), style))
 
     def _under(self, name: str, line: str) -> None:
-        """What belongs to the row above; in a pipe on standard error, so that rows stay rows."""
+        """Prints what belongs to the row above; in a pipe on standard error, so that rows stay rows."""
         if self._columns:
             self._console.print(Text("    " + printable(line), "dim"), soft_wrap=False)
         else:
@@ -62,7 +62,7 @@ class AnswerLines:
 
 
 def show_json(found: FileAnswer) -> None:
-    """One object a line: the body of the service, or the error, and the file."""
+    """Prints one object a line: the body of the service, or the error, and the file."""
     body = found.answer or {}
     if found.error is not None:
         body = {"code": found.error.code, "detail": found.error.detail, "remedy": found.error.remedy}
@@ -71,7 +71,7 @@ def show_json(found: FileAnswer) -> None:
 
 
 def cells(answer: dict[str, Any], top_k: int) -> dict[str, str]:
-    """By column. `next`: the leading languages other than the answer, the leading one with `und`; or genres, or tags."""
+    """Returns a row by column. `next`: the leading languages other than the answer, the leading one with `und`; or genres, or tags."""
     found = headline_of(answer)
     following = [entry for entry in found.ranked if entry["code"] != found.label][: max(1, top_k - 1)]
     used = [name for name, use in answer["modalities"].items() if use["used"]]
@@ -102,7 +102,7 @@ def _clock(seconds: float) -> str:
 
 
 def _fitted(text: str, width: int) -> str:
-    """Exactly `width` cells; what does not fit loses its middle."""
+    """Fills exactly `width` cells; what does not fit loses its middle."""
     if cell_len(text) > width:
         tail = set_cell_size(text[::-1], width // 2)[::-1]
         text = set_cell_size(text, width - 1 - width // 2) + "…" + tail

@@ -1,4 +1,4 @@
-"""What the commands share: settings from options, options of the same name, errors as messages."""
+"""Holds what the commands share: settings from options, options of the same name, errors as messages."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ Catalogue = Annotated[
 
 
 def fail(code: str, detail: str, remedy: str = "") -> NoReturn:
-    """Say what happened and what to do; ends with exit code 1."""
+    """Says what happened and what to do; ends with exit code 1."""
     console = Console(stderr=True, highlight=False)
     console.print(f"[bold red]{code}[/]: ", end="")
     console.print(detail, markup=False, soft_wrap=True)
@@ -39,7 +39,7 @@ def say_no_audio(places: Iterable[Path]) -> None:
 
 
 def make_settings(**given: Any) -> Settings:
-    """Settings from the environment, with the options that were given on the command line on top."""
+    """Reads settings from the environment, and puts the options that were given on top."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""`lrid evaluate` and `lrid table`: how right a release is."""
+"""`lrid evaluate` and `lrid table` say how right a release is."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -49,7 +49,7 @@ def table(
     split: Split = "test",
     store: Store = None,
 ) -> None:
-    """One of the paper's tables on any rows, beside the figures it printed, as Markdown.
+    """Print one of the paper's tables on any rows, beside the figures it printed, as Markdown.
 
     1, 2: langdetect by artist, album, title and all joined, macro and weighted. 3: langdetect on all joined, by language.
     4: a release by language. 5: releases (such as all six variants) with both inputs, audio missing, text missing.

@@ -1,4 +1,4 @@
-"""`lrid identify`: files, folders or names without a server."""
+"""`lrid identify` answers for files, folders or names without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lrid`: the commands, one file each, and what happens to their errors."""
+"""`lrid` joins the commands, one file each, and turns their errors into messages."""
 
 import io
 import os
@@ -45,7 +45,7 @@ def _print_version(wanted: bool) -> None:
 def _options(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Options before any command."""
+    """Holds the options before any command."""
 
 
 for _command in (serve, identify, score, tag, train, variants, evaluate, table):
@@ -55,7 +55,7 @@ app.add_typer(corpus, name="corpus")
 
 
 def main() -> None:
-    """Entry point; known errors end in a message and exit code 1, not in a traceback."""
+    """Runs the command line; known errors end in a message and exit code 1, not in a traceback."""
     if sys.stdout is None:  # closed by the caller
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -1,4 +1,4 @@
-"""`lrid releases`: what is in the model store, whether it is sound, and a new one."""
+"""`lrid releases` lists and verifies what is in the model store, and makes a new release."""
 
 import json
 from pathlib import Path
@@ -13,12 +13,14 @@ from app.cli.common import AsJson, Store, fail, make_settings
 from app.errors import LridError
 from app.lab.progress import Progress
 
-releases = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="The releases in the model store.")
+releases = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="List, verify and make the releases in the model store."
+)
 
 
 @releases.command("list")
 def list_command(as_json: AsJson = False) -> None:
-    """What is in the model store. With --json one manifest a line."""
+    """List what is in the model store. With --json one manifest a line."""
     from app.families.store import read_manifest, release_folder
 
     settings = make_settings()
@@ -62,7 +64,7 @@ def verify(
 
 
 def _names(store: Path) -> list[str]:
-    """Ends the command if there are none."""
+    """Lists the releases of a store; ends the command if there are none."""
     from app.families.store import list_releases
 
     return list_releases(store) or fail("release_refused", f"no release in {store}", "Set LRID_MODEL_STORE to its folder.")

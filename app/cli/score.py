@@ -1,4 +1,4 @@
-"""`lrid score`: many songs, rows in, rows out."""
+"""`lrid score` answers for many songs: rows in, rows out."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _score(given: str, output: Path, answerer: Callable[[], Here | Servers], *, 
 async def _run(
     songs: Path | Iterable[Row | None], target: Output, make: Callable[[], Here | Servers], meter: Meter
 ) -> tuple[Scoring, bool]:
-    """`songs`: a folder to keep scored, or rows. Also returns whether a signal ended it."""
+    """Scores `songs`, a folder to keep scored, or rows. Also returns whether a signal ended it."""
     from app.catalogue.score import Scoring, watch
 
     stopped = _cancel_on_signals()
@@ -127,7 +127,7 @@ async def _run(
 
 
 def _cancel_on_signals() -> asyncio.Event:
-    """SIGINT and SIGTERM cancel the current task; a second one ends the process at once. The event is set by the first.
+    """Lets SIGINT and SIGTERM cancel the current task and set the event; a second one ends the process at once.
 
     The handlers of `asyncio.run` do not wake the loop when another thread takes the signal, and are not installed where
     SIGINT was ignored at the start, as a shell does for what a script starts with `&`.
@@ -157,7 +157,7 @@ def _answerer(settings: Settings, servers: list[str], key: str | None, *, lyrics
 
 
 class Meter:
-    """Rows, rate and time left, on standard error."""
+    """Tells rows, rate and time left on standard error."""
 
     def __init__(self, total: int | None) -> None:
         self._total = total
@@ -172,7 +172,7 @@ class Meter:
             self._say()
 
     def end(self) -> None:
-        """The last word, and the rate over all."""
+        """Says the last word, and the rate over all."""
         self._total = None
         self._say("\n")
 

@@ -1,4 +1,4 @@
-"""`lrid serve`: run the server."""
+"""`lrid serve` runs the server."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`lrid tag`: languages into the tags of files."""
+"""`lrid tag` writes languages into the tags of files."""
 
 from __future__ import annotations
 

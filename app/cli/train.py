@@ -1,4 +1,4 @@
-"""`lrid train` and `lrid variants`: from a catalogue to a checkpoint, and to a release."""
+"""`lrid train` and `lrid variants` lead from a catalogue to a checkpoint, and to a release."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def variants(
 
 
 def settings_of(file: Path | None, given: list[str] | None) -> dict[str, Any]:
-    """The file's settings with `key=value` on top; dots lead into groups. Raises TrainingError."""
+    """Reads the file's settings and puts `key=value` on top; dots lead into groups. Raises TrainingError."""
     found: dict[str, Any] = {}
     if file is not None:
         try:
@@ -99,7 +99,7 @@ def settings_of(file: Path | None, given: list[str] | None) -> dict[str, Any]:
 
 
 def _parsed(value: str) -> Any:
-    """Numbers, true, false, null and JSON as such; anything else is text."""
+    """Reads numbers, true, false, null and JSON as such; anything else is text."""
     try:
         return json.loads(value)
     except ValueError:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,7 @@ class ArrayCache:
         return np.load(self._places[row.path], mmap_mode="r")  # type: ignore[no-any-return]
 
     def length(self, row: Row) -> int:
+        """Returns how many samples, or windows, are kept."""
         return len(self.load(row))
 
     def read(self, row: Row, start: int = 0, length: int | None = None) -> FloatArray:
@@ -74,19 +76,20 @@ class Waveforms(ArrayCache):
         return super().read(row, start, length) * np.float32(1 / FULL_SCALE)
 
 
+@dataclass(frozen=True, slots=True)
 class Decoder:
     """Decodes the sounding part of a file as serving does: one stretch, or windows spread over a long track."""
 
-    def __init__(self, spec: WindowSpec, max_windows: int = MAX_WINDOWS) -> None:
-        self._request = WindowRequest(spec, max_windows)
+    spec: WindowSpec
+    max_windows: int = MAX_WINDOWS
 
     def __call__(self, path: Path) -> FloatArray:
         """Returns (n,) mono float32. Raises AudioError, and CorpusError when all of it is silent."""
-        windows = load_recording(path, self._request, LIMITS).windows
+        windows = load_recording(path, WindowRequest(self.spec, self.max_windows), LIMITS).windows
         if not windows:
             raise CorpusError("it is silent")
-        rate = self._request.spec.sample_rate_hz
-        samples = np.concatenate([window.samples[: max(1, round(window.seconds * rate))] for window in windows])
+        rate_hz = self.spec.sample_rate_hz
+        samples = np.concatenate([window.samples[: max(1, round(window.seconds * rate_hz))] for window in windows])
         if not np.isfinite(samples).all():
             raise CorpusError("it holds samples that are not finite")
         return samples

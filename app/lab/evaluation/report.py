@@ -121,7 +121,7 @@ def label_report(labels: npt.NDArray[np.int64], predictions: npt.NDArray[np.int6
 
 def case_report(answers: Answers, codes: Sequence[str]) -> CaseReport:
     """Measures the rows that are sung, and whether those that are not are told. Raises ValueError."""
-    sung = answers.labels != UNSUNG
+    sung, told = answers.labels != UNSUNG, answers.decisions == UNSUNG
     labels, probabilities, decisions = answers.labels[sung], answers.probabilities[sung], answers.decisions[sung]
     curve = metrics.coverage_curve(labels, probabilities)
     plain = label_report(labels, probabilities.argmax(axis=1), codes)
@@ -134,17 +134,10 @@ def case_report(answers: Answers, codes: Sequence[str]) -> CaseReport:
         answered_precision=float((decisions == labels).sum() / max(1, answered.sum())),
         coverage=float(answered.mean()),
         windows=float(answers.windows.mean()),
-        unsung=_unsung(answers.decisions, sung),
+        unsung=None if sung.all() else Unsung(int((~sung).sum()), float(told[~sung].mean()), float(told[sung].mean())),
         reliability=_rounded(metrics.reliability(labels, probabilities)),
         curve=_rounded(curve[i] for i in kept),
     )
-
-
-def _unsung(decisions: npt.NDArray[np.int64], sung: npt.NDArray[np.bool_]) -> Unsung | None:
-    if sung.all():
-        return None
-    told = decisions == UNSUNG
-    return Unsung(int((~sung).sum()), float(told[~sung].mean()), float(told[sung].mean()))
 
 
 def _rounded(points: Iterable[metrics.Bin | metrics.OperatingPoint]) -> list[dict[str, float]]:
