@@ -39,7 +39,7 @@ def cores() -> int:
 
 
 def files_at_once(settings: Settings) -> int:
-    """Says how many files are read ahead: each decoder and thread of the ears has the next one waiting; memory holds them."""
+    """Says how many files are in work: each decoder, and each thread of the ears, has the next one waiting."""
     return 2 * (settings.decode_workers + (settings.torch_threads or cores()))
 
 

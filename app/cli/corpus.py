@@ -54,9 +54,9 @@ def check(
     from app.lab.caches import Decoder
     from app.lab.corpus.catalogue import LANGUAGE, classes_of
     from app.lab.corpus.check import check_corpus
-    from app.lab.labels import PAPER_LABELS
+    from app.lab.labels import PAPER_CODES
 
-    codes = [label.code for label in PAPER_LABELS] if column == LANGUAGE else classes_of(catalogue, column)
+    codes = list(PAPER_CODES) if column == LANGUAGE else classes_of(catalogue, column)
     if release is not None:
         manifest = read_manifest(release_folder(make_settings().model_store, release))
         codes = [*(label.code for label in manifest.labels), NOTHING_SUNG]
@@ -133,10 +133,9 @@ def music4all(
     list the rows are split here.
     """
     from app.lab.corpus.music4all import read_music4all
-    from app.lab.labels import PAPER_LABELS
+    from app.lab.labels import PAPER_CODES
 
-    codes = [label.code for label in PAPER_LABELS]
-    _print_made(read_music4all(folder, output, codes, seed=seed, force=force), output)
+    _print_made(read_music4all(folder, output, PAPER_CODES, seed=seed, force=force), output)
 
 
 def _print_made(made: Made, output: Path) -> None:

@@ -55,9 +55,10 @@ def table(
     4: a release by language. 5: releases (such as all six variants) with both inputs, audio missing, text missing.
     """
     from app.families.store import release_folder
-    from app.lab.evaluation.answers import PAPER_CODES, EvaluationSet
+    from app.lab.evaluation.answers import EvaluationSet
     from app.lab.evaluation.evaluate import describe, measure
     from app.lab.evaluation.tables import NEEDS_RELEASE, baseline_page, baselines, release_page
+    from app.lab.labels import PAPER_CODES
 
     chosen = EvaluationSet(catalogue.name, "", catalogue, split.split(","))
     if (number in NEEDS_RELEASE) != bool(releases):

@@ -24,5 +24,6 @@ cy cym Welsh; af afr Afrikaans; sw swa Swahili
 _SINGLE = [Label(code=code, iso639_3=iso, name=name) for code, iso, name in map(str.split, WORLD_LANGUAGES.split(";"))]
 WORLD_LABELS: tuple[Label, ...] = (*_SINGLE, Label(code="others", iso639_3=None, name="Other languages"))
 _BY_CODE = {label.code: label for label in (*_SINGLE, Label(code="others", iso639_3="mis", name="Other languages"))}
-PAPER_LABELS = tuple(_BY_CODE[code] for code in ("en", "pt", "es", "ko", "others", "fr", "ja", "de", "pl", "it", "sv"))
+PAPER_CODES = ("en", "pt", "es", "ko", "others", "fr", "ja", "de", "pl", "it", "sv")
+PAPER_LABELS = tuple(_BY_CODE[code] for code in PAPER_CODES)
 WORLD_ALIASES = {"yue": "zh", "hr": "sh", "sr": "sh", "bs": "sh", "nb": "no", "nn": "no", "fil": "tl"}  # counted as

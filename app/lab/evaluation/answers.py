@@ -19,7 +19,7 @@ from app.families.tasks import View
 from app.lab.corpus.catalogue import LANGUAGE, Row, read_catalogue
 from app.lab.errors import CorpusError
 from app.lab.features import FeatureExtractor, cache_folder, served_windows
-from app.lab.labels import PAPER_LABELS
+from app.lab.labels import PAPER_CODES
 from app.lab.progress import Progress
 
 UNDECIDED, UNSUNG, SEVERAL = -1, -2, -3  # decisions that are no class: und, zxx, mul; UNSUNG is a label too
@@ -153,9 +153,6 @@ def score(model: Model, row: Inputs, case: Mode, all_windows: bool = False) -> S
             if scores.enough:
                 return scores
     return model.combine(features, mode)
-
-
-PAPER_CODES = tuple(label.code for label in PAPER_LABELS)
 
 
 def viewed(answers: Answers, codes: Sequence[str], kept: Sequence[str] = PAPER_CODES) -> Answers:

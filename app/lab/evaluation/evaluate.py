@@ -12,8 +12,9 @@ from app.lab.corpus.catalogue import Row
 from app.lab.corpus.made.sounds import MADE
 from app.lab.errors import CorpusError
 from app.lab.evaluation import figures
-from app.lab.evaluation.answers import PAPER_CODES, EvaluationSet, answer, read_inputs, viewed
+from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs, viewed
 from app.lab.evaluation.report import Evaluation, Measured, as_page, case_report
+from app.lab.labels import PAPER_CODES
 from app.lab.progress import QUIET, Progress
 
 
