@@ -71,7 +71,7 @@ def show_json(found: FileAnswer) -> None:
 
 
 def cells(answer: dict[str, Any], top_k: int) -> dict[str, str]:
-    """Returns a row by column. `next`: the leading languages (genres, tags) but the answer; with `und` the leading one too."""
+    """Returns a row by column. `next`: the leading languages (genres, tags) after the answer; with `und` from the first."""
     found = headline_of(answer)
     following = [entry for entry in found.ranked if entry["code"] != found.label][: max(1, top_k - 1)]
     used = [name for name, use in answer["modalities"].items() if use["used"]]
