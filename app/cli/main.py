@@ -62,6 +62,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:
         app()
+    except KeyboardInterrupt:  # before a command has begun
+        raise SystemExit(INTERRUPTED) from None
     except LridError as error:
         fail(error.code, error.detail, error.remedy)
     except LabError as error:

@@ -74,7 +74,8 @@ def _take_back(undo: Path) -> int:
     return failed
 
 
-def _heard(settings: Settings, files: list[Path]) -> AsyncIterator[FileAnswer]:
+async def _heard(settings: Settings, files: list[Path]) -> AsyncIterator[FileAnswer]:
+    """Yields what the release hears in files, and folders of them; loads nothing where there are none."""
     from app.domain import Metadata, Track
     from app.http.options import IdentifyRequest, Options
     from app.local import identify_files
@@ -82,7 +83,9 @@ def _heard(settings: Settings, files: list[Path]) -> AsyncIterator[FileAnswer]:
     found = [one for path in files for one in find_files(path)]
     if not found:
         say_no_audio(files)
-    return identify_files(settings, found, IdentifyRequest(Track(None, Metadata()), Options()))
+        return
+    async for answer in identify_files(settings, found, IdentifyRequest(Track(None, Metadata()), Options())):
+        yield answer
 
 
 async def _told(settings: Settings, table: Path) -> AsyncIterator[FileAnswer]:

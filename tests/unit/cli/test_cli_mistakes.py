@@ -74,10 +74,19 @@ def test_an_error_and_its_remedy(told: Told, command: str, complaint: str, remed
         ("score head.csv --output o.csv", "head.csv holds no songs"),
     ],
 )
-def test_nothing_to_do_is_said(told: Told, command: str, complaint: str) -> None:
+def test_nothing_to_do_is_said(told: Told, command: str, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.local.local_identifier", None)  # no release is loaded for it
     code, said = told(*command.split())
     assert code in (0, None)
     assert complaint in said
+
+
+def test_ctrl_c_before_a_command_has_begun(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    assert told("releases", "list") == (130, "")
 
 
 def test_the_input_is_never_written_over(told: Told) -> None:
