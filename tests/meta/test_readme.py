@@ -152,6 +152,13 @@ def test_accuracy_is_what_the_releases_say(reference: str) -> None:
     assert [line for line in expected if line not in STORE.splitlines()] == []
 
 
+@pytest.mark.parametrize("folder", ["audio", "catalogue", "client", "http", "serving"])
+def test_the_page_of_a_folder_names_each_of_its_modules(folder: str) -> None:
+    page = (ROOT / "app" / folder / "README.md").read_text(encoding="utf-8")
+    modules = [path.stem for path in (ROOT / "app" / folder).glob("*.py") if path.stem != "__init__"]
+    assert [name for name in modules if not re.search(rf"`{name}(\.py)?[`.]", page)] == []
+
+
 def test_every_threat_names_tests_that_exist() -> None:
     lines = [line for line in (ROOT / "app/ops/SECURITY.md").read_text().splitlines() if line.startswith("|")][2:]
     tests = [re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", line) for line in lines]
