@@ -92,7 +92,6 @@ class Settings(BaseSettings):
     requests_per_minute: float = Field(0.0, ge=0, description="Rate limit of each key; 0 = none.")
     cors_origins: str = Field(
         "",
-        pattern=r"^\s*((\*|null|https?://[^\s/,]+/?)\s*(,\s*|$))*$",
         description="Origins whose pages may ask, such as `https://example.org`, separated by commas; `*`: all.",
     )
 
@@ -130,6 +129,13 @@ class Settings(BaseSettings):
         if not all(re.fullmatch("[0-9a-fA-F]{64}", key.removeprefix(HASHED)) for key in given if key.startswith(HASHED)):
             raise ValueError("a hashed key is `sha256:` and 64 hexadecimal digits, as by: printf %s KEY | sha256sum")
         return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_whole(cls, origins: str) -> str:
+        if not re.fullmatch(r"\s*((\*|null|https?://[^\s/,]+/?)\s*(,\s*|$))*", origins):
+            raise ValueError("expected origins such as https://example.org, separated by commas, or `*`")
+        return origins
 
     @field_validator("telemetry")
     @classmethod

@@ -5,6 +5,7 @@ import copy
 import logging
 import os
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Mapping
@@ -103,6 +104,7 @@ def serve(settings: Settings) -> NoReturn:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line shows them
     if unknown := unknown_settings(os.environ):
         log.warning("no such setting, ignored: %s", ", ".join(unknown))
+    check_certificate(settings)
     let_threads_sleep()
     raise_file_limit()
     return_large_blocks()
@@ -110,6 +112,18 @@ def serve(settings: Settings) -> NoReturn:
     server.run()
     logging.shutdown()
     os._exit(0 if server.started else STARTUP_FAILURE)
+
+
+def check_certificate(settings: Settings) -> None:
+    """Raises OSError naming the settings; Python's own error names no file."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as error:
+        reason = "no PEM certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
+        given = f"LRID_TLS_CERTIFICATE={settings.tls_certificate} and LRID_TLS_KEY={settings.tls_key}"
+        raise OSError(f"{given}: {reason}") from error
 
 
 def configure(settings: Settings, *, terminal: bool = False) -> uvicorn.Config:

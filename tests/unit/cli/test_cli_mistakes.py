@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.cli import main as cli
+from app.server.run import check_certificate
+from app.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("tiny_environment")
 
@@ -99,6 +101,16 @@ def test_a_wrong_setting_is_named_as_it_was_given(told: Told, monkeypatch: pytes
     assert "--decode-workers: Input should be greater than" in told("serve", "--decode-workers", "0")[1]
     monkeypatch.setenv("LRID_PORT", "many")
     assert "LRID_PORT: Input should be a valid integer" in told("serve")[1]
+    monkeypatch.setenv("LRID_CORS_ORIGINS", "example.org")
+    monkeypatch.delenv("LRID_PORT")
+    assert "LRID_CORS_ORIGINS: expected origins such as https://example.org" in told("serve")[1]
+
+
+@pytest.mark.parametrize(("file", "reason"), [("nowhere.pem", "No such file or directory"), ("names.csv", "no PEM")])
+def test_a_certificate_that_is_none_is_named(told: Told, file: str, reason: str) -> None:
+    settings = Settings(tls_certificate=Path(file), tls_key=Path(file))
+    with pytest.raises(OSError, match=f"LRID_TLS_CERTIFICATE={file} and LRID_TLS_KEY={file}: {reason}"):
+        check_certificate(settings)
 
 
 def test_a_port_that_is_taken_is_named() -> None:
