@@ -20,7 +20,7 @@ from app.errors import InternalError, InvalidOption, LridError
 from app.families.contract import further_fields
 from app.families.fields import further_values
 from app.families.store import release_folder
-from app.http.answer import build_response, identify_options, view_of
+from app.http.answer import build_response, view_of
 from app.http.options import IdentifyRequest, Options
 from app.main import build_identifier, build_pool
 from app.serving.identifier import Identifier
@@ -73,8 +73,8 @@ class LocalIdentifier:
                     track = replace(track, audio=audio)
                 track = replace(track, further=further_values(track.further, further_fields(model)))
                 deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_seconds
-                found = await self._identifier.identify(track, identify_options(options, deadline))
-            return FileAnswer(path, build_response(found, options), None)
+                found = await self._identifier.identify(track, options, deadline)
+            return FileAnswer(path, build_response(found), None)
         except LridError as error:
             return FileAnswer(path, None, error)
         except Exception as error:

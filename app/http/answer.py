@@ -3,9 +3,9 @@
 from app.domain import AUDIO, TEXT
 from app.families.contract import Manifest
 from app.families.tasks import Json, View
-from app.http.options import Options
 from app.http.schemas import ReleaseName, Timing
-from app.serving.identification import Identification, IdentifyOptions
+from app.serving.identification import Identification
+from app.serving.options import Options
 
 STAGES = tuple(Timing.model_fields)
 
@@ -15,21 +15,10 @@ def view_of(options: Options, *, written: bool = False) -> View:
     return View(options.top_k, options.languages, written)
 
 
-def identify_options(options: Options, deadline: float) -> IdentifyOptions:
-    """What the identifier has to know of a request's options. `deadline`: in the event loop's time."""
-    return IdentifyOptions(
-        deadline=deadline,
-        max_windows=options.windows,
-        whole=options.timeline,
-        explain=options.explain,
-        read_tags=options.tags,
-        read_lyrics=options.lyrics_from_tags,
-    )
-
-
-def build_response(identified: Identification, options: Options, *, written: bool = False) -> Json:
+def build_response(identified: Identification, *, written: bool = False) -> Json:
     """The whole answer. `written`: for orjson alone, see `View`."""
-    model, view, seconds = identified.model, view_of(options, written=written), identified.seconds_by_stage
+    model, options, seconds = identified.model, identified.options, identified.seconds_by_stage
+    view = view_of(options, written=written)
     manifest = model.manifest
     return {
         **model.task.answer(identified.scores, identified.mode, view),

@@ -11,7 +11,7 @@ from starlette.types import Receive
 from app.domain import Stage, Track
 from app.errors import ClientGone, DeadlineExceeded, InvalidOption, LridError
 from app.families.tasks import Json
-from app.http.answer import build_response, identify_options, view_of
+from app.http.answer import build_response, view_of
 from app.http.gate import AudioGate, UploadAccount
 from app.http.options import IdentifyRequest
 from app.http.traces import note
@@ -59,13 +59,13 @@ class Answering:
             model.task.check(view_of(asked.options))
             if (asked.options.windows or 0) > (most := self._settings.max_windows):
                 raise InvalidOption(f"windows: at most {most} are listened to, got {asked.options.windows}")
-            options = identify_options(asked.options, deadline)
+            stages: list[Stage] = []
             try:
-                identified = await identifier.identify(asked.track, options)
+                identified = await identifier.identify(asked.track, asked.options, deadline, stages)
             finally:
-                note(request.scope, options.stages)
+                note(request.scope, stages)
             self.metrics.observe_stages(identified.seconds_by_stage, request.scope.get("lrid.trace_id"))
-            answer = build_response(identified, asked.options, written=written)
+            answer = build_response(identified, written=written)
             self.metrics.count_answer(*model.task.headline(answer))
             return answer
 

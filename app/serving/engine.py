@@ -7,7 +7,7 @@ the end of every layer. On a GPU a batch is one pass.
 
 import importlib.util
 import logging
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -137,9 +137,4 @@ def _product(dtype: torch.dtype) -> Callable[[], object]:
 
 @torch.inference_mode()
 def _best_seconds(work: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(_PROBES):
-        started = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - started)
-    return best
+    return min(timeit.repeat(work, number=1, repeat=_PROBES))

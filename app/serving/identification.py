@@ -1,4 +1,4 @@
-"""One request: how to identify its track, and what is known of that so far."""
+"""The state of one request: what is known of its track so far."""
 
 import time
 from collections.abc import Iterator
@@ -24,24 +24,7 @@ from app.domain import (
     Window,
 )
 from app.families.contract import Model
-
-
-@dataclass(frozen=True, slots=True)
-class IdentifyOptions:
-    """How to identify one track."""
-
-    deadline: float  # loop.time()
-    max_windows: int | None = None  # listen to so many, and do not stop before; None: until sure
-    whole: bool = False  # listen to the whole track in order of time, for a timeline
-    explain: bool = False
-    read_tags: bool = True  # of the file, when no metadata is given
-    read_lyrics: bool = False  # of the file's tags, when the release reads lyrics and none are given
-    stages: list[Stage] = field(default_factory=list)  # what is done is added here, whether it succeeds or not
-
-    @property
-    def listens_to_all(self) -> bool:
-        """Listen to every planned window, even if the first ones are sure."""
-        return self.whole or self.max_windows is not None
+from app.serving.options import Options
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +33,9 @@ class Identification:
 
     model: Model
     track: Track  # with what was read from the file's tags
-    options: IdentifyOptions
+    options: Options
+    deadline: float  # loop.time()
+    stages: list[Stage] = field(default_factory=list)  # what is done is added here, whether it succeeds or not
     readings: dict[str, Reading] = field(default_factory=dict)
     read: bool = False  # what was given, if anything
     recording: Recording | None = None
@@ -72,7 +57,7 @@ class Identification:
     def spend(self, stage: str, name: str, started: float, seconds: float) -> None:
         """Count towards `stage` what was done under `name`."""
         self.seconds_by_stage[stage] = self.seconds_by_stage.get(stage, 0.0) + seconds
-        self.options.stages.append(Stage(name, started, seconds))
+        self.stages.append(Stage(name, started, seconds))
 
     @contextmanager
     def failing(self, name: str) -> Iterator[None]:
@@ -81,7 +66,7 @@ class Identification:
         try:
             yield
         except BaseException:
-            self.options.stages.append(Stage(name, started, time.perf_counter() - started, failed=True))
+            self.stages.append(Stage(name, started, time.perf_counter() - started, failed=True))
             raise
 
     @property

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.audio.spec import WindowRequest, WindowSpec
-from app.domain import AUDIO, LYRICS, TEXT, Recording, Scores, Track, Window
+from app.domain import AUDIO, LYRICS, TEXT, Recording, Scores, Stage, Track, Window
 from app.errors import ModalityNotUsed, NothingGiven, NothingUsable, QueueFull
 from app.families.contract import AudioBranch, Model, TextField, read_each
 from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
-from app.serving.identification import Identification, IdentifyOptions
+from app.serving.identification import Identification
+from app.serving.options import Options
 from app.serving.retry_after import RetryAfter, Throughput
 from app.serving.scheduling import yield_to_others
 
@@ -74,20 +75,25 @@ class Identifier:
         turn = self._retry_after.take(1, seconds, asyncio.get_running_loop().time())
         return turn if self.batcher is None else max(turn, self.batcher.retry_after_seconds(self._windows_per_track))
 
-    async def identify(self, track: Track, options: IdentifyOptions) -> Identification:
-        """Raises what is wrong with the track, and QueueFull, DeadlineExceeded, ModelFailed, NotReady."""
+    async def identify(
+        self, track: Track, options: Options, deadline: float, stages: list[Stage] | None = None
+    ) -> Identification:
+        """What is done is added to `stages`, whether it succeeds or not. `deadline`: in the event loop's time.
+
+        Raises what is wrong with the track, and QueueFull, DeadlineExceeded, ModelFailed, NotReady.
+        """
         started = time.perf_counter()
         if track.audio is None and not track.metadata.fields and not track.further:
             raise NothingGiven("no audio, title, album or artist holds anything")
         if track.audio is None and not track.further and TEXT not in self.model.inputs:
             wanted = ", ".join(sorted({*self.model.inputs, *([AUDIO] if self.model.audio else [])}))
             raise ModalityNotUsed(f"title, album and artist were given; this release reads {wanted} only")
-        work = Identification(self.model, track, options)
+        work = Identification(self.model, track, options, deadline, [] if stages is None else stages)
         await self._read(work)
         await yield_to_others()
         if track.audio is not None:
             with work.failing("decode"):
-                self.check_room(options.deadline)  # other requests may have arrived since the first check
+                self.check_room(deadline)  # other requests may have arrived since the first check
             with self._throughput.piece():
                 await self._listen(work, track.audio)
         if not work.mode:
@@ -153,23 +159,23 @@ class Identifier:
         for first in range(0, len(windows), step):
             some = windows[first : first + step]
             with work.failing("listen"):
-                found = await batcher.listen(some, work.options.deadline, begun=bool(work.windows))
+                found = await batcher.listen(some, work.deadline, begun=bool(work.windows))
             work.hear(some, found.features, found.queue_seconds, found.model_seconds)
             if until_sure and self._combine(work).enough:
                 return True
         return False
 
-    def _window_request(self, branch: AudioBranch, options: IdentifyOptions) -> WindowRequest:
+    def _window_request(self, branch: AudioBranch, options: Options) -> WindowRequest:
         usual = branch.most_windows or self._max_windows
-        most = options.max_windows or (self._max_windows if options.whole else min(usual, self._max_windows))
+        most = options.windows or (self._max_windows if options.timeline else min(usual, self._max_windows))
         first = None if options.listens_to_all else branch.first_windows
-        return WindowRequest(branch.window, most, take=first, whole=options.whole)
+        return WindowRequest(branch.window, most, take=first, whole=options.timeline)
 
     def _with_tags(self, request: WindowRequest, work: Identification) -> WindowRequest:
         """The same, asking for the tags that are read and were not given."""
         inputs, options = self.model.inputs, work.options
-        tags = options.read_tags and TEXT in inputs and not work.track.metadata.fields
-        wants_lyrics = options.read_lyrics and LYRICS in inputs and LYRICS not in work.track.further
+        tags = options.tags and TEXT in inputs and not work.track.metadata.fields
+        wants_lyrics = options.lyrics_from_tags and LYRICS in inputs and LYRICS not in work.track.further
         lyrics = inputs[LYRICS].field if wants_lyrics else None
         most = lyrics.max_characters if isinstance(lyrics, TextField) else 0
         return replace(request, read_tags=tags, lyrics_characters=most)
@@ -177,7 +183,7 @@ class Identifier:
     async def _decode(self, work: Identification, audio: bytes, request: WindowRequest) -> Recording:
         started = time.perf_counter()
         with work.failing("decode"):
-            recording = await self._decoding.load(audio, request, work.options.deadline)
+            recording = await self._decoding.load(audio, request, work.deadline)
         work.spend("decode", "decode", started, time.perf_counter() - started)
         work.recording = recording
         work.warnings |= dict.fromkeys(recording.warnings)

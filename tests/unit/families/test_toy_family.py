@@ -17,9 +17,10 @@ from app.families import contract
 from app.families.contract import VectorField, further_fields, mode_name
 from app.families.store import GOLDEN, MANIFEST, families, load_model, read_manifest
 from app.main import build_identifier, build_pool
-from app.serving.identification import Identification, IdentifyOptions
+from app.serving.identification import Identification
 from app.serving.loading import load_release
 from app.serving.metrics import Metrics
+from app.serving.options import Options
 from app.settings import Settings
 from tests import audio_samples
 from tests.toy_family import FAMILY, LISTENERS, LettersBranch, write_toy_release
@@ -52,9 +53,9 @@ def identify(store: Path, *tracks: Track, **options: Any) -> list[Identification
 
     async def scenario(pool: DecodePool) -> list[Identification]:
         identifier = await build_identifier(settings, pool, Metrics(), settings.model, KNOWN)
-        wanted = IdentifyOptions(asyncio.get_running_loop().time() + 60, **options)
+        deadline = asyncio.get_running_loop().time() + 60
         try:
-            return await asyncio.gather(*(identifier.identify(track, wanted) for track in tracks))
+            return await asyncio.gather(*(identifier.identify(track, Options(**options), deadline) for track in tracks))
         finally:
             await identifier.stop()
 
@@ -101,7 +102,7 @@ def test_unknown_keys_and_wrong_sizes_are_refused(tmp_path: Path) -> None:
 
 
 def test_windows_are_the_familys(store: Path, song: bytes) -> None:
-    (found,) = identify(store, Track(song, Metadata()), max_windows=3)
+    (found,) = identify(store, Track(song, Metadata()), windows=3)
     assert found.recording is not None
     assert found.recording.seconds == pytest.approx(9.0, abs=0.01)
     assert [round(span.seconds, 3) for span in found.windows] == [2.0, 2.0, 2.0]

@@ -13,10 +13,10 @@ from pydantic_core import to_json
 
 from app.domain import AUDIO, TEXT, AudioWarning, Metadata, Reading, Recording, Scores, Span, Track
 from app.families.tasks import Bounds, Json, LanguageTask
-from app.http.answer import build_response, identify_options
+from app.http.answer import build_response
 from app.http.options import Options
 from app.http.schemas import IdentifyResponse
-from app.serving.identification import Identification, IdentifyOptions
+from app.serving.identification import Identification
 from tests.releases import CODES, spread, tiny_model
 
 MODEL = tiny_model()
@@ -26,7 +26,7 @@ N = len(CODES)
 def identified() -> Identification:
     """Two windows, the later one heard first; text that says nothing."""
     rows = np.stack([spread(("fr", 0.6), ("de", 0.3)), spread(("ko", 0.9))])
-    found = Identification(copy(MODEL), Track(b"audio", Metadata(title="1999")), IdentifyOptions(deadline=7.0))
+    found = Identification(copy(MODEL), Track(b"audio", Metadata(title="1999")), Options(), deadline=7.0)
     found.readings[TEXT] = Reading(np.zeros(56, np.float32), informative=False)
     found.recording = Recording(61.23456, (), "WAV")
     found.windows, found.rows = [Span(31.25, 61.25), Span(0.5, 30.5)], [np.zeros((2, 2048), np.float32)]
@@ -39,7 +39,8 @@ def identified() -> Identification:
 def respond(options: Options, found: Identification | None = None, bounds: Bounds | None = None) -> Json:
     found = found or identified()
     found.model.task = LanguageTask(MODEL.manifest.languages, bounds or Bounds())  # type: ignore[misc]
-    answer = build_response(found, options)
+    found.options = options
+    answer = build_response(found)
     validated = IdentifyResponse.model_validate(answer, strict=True)
     assert validated.model_dump(exclude_unset=True) == answer  # unknown members would be lost
     return answer
@@ -148,10 +149,3 @@ def test_options_hold_for_every_moment() -> None:
     answer = respond(Options(languages=("de", "fr"), timeline=True), bounds=bounds)
     assert [moment["language"] for moment in answer["timeline"]] == ["und", "und"]
     assert answer["timeline"][1]["probability"] == pytest.approx(2 / 3, abs=1e-5)
-
-
-def test_options_of_a_request_reach_the_identifier() -> None:
-    options = identify_options(Options(windows=3, timeline=True, explain=True, tags=False), deadline=7.0)
-    assert (options.max_windows, options.whole, options.explain, options.read_tags) == (3, True, True, False)
-    assert options.listens_to_all
-    assert not identify_options(Options(), deadline=7.0).listens_to_all

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 from app.audio.pool import DecodePool
@@ -16,9 +16,10 @@ from app.families.lrid_net.model import LridNetModel
 from app.serving.batcher import Batcher
 from app.serving.decoding import Decoding
 from app.serving.engine import Engine
-from app.serving.identification import Identification, IdentifyOptions
+from app.serving.identification import Identification
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
+from app.serving.options import Options
 from app.settings import Settings
 
 Listen = Callable[[list[FloatArray]], FloatArray]
@@ -85,11 +86,9 @@ class Parts:
         further: Mapping[str, object] | None = None,
         **options: Any,
     ) -> Identification:
-        """`options`: those of IdentifyOptions, and `seconds` until the deadline."""
+        """`options`: those of a request, and `seconds` until the deadline."""
         deadline = asyncio.get_running_loop().time() + options.pop("seconds", 60)
-        return await self.identifier.identify(
-            Track(audio, metadata, further or {}), replace(IdentifyOptions(deadline), **options)
-        )
+        return await self.identifier.identify(Track(audio, metadata, further or {}), Options(**options), deadline)
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ def test_audio_is_not_decoded_for_a_release_that_does_not_listen(deaf: LridNetMo
             assert found.modalities[AUDIO].reason == "not_trusted"
             assert (found.mode, found.recording) == (frozenset({TEXT}), None)
             with pytest.raises(NothingUsable, match="does not listen to audio, and no metadata was given"):
-                await parts.identify(b"4+tags", read_tags=False)
+                await parts.identify(b"4+tags", tags=False)
             assert parts.decoder.requests == []
 
     asyncio.run(scenario())

@@ -144,13 +144,13 @@ def test_tags_are_asked_for_with_the_first_windows_only() -> None:
     assert [request.read_tags for request in parts.decoder.requests] == [True, False]
 
 
-@pytest.mark.parametrize(("options", "expected"), [({"max_windows": 4}, 4), ({"whole": True}, 6), ({"max_windows": 7}, 6)])
+@pytest.mark.parametrize(("options", "expected"), [({"windows": 4}, 4), ({"timeline": True}, 6), ({"windows": 7}, 6)])
 def test_a_number_of_windows_and_a_timeline_listen_to_all(options: dict[str, Any], expected: int) -> None:
     (answer,), parts, passes = run(SureAfter(1), b"6", **options)
     assert n_heard(answer) == expected
     assert sum(passes) == expected
     (request,) = parts.decoder.requests
-    assert (request.take, request.whole) == (None, "whole" in options)
+    assert (request.take, request.whole) == (None, "timeline" in options)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_a_number_of_windows_and_a_timeline_listen_to_all(options: dict[str, Any
         (3, {}, 3),
         (None, {}, MAX_WINDOWS),
         (99, {}, MAX_WINDOWS),
-        (3, {"whole": True}, MAX_WINDOWS),
-        (3, {"max_windows": 5}, 5),
+        (3, {"timeline": True}, MAX_WINDOWS),
+        (3, {"windows": 5}, 5),
     ],
 )
 def test_the_plan_is_bounded_by_the_release_the_server_and_the_client(
