@@ -6,6 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from app.lab.corpus.catalogue import read_catalogue
+from app.lab.corpus.check import refuse_leaks
 from app.lab.corpus.tables import read_table, write_table
 from app.lab.errors import CorpusError
 
@@ -39,6 +40,10 @@ def test_parquet_with_missing_and_other_cells(tmp_path: Path) -> None:
     first, second = read_catalogue(path, ["en", "ja"])
     assert (first.where, first.metadata.title, first.metadata.artist) == ("row 1", "a", None)
     assert (second.metadata.title, second.metadata.artist) == (None, "x")
+    again = {"title": ["a", "b"], "artist": ["x", "x"], "language": ["en", "en"], "split": ["train", "valid"]}
+    pyarrow.parquet.write_table(pyarrow.table(again), path)
+    with pytest.raises(CorpusError, match=r"^row 2: artist 'x' is in split valid, and in train on row 1"):
+        refuse_leaks(read_catalogue(path, ["en"]), ["en"])
 
 
 def test_lines_are_those_an_editor_shows(tmp_path: Path) -> None:
