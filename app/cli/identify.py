@@ -54,8 +54,7 @@ def identify(
 
     logging.basicConfig(level=logging.ERROR)
     given: dict[str, object] = {"tags": tags, "lyrics_from_tags": lyrics_from_tags, "timeline": timeline, "explain": explain}
-    given |= {"windows": windows, "languages": languages, "top_k": top_k}
-    options = build_options({name: value for name, value in given.items() if value is not None})
+    options = build_options(given | {"windows": windows, "languages": languages, "top_k": top_k})
     names = Metadata(artist=artist, album=album, title=title)
     track = Track(None, names, {} if lyrics is None else {LYRICS: _text_of(lyrics)})
     if not files and not names.fields and lyrics is None:
