@@ -126,30 +126,17 @@ def scoring(songs: Path) -> Iterator[Turns]:
     output = songs.with_suffix(".out.csv")
     command = [sys.executable, "-m", "app.cli", "score", str(songs), "--output", str(output)]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    counter = Lines(output)
+
+    def n_lines() -> int:
+        return output.read_bytes().count(b"\n") if output.exists() else 0
+
     try:
-        wait_until(lambda: process.poll() is not None or counter.count() > WARM, START_SECONDS)
+        wait_until(lambda: process.poll() is not None or n_lines() > WARM, START_SECONDS)
         if process.poll() is not None:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-        yield Turns(Processes(psutil.Process(process.pid)), counter.count)
+        yield Turns(Processes(psutil.Process(process.pid)), n_lines)
     finally:
         end(process, signal.SIGINT)
-
-
-class Lines:
-    """Counts the lines of a file that grows; the head is one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._place, self._n = path, 0, 0
-
-    def count(self) -> int:
-        if self._path.exists():
-            with self._path.open("rb") as file:
-                file.seek(self._place)
-                while block := file.read(1 << 20):
-                    self._place += len(block)
-                    self._n += block.count(b"\n")
-        return self._n
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ class Output:
         self._columns = list(columns)
         self._parquet = path.suffix == ".parquet"
         self._text = path.with_name(f".{path.name}.ndjson") if self._parquet else path
-        self._kind = ".ndjson" if self._parquet else path.suffix
+        self._kind = self._text.suffix
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if self._parquet and path.exists() and not self._text.exists():

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from app.catalogue.ray.serve import UserConfig, build, settings_of
+from app.catalogue.ray.serve import UserConfig, build, mistakes, settings_of
 from app.errors import LridError
 from app.families.store import release_folder
 
@@ -27,7 +27,7 @@ def problems(text: str) -> list[str]:
     except yaml.YAMLError as error:
         return [f"not YAML: {error}"]
     except ValidationError as error:
-        return _listed(error, "")
+        return mistakes(error)
     return [*_unknown(values, schema, ""), *(line for one in values["applications"] for line in _of_application(one))]
 
 
@@ -62,15 +62,11 @@ def _of_application(values: Mapping[str, Any]) -> Iterator[str]:
         for model in dict.fromkeys([settings.model, *(UserConfig.model_validate(one).model for one in given)]):
             release_folder(settings.model_store, model)
     except ValidationError as error:
-        yield from _listed(error, "user_config.")
+        yield from mistakes(error, "user_config.")
     except ValueError as error:
         yield str(error)
     except LridError as error:
         yield error.detail
-
-
-def _listed(error: ValidationError, place: str) -> list[str]:
-    return [f"{place}{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
 
 
 if __name__ == "__main__":

@@ -120,9 +120,13 @@ def settings_of(args: dict[str, Any]) -> Settings:
     try:
         settings = Settings(**args)
     except ValidationError as error:
-        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
-        raise ValueError(f"args: {'; '.join(found)}") from None
+        raise ValueError(f"args: {'; '.join(mistakes(error))}") from None
     taken = [f"{name} (instead: {instead})" for name, instead in RAYS_OWN.items() if name in settings.model_fields_set]
     if taken:
         raise ValueError(f"args: of no use on Ray: {'; '.join(taken)}")
     return settings
+
+
+def mistakes(error: ValidationError, place: str = "") -> list[str]:
+    """What is wrong, and where."""
+    return [f"{place}{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
