@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +90,12 @@ class Learner(Trainable[C]):
     """Is all that the loop knows. It calls `prepare` and `build` once, in this order; `loop.Recipe` joins the two."""
 
     n_examples: int  # to train on; `prepare` sets it, unless the recipe draws its own batches
+
+    def variant(self, name: str, **changes: Any) -> Self:
+        """Returns the recipe with other settings and a folder of its own, where it goes on if it was stopped."""
+        output = self.config.output / name
+        own = {"output": output, "cache": self.config.cache_folder, "resume": (output / "last.pt").is_file()}
+        return type(self)(type(self.config).model_validate(self.config.model_dump() | own | changes))
 
     @abstractmethod
     def prepare(self, progress: Progress) -> None:

@@ -4,8 +4,7 @@ A finished variant is not trained again, a stopped one goes on from its checkpoi
 are refused: a table must not mix them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from torch import nn
@@ -25,26 +24,17 @@ PAPER_F1: dict[VariantName, tuple[float, float]] = {  # macro, weighted, with wh
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Holds the figures of one training on the validation rows."""
-
-    variant: VariantName
-    seed: int
-    cases: dict[str, LabelReport]
+Results = Mapping[tuple[VariantName, int], Mapping[str, LabelReport]]  # by variant and seed; by case
 
 
 def run_variants(config: LridNetConfig, seeds: Sequence[int], progress: Progress) -> str:
     """Trains all variants under `config.output`; returns the table, also in variants.md. Raises TrainingError."""
-    results = []
+    results = {}
     for seed in seeds:
         for variant, name in NAMES.items():
-            output = config.output / f"{variant}-{seed}"
-            own = {"variant": variant, "seed": seed, "output": output, "cache": config.cache_folder}
-            own |= {"resume": (output / "last.pt").is_file()}
             progress.say(f"{name}, seed {seed}")
-            recipe = LridNetRecipe(LridNetConfig.model_validate(config.model_dump() | own))
-            results.append(Result(variant, seed, score(recipe, recipe.trained(progress)[0])))
+            recipe = LridNetRecipe(config).variant(f"{variant}-{seed}", variant=variant, seed=seed)
+            results[variant, seed] = score(recipe, recipe.trained(progress)[0])
     text = table(results, config)
     (config.output / "variants.md").write_text(text, encoding="utf-8")
     return text
@@ -59,17 +49,17 @@ def score(recipe: LridNetRecipe, network: nn.Module) -> dict[str, LabelReport]:
     }
 
 
-def table(results: Sequence[Result], config: LridNetConfig) -> str:
+def table(results: Results, config: LridNetConfig) -> str:
     """Writes macro / weighted F1 of each variant and case, the mean over seeds and, with several, the range."""
-    seeds = sorted({result.seed for result in results})
+    seeds = sorted({seed for _, seed in results})
     rows = []
     for variant, name in NAMES.items():
-        own = [result for result in results if result.variant == variant]
-        cells = [_cell([result.cases[mode] for result in own if mode in result.cases]) for mode in CASES]
+        own = [results[variant, seed] for seed in seeds if (variant, seed) in results]
+        cells = [_cell([cases[mode] for cases in own if mode in cases]) for mode in CASES]
         paper = "{:.3f} / {:.3f}".format(*PAPER_F1[variant]) if variant in PAPER_F1 else ""
         rows.append([name, *cells, paper])
     heads = ["variant", *(f"case {case}" for case in CASES.values()), "the paper's, on Music4All"]
-    n_rows = max(case.rows for result in results for case in result.cases.values())
+    n_rows = max(case.rows for cases in results.values() for case in cases.values())
     return (
         f"Validation rows of {config.catalogue.name}: {n_rows}; seeds {', '.join(map(str, seeds))}; "
         f"{config.network.base_channels} base channels, crops of {config.crop_seconds:g} s, {config.epochs} epochs at most. "

@@ -20,7 +20,7 @@ from app.families.lrid_voice.model import READER
 from app.families.parts.ngrams.config import NgramConfig
 from app.families.parts.quantised import LAYERS, Ranges
 from app.families.parts.whisper import Ears
-from app.families.parts.whisper_checkpoint import FirstEars, ears_from_checkpoint
+from app.families.parts.whisper_checkpoint import ears_from_checkpoint
 from app.families.parts.whisper_weights import ears_from_stored
 from app.families.store import read_manifest, read_weights, release_folder
 from app.lab.errors import TrainingError
@@ -45,24 +45,10 @@ class VoiceParts:
     """Holds everything but the head."""
 
     labels: Sequence[Label]
-    first: FirstEars
+    ears: Ears
     reader: NamesReader
+    given: Given
     origin: str  # for people
-    alone_exponent: float = 1.0  # this and the threshold of names alone as in `Given`
-    threshold: float = 0.5
-
-    @property
-    def codes(self) -> list[str]:
-        return [label.code for label in self.labels]
-
-    @property
-    def ears(self) -> Ears:
-        return self.first.ears
-
-    @property
-    def given(self) -> Given:
-        mix = self.reader.config.class_mix
-        return Given(self.first.rows.numpy(), self.first.languages, mix, self.alone_exponent, self.threshold)
 
 
 def identity_of(module: nn.Module) -> str:
@@ -82,23 +68,23 @@ def parts_of_release(store: Path, reference: str) -> VoiceParts:
     weights = read_weights(folder, manifest)
     own = {name.removeprefix(READER): tensor for name, tensor in weights.items() if name.startswith(READER)}
     head = manifest.identify
-    ears = ears_from_stored(manifest.listen, weights).eval()
-    expert = head.experts.get(TEXT)
-    return VoiceParts(
-        manifest.labels,
-        FirstEars(ears, weights[ROWS].float(), [token.code for token in head.tokens]),
-        NamesReader(manifest.read, own),
-        f"{manifest.family}/{manifest.release}",
-        expert.alone_exponent if expert else 1.0,
+    given = Given(
+        weights[ROWS].float().numpy(),
+        [token.code for token in head.tokens],
+        manifest.read.class_mix,
+        head.experts[TEXT].alone_exponent if TEXT in head.experts else 1.0,
         head.thresholds.get(TEXT, 0.5),
     )
+    ears, origin = ears_from_stored(manifest.listen, weights), f"{manifest.family}/{manifest.release}"
+    return VoiceParts(manifest.labels, ears, NamesReader(manifest.read, own), given, origin)
 
 
 def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoiceParts:
     """Loads a Whisper and best.pt of `--recipe reader`; `threshold`: names alone. Raises ReleaseError, CheckpointError."""
     first = ears_from_checkpoint(whisper)
     config, names = reader_of(reader)
-    return VoiceParts(config.labels, first, names, whisper.name, threshold=threshold)
+    given = Given(first.rows.numpy(), first.languages, names.config.class_mix, threshold=threshold)
+    return VoiceParts(config.labels, first.ears, names, given, whisper.name)
 
 
 def reader_of(path: Path) -> tuple[ReaderConfig, NamesReader]:

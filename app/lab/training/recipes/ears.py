@@ -5,6 +5,7 @@ given to `lrid train --family lrid_voice --set ears=...`, which fits a head to i
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,11 +58,11 @@ class LanguageEars(nn.Module):
 
     no_speech: Tensor
 
-    def __init__(self, config: WhisperConfig, n_languages: int) -> None:
+    def __init__(self, first: FirstEars) -> None:
         super().__init__()
-        self.whisper = Whisper(config)
-        self.rows = nn.Parameter(torch.zeros(n_languages, config.n_state))
-        self.register_buffer("no_speech", torch.zeros(config.n_state))
+        self.whisper = deepcopy(first.ears.whisper).requires_grad_(True)
+        self.rows = nn.Parameter(first.rows.clone())
+        self.register_buffer("no_speech", first.ears.no_speech.clone())
         self.whisper.decoder.requires_grad_(False)
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -81,7 +82,8 @@ class EarsRecipe(SongRecipe[EarsConfig]):
         if config.checkpoint is not None:
             self.first = ears_from_checkpoint(config.checkpoint, config.n_positions)
         else:
-            self.first = parts_of_release(config.store, config.start).first
+            parts = parts_of_release(config.store, config.start)
+            self.first = FirstEars(parts.ears, torch.from_numpy(parts.given.rows), parts.given.languages)
         listen = self.first.ears.config
         self._log_mel = LogMel16kHz(listen.n_mels).to(config.torch_device)
         heard = song_rows(config.catalogue, config.codes, progress, ("train", "valid"))
@@ -100,12 +102,7 @@ class EarsRecipe(SongRecipe[EarsConfig]):
         self._log_member = member.log().to(config.torch_device)
 
     def build(self) -> LanguageEars:
-        first = self.first
-        network = LanguageEars(first.ears.config, len(first.languages))
-        network.whisper.load_state_dict(first.ears.whisper.state_dict())
-        network.no_speech.copy_(first.ears.no_speech)
-        network.rows.data.copy_(first.rows)
-        return network
+        return LanguageEars(self.first)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -150,11 +147,10 @@ class EarsRecipe(SongRecipe[EarsConfig]):
 
     def part(self, stored: dict[str, Any]) -> FirstEars:
         """Makes ears of a checkpoint. Needs no `prepare`."""
-        config, languages = WhisperConfig.model_validate(stored["facts"]["listen"]), stored["facts"]["languages"]
-        network = LanguageEars(config, len(languages))
-        network.load_state_dict(stored["network"])
-        ears = Ears(config, network.whisper.requires_grad_(False), network.no_speech).eval()
-        return FirstEars(ears, network.rows.detach(), languages)
+        config, weights = WhisperConfig.model_validate(stored["facts"]["listen"]), stored["network"]
+        whisper = Whisper(config).requires_grad_(False)
+        whisper.load_state_dict({name: weights[f"whisper.{name}"] for name in whisper.state_dict()})
+        return FirstEars(Ears(config, whisper, weights["no_speech"]).eval(), weights["rows"], stored["facts"]["languages"])
 
     def export(self, stored: dict[str, Any]) -> Draft:
         raise CheckpointError("ears are a part of a release: give them to `lrid train --family lrid_voice --set ears=...`")

@@ -59,10 +59,7 @@ def _one_seed(first: MultimodalRecipe, split: str, seed: int, progress: Progress
 def _trained(first: MultimodalRecipe, seed: int, inputs: Sequence[str], replica: str, progress: Progress) -> Trained:
     """Trains a variant, or goes on with it."""
     name = f"{'+'.join(inputs)}-{replica}-seed-{seed}"
-    output = first.config.output / name
-    changes = {"inputs": inputs, "replica": replica, "seed": seed, "output": output, "audio_replica": False}
-    settings = first.config.model_dump() | changes | {"resume": (output / "last.pt").exists()}
-    recipe = MultimodalRecipe(MultimodalConfig.model_validate(settings))
+    recipe = first.variant(name, inputs=inputs, replica=replica, seed=seed, audio_replica=False)
     recipe.songs, recipe.timbral = first.songs, first.timbral
     progress.say(name)
     network, stored = recipe.trained(progress)

@@ -6,7 +6,6 @@ they draw are trained side by side; the answer is the softmax of their mean logi
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -107,17 +106,6 @@ class ReaderNet(nn.Module):
         return self.last(x)  # type: ignore[no-any-return]
 
 
-class ReaderNets(nn.Sequential):
-    """Holds networks side by side."""
-
-    def __init__(self, networks: Iterable[ReaderNet]) -> None:
-        super().__init__(*networks)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Returns the mean of their logits, (n, n_classes)."""
-        return torch.stack([network(*inputs) for network in self]).mean(dim=0)
-
-
 class ReaderRecipe(Recipe[ReaderConfig]):
     """Trains the part of a release that reads. Batches say nothing: each network draws rows of its own."""
 
@@ -151,8 +139,9 @@ class ReaderRecipe(Recipe[ReaderConfig]):
         self._valid_labels = np.array([row.label for row in scored], np.int64)
         self._surplus = -np.log([LATIN_SHARES.get(code, 1.0) for code in config.codes])
 
-    def build(self) -> ReaderNets:
-        return ReaderNets(ReaderNet(self.config.read, self.config.unit_dropout) for _ in range(self.config.networks))
+    def build(self) -> nn.ModuleList:
+        """Returns the networks that stand side by side."""
+        return nn.ModuleList(ReaderNet(self.config.read, self.config.unit_dropout) for _ in range(self.config.networks))
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
         config = self.config
@@ -199,11 +188,11 @@ class ReaderRecipe(Recipe[ReaderConfig]):
 
     @torch.no_grad()
     def logits(self, network: nn.Module) -> Tensor:
-        """Returns (n, n_classes) of the validation rows, on the CPU."""
+        """Returns the networks' mean for the validation rows, (n, n_classes), on the CPU."""
         places = np.where(self.valid.informative(self._valid_places)[:, None], self._valid_places, 0)
         starts = range(0, len(places), VALIDATED_AT_ONCE)
         batches = [self._inputs(self.valid, places[i : i + VALIDATED_AT_ONCE]) for i in starts]
-        return torch.cat([network(*batch) for batch in batches]).cpu()
+        return torch.cat([torch.stack([one(*batch) for one in network.children()]).mean(dim=0) for batch in batches]).cpu()
 
     def tilt(self, trained: dict[str, float]) -> Tensor:
         """Returns (n_classes,) to add to logits: from the class mix of the batches to that of the answers."""
@@ -216,27 +205,24 @@ class ReaderRecipe(Recipe[ReaderConfig]):
     def facts(self) -> dict[str, Any]:
         return {"rows": len(self.sampler.labels), "class_mix_of_batches": self.mix}
 
+    @torch.no_grad()
     def part(self, stored: dict[str, Any]) -> tuple[NgramConfig, dict[str, Tensor]]:
-        """Makes of a checkpoint what `NgramReader` takes. Needs no `prepare`."""
-        networks = self.build()
+        """Makes of a checkpoint what `NgramReader` takes. Needs no `prepare`.
+
+        Tables are packed in eight bits, dense layers in fp16; BatchNorm is folded in, and the tilt into the last bias.
+        """
+        networks, temperature = self.build(), self.config.temperature
         networks.load_state_dict(stored["network"])
-        tilt = self.tilt(stored["facts"]["class_mix_of_batches"])
-        return self.config.read, tensors_of(list(networks.eval().children()), tilt, self.config.temperature)
+        nets = [network for network in networks.eval() if isinstance(network, ReaderNet)]
+        found = packed(torch.cat([net.table for net in nets], dim=1))
+        layers = [[fuse_linear_bn_eval(*layer[:2]) for layer in net.layers] for net in nets]  # type: ignore[index]
+        for i, linears in enumerate(zip(*layers, strict=True)):
+            found[f"layer{i}.weight"] = torch.stack([linear.weight.T for linear in linears]).half()
+            found[f"layer{i}.bias"] = torch.stack([linear.bias for linear in linears])
+        last, tilt = len(layers[0]), self.tilt(stored["facts"]["class_mix_of_batches"])
+        found[f"layer{last}.weight"] = torch.stack([net.last.weight.T / temperature for net in nets]).half()
+        found[f"layer{last}.bias"] = torch.stack([net.last.bias / temperature + tilt for net in nets])
+        return self.config.read, {name: tensor.contiguous() for name, tensor in found.items()}
 
     def export(self, stored: dict[str, Any]) -> Draft:
         raise CheckpointError("a reader is a part of a release: give its checkpoint to the training of an `lrid_voice`")
-
-
-@torch.no_grad()
-def tensors_of(networks: Sequence[nn.Module], tilt: Tensor, temperature: float) -> dict[str, Tensor]:
-    """Packs the table in eight bits, dense layers in fp16; folds BatchNorm in, `tilt` (n_classes,) into the last bias."""
-    nets = [network for network in networks if isinstance(network, ReaderNet)]
-    found = packed(torch.cat([network.table for network in nets], dim=1))
-    n_hidden = len(nets[0].layers)
-    for i in range(n_hidden):
-        folded = [fuse_linear_bn_eval(network.layers[i][0], network.layers[i][1]) for network in nets]  # type: ignore[index]
-        found[f"layer{i}.weight"] = torch.stack([linear.weight.T for linear in folded]).half()
-        found[f"layer{i}.bias"] = torch.stack([linear.bias for linear in folded])
-    found[f"layer{n_hidden}.weight"] = torch.stack([network.last.weight.T / temperature for network in nets]).half()
-    found[f"layer{n_hidden}.bias"] = torch.stack([network.last.bias / temperature + tilt for network in nets])
-    return {name: tensor.contiguous() for name, tensor in found.items()}

@@ -107,10 +107,10 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         progress.say(f"{int(songs.known.sum())} songs of {len(np.unique(songs.groups[songs.known]))} artists or sources")
         head = fit_head(songs, parts.given, config.head)
         held = cross_validate(songs, parts.given, config.head, config.folds, progress)
-        counts, mix = _counts(songs, parts.codes), dict(parts.given.class_mix)
+        counts, mix = _counts(songs, parts.given.codes), dict(parts.given.class_mix)
         told = {"start": parts.origin, "songs": counts, "class_prior": mix}
         draft = draft_voice(parts, head, told, config.head.positions)
-        manifest, figures = draft.manifest.model_dump_json(), tables(held, songs, parts.codes)
+        manifest, figures = draft.manifest.model_dump_json(), tables(held, songs, parts.given.codes)
         facts = {"manifest": manifest, "about": draft.about, "figures": figures}
         stored = {"recipe": self.name, "network": draft.tensors, "config": config.model_dump_json(), "facts": facts}
         checkpoint.save(best, stored | {"best_epoch": -1})
@@ -126,28 +126,29 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         if config.ears is not None:
             stored = checkpoint.load(config.ears, EarsRecipe.name)
             first = EarsRecipe(EarsConfig.model_validate_json(stored["config"])).part(stored)
-            parts = replace(parts, first=first, origin=f"{parts.origin}, trained further")
+            given = replace(parts.given, rows=first.rows.numpy(), languages=first.languages)
+            parts = replace(parts, ears=first.ears, given=given, origin=f"{parts.origin}, trained further")
         if config.speech is not None and parts.ears.ranges is None:
             request, clips = WindowRequest(parts.ears.config.window, 1), clips_of(config.speech, N_RANGE_CLIPS)
             recordings = (load_recording(clip.path, request, LIMITS) for clip in clips if clip.path is not None)
             windows = (torch.from_numpy(window.samples) for recording in recordings for window in recording.windows)
             own = parts.ears
-            ears = Ears(own.config, own.whisper, own.no_speech, measure_ranges(own, windows)).eval()
-            parts = replace(parts, first=replace(parts.first, ears=ears))
+            ranges = measure_ranges(own, windows)
+            parts = replace(parts, ears=Ears(own.config, own.whisper, own.no_speech, ranges).eval())
         return parts
 
     def songs(self, parts: VoiceParts, progress: Progress) -> Songs:
         """Collects what is learnt from: songs, and clips of speech."""
-        config, n_hidden = self.config, parts.first.rows.shape[1]
+        config, n_hidden = self.config, parts.given.rows.shape[1]
         read = self._judge(parts)
         if config.features is not None:
-            heard = read_heard(config.features, parts.codes, read)
+            heard = read_heard(config.features, parts.given.codes, read)
             if (found := heard.hidden.shape[1]) != n_hidden:
                 raise TrainingError(f"{config.features}: {found} features a window; these ears have {n_hidden}")
         else:
-            rows = song_rows(config.catalogue, parts.codes, progress)
+            rows = song_rows(config.catalogue, parts.given.codes, progress)
             request = WindowRequest(parts.ears.config.window, config.most_windows, whole=True)
-            heard = songs_of(rows, self._listen(parts, request, rows, progress), parts.codes, n_hidden, read)
+            heard = songs_of(rows, self._listen(parts, request, rows, progress), parts.given.codes, n_hidden, read)
         if config.speech is None:
             return heard
         clips = clips_of(config.speech, config.most_clips)
@@ -163,7 +164,7 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         """Returns the reader to whose answers the trust in names is fitted."""
         unseen = self.config.unseen_reader
         reader = parts.reader if unseen is None else reader_of(unseen)[1]
-        if list(reader.config.class_mix) != parts.codes:
+        if list(reader.config.class_mix) != parts.given.codes:
             raise CheckpointError(f"{unseen}: its classes are not those of the reader")
         return NgramReader(reader.config, reader.tensors)
 
@@ -203,7 +204,7 @@ def draft_voice(parts: VoiceParts, head: FittedHead, facts: dict[str, Any], posi
         windows=WindowPlan(positions=list(positions), first_windows=1, most_windows=len(positions)),
         read=parts.reader.config,
         lyrics=lyrics_config(parts.reader.config),
-        identify=with_lyrics(head.config, parts.codes),
+        identify=with_lyrics(head.config, parts.given.codes),
     )
     about = "Whisper's ears, readers of names and lyrics, and a head that joins them as a product of experts"
     return Draft(manifest, tensors, about, calibrated=True)

@@ -12,7 +12,7 @@ from app.lab.evaluation.metrics import Average
 from app.lab.evaluation.report import label_report
 from app.lab.progress import Progress
 from app.lab.training.recipes.lrid_net import VARIANTS, LridNetConfig
-from app.lab.training.variants import NAMES, Result, run_variants, table
+from app.lab.training.variants import NAMES, Results, run_variants, table
 from tests.corpora import tiny_training, write_corpus
 
 
@@ -60,9 +60,9 @@ def test_checkpoints_of_other_settings_or_rows_are_refused(config: LridNetConfig
 def test_the_table_shows_the_mean_and_the_range(config: LridNetConfig) -> None:
     assert set(NAMES) == set(VARIANTS)
     rows = label_report(np.zeros(12, np.int64), np.zeros(12, np.int64), config.codes)
-    results = [
-        Result("to", seed, {"text_only": replace(rows, macro=Average(0, 0, f1), weighted=Average(0, 0, 0.5))})
+    results: Results = {
+        ("to", seed): {"text_only": replace(rows, macro=Average(0, 0, f1), weighted=Average(0, 0, 0.5))}
         for seed, f1 in ((0, 0.2), (1, 0.4))
-    ]
+    }
     (line,) = [line for line in table(results, config).splitlines() if line.startswith("| TO")]
     assert line == "| TO |  | 0.300 / 0.500 (0.200 to 0.400) |  | 0.422 / 0.900 |"
