@@ -6,7 +6,6 @@ that is after they were rounded to what is on disk.
 
 import hashlib
 import math
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +21,19 @@ from app.families.contract import Manifest, Model, VectorField, further_fields
 from app.families.golden import Golden, GoldenCase, Tone, load_golden, replay
 from app.families.golden import answer as golden_answer
 from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS, families, load_model
+from app.lab import markdown as md
 from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
-from app.lab.evaluation.calibrate import Calibration, calibrate
-from app.lab.evaluation.report import case_report
+from app.lab.evaluation.calibrate import WANTED_PRECISION, Calibration, calibrate
+from app.lab.evaluation.report import case_report, markdown, title
 from app.lab.features import FeatureExtractor
 from app.lab.progress import QUIET, Progress
-from app.lab.training import card
 from app.lab.training.config import MAY_CHANGE
 from app.lab.training.recipe import Draft, Figures
 
+NOTE = (
+    "P / R / F1, macro over the classes that occur and weighted by support. *ECE* over 15 bins. *Precision* (of what is "
+    "answered) and *coverage* are those of its own decisions; the rest is answered `und`."
+)
 MAX_WEIGHTS_MB = 95.0  # 10^6 bytes: releases are committed
 
 
@@ -71,7 +74,7 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress = QUIET
     metrics = {mode: {chosen.name: own} for mode, own in found.by_mode.items()} if chosen else {}
     manifest = manifest.model_copy(update={"metrics": metrics})
     golden = make_golden(_loaded(manifest, draft), draft.golden)
-    return _publish(place, manifest, data, golden, card.write(manifest, draft, calibrations, config.limits, found.page))
+    return _publish(place, manifest, data, golden, card_of(manifest, draft, calibrations, config.limits, found.page))
 
 
 def _measured(
@@ -79,7 +82,7 @@ def _measured(
 ) -> tuple[Manifest, dict[str, Calibration], Figures]:
     """Calibrates the manifest, unless the recipe has done so, and measures a single label."""
     if chosen is None:
-        return manifest, {}, Figures({}, card.figures_page({}, None))
+        return manifest, {}, Figures({}, NOTE)
     model, codes = _loaded(manifest, draft), [label.code for label in manifest.labels]
     inputs = read_inputs(model, chosen.rows(codes, model.task.column), chosen.extractor(model), progress)
     calibrations: dict[str, Calibration] = {}
@@ -91,7 +94,8 @@ def _measured(
         manifest = _calibrated(manifest, calibrations)
     found = {mode: case_report(given, codes) for mode, given in answer(_loaded(manifest, draft), inputs).items()}
     summaries = {mode: case.summary() for mode, case in found.items()}
-    return manifest, calibrations, Figures(summaries, card.figures_page(found, chosen))
+    page = f"{NOTE}\n\n### {chosen.name}\n{chosen.note}\n\n{markdown(found)}".rstrip()
+    return manifest, calibrations, Figures(summaries, page)
 
 
 def _loaded(manifest: Manifest, draft: Draft) -> Model:
@@ -147,13 +151,55 @@ def _vectors(model: Model) -> list[Mapping[str, Any]]:
     return [case for further in given for case in ({"further": further}, {"audio": LOW, "further": further})]
 
 
+def card_of(manifest: Manifest, draft: Draft, calibrations: Mapping[str, Calibration], limits: str, figures: str) -> str:
+    """Returns Markdown. `calibrations`: by mode; empty where the recipe calibrates. `figures`: what was measured."""
+    training = manifest.training
+    labels = ", ".join(f"{label.code} ({label.name})" for label in manifest.labels)
+    parts = [
+        f"# {manifest.family}/{manifest.release}",
+        f"{draft.about}; {len(manifest.labels)} classes: {labels}.",
+        "## What it was trained on",
+        training["data"],
+        _rows_and_prior(training.get("rows"), training.get("class_prior")),
+        "## What it does not know",
+        limits or "Nothing was stated.",
+        *(f"## {head}\n\n{text}" for head, text in draft.notes.items()),
+        _calibration_section(calibrations),
+        "## Figures",
+        figures,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rows_and_prior(rows: Mapping[str, int] | None, prior: Mapping[str, float] | None) -> str:
+    told = []
+    if rows:
+        told.append(", ".join(f"{n:,} rows with {'audio' if kind == 'audio' else kind}" for kind, n in rows.items()) + ".")
+    if prior:
+        shares = ", ".join(f"{code} {share:.1%}" for code, share in prior.items())
+        told.append(f"Class mix of a training batch (the prior in its answers): {shares}.")
+    return " ".join(told)
+
+
+def _calibration_section(calibrations: Mapping[str, Calibration]) -> str:
+    if not calibrations:
+        return ""
+    reached = {mode: (c.precision, c.coverage) if c.coverage else ("not reached", 0) for mode, c in calibrations.items()}
+    rows = [(title(mode), f"{c.temperature:g}", f"{c.threshold:g}", *reached[mode]) for mode, c in calibrations.items()]
+    heads = ["case", "temperature", "threshold", "precision (validation)", "coverage (validation)"]
+    return (
+        "## When it answers\n\n"
+        "Temperatures and thresholds were fitted on validation rows, each case by itself: the least threshold with "
+        f"{WANTED_PRECISION:.0%} right answers among those given. Below it the answer is `und`.\n\n{md.table(heads, rows)}"
+    )
+
+
 def _publish(place: Path, manifest: Manifest, data: bytes, golden: Golden, card: str) -> Path:
     """Builds the folder elsewhere in the store, verifies it, and renames it to `place`. Raises ReleaseError, OSError."""
     store = place.parent.parent
     store.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".making-", dir=store))
-    try:
-        folder = staging / manifest.family / manifest.release
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=store, ignore_cleanup_errors=True) as staging:
+        folder = Path(staging) / manifest.family / manifest.release
         folder.mkdir(parents=True)
         (folder / WEIGHTS).write_bytes(data)
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -162,8 +208,6 @@ def _publish(place: Path, manifest: Manifest, data: bytes, golden: Golden, card:
         verify(folder)
         place.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(place)  # fails if somebody made one meanwhile
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return place
 
 

@@ -7,9 +7,8 @@ of real songs here: the figures say how languages are told apart, not how well l
 import json
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -26,39 +25,29 @@ from app.lab.evaluation.answers import REST, UNDECIDED, Answers, Inputs, answer_
 from app.lab.labels import WORLD_ALIASES
 from app.lab.progress import QUIET
 from app.lab.training.voice_head.data import planned, read_heard
-from app.lab.training.voice_head.joint import readings_of
 from app.settings import Settings
 
 VERSES = Path(__file__).with_name("verses.json")
-# Fitted by `joint.fit_expert` on songs with verses of their own language (and, as a fifth, of others): 1.12 and .019.
+# Fitted by `fit_names` on songs with verses of their own language (and, as a fifth, of others): 1.12 and .019.
 # Rounded towards caution: lyrics and names together, both wrong, add 4.5 nats; ears that are sure by .99 have 4.6.
 EXPONENT, DOUBT = 0.65, 0.02
 LEAST_ALONE = 0.57  # for `und`, as for names alone
 
 
-@dataclass(frozen=True, slots=True)
-class Verse:
-    """Holds some lines in the language `label`."""
-
-    label: str
-    text: str
-    fits: bool  # the settings were chosen on it
-    names: Metadata  # of the song, in another language; or nothing
-
-
-def verses(codes: Sequence[str]) -> list[Verse]:
-    """Reads verses in classes of the release, the mismatched last."""
+def verses(codes: Sequence[str], kind: Literal["train", "test", "mismatched"]) -> list[Row]:
+    """Reads verses in classes of the release. Those of `train` chose the settings; `mismatched` have foreign names."""
     stored = json.loads(VERSES.read_text(encoding="utf-8"))
     plain = [
-        Verse(label, text, place % 2 == 0, Metadata())
+        {"label": label, LYRICS: text, "split": ("train", "test")[place % 2]}
         for label, texts in stored["verses"].items()
         for place, text in enumerate(texts)
     ]
-    foreign = [
-        Verse(one["label"], one["lyrics"], False, Metadata(artist=one["artist"], title=one["title"]))
-        for one in stored["mismatched"]
+    found = stored[kind] if kind == "mismatched" else [one for one in plain if one["split"] == kind]
+    return [
+        Row("", None, Metadata(one.get("artist"), None, one.get("title")), codes.index(one["label"]), "test", "", one)
+        for one in found
+        if one["label"] in codes
     ]
-    return [verse for verse in plain + foreign if verse.label in codes]
 
 
 def lyrics_config(reader: NgramConfig) -> LyricsConfig:
@@ -82,16 +71,13 @@ def with_lyrics(config: IdentifyConfig, codes: Sequence[str]) -> IdentifyConfig:
 
 def report(model: VoiceModel, heard: Path | None = None) -> str:
     """Writes figures of lyrics alone, beside names in another language, and, with cached features of songs, beside ears."""
-    found, codes = verses(model.head.codes), model.head.codes
 
-    def line(what: str, chosen: Sequence[Verse], *case: str) -> Sequence[object]:
-        rows = [Row("", None, one.names, codes.index(one.label), "test", "", {LYRICS: one.text}) for one in chosen]
+    def line(what: str, rows: Sequence[Row], *case: str) -> Sequence[object]:
         return _row(what, answer_case(model, read_inputs(model, rows, None, QUIET), frozenset(case)))
 
-    other = [verse for verse in found if not verse.fits and not verse.names.fields]
-    foreign = [verse for verse in found if verse.names.fields]
+    other, foreign = verses(model.head.codes, "test"), verses(model.head.codes, "mismatched")
     rows = [
-        line("verses the settings were fitted on, lyrics alone", [verse for verse in found if verse.fits], LYRICS),
+        line("verses the settings were fitted on, lyrics alone", verses(model.head.codes, "train"), LYRICS),
         line("other verses, lyrics alone", other, LYRICS),
         line("verses of songs named in another language, lyrics alone", foreign, LYRICS),
         line("verses of songs named in another language, with the names", foreign, LYRICS, TEXT),
@@ -106,14 +92,14 @@ def _row(what: str, given: Answers) -> Sequence[object]:
     return what, len(right), float(right.mean()), float(answered.mean()), precision
 
 
-def _beside_ears(model: VoiceModel, verses: Sequence[Verse], folder: Path) -> list[Sequence[object]]:
+def _beside_ears(model: VoiceModel, verses: Sequence[Row], folder: Path) -> list[Sequence[object]]:
     """Answers cached songs, listened to until sure, each with a verse in its language, and in another one."""
     reader, positions = model.inputs[TEXT], model.manifest.windows.positions
     assert isinstance(reader, NamesBranch)
     songs = read_heard(folder, model.head.codes, reader.reader)
     known = np.flatnonzero(songs.known).tolist()
     ears = [{AUDIO: songs.windows(song)[planned(int(songs.counts[song]), positions)]} for song in known]
-    names = [readings_of(songs, song) for song in known]
+    names = [songs.readings(song) for song in known]
     labels = songs.labels[known].tolist()
     own, other = (_lyrics(model, labels, verses, own=own) for own in (True, False))
 
@@ -132,14 +118,14 @@ def _beside_ears(model: VoiceModel, verses: Sequence[Verse], folder: Path) -> li
     ]
 
 
-def _lyrics(model: VoiceModel, labels: Sequence[int], verses: Sequence[Verse], *, own: bool) -> list[dict[str, FloatArray]]:
+def _lyrics(model: VoiceModel, labels: Sequence[int], verses: Sequence[Row], *, own: bool) -> list[dict[str, FloatArray]]:
     """Reads a verse for each song, in its language or in another one, if there is any."""
     random = np.random.default_rng(0)
     found: list[dict[str, FloatArray]] = []
     for label in labels:
-        fitting = [verse for verse in verses if (verse.label == model.head.codes[label]) == own]
+        fitting = [verse for verse in verses if (verse.label == label) == own]
         verse = fitting[int(random.integers(len(fitting)))] if fitting else None
-        reading = verse and model.inputs[LYRICS].read(Track(None, Metadata(), {LYRICS: verse.text}))
+        reading = verse and model.inputs[LYRICS].read(Track(None, Metadata(), verse.cells))
         found.append({LYRICS: reading.vector} if reading else {})
     return found
 

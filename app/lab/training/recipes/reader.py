@@ -35,9 +35,9 @@ from app.lab.training.recipes.reader_rows import (
     Indices,
     RowSampler,
     draw_probabilities,
+    numbered,
     read_phrases,
     read_rows,
-    texts_of,
 )
 from app.lab.training.recipes.reader_words import read_made
 
@@ -132,10 +132,9 @@ class ReaderRecipe(Recipe[ReaderConfig]):
         reader = FieldReader(config.read)
         self.sampler = RowSampler(own, reader, probabilities, config.augment)
         scored = [row for row in rows if row.split == "valid" and row.strength != "script"]
-        texts = list(dict.fromkeys(["", *(text for row in scored for text in texts_of(row))]))
-        numbers = {text: i for i, text in enumerate(texts)}
-        self.valid = FieldTable.of(reader, texts)
-        self._valid_places = np.array([[numbers[text] for text in texts_of(row)] for row in scored], np.int64).reshape(-1, 3)
+        numbers = {"": 0}
+        self._valid_places = numbered(scored, numbers)
+        self.valid = FieldTable.of(reader, list(numbers))
         self._valid_labels = np.array([row.label for row in scored], np.int64)
         self._surplus = -np.log([LATIN_SHARES.get(code, 1.0) for code in config.codes])
 

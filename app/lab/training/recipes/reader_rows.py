@@ -74,6 +74,12 @@ def texts_of(row: Row) -> Texts:
     return metadata.artist or "", metadata.album or "", metadata.title or ""
 
 
+def numbered(rows: Sequence[Row], numbers: dict[str, int]) -> Indices:
+    """Returns the numbers of the rows' texts, (n, 3); new texts get the next ones."""
+    found = [[numbers.setdefault(text, len(numbers)) for text in texts_of(row)] for row in rows]
+    return np.array(found, np.int64).reshape(-1, N_FIELDS)
+
+
 def read_phrases(codes: Sequence[str], held_out: Collection[str] = ()) -> list[Row]:
     """Rows of `phrases.json`: phrases, and words alone, in pairs and in threes, but for titles in `held_out`."""
     text = resources.files("app.lab.training").joinpath("phrases.json").read_text(encoding="utf-8")
@@ -179,14 +185,10 @@ class RowSampler:
         self._config = config
         self._up_to = probabilities.cumsum() / probabilities.sum()
         numbers = {"": 0}  # of texts, as they come
-
-        def number(text: str) -> int:
-            return numbers.setdefault(text, len(numbers))
-
-        self._texts = np.array([[number(text) for text in texts_of(row)] for row in rows])  # (n_rows, 3)
+        self._texts = numbered(rows, numbers)  # (n_rows, 3)
         texts = list(numbers)
-        self._plain = np.array([number(without_accents(text)) for text in texts])  # of each text
-        self._roman = np.array([number(romanised(text)) for text in texts])
+        self._plain = np.array([numbers.setdefault(without_accents(text), len(numbers)) for text in texts])  # of each text
+        self._roman = np.array([numbers.setdefault(romanised(text), len(numbers)) for text in texts])
         self.table = FieldTable.of(reader, list(numbers))
         self.labels = np.array([row.label for row in rows])
         self._classes = _Groups(self.labels)

@@ -1,7 +1,7 @@
 """Makes songs that a head is fitted to: what the listener heard of them, their names read, grouped by artist."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Songs:
     counts: Ints  # (n,) windows of each song; they stand one song after the other
     labels: Ints  # (n,) classes, NOTHING or SPEECH
     groups: Ints  # (n,) artist or source: never on both sides of a split
-    readings: Mapping[str, FloatArray] = field(default_factory=dict)  # (n, n_classes) posteriors; NaN where there is none
+    names: FloatArray  # (n, n_classes) the reader's posteriors; NaN where it was given none
 
     @property
     def first(self) -> Ints:
@@ -65,8 +65,11 @@ class Songs:
         """Picks some of the songs, in the given order."""
         first = self.first
         windows = np.concatenate([first[song] + np.arange(self.counts[song]) for song in songs])
-        readings = {name: posterior[songs] for name, posterior in self.readings.items()}
-        return Songs(self.hidden[windows], self.counts[songs], self.labels[songs], self.groups[songs], readings)
+        return Songs(self.hidden[windows], self.counts[songs], self.labels[songs], self.groups[songs], self.names[songs])
+
+    def readings(self, song: int) -> dict[str, FloatArray]:
+        """Returns what was read of one song, by modality; nothing where its names say nothing."""
+        return {TEXT: self.names[song]} if np.isfinite(self.names[song]).all() else {}
 
 
 def planned(n_windows: int, positions: Sequence[float]) -> Ints:
@@ -122,7 +125,7 @@ def read_heard(folder: Path, codes: Sequence[str], read: Read | None = None) -> 
         counts,
         np.array(labels, np.int64),
         np.unique(groups, return_inverse=True)[1].astype(np.int64),
-        _readings(names, read, len(codes)) if read else {},
+        _posteriors(names, read, len(codes)),
     )
 
 
@@ -151,18 +154,18 @@ def songs_of(rows: Sequence[Row], features: Sequence[FloatArray], codes: Sequenc
         np.array([len(own) for _, own in heard], np.int64),
         np.array(labels, np.int64),
         np.unique(groups, return_inverse=True)[1].astype(np.int64),
-        _readings([row.metadata for row, _ in heard], read, len(codes)),
+        _posteriors([row.metadata for row, _ in heard], read, len(codes)),
     )
 
 
-def _readings(names: Sequence[Metadata], read: Read, n_classes: int) -> dict[str, FloatArray]:
-    """Reads names: by modality, (n, n_classes) posteriors; NaN where they say nothing. Empty if that is so everywhere."""
-    posteriors = np.full((len(names), n_classes), np.nan, np.float32)
+def _posteriors(names: Sequence[Metadata], read: Read | None, n_classes: int) -> FloatArray:
+    """Reads names: (n, n_classes); NaN where they say nothing."""
+    found = np.full((len(names), n_classes), np.nan, np.float32)
     for row, metadata in enumerate(names):
-        reading = read(clean(metadata)) if metadata.fields else None
+        reading = read(clean(metadata)) if read and metadata.fields else None
         if reading is not None and reading.informative:
-            posteriors[row] = reading.vector
-    return {TEXT: posteriors} if np.isfinite(posteriors).any() else {}
+            found[row] = reading.vector
+    return found
 
 
 def clips_of(folder: Path, most: int) -> list[Row]:
@@ -195,12 +198,11 @@ def with_speech(songs: Songs, speakers: Sequence[str], features: Sequence[FloatA
     heard = [(who, own[:1, : songs.hidden.shape[1]]) for who, own in zip(speakers, features, strict=True) if len(own)]
     n = len(heard)
     groups = np.unique([who for who, _ in heard], return_inverse=True)[1] + songs.groups.max() + 1
-    unread = {name: np.full((n, own.shape[1]), np.nan, np.float32) for name, own in songs.readings.items()}
     return replace(
         songs,
         hidden=np.concatenate([songs.hidden, *(own for _, own in heard)]),
         counts=np.concatenate([songs.counts, np.ones(n, np.int64)]),
         labels=np.concatenate([songs.labels, np.full(n, SPEECH, np.int64)]),
         groups=np.concatenate([songs.groups, groups]).astype(np.int64),
-        readings={name: np.concatenate([own, unread[name]]) for name, own in songs.readings.items()},
+        names=np.concatenate([songs.names, np.full((n, songs.names.shape[1]), np.nan, np.float32)]),
     )

@@ -8,23 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize, minimize_scalar
 
-from app.domain import AUDIO, TEXT, FloatArray
-from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, WindowScores
-from app.families.lrid_voice.manifest import IdentifyConfig
+from app.domain import AUDIO, TEXT, FloatArray, Scores
+from app.families.lrid_voice.identify import ROWS, SUNG, VoiceHead, WindowScores, log, pooled, testimony
+from app.families.lrid_voice.manifest import ExpertConfig, IdentifyConfig
+from app.families.parts.probabilities import softmax
 from app.lab.errors import TrainingError
-from app.lab.training.voice_head.data import Songs, group_folds
-from app.lab.training.voice_head.joint import (
-    ears_by_evidence,
-    fit_expert,
-    fit_scale,
-    fit_threshold,
-    listen_to_all,
-    readings_of,
-)
+from app.lab.training.voice_head.data import Ints, Songs, group_folds, planned
 from app.lab.training.voice_head.languages import fit_languages
 from app.lab.training.voice_head.settings import HeadSettings
 from app.lab.training.voice_head.sung import JOINED_WINDOWS, WindowTruth, boundary, fit_songs, fit_windows, window_truth
+
+UNREACHABLE = 0.99  # the threshold where the wanted precision is not reached
+SCALES = 0.2, 3.0  # bounds of what the mean log-probabilities of windows are multiplied by
+N_MISMATCHED = 3  # foreign names beside each song
+BEGINNING = np.array([0.75, 1.0, -3.0])  # of an expert: exponent, mix_exponent, logit of the doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +64,12 @@ def fit_head(songs: Songs, given: Given, settings: HeadSettings) -> FittedHead:
     sung = fit_songs(songs, scores, truth.edges, song_scale, settings)
     sung = sung.model_copy(update={"window_bias": fitted.config.sung.window_bias - shift})
     ears = ears_by_evidence(songs, scores, song_scale, settings)
-    experts, alone = {}, {}
-    if TEXT in songs.readings:
-        expert = fit_expert(songs, ears, TEXT, given.class_mix, settings)
-        exponent, doubt = min(expert.exponent, settings.most_exponent), max(expert.doubt, settings.least_doubt)
-        bounded = {"exponent": exponent, "doubt": doubt, "alone_exponent": given.alone_exponent}
-        experts, alone = {TEXT: expert.model_copy(update=bounded)}, {TEXT: given.threshold}
-    config = fitted.config.model_copy(update={"song_scale": song_scale, "sung": sung, "experts": experts})
+    expert = fit_names(songs, ears, given.class_mix, settings)
+    exponent, doubt = min(expert.exponent, settings.most_exponent), max(expert.doubt, settings.least_doubt)
+    names = expert.model_copy(update={"exponent": exponent, "doubt": doubt, "alone_exponent": given.alone_exponent})
+    config = fitted.config.model_copy(update={"song_scale": song_scale, "sung": sung, "experts": {TEXT: names}})
     joint = FittedHead(config, fitted.tensors)
-    thresholds = alone | _thresholds(joint.head(given.codes), songs, scores, settings)
+    thresholds = {TEXT: given.threshold} | _thresholds(joint.head(given.codes), songs, scores, settings)
     return FittedHead(config.model_copy(update={"thresholds": thresholds}), fitted.tensors)
 
 
@@ -105,13 +101,109 @@ def _fit_windows(songs: Songs, given: Given, settings: HeadSettings) -> tuple[Fi
 
 
 def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: HeadSettings) -> dict[str, float]:
-    """Fits thresholds for `und`, by mode that has audio, on sung songs, listened to until listening stops."""
+    """Fits thresholds for `und` on sung songs, listened to until listening stops: by audio, and with names.
+
+    Where no song has names, the threshold of audio counts beside them too.
+    """
     found: dict[str, float] = {}
-    for text in (False, True) if songs.readings else (False,):
-        heard = listen_to_all(head, songs, scores, settings, text)
-        modes = ["+".join(sorted([AUDIO, *(readings_of(songs, song) if text else ())])) for song in range(len(heard))]
-        for mode in set(modes) - set(found):
-            chosen = [song for song in np.flatnonzero(songs.known) if modes[song] == mode]
-            if chosen:
-                found[mode] = fit_threshold([heard[song] for song in chosen], songs.labels[chosen], settings)
+    for mode, named in ((AUDIO, False), (f"{AUDIO}+{TEXT}", True)):
+        chosen = [song for song in np.flatnonzero(songs.known).tolist() if songs.readings(song) or not named]
+        heard = []
+        for song in chosen:
+            order = songs.first[song] + planned(int(songs.counts[song]), settings.positions)
+            heard.append(listen(head, scores, order, songs.readings(song) if named else {}))
+        found[mode] = fit_threshold(heard, songs.labels[chosen], settings) if chosen else found[AUDIO]
     return found
+
+
+def listen(head: VoiceHead, scores: WindowScores, order: Ints, readings: Mapping[str, FloatArray]) -> Scores:
+    """Listens to windows in `order`, places in `scores`, until it is enough."""
+    for windows in range(1, len(order) + 1):
+        heard = head.join(scores[order[:windows]], readings)
+        if heard.enough:
+            break
+    return heard
+
+
+def fit_threshold(answers: list[Scores], labels: Ints, settings: HeadSettings) -> float:
+    """Finds the least threshold for which what is answered is as precise as wanted.
+
+    Precision is estimated as the mean of two: the share of right answers, which hangs on few wrong ones, and the mean
+    probability, which moves less with the choice of songs but may be off by the calibration error.
+    """
+    probabilities = np.stack([answer.probabilities for answer in answers])
+    best = probabilities.max(axis=1)
+    order = np.argsort(-best, kind="stable")
+    right = probabilities.argmax(axis=1) == labels
+    precision = np.cumsum((right + best)[order] / 2) / np.arange(1, len(best) + 1)
+    good = np.flatnonzero(precision >= settings.wanted_precision)
+    return round(float(best[order][good[-1]]), 4) if len(good) else UNREACHABLE
+
+
+def fit_names(songs: Songs, ears: FloatArray, class_mix: Mapping[str, float], settings: HeadSettings) -> ExpertConfig:
+    """`ears`: (n_songs, k, n_classes) held-out log-posteriors after different numbers of windows; `class_mix`: by class.
+
+    Songs count with their own text and, less, with that of songs in other languages, so that the doubt is learnt too.
+    """
+    rows = songs.names
+    chosen = np.flatnonzero(songs.known & np.isfinite(rows).all(axis=1))
+    foreign = _foreign(songs.labels, chosen, settings)
+    log_mix = np.log(np.array(list(class_mix.values()), np.float32))
+
+    def expert(parameters: FloatArray) -> ExpertConfig:
+        exponent, mix_exponent = np.clip(parameters[:2], 0.0, [2.0, 1.0])  # a mix is divided out once at most
+        doubt = 1 / (1 + np.exp(-np.clip(parameters[2], -7, 0)))
+        return ExpertConfig(
+            exponent=float(exponent), mix_exponent=float(mix_exponent), doubt=float(doubt), class_mix=dict(class_mix)
+        )
+
+    if not len(chosen):
+        return expert(BEGINNING)
+
+    def loss(parameters: FloatArray) -> float:
+        config = expert(parameters)
+        own = _loss(ears[chosen], testimony(rows[chosen], log_mix, config), songs.labels[chosen])
+        others = [_loss(ears[chosen], testimony(rows[of], log_mix, config), songs.labels[chosen]) for of in foreign]
+        share = settings.mismatched_share if others else 0.0
+        prior = 0.01 * float(np.square(parameters - BEGINNING) @ [1.0, 1.0, 0.1])
+        return (1 - share) * own + share * float(np.mean(others or [0.0])) + prior
+
+    found = minimize(loss, BEGINNING, method="Nelder-Mead", options={"maxiter": 150, "xatol": 0.01})
+    return expert(found.x)
+
+
+def ears_by_evidence(songs: Songs, scores: WindowScores, song_scale: float, settings: HeadSettings) -> FloatArray:
+    """Returns (n_songs, k, n_classes) log-posteriors of the ears after each number of windows of the partial evidence."""
+    by_song = []
+    for first, count in zip(songs.first.tolist(), songs.counts.tolist(), strict=True):
+        order = first + planned(count, settings.positions)
+        partial = [pooled(scores[order[:size]]) * song_scale for size in settings.partial_evidence]
+        by_song.append(log(softmax(np.stack(partial))))
+    return np.stack(by_song)
+
+
+def fit_scale(songs: Songs, ears: FloatArray) -> float:
+    """Finds what held-out log-posteriors, (n_songs, k, n_classes) with a scale of 1, are best multiplied by."""
+    known = np.flatnonzero(songs.known)
+    silent = np.zeros((len(known), ears.shape[2]), np.float32)
+    scaled = ears[known]
+    found = minimize_scalar(
+        lambda scale: _loss(scaled * np.float32(scale), silent, songs.labels[known]), bounds=SCALES, method="bounded"
+    )
+    return float(found.x)
+
+
+def _loss(ears: FloatArray, words: FloatArray, labels: Ints) -> float:
+    """Mean negative log-likelihood of (n, k, n_classes) and (n, n_classes) logits."""
+    joined = log(softmax(ears + words[:, None]))
+    return -float(joined[np.arange(len(labels)), :, labels].mean())
+
+
+def _foreign(labels: Ints, chosen: Ints, settings: HeadSettings) -> list[Ints]:
+    """Draws songs in other languages for each chosen one; none where all are in one language."""
+    if len(np.unique(labels[chosen])) < 2:
+        return []
+    random = np.random.default_rng(settings.seed)
+    return [
+        np.array([random.choice(chosen[labels[chosen] != labels[song]]) for song in chosen]) for _ in range(N_MISMATCHED)
+    ]

@@ -12,8 +12,7 @@ from app.lab import markdown as md
 from app.lab.evaluation.metrics import expected_calibration_error
 from app.lab.progress import QUIET, Progress
 from app.lab.training.voice_head.data import SPEECH, Ints, Songs, group_folds, planned
-from app.lab.training.voice_head.fit import Given, fit_head
-from app.lab.training.voice_head.joint import listen, readings_of
+from app.lab.training.voice_head.fit import Given, fit_head, listen
 from app.lab.training.voice_head.settings import HeadSettings
 
 UNTIL_SURE = "audio, until sure"
@@ -52,7 +51,7 @@ def held_out_song(head: VoiceHead, songs: Songs, song: int, foreign: int, settin
     """Answers one song in every case; `foreign`: the song whose names are given as well."""
     scores = head.windows(songs.windows(song))
     order = planned(int(songs.counts[song]), settings.positions)
-    own, strange = readings_of(songs, song), readings_of(songs, foreign)
+    own, strange = songs.readings(song), songs.readings(foreign)
 
     def until_sure(readings: Mapping[str, FloatArray]) -> Answer:
         return answer(head, listen(head, scores, order, readings), {AUDIO, *readings})

@@ -16,9 +16,8 @@ from app.lab.corpus.made.sounds import write_sound
 from app.lab.corpus.tables import write_table
 from app.lab.errors import CorpusError
 from app.lab.progress import Progress
-from app.lab.training.recipes.multitask import MultitaskConfig, MultitaskRecipe
+from app.lab.training.recipes.multitask import MultitaskConfig, MultitaskRecipe, TaskFigures, areas, table
 from app.lab.training.recipes.multitask_data import Segments, starts
-from app.lab.training.recipes.multitask_table import TaskFigures, areas, table
 from tests.corpora import edited
 from tests.recipes import by_heart
 

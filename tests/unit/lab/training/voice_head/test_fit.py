@@ -11,8 +11,7 @@ from app.domain import AUDIO, FloatArray
 from app.families.lrid_voice.identify import VoiceHead
 from app.lab.errors import TrainingError
 from app.lab.training.voice_head.data import NOTHING, Songs, group_folds, planned, read_heard, with_speech
-from app.lab.training.voice_head.fit import FittedHead, Given, fit_head
-from app.lab.training.voice_head.joint import fit_threshold, listen
+from app.lab.training.voice_head.fit import FittedHead, Given, fit_head, fit_threshold, listen
 from app.lab.training.voice_head.report import UNTIL_SURE, answer, cross_validate, figures
 from app.lab.training.voice_head.settings import HeadSettings
 
@@ -35,7 +34,7 @@ def make_songs(per_language: int = 6, seed: int = 0) -> Songs:
     readings[::5] = np.nan
     counts = np.full(len(labels), N_WINDOWS, np.int64)
     groups = np.arange(len(labels)) // 2
-    return Songs(np.concatenate(hidden), counts, np.array(labels), groups, {"text": readings})
+    return Songs(np.concatenate(hidden), counts, np.array(labels), groups, readings)
 
 
 def _song(label: int, random: np.random.Generator) -> FloatArray:
@@ -87,7 +86,7 @@ def test_rows_learn_what_tells_languages_apart_and_stay_where_there_are_no_songs
     hidden[german, 2] += hidden[german, 1]
     hidden[german, 1] = 0.0
     hidden[german, 7] += 1.5
-    alike = replace(songs, hidden=hidden, readings={})
+    alike = replace(songs, hidden=hidden, names=np.full_like(songs.names, np.nan))
     right = {}
     for strength in (3.0, 1e9):
         fitted = fit_head(alike, GIVEN, SETTINGS.model_copy(update={"row_l2": strength}))
@@ -118,10 +117,19 @@ def test_right_names_gain_exponent(fitted: FittedHead) -> None:
     assert 0.0 < expert.doubt < 0.5
 
 
+def test_songs_without_names_make_a_head_that_takes_names(songs: Songs) -> None:
+    """A release reads names, whatever its head was fitted to."""
+    fitted = fit_head(replace(songs, names=np.full_like(songs.names, np.nan)), GIVEN, SETTINGS)
+    assert set(fitted.config.thresholds) == {"audio", "text", "audio+text"}
+    names = np.array([0.01, 0.96, 0.01, 0.01, 0.01], np.float32)
+    assert fitted.head(CODES).combine(None, {"text": names}).probabilities.argmax() == 1
+    assert fitted.head(CODES).combine(songs.windows(0), {"text": names}).probabilities.argmax() == 0
+
+
 def test_instrumentals_are_known_from_the_edges_of_songs(songs: Songs) -> None:
     """Without any instrumental to learn from."""
     sung = songs.subset(np.flatnonzero(songs.sung))
-    head = fit_head(replace(sung, readings={}), GIVEN, SETTINGS).head(CODES)
+    head = fit_head(replace(sung, names=np.full_like(sung.names, np.nan)), GIVEN, SETTINGS).head(CODES)
     instrumentals = songs.subset(np.flatnonzero(~songs.sung))
     recordings = [instrumentals.windows(song) for song in range(len(instrumentals.labels))]
     assert share_of("zxx", head, recordings) > 0.8
@@ -149,7 +157,7 @@ def test_cross_validation_holds_out_groups(songs: Songs, head: VoiceHead) -> Non
     assert isinstance(accuracy, float)
     assert accuracy > 0.9
     assert all(1 <= song[UNTIL_SURE].windows <= len(SETTINGS.positions) for song in held)
-    assert ["names" not in song for song in held] == np.isnan(songs.readings["text"][:, 0]).tolist()
+    assert ["names" not in song for song in held] == np.isnan(songs.names[:, 0]).tolist()
 
 
 def test_two_languages_are_mul(songs: Songs, head: VoiceHead) -> None:

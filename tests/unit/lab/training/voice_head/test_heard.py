@@ -55,7 +55,7 @@ def test_songs_are_grouped_by_artist_or_folder() -> None:
     assert songs.hidden.shape == (7, 3)
     assert songs.groups[0] == songs.groups[1]
     assert len(set(songs.groups.tolist())) == 3
-    assert np.isnan(songs.readings["text"][:, 0]).tolist() == [False, False, True, False]
+    assert np.isnan(songs.names[:, 0]).tolist() == [False, False, True, False]
 
 
 def test_speech_is_held_out_by_speaker() -> None:
@@ -93,4 +93,4 @@ def test_an_artist_in_parentheses_is_no_name(tmp_path: Path) -> None:
     asked: list[Metadata] = []
     songs = read_heard(tmp_path, CODES, lambda names: asked.append(names) or read(names))  # type: ignore[func-returns-value]
     assert asked == [Metadata("Air", None, "Song")]
-    assert np.isnan(songs.readings["text"][:, 0]).tolist() == [False, True, True]
+    assert np.isnan(songs.names[:, 0]).tolist() == [False, True, True]
