@@ -42,7 +42,7 @@ def load(path: Path, recipe: str | None = None) -> dict[str, Any]:
 
 
 def load_weights(path: Path, stored: dict[str, Any], network: nn.Module) -> None:
-    """Give the network a checkpoint's weights. Raises CheckpointError naming the tensor that does not fit."""
+    """Gives the network a checkpoint's weights. Raises CheckpointError naming the tensor that does not fit."""
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in stored["network"].items()}
     if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):

@@ -78,7 +78,7 @@ class Run:
 
 
 def train(recipe: Learner[Any], progress: Progress = QUIET) -> Path:
-    """Train until validation stops improving; returns the best checkpoint. Raises CorpusError, TrainingError."""
+    """Trains until validation stops improving; returns the best checkpoint. Raises CorpusError, TrainingError."""
     config: TrainConfig = recipe.config
     if (config.output / "last.pt").exists() and not config.resume:
         raise TrainingError(
@@ -169,7 +169,7 @@ def _waited_enough(state: State, config: TrainConfig) -> bool:
 
 
 def _go_back(run: Run) -> None:
-    """Go on from the best checkpoint, at the learning rate that the recipe leaves."""
+    """Goes on from the best checkpoint, at the learning rate that the recipe leaves."""
     path, state = run.recipe.config.output / "best.pt", run.state
     stored = checkpoint.load(path, run.recipe.name)
     checkpoint.load_weights(path, stored, run.network)
@@ -291,10 +291,3 @@ class Recipe(Learner[C]):
 
     def train(self, progress: Progress) -> Path:
         return train(self, progress)
-
-    def trained(self, progress: Progress) -> tuple[nn.Module, dict[str, Any]]:
-        """Trains, and returns the best network in evaluation mode, with its checkpoint."""
-        stored = checkpoint.load(self.train(progress), self.name)
-        network = self.build().to(self.config.torch_device)
-        network.load_state_dict(stored["network"])
-        return network.eval(), stored

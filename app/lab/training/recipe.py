@@ -1,4 +1,4 @@
-"""Defines what the loop, the command line and the release maker know of a recipe. README.md says how to add one."""
+"""Defines what the command line, the release maker and the loop know of a recipe. README.md says how to add one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import evaluate
 from app.lab.evaluation.report import markdown
 from app.lab.progress import Progress
+from app.lab.training import checkpoint
 from app.lab.training.config import RunConfig, TrainConfig
 
 IntArray = npt.NDArray[np.int64]
@@ -90,6 +91,13 @@ class Learner(Trainable[C]):
     """Is all that the loop knows. It calls `prepare` and `build` once, in this order; `loop.Recipe` joins the two."""
 
     n_examples: int  # to train on; `prepare` sets it, unless the recipe draws its own batches
+
+    def trained(self, progress: Progress) -> tuple[nn.Module, dict[str, Any]]:
+        """Trains, and returns the best network in evaluation mode, with its checkpoint."""
+        stored = checkpoint.load(self.train(progress), self.name)
+        network = self.build().to(self.config.torch_device)
+        network.load_state_dict(stored["network"])
+        return network.eval(), stored
 
     def variant(self, name: str, **changes: Any) -> Self:
         """Returns the recipe with other settings and a folder of its own, where it goes on if it was stopped."""

@@ -29,15 +29,8 @@ from app.lab.training.recipes.reader import ReaderConfig, ReaderRecipe
 from app.lab.training.voice_head.fit import Given
 
 WIDEST = 60.0  # a range, in root mean squares of what it holds; Whisper base has up to 37, and from 123
+Reader = tuple[NgramConfig, Mapping[str, Tensor]]  # of names, as `NgramReader` takes it and a release stores it
 FIRST = "encoder.conv1"  # sees the spectrogram: a hundredth of the work, and its rounding would be in all that follows
-
-
-@dataclass(frozen=True, slots=True)
-class NamesReader:
-    """Holds a trained reader, as a release stores it."""
-
-    config: NgramConfig
-    tensors: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +39,7 @@ class VoiceParts:
 
     labels: Sequence[Label]
     ears: Ears
-    reader: NamesReader
+    reader: Reader
     given: Given
     origin: str  # for people
 
@@ -76,24 +69,23 @@ def parts_of_release(store: Path, reference: str) -> VoiceParts:
         head.thresholds.get(TEXT, 0.5),
     )
     ears, origin = ears_from_stored(manifest.listen, weights), f"{manifest.family}/{manifest.release}"
-    return VoiceParts(manifest.labels, ears, NamesReader(manifest.read, own), given, origin)
+    return VoiceParts(manifest.labels, ears, (manifest.read, own), given, origin)
 
 
 def parts_of_training(whisper: Path, reader: Path, threshold: float) -> VoiceParts:
     """Loads a Whisper and best.pt of `--recipe reader`; `threshold`: names alone. Raises ReleaseError, CheckpointError."""
     first = ears_from_checkpoint(whisper)
-    config, names = reader_of(reader)
-    given = Given(first.rows.numpy(), first.languages, names.config.class_mix, threshold=threshold)
-    return VoiceParts(config.labels, first.ears, names, given, whisper.name)
+    labels, names = reader_of(reader)
+    given = Given(first.rows.numpy(), first.languages, names[0].class_mix, threshold=threshold)
+    return VoiceParts(labels, first.ears, names, given, whisper.name)
 
 
-def reader_of(path: Path) -> tuple[ReaderConfig, NamesReader]:
-    """Loads best.pt of `--recipe reader`. Raises CheckpointError."""
+def reader_of(path: Path) -> tuple[Sequence[Label], Reader]:
+    """Loads best.pt of `--recipe reader`, with its classes. Raises CheckpointError."""
     stored = checkpoint.load(path, ReaderRecipe.name)
     recipe = ReaderRecipe(ReaderConfig.model_validate(json.loads(stored["config"])))
     checkpoint.load_weights(path, stored, recipe.build())
-    config, tensors = recipe.part(stored)
-    return recipe.config, NamesReader(config, tensors)
+    return recipe.config.labels, recipe.part(stored)
 
 
 @torch.inference_mode()

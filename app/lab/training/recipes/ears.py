@@ -1,4 +1,4 @@
-"""Trains Whisper's encoder and its language rows further, on windows of songs. For a GPU.
+"""Trains Whisper's encoder and its language rows further, on windows of songs. It needs a GPU.
 
 The decoder stays. Windows are drawn evenly from songs, and songs by the root of their language's share. What it makes is
 given to `lrid train --family lrid_voice --set ears=...`, which fits a head to it.

@@ -1,4 +1,4 @@
-"""Genres from audio and lyrics (the proposal of Wong & Chemelli): one label, cross-entropy. Read `loss` first.
+"""Learns genres from audio and lyrics (the proposal of Wong & Chemelli): one label, cross-entropy. Read `loss` first.
 
 An example is a song. It is heard for one window from anywhere in it, and its lyrics are read whole. Modality dropout is
 ours (Choi & Wang 2021, §3.4), so that the network answers when one of the two is missing.
@@ -56,12 +56,12 @@ class GenreConfig(TrainConfig, Sizes):
 
 @dataclass(frozen=True)
 class Songs(Clips):
-    """Rows of one split; either modality may be missing."""
+    """Holds the rows of a split; either modality may be missing."""
 
     words: list[Words]
 
     def word_numbers(self, numbers: IntArray) -> Tensor:
-        """(n, t), followed by zeros."""
+        """Returns (n, t), followed by zeros."""
         return pad_sequence([torch.from_numpy(self.words[i]) for i in numbers.tolist()], batch_first=True)
 
 
@@ -96,7 +96,7 @@ class GenreRecipe(SongRecipe[GenreConfig]):
         return bool(self._lyrics(row)) or (AUDIO in self.config.used and has_audio(row))
 
     def _lyrics(self, row: Row) -> str:
-        """Raises CorpusError for more than a request may give."""
+        """Returns "" where lyrics are not used. Raises CorpusError for more than a request may give."""
         fields = {LYRICS: TextField(self.config.read.max_characters)} if LYRICS in self.config.used else {}
         return str(further_of(row, fields).get(LYRICS, "")).strip()
 
@@ -112,13 +112,13 @@ class GenreRecipe(SongRecipe[GenreConfig]):
         return GenreNetwork(self.config, len(self.vocabulary), len(self.codes), self.config.dropout_rate)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
-        """Cross-entropy."""
+        """Returns the cross-entropy."""
         return cross_entropy(self._logits(network, self.songs, batch, rng), self.tensor(self.songs.labels[batch]))
 
     def _logits(
         self, network: nn.Module, songs: Songs, numbers: IntArray, rng: np.random.Generator | None = None, lacking: str = ""
     ) -> Tensor:
-        """(n, n_classes); `lacking`: a modality that is taken away."""
+        """Returns (n, n_classes); `lacking`: a modality that is taken away."""
         log_mel, words = None, None
         if AUDIO in self.config.used:
             log_mel = self._log_mel(self.tensor(songs.crops(numbers, rng)))
@@ -130,7 +130,7 @@ class GenreRecipe(SongRecipe[GenreConfig]):
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss, accuracy and macro F1 with all that is given, and accuracy where either is taken away."""
+        """Measures loss, accuracy and macro F1 with all that is given, and accuracy where either is taken away."""
         labels = self.valid.labels
         cases = {"": ""}
         if len(self.config.used) == 2:
@@ -146,7 +146,7 @@ class GenreRecipe(SongRecipe[GenreConfig]):
         return scores
 
     def facts(self) -> dict[str, Any]:
-        """Genres, vocabulary, counts and the class mix."""
+        """Returns genres, vocabulary, counts and the class mix."""
         audio, lyrics = sum(map(has_audio, self.songs.rows)), sum(len(words) > 0 for words in self.songs.words)
         return {
             "codes": self.codes,

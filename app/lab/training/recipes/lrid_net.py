@@ -89,7 +89,7 @@ class LridNetConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class Songs(Clips):
-    """The rows of a split: those with audio come first, then those of which only the metadata is used."""
+    """Holds the rows of a split: those with audio come first, then those of which only the metadata is used."""
 
     x_lang: FloatArray  # (n, 56)
 
@@ -174,7 +174,7 @@ class LridNetRecipe(SongRecipe[LridNetConfig]):
         return cross_entropy(logits, self.tensor(self.songs.labels[batch]))
 
     def _listen(self, network: LridNet, batch: IntArray, rng: np.random.Generator) -> Tensor:
-        """(n, 2048); of silence where audio is dropped. They are listened to as well: each new shape compiles kernels."""
+        """Returns (n, 2048), of silence where audio is dropped. Dropped audio runs too: each new shape compiles kernels."""
         if not self.songs.n_audio:
             return self._of_silence(network).expand(len(batch), -1)
         draw = self.songs.crops if self.config.crop_seconds else self.songs.drawn

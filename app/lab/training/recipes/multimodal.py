@@ -1,6 +1,6 @@
-"""Vocals, timbre and consumption → language (Lee & Coviello), with replicas for what is missing. Read `inputs` first.
+"""Learns languages from vocals, timbre and consumption (Lee & Coviello), with replicas for what is missing.
 
-Songs are fanned out to their segments. An example is a segment, and what its replica lacks; a batch, numbers of examples.
+Read `inputs` first. Songs are fanned out to their segments. An example is a segment, and what its replica lacks.
 """
 
 import hashlib
@@ -89,7 +89,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         self.thresholds: dict[str, list[float]] = {}
 
     def missing_of(self, kind: str) -> FloatArray:
-        """(d,) standardised, what stands for missing numbers: for Z zeros of consumption, else the average, which is 0."""
+        """Returns (d,), standardised, for missing numbers: for Z zeros of consumption, else the average, which is 0."""
         zeros = (kind == "Z") & (self._taken == NO_CONSUMPTION)
         return np.where(zeros, -self._mean / self._scale, np.float32(0))
 
@@ -106,11 +106,11 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         return network
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Adam with the paper's L2 regularisation."""
+        """Returns Adam with the paper's L2 regularisation."""
         return torch.optim.Adam(network.parameters(), self.config.learning_rate, weight_decay=self.config.weight_decay)
 
     def examples(self, split: str) -> Examples:
-        """Every segment of the split, and its replicas."""
+        """Returns every segment of the split, and its replicas."""
         every = self.songs.segments(split)
         found = [_lacking(every, WHOLE)]
         full = every[~self._x[every, -1].isnan().numpy()] if self.sizes[CONSUMPTION] else every[:0]
@@ -121,12 +121,12 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         return np.concatenate(found)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
-        """Cross-entropy."""
+        """Returns the cross-entropy."""
         examples = self._train[batch]
         return cross_entropy(network(self.inputs(examples)), self._truth(examples))
 
     def inputs(self, examples: Examples) -> Tensor:
-        """(n, d) with NaN for what is missing, and for what a replica lacks."""
+        """Returns (n, d) with NaN for what is missing, and for what a replica lacks."""
         lacks = torch.from_numpy(examples[:, 1:] == self._taken)
         return torch.where(lacks, torch.nan, self._x[examples[:, 0]]).to(self.config.torch_device)
 
@@ -155,7 +155,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
 
     @torch.no_grad()
     def answers(self, network: nn.Module, split: str, lacks: int = WHOLE) -> tuple[IntArray, FloatArray]:
-        """Labels (n,) of the split's songs and probabilities (n, n_classes): their segments' by duration."""
+        """Returns labels (n,) of the split's songs and probabilities (n, n_classes): their segments' by duration."""
         songs = self.songs
         own = songs.segments(split)
         by_segment = self._logits(network, _lacking(own, lacks)).softmax(dim=1).cpu().numpy()
@@ -175,13 +175,13 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
 
     @classmethod
     def rows_of(cls, chosen: EvaluationSet, model: Model) -> list[Row]:
-        """Rows in which something is sung. Raises CorpusError."""
+        """Returns rows in which something is sung. Raises CorpusError."""
         codes = [label.code for label in model.manifest.labels]
         return [row for row in chosen.rows(codes) if row.label < len(codes)]
 
     @classmethod
     def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
-        """mAP, precision, recall and F1 in the cases of the release."""
+        """Measures mAP, precision, recall and F1 in the cases of the release."""
         model = models[-1]
         manifest = model.manifest
         assert isinstance(manifest, MultimodalManifest)

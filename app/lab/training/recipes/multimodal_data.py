@@ -1,4 +1,4 @@
-"""What the multimodal network learns from: segments of songs with all that is known of the song, and the audio codebook."""
+"""Prepares what the multimodal network learns from: segments of songs, what is known of the songs, the audio codebook."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ class MultimodalConfig(TrainConfig):
 
 @dataclass(frozen=True, slots=True)
 class Songs:
-    """n songs and their segments."""
+    """Holds n songs and their segments."""
 
     parts: Mapping[str, FloatArray]  # by modality (n_segments, size): fanned out; NaN where it is missing
     seconds: FloatArray  # (n_segments,)
@@ -92,12 +92,12 @@ class Songs:
     splits: npt.NDArray[np.str_]  # (n,)
 
     def segments(self, split: str) -> npt.NDArray[np.int64]:
-        """Numbers of the segments of a split's songs."""
+        """Returns the numbers of the segments of a split's songs."""
         return np.flatnonzero(self.splits[self.owner] == split)
 
 
 def listened(config: MultimodalConfig, progress: Progress) -> tuple[Songs, TimbralHistogram | None]:
-    """Features of all songs, and the codebook that they are made with. Raises CorpusError naming the row."""
+    """Returns features of all songs, and the codebook that they are made with. Raises CorpusError naming the row."""
     if config.features is not None:
         return _cached(config, config.features), None
     rows = read_catalogue(config.catalogue, config.codes, rest=REST if REST in config.codes else None)
@@ -117,7 +117,7 @@ def listened(config: MultimodalConfig, progress: Progress) -> tuple[Songs, Timbr
 
 
 def songs_of(rows: Sequence[Row], heard: Sequence[FloatArray], n_state: int, config: SegmentConfig) -> Songs:
-    """`heard`: what the listener made of each row's windows. A song without voice has one segment without embedding."""
+    """Collects songs of what the listener made of each row. A song without voice has one segment without embedding."""
     kept = [(row, taken_apart(own, n_state, config)) for row, own in zip(rows, heard, strict=True) if len(own)]
     if not kept:
         raise CorpusError("all recordings of the catalogue are silent")
@@ -134,7 +134,7 @@ def songs_of(rows: Sequence[Row], heard: Sequence[FloatArray], n_state: int, con
 
 
 def consumption_of(rows: Sequence[Row]) -> FloatArray:
-    """(n, c) of the column `consumption`, a JSON array or nothing; NaN where there is none. Raises CorpusError."""
+    """Returns (n, c) of the column `consumption`, a JSON array or nothing; NaN where there is none. Raises CorpusError."""
     first = next((cell for row in rows if (cell := row.cells.get(CONSUMPTION))), "")
     field = VectorField(first.count(",") + 1 if first else 0)
     nothing = np.full(field.length, np.nan, np.float32)
@@ -143,7 +143,7 @@ def consumption_of(rows: Sequence[Row]) -> FloatArray:
 
 
 def _cached(config: MultimodalConfig, folder: Path) -> Songs:
-    """Features of real songs: windows are segments, groups are split 5 : 1 : 1, sessions are made if wanted."""
+    """Reads features of real songs: windows are segments, groups are split 5 : 1 : 1, sessions are made if wanted."""
     heard = read_heard(folder, config.codes)
     heard = heard.subset(np.flatnonzero(heard.labels != NOTHING))
     spread = [np.unique(np.linspace(0, count - 1, config.most_windows).round()) for count in heard.counts]
@@ -176,7 +176,7 @@ def kept_codebook(rows: Sequence[Row], window: WindowSpec, config: MultimodalCon
 
 
 def _middle(path: Path, window: WindowSpec, frames: MelFrames) -> FloatArray:
-    """(FRAMES_PER_SONG at most, n_mels) of the window in the middle of a song, what sounds of it."""
+    """Returns (FRAMES_PER_SONG at most, n_mels), what sounds of the window in the middle of a song."""
     windows = load_recording(path, WindowRequest(window, 1), LIMITS).windows
     if not windows:
         return np.zeros((0, len(frames.mel)), np.float32)
@@ -185,8 +185,10 @@ def _middle(path: Path, window: WindowSpec, frames: MelFrames) -> FloatArray:
 
 
 def learn_codebook(spectra: Sequence[FloatArray], n_codewords: int, variance: float) -> dict[str, Tensor]:
-    """(t, n_mels) of each song → the tensors of a `TimbralHistogram`: principal components, and a mixture by
-    expectation-maximization on them and their derivatives. Raises CorpusError for too few frames."""
+    """Learns the tensors of a `TimbralHistogram` from (t, n_mels) of each song. Raises CorpusError for too few frames.
+
+    They are principal components, and a mixture by expectation-maximization on them and their derivatives.
+    """
     if (count := sum(map(len, spectra))) < n_codewords:
         raise CorpusError(f"{count} frames of sound; {n_codewords} codewords need more: add songs, or set fewer")
     pca = PCA(variance, svd_solver="full").fit(np.concatenate(spectra))

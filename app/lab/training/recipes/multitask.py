@@ -1,4 +1,4 @@
-"""Artist and language from one network (Singh & Biswas), or either alone as their baseline. Read `loss` first.
+"""Learns artist and language by one network (Singh & Biswas), or either alone as their baseline. Read `loss` first.
 
 An example is a segment: every segment of every song is heard once per epoch. The measures and table 1 are the paper's: areas
 under the ROC and the precision-recall curve of each class against the rest, and their mean over the classes that the rows
@@ -63,7 +63,7 @@ class MultitaskConfig(TrainConfig):
 
 
 class MultitaskRecipe(MeasuringRecipe[MultitaskConfig], SongRecipe[MultitaskConfig]):
-    """Five shared blocks, an output layer for each task."""
+    """Trains five shared blocks, and an output layer for each task."""
 
     name: ClassVar[str] = "multitask"
     family: ClassVar[str] = "multitask"
@@ -98,7 +98,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig], SongRecipe[MultitaskConf
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
-        """L_artist + alpha L_lang, or the loss of the only task."""
+        """Returns L_artist + alpha L_lang, or the loss of the only task."""
         return self._loss(network(self._heard(self.songs, batch)), self.songs, batch)
 
     def _loss(self, logits: Tensor, songs: Segments, numbers: IntArray) -> Tensor:
@@ -110,7 +110,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig], SongRecipe[MultitaskConf
         return torch.stack(losses).sum()
 
     def _heard(self, songs: Segments, numbers: IntArray) -> Tensor:
-        """(n, 1, 187, 96)."""
+        """Returns (n, 1, 187, 96)."""
         log_mel: Tensor = self._log_mel(self.tensor(songs.windows(songs.places[numbers])))
         return log_mel.contiguous(memory_format=torch.channels_last)
 
@@ -119,7 +119,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig], SongRecipe[MultitaskConf
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss, and accuracy of each task, over all segments. First, batch norm is fitted to the network without dropout."""
+        """Measures loss and accuracy by task over all segments, once batch norm is fitted to the network without dropout."""
         refit_batch_norm(network, (self._heard(self.songs, some) for some in islice(self.batches(0), REFIT_BATCHES)))
         numbers = np.arange(len(self.valid.places))
         logits = in_parts(len(numbers), SEGMENTS_AT_ONCE, lambda part: network(self._heard(self.valid, part)))
@@ -130,7 +130,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig], SongRecipe[MultitaskConf
         return scores
 
     def facts(self) -> dict[str, Any]:
-        """Plain values: labels as JSON, counts, and the class mix of the segments."""
+        """Returns plain values: labels as JSON, counts, and the class mix of the segments."""
         main = self.config.task_names[0]
         heard = self.songs.classes_of(np.arange(self.n_examples), main)
         return {
@@ -219,7 +219,7 @@ class TaskFigures:
 
 
 def areas(labels: IntArray, probabilities: FloatArray) -> Areas:
-    """(n,) and (n, n_classes) → the areas. Raises CorpusError where all rows are of one class."""
+    """Measures the areas of (n, n_classes) for (n,) labels. Raises CorpusError where all rows are of one class."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     occurring = np.unique(labels)
@@ -251,7 +251,7 @@ def figures_of(model: Model, rows: Sequence[Row], chosen: EvaluationSet, progres
 def _segments(
     listen: SegmentConfig, rows: Sequence[Row], extractor: FeatureExtractor, progress: Progress
 ) -> list[FloatArray]:
-    """(n_segments, n_features) of each row's pieces."""
+    """Returns (n_segments, n_features) of each row's pieces."""
     decode, size = Decoder(listen.piece, listen.pieces), listen.segment_samples
     found = []
     for row in progress.each("segments", rows):
@@ -262,7 +262,7 @@ def _segments(
 
 
 def table(lines: Sequence[TaskFigures]) -> str:
-    """Baselines, then the release beside them, as the paper's table 1; differences in percent points."""
+    """Writes baselines, then the release beside them, as the paper's table 1, with differences in percent points."""
     baseline = {line.task: line.percent for line in lines if line.tasks == 1}
     rows = []
     for line in sorted(lines, key=lambda line: (line.tasks, line.task)):

@@ -1,4 +1,4 @@
-"""Songs as Singh & Biswas use them (§3.2.1): segments of 3 s from two pieces of a minute, with artist and language."""
+"""Cuts songs as Singh & Biswas do (§3.2.1): segments of 3 s from two pieces of a minute, with artist and language."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -27,31 +27,27 @@ def starts(n_samples: int, size: int) -> range:
 
 @dataclass(frozen=True)
 class Segments(Clips):
-    """Rows of one split, their classes, and their segments on disk."""
+    """Holds the rows of a split, their classes, and their segments on disk."""
 
     classes: dict[TaskName, IntArray]  # (n_rows,) each
 
     @cached_property
     def places(self) -> IntArray:
-        """(n_segments, 2): row, first sample."""
+        """Returns (n_segments, 2): row, first sample."""
         size = self.heard.window_samples
         return np.array([(row, i) for row in range(len(self.rows)) for i in starts(self.length(row), size)], np.int64)
 
     def classes_of(self, numbers: IntArray, task: TaskName) -> IntArray:
-        """(n,) of the segments' songs."""
+        """Returns (n,) classes of the segments' songs."""
         return self.classes[task][self.places[numbers, 0]]  # type: ignore[no-any-return]
 
 
 def classes_of_rows(rows: Sequence[Row], labels: Labels) -> dict[TaskName, IntArray]:
-    """(n_rows,) classes by task. Raises CorpusError naming the row whose artist or language is none."""
+    """Returns (n_rows,) classes by task. Raises CorpusError naming the row whose artist or language is none."""
     found = {}
     for task, own in labels.items():
-        if task == ARTIST:
-            number = {artist_key(label.name): i for i, label in enumerate(own)}
-            keys = [artist_key(_cell(row, task)) for row in rows]
-        else:
-            number = {label.code: i for i, label in enumerate(own)}
-            keys = [class_code(row.cells, number) for row in rows]
+        number = {artist_key(label.name) if task == ARTIST else label.code: i for i, label in enumerate(own)}
+        keys = [artist_key(_cell(row, task)) if task == ARTIST else class_code(row.cells, number) for row in rows]
         for row, key in zip(rows, keys, strict=True):
             if key not in number:
                 what = f"{task} {key!r} is in split {row.split}, and none of the {len(number)} that are learnt"

@@ -84,10 +84,11 @@ def read_phrases(codes: Sequence[str], held_out: Collection[str] = ()) -> list[R
     """Rows of `phrases.json`: phrases, and words alone, in pairs and in threes, but for titles in `held_out`."""
     text = resources.files("app.lab.training").joinpath("phrases.json").read_text(encoding="utf-8")
     kept_apart = {title.casefold() for title in held_out}
-    labels = {language: class_label(language, codes) for language in json.loads(text)["languages"]}
+    by_language = json.loads(text)["languages"]
+    labels = {language: class_label(language, codes) for language in by_language}
     return [
         Row("", None, Metadata(title=title), codes.index(labels[language]), "train", "phrase")
-        for language, entry in json.loads(text)["languages"].items()
+        for language, entry in by_language.items()
         if labels[language] in codes
         for title in dict.fromkeys([*entry["phrases"], *_strewn(entry.get("words", "").split())])
         if title.casefold() not in kept_apart

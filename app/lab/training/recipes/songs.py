@@ -1,4 +1,4 @@
-"""What recipes that learn from whole songs share: rows by split, their audio on disk, windows of it, batches, a release."""
+"""Holds what recipes that learn from whole songs share: rows by split, their audio on disk, windows of it, figures."""
 
 import hashlib
 import json
@@ -73,24 +73,24 @@ class Clips:
         return cls(rows, waveforms, heard, **more)
 
     def length(self, number: int) -> int:
-        """Samples of a row's audio; 0 where it has none."""
+        """Counts the samples of a row's audio; 0 where it has none."""
         row = self.rows[number]
         return self.waveforms.length(row) if has_audio(row) else 0
 
     def window(self, number: int, start: int) -> FloatArray:
-        """(window_samples,) of a row from a sample on, filled up as in serving; zeros where it has no audio."""
+        """Returns (window_samples,) of a row from a sample on, filled up as in serving; zeros where it has no audio."""
         size = self.heard.window_samples
         if not has_audio(self.rows[number]):
             return np.zeros(size, np.float32)
         return fit_window(self.waveforms.read(self.rows[number], start, size), size, self.heard.padding)
 
     def windows(self, places: IntArray) -> FloatArray:
-        """(n, 2) rows and first samples → (n, window_samples)."""
+        """Turns (n, 2) rows and first samples into (n, window_samples)."""
         return np.stack([self.window(*place) for place in places.tolist()])
 
     @cached_property
     def labels(self) -> IntArray:
-        """(n_rows,)"""
+        """Returns (n_rows,)."""
         return np.array([row.label for row in self.rows], np.int64)
 
     def starts(self, number: int) -> range:
@@ -98,18 +98,20 @@ class Clips:
         return range(0, self.length(number), self.heard.window_samples)
 
     def drawn(self, numbers: IntArray, rng: np.random.Generator) -> FloatArray:
-        """(n, window_samples): one of the windows of each row, as `starts` has them."""
+        """Draws one of the windows of each row, as `starts` has them: (n, window_samples)."""
         return self.windows(np.array([(number, rng.choice(self.starts(number))) for number in numbers.tolist()]))
 
     def crops(self, numbers: IntArray, rng: np.random.Generator | None = None) -> FloatArray:
-        """(n, window_samples): a window from anywhere in each row; without `rng` from the middle."""
+        """Draws a window from anywhere in each row, without `rng` from the middle: (n, window_samples)."""
         spare = [max(0, self.length(number) - self.heard.window_samples) for number in numbers.tolist()]
         starts = [most // 2 if rng is None else int(rng.integers(most + 1)) for most in spare]
         return self.windows(np.stack([numbers, starts], axis=1))
 
     def fingerprint(self) -> str:
-        """Hashes the audio."""
-        return self.waveforms.fingerprint([row for row in self.rows if has_audio(row)])
+        """Hashes rows and audio; the same audio may lie elsewhere."""
+        rows = json.dumps([{**row.cells, "path": ""} for row in self.rows])
+        heard = self.waveforms.fingerprint([row for row in self.rows if has_audio(row)])
+        return hashlib.sha256(f"{heard} {rows}".encode()).hexdigest()[:16]
 
 
 class SongRecipe(Recipe[C]):
@@ -119,10 +121,7 @@ class SongRecipe(Recipe[C]):
     valid: Clips
 
     def fingerprint(self) -> str:
-        """Hashes rows and audio; the same audio may lie elsewhere."""
-        rows = json.dumps([{**row.cells, "path": ""} for row in self.songs.rows + self.valid.rows])
-        heard = self.songs.fingerprint() + self.valid.fingerprint()
-        return heard + hashlib.sha256(rows.encode()).hexdigest()[:16]
+        return self.songs.fingerprint() + self.valid.fingerprint()
 
 
 class MeasuringRecipe(Recipe[C]):
@@ -135,12 +134,12 @@ class MeasuringRecipe(Recipe[C]):
 
     @classmethod
     def compared_with(cls, folder: Path) -> list[Path]:
-        """Releases whose figures stand beside those of the one in `folder`."""
+        """Finds releases whose figures stand beside those of the one in `folder`."""
         return []
 
     @classmethod
     def rows_of(cls, chosen: EvaluationSet, model: Model) -> list[Row]:
-        """Rows with audio. Raises CorpusError if there are none."""
+        """Returns rows with audio. Raises CorpusError if there are none."""
         if rows := [row for row in chosen.rows(None) if has_audio(row)]:
             return rows
         raise CorpusError(f"set {chosen.name!r}: {chosen.catalogue} has no rows with audio in these splits")

@@ -1,4 +1,4 @@
-"""Tags from audio as Dalla Longa et al. train them: three networks, binary cross-entropy, SGD with two decays (§4.5).
+"""Learns tags from audio as Dalla Longa et al. do: three networks, binary cross-entropy, SGD with two decays (§4.5).
 
 The paper states the first learning rate and the momentum. It does not state batch size, either decay, patience or number of
 early stops: those are choices here.
@@ -66,7 +66,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
         self.songs, self.valid = Clips.decoded(train, *cut), Clips.decoded(valid, *cut)
 
     def _of_tags(self, rows: Sequence[Row]) -> FloatArray:
-        """(n, n_tags). Raises CorpusError naming a tag that all rows, or none, have."""
+        """Returns (n, n_tags). Raises CorpusError naming a tag that all rows, or none, have."""
         codes = [tag.code for tag in self.tags]
         truth = truth_of([row.cells for row in rows], codes)
         refuse_undecided(truth, codes, rows[0].split)
@@ -79,7 +79,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
         return torch.optim.SGD(network.parameters(), lr=self.config.learning_rate, momentum=self.config.momentum)
 
     def share_in_epoch(self, step: int) -> float:
-        """Equation 1: divided by (1 + local_decay * i) after each batch i, and full again with the next epoch."""
+        """Follows equation 1: divided by (1 + local_decay * i) after each batch i, and full again with the next epoch."""
         return float(1 / np.prod(1 + self.config.local_decay * np.arange(1, step + 1)))
 
     def share_after_stop(self, early_stops: int) -> float:
@@ -87,7 +87,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
         return self.config.global_decay ** (early_stops + 1)
 
     def loss(self, network: nn.Module, batch: IntArray, rng: np.random.Generator) -> Tensor:
-        """Binary cross-entropy of one window of each song; every segment has the song's tags (§4.4.2)."""
+        """Returns the binary cross-entropy of one window of each song; every segment has the song's tags (§4.4.2)."""
         logits = self._logits(network, self.songs.drawn(batch, rng))  # (n, segments, n_tags)
         truth = self.tensor(self._truth[batch])[:, None].expand_as(logits)
         return binary_cross_entropy_with_logits(logits, truth)
@@ -99,7 +99,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss and mean AUC of probabilities averaged over segments and windows, as served. Sets the thresholds."""
+        """Measures loss and mean AUC of answers as served: averages over segments and windows. Sets the thresholds."""
         found = np.stack([self._answer(network, number) for number in range(len(self.valid.rows))])
         loss = binary_cross_entropy(torch.from_numpy(found), torch.from_numpy(self._valid_truth)).item()
         self._thresholds = tuple(thresholds(self._valid_truth, found))
@@ -107,7 +107,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
         return {"loss": loss, "auc": float(averages(measured)["auc"])}
 
     def _answer(self, network: nn.Module, number: int) -> FloatArray:
-        """(n_tags,) of a validation song."""
+        """Returns (n_tags,) of a validation song."""
         windows = [self.valid.window(number, start)[None] for start in self.valid.starts(number)]
         found = [torch.sigmoid(self._logits(network, samples)).mean(dim=(0, 1)) for samples in windows]
         return torch.stack(found).mean(dim=0).cpu().numpy()
@@ -119,7 +119,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
         return {"tags": tags, "thresholds": list(self._thresholds), "rows": rows, "positives": positives}
 
     def export(self, stored: dict[str, Any]) -> Draft:
-        """Weights as they were trained; thresholds of the validation of this epoch."""
+        """Stores weights as they were trained, with the thresholds of the validation of this epoch."""
         facts, config = stored["facts"], self.config
         if not facts["thresholds"]:
             raise CheckpointError("the checkpoint was written before the first validation; name best.pt")
@@ -131,7 +131,7 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
 
     @classmethod
     def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
-        """AUC by tag and averaged, TPR and FPR at the release's thresholds, and the paper's table 4. Raises CorpusError."""
+        """Measures AUC, TPR and FPR at the release's thresholds, by tag and averaged, for the paper's table 4."""
         model = models[-1]
         manifest = model.manifest
         assert isinstance(manifest, TaggingManifest)

@@ -164,9 +164,9 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         """Returns the reader to whose answers the trust in names is fitted."""
         unseen = self.config.unseen_reader
         reader = parts.reader if unseen is None else reader_of(unseen)[1]
-        if list(reader.config.class_mix) != parts.given.codes:
+        if list(reader[0].class_mix) != parts.given.codes:
             raise CheckpointError(f"{unseen}: its classes are not those of the reader")
-        return NgramReader(reader.config, reader.tensors)
+        return NgramReader(*reader)
 
     def _check_groups(self, songs: Songs) -> None:
         """Raises TrainingError if there are too few to hold some out, twice over."""
@@ -195,15 +195,15 @@ def _counts(songs: Songs, codes: list[str]) -> dict[str, int]:
 
 def draft_voice(parts: VoiceParts, head: FittedHead, facts: dict[str, Any], positions: Sequence[float]) -> Draft:
     """Joins the parts. `facts`: what the manifest says of the training; `positions`: where windows are listened to."""
-    tensors = stored_ears(parts.ears)
-    tensors |= {READER + name: tensor for name, tensor in parts.reader.tensors.items()}
+    tensors, (read, reader) = stored_ears(parts.ears), parts.reader
+    tensors |= {READER + name: tensor for name, tensor in reader.items()}
     tensors |= {name: torch.from_numpy(tensor).half() for name, tensor in head.tensors.items()}
     manifest = VoiceManifest(
         **VoiceRecipe.unnamed(parts.labels, facts),
         listen=parts.ears.config,
         windows=WindowPlan(positions=list(positions), first_windows=1, most_windows=len(positions)),
-        read=parts.reader.config,
-        lyrics=lyrics_config(parts.reader.config),
+        read=read,
+        lyrics=lyrics_config(read),
         identify=with_lyrics(head.config, parts.given.codes),
     )
     about = "Whisper's ears, readers of names and lyrics, and a head that joins them as a product of experts"

@@ -142,7 +142,7 @@ def song_rows(catalogue: Path, codes: Sequence[str], progress: Progress, splits:
 
 
 def songs_of(rows: Sequence[Row], features: Sequence[FloatArray], codes: Sequence[str], n_hidden: int, read: Read) -> Songs:
-    """`features`: (n_windows, at least n_hidden) of each row; rows in which nothing sounds are left out."""
+    """Collects songs; `features`: (n_windows, at least n_hidden) of each row. Rows in which nothing sounds are left out."""
     heard = [(row, own[:, :n_hidden]) for row, own in zip(rows, features, strict=True) if len(own)]
     if not heard:
         raise CorpusError("all recordings of the catalogue are silent")
@@ -169,7 +169,7 @@ def _posteriors(names: Sequence[Metadata], read: Read | None, n_classes: int) ->
 
 
 def clips_of(folder: Path, most: int) -> list[Row]:
-    """Up to so many clips, of as many speakers (`artist`) as index.csv names, or folders there are. Raises CorpusError."""
+    """Finds so many clips at most, of all speakers (`artist`) of index.csv, or of all folders. Raises CorpusError."""
     by_speaker: dict[str, list[Row]] = {}
     for number, (path, speaker) in enumerate(sorted(_clips(folder)), start=1):
         clip = Row(f"recording {number}", path, Metadata(artist=speaker), 0, "train", "")

@@ -141,7 +141,7 @@ def fit_threshold(answers: list[Scores], labels: Ints, settings: HeadSettings) -
 
 
 def fit_names(songs: Songs, ears: FloatArray, class_mix: Mapping[str, float], settings: HeadSettings) -> ExpertConfig:
-    """`ears`: (n_songs, k, n_classes) held-out log-posteriors after different numbers of windows; `class_mix`: by class.
+    """Fits the trust in names. `ears`: (n_songs, k, n_classes) held-out log-posteriors after different numbers of windows.
 
     Songs count with their own text and, less, with that of songs in other languages, so that the doubt is learnt too.
     """
@@ -194,7 +194,7 @@ def fit_scale(songs: Songs, ears: FloatArray) -> float:
 
 
 def _loss(ears: FloatArray, words: FloatArray, labels: Ints) -> float:
-    """Mean negative log-likelihood of (n, k, n_classes) and (n, n_classes) logits."""
+    """Returns the mean negative log-likelihood of (n, k, n_classes) and (n, n_classes) logits."""
     joined = log(softmax(ears + words[:, None]))
     return -float(joined[np.arange(len(labels)), :, labels].mean())
 

@@ -28,7 +28,7 @@ class Draws:
 
 
 def song_logits(logits: Tensor, draws: Draws, member: Tensor, biases: Tensor, numbers: Tensor) -> Tensor:
-    """(n_windows, n_tokens) → (n_draws, n_classes) logits. The same as `VoiceHead.windows` and `pooled`.
+    """Turns (n_windows, n_tokens) logits into (n_draws, n_classes). The same as `VoiceHead.windows` and `pooled`.
 
     `member`: (n_tokens, n_classes), 1 where a token counts for a class; `numbers`: window_scale, entropy_weight, song_scale.
     """
@@ -46,16 +46,17 @@ def song_logits(logits: Tensor, draws: Draws, member: Tensor, biases: Tensor, nu
 def fit_languages(
     songs: Songs, rows: FloatArray, languages: Sequence[str], codes: Sequence[str], settings: HeadSettings
 ) -> tuple[IdentifyConfig, FloatArray]:
-    """`rows`: (n_tokens, n_hidden) of the listener; returned corrected. Songs in which nothing is sung are left out.
+    """Fits biases, scales and corrections of `rows`, (n_tokens, n_hidden) of the listener, which are returned corrected.
 
-    Biases and rows of languages of which there is no song stay: with no song they could only fall, and the language would
-    not be heard again. Tokens of one class share a correction, which is drawn to zero for features of unit spread.
+    Songs in which nothing is sung are left out. Biases and rows of languages of which there is no song stay: with no song
+    they could only fall, and the language would not be heard again. Tokens of one class share a correction, which is drawn
+    to zero for features of unit spread.
     """
     labels = [class_label(language, codes) for language in languages]
     learnt = {codes[label] for label in songs.labels[songs.known]}
     free = torch.tensor([float(label in learnt) for label in labels], dtype=torch.float64)
     member = torch.tensor([[float(label == code) for code in codes] for label in labels], dtype=torch.float64)
-    prior = torch.tensor(prior_biases(languages, codes, settings), dtype=torch.float64)
+    prior = torch.tensor(prior_biases(languages, labels, settings), dtype=torch.float64)
     draws = draw_windows(songs, settings)
     logits = torch.from_numpy(songs.hidden @ rows.T).double()
     labels_of_draws = torch.from_numpy(songs.labels[draws.songs])
@@ -83,7 +84,7 @@ def fit_languages(
 
 
 def _config(tokens: Iterable[tuple[str, str, float]], numbers: Tensor, settings: HeadSettings) -> IdentifyConfig:
-    """`tokens`: code, class and bias of each; `numbers`: window_scale, entropy_weight, song_scale. No song is fitted yet."""
+    """Makes the configuration of windows; `tokens`: code, class and bias; `numbers`: those of BEGINNINGS."""
     window_scale, entropy_weight, song_scale = numbers.tolist()
     return IdentifyConfig(
         tokens=[LanguageToken(code=code, label=label, bias=round(bias, 4)) for code, label, bias in tokens],
@@ -136,7 +137,7 @@ def _jittered(count: int, size: int, settings: HeadSettings, random: np.random.G
 
 
 def _weights(songs: Songs, draws: Draws, settings: HeadSettings) -> Float64:
-    """(n_draws,) that sum to 1: every song once, but songs of a large group less."""
+    """Returns (n_draws,) that sum to 1: every song counts once, but songs of a large group less."""
     of_group = np.bincount(songs.groups[songs.known], minlength=songs.groups.max() + 1).astype(float)
     weights = of_group[songs.groups[draws.songs]] ** -settings.group_power
     weights /= np.bincount(draws.songs, minlength=len(songs.labels))[draws.songs]

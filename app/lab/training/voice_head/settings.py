@@ -14,7 +14,7 @@ COMMON_LANGUAGES = tuple(_COMMON.split())
 
 
 class HeadSettings(Strict):
-    """Strong regularisation, few parameters: the songs are few and lean to few kinds of music."""
+    """Regularises strongly and has few parameters: the songs are few and lean to few kinds of music."""
 
     positions: tuple[float, ...] = (0.2, 0.45, 0.7, 0.3, 0.6, 0.12, 0.8, 0.38)  # shares of a song, in order of listening
     position_jitter: float = 0.06  # of a song's length, in the draws that the languages are fitted to
@@ -47,7 +47,7 @@ def class_label(language: str, codes: Sequence[str]) -> str:
     return label if label in codes else "others"
 
 
-def prior_biases(languages: Sequence[str], codes: Sequence[str], settings: HeadSettings) -> list[float]:
-    """Returns (n_tokens,) nats: what the biases are drawn to."""
-    rare = [settings.prior_rare if class_label(code, codes) == "others" else settings.prior_class for code in languages]
-    return [0.0 if code in COMMON_LANGUAGES else bias for code, bias in zip(languages, rare, strict=True)]
+def prior_biases(languages: Sequence[str], labels: Sequence[str], settings: HeadSettings) -> list[float]:
+    """Returns (n_tokens,) nats: what the biases are drawn to; `labels`: the class of each language."""
+    by_class = [settings.prior_rare if label == "others" else settings.prior_class for label in labels]
+    return [0.0 if code in COMMON_LANGUAGES else bias for code, bias in zip(languages, by_class, strict=True)]

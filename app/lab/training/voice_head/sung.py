@@ -63,7 +63,7 @@ def boundary(logits: FloatArray, truth: WindowTruth) -> float:
 
 
 def fit_songs(songs: Songs, scores: WindowScores, edges: Ints, scale: float, settings: HeadSettings) -> SungConfig:
-    """`scores`: held-out scores of all windows; `edges`: see `WindowTruth`; `scale`: `song_scale` of the language fit.
+    """Fits what tells whether a song is sung. `scores`: held-out scores of all windows; `scale`: `song_scale` of the head.
 
     Fitted to the first four planned windows, to all planned windows and to whole songs; instrumentals made of edges of
     different songs stand beside the real ones. Both sides weigh the same; their shares in a catalogue shift the bias.
@@ -88,7 +88,7 @@ def fit_songs(songs: Songs, scores: WindowScores, edges: Ints, scale: float, set
 
 
 def _weights(songs: Songs, owners: Ints, sung: Bools, settings: HeadSettings) -> FloatArray:
-    """(n,) for n examples of these songs: both sides weigh n / 2, speech a stated share of the sung side."""
+    """Returns (n,) for n examples of these songs: both sides weigh n / 2, speech a stated share of the sung side."""
     speech = songs.labels[owners] == SPEECH
     weights = np.ones(len(owners), np.float32)
     share = settings.speech_share if speech.any() else 0.0
