@@ -13,7 +13,7 @@ from app.families.multitask.manifest import SegmentConfig
 from app.lab.corpus.catalogue import Row
 from app.lab.corpus.made.multitask import make
 from app.lab.corpus.made.sounds import write_sound
-from app.lab.corpus.tables import write_table
+from app.lab.corpus.tables import read_table, write_table
 from app.lab.errors import CorpusError
 from app.lab.progress import Progress
 from app.lab.training.recipes.multitask import MultitaskConfig, MultitaskRecipe, TaskFigures, areas, table
@@ -99,6 +99,14 @@ def test_every_segment_once_per_epoch(songs: Path, tmp_path: Path) -> None:
 def test_bad_rows_are_named(songs: Path, tmp_path: Path, cells: dict[str, str], what: str) -> None:
     with pytest.raises(CorpusError, match=what):
         recipe(edited(songs, 1, **cells), tmp_path)
+
+
+def test_the_fingerprint_is_of_rows_and_audio(songs: Path, tmp_path: Path) -> None:
+    before = recipe(songs, tmp_path).fingerprint()
+    cells = next(iter(read_table(songs).records.values()))
+    elsewhere = edited(songs, 0, path=str(songs.parent / cells["path"]))
+    assert recipe(elsewhere, tmp_path).fingerprint() == before
+    assert recipe(edited(songs, 0, language="de" if cells["language"] != "de" else "fr"), tmp_path).fingerprint() != before
 
 
 def test_catalogues_that_cannot_be_learnt(songs: Path, tmp_path: Path) -> None:
