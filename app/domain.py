@@ -136,7 +136,7 @@ class ModalityUse:
 
     used: bool
     reason: Reason | None = None
-    source: Literal["request", "tags"] | None = None  # of a modality of the family's own
+    source: Literal["request", "tags"] | None = None  # None: it was not read
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,9 +171,10 @@ class Model(Protocol):
         """Turns scores into an answer."""
 
     def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
-        """Features by modality, `audio` as (n_windows, n_features), the others as (n_features,); a missing one is zeros.
+        """Join features by modality: `audio` as (n_windows, n_features), the others as (n_features,).
 
-        `mode` holds the modalities that count: those with features, less those that are not informative.
+        A modality that was not given is left out. `mode` holds the modalities that count: those with features, less those
+        that are not informative.
         """
 
 

@@ -44,7 +44,7 @@ class Task(Protocol):
         """The one class of an answer that metrics count and tables show, and its probability."""
 
     def moments(self, scores: Scores, mode: Mode, view: View) -> list[Json]:
-        """The same for each window, without its time."""
+        """Answer for each window likewise, without its time."""
 
     def ranked(self, probabilities: FloatArray, view: View) -> list[Json]:
         """(n_classes,) → the classes listed, best first."""

@@ -17,8 +17,8 @@ _PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 class Metrics:
     """Names and help texts are part of the public face: README lists them, a test compares."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = r = registry or CollectorRegistry()
+    def __init__(self) -> None:
+        self.registry = r = CollectorRegistry()
         counter, gauge, histogram = partial(Counter, registry=r), partial(Gauge, registry=r), partial(Histogram, registry=r)
         self.requests = counter(
             "lrid_requests_total",

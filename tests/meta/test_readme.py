@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from prometheus_client import CollectorRegistry
 
 from app.catalogue import errors as catalogue_errors
 from app.cli import main as cli
@@ -80,7 +79,7 @@ def test_every_error_says_what_to_do() -> None:
 
 def metric_names() -> dict[str, str]:
     """Name as it is exposed → type."""
-    families_ = Metrics(CollectorRegistry()).registry.collect()
+    families_ = Metrics().registry.collect()
     return {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families_}
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
 from app.errors import public_errors
 from app.serving.metrics import STAGES, Metrics
@@ -23,7 +22,7 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: 
 def exposed_names() -> set[str]:
     """Every name that can be queried: samples, histograms' parts included."""
     found = set()
-    for family in Metrics(CollectorRegistry()).registry.collect():
+    for family in Metrics().registry.collect():
         if family.type == "histogram":
             found |= {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
         else:
@@ -60,9 +59,7 @@ def test_the_dashboard_shows_every_metric() -> None:
     expressions = [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
     shown = {name for expression in expressions for name in re.findall(r"\blrid_[a-z_]+", expression)}
     unseen = [
-        family.name
-        for family in Metrics(CollectorRegistry()).registry.collect()
-        if not any(name.startswith(family.name) for name in shown)
+        family.name for family in Metrics().registry.collect() if not any(name.startswith(family.name) for name in shown)
     ]
     assert unseen == []
 

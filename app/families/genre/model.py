@@ -10,12 +10,12 @@ from app.domain import AUDIO, LYRICS, FloatArray, Mode, Reading, Scores, Track
 from app.families.compiled import compiled
 from app.families.contract import AudioBranch, InputBranch, InputField, TextField
 from app.families.genre.manifest import GenreManifest
-from app.families.genre.network import Fusion, GenreNetwork, LyricsNet
+from app.families.genre.network import GenreNetwork, LyricsNet
 from app.families.genre.words import WordReader
 from app.families.parts.listener import NetworkListener
 from app.families.parts.log_mel import LogMel16kHz
 from app.families.parts.probabilities import softmax
-from app.families.parts.weights import load_weights
+from app.families.parts.weights import dense, load_weights
 from app.families.tasks import ClassTask
 
 
@@ -63,7 +63,7 @@ class GenreModel:
         self.task = ClassTask(manifest.languages, "genre", "genres")
         widths = {AUDIO: manifest.see.n_features, LYRICS: manifest.read.hidden_units}
         self._widths = {name: width for name, width in widths.items() if name in manifest.used}
-        self._fusion = _dense(network.h)
+        self._fusion = [dense(network.h.dense), dense(network.h.output)]
 
     def combine(self, features: Mapping[str, FloatArray], mode: Mode) -> Scores:
         """What is missing is zeros."""
@@ -84,10 +84,6 @@ def _layer(lstm: nn.LSTM, number: int) -> tuple[FloatArray, FloatArray, FloatArr
         getattr(lstm, f"{name}_l{number}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
     return _array(weight_in.T), _array(weight_hidden.T), _array(sum(biases))
-
-
-def _dense(fusion: Fusion) -> list[tuple[FloatArray, FloatArray]]:
-    return [(_array(layer.weight.T), _array(layer.bias)) for layer in (fusion.dense, fusion.output)]
 
 
 @compiled

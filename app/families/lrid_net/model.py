@@ -14,21 +14,15 @@ from app.families.lrid_net.network import LogMel, LridNet, fold_batch_norm
 from app.families.lrid_net.read import LangdetectReader
 from app.families.parts.listener import NetworkListener
 from app.families.parts.probabilities import softmax
-from app.families.parts.weights import load_weights
+from app.families.parts.weights import dense, load_weights
 from app.families.tasks import LanguageTask
 
 MOST_WINDOWS = 8  # of 30 s: 4 min, spread over a longer track
-Dense = tuple[FloatArray, FloatArray]  # weight (n_in, n_out), bias (n_out,)
 
 
-def _dense(linear: nn.Module) -> Dense:
-    assert isinstance(linear, nn.Linear)
-    return np.ascontiguousarray(linear.weight.detach().T.numpy()), linear.bias.detach().numpy()
-
-
-def _fold(layer: nn.Module) -> Dense:
-    """Linear followed by BatchNorm (evaluation) as one Dense."""
-    return _dense(fuse_linear_bn_eval(layer[0], layer[1]))  # type: ignore[index]
+def _fold(layer: nn.Module) -> tuple[FloatArray, FloatArray]:
+    """Linear followed by BatchNorm (evaluation) as one linear layer."""
+    return dense(fuse_linear_bn_eval(layer[0], layer[1]))  # type: ignore[index]
 
 
 class Head:
@@ -38,7 +32,7 @@ class Head:
         """`silent_features` is f(0), (2048,): what a missing audio becomes. It is a constant of the release."""
         self._read = [_fold(layer) for layer in network.g]  # (56 → 128)
         hidden, self._bias = _fold(network.h[0])
-        self._out = _dense(network.h[1])  # (256 → classes)
+        self._out = dense(network.h[1])  # (256 → classes)
         self._audio, self._text = hidden[: len(silent_features)], hidden[len(silent_features) :]  # (2048, 256), (128, 256)
         self._no_audio = silent_features @ self._audio  # (256,)
         self._no_text = np.zeros(len(self._read[0][0]), np.float32)  # (56,)

@@ -65,7 +65,7 @@ class VoiceHead:
         return self.join(self.windows(features) if features is not None and len(features) else None, readings)
 
     def join(self, windows: WindowScores | None, readings: Mapping[str, FloatArray]) -> Scores:
-        """The same from windows that are scored already."""
+        """Combine windows that are scored already."""
         if windows is None:
             probabilities = softmax(self._joined(None, readings))
             return Scores(probabilities, np.zeros((0, len(self.codes)), np.float32))

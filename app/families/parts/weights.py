@@ -1,10 +1,12 @@
-"""Stored tensors → a network."""
+"""Stored tensors → a network → arrays of numpy."""
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from app.domain import FloatArray
 from app.errors import ReleaseError
 
 COUNTER = "num_batches"  # of a batch norm: of no use after training, not stored
@@ -28,3 +30,9 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], prefix: str 
             f"'{prefix}{name}' should be {own.get(name, 'absent')} and is {stored.get(name, 'absent')}"
         )
     network.load_state_dict(state, assign=True)  # sets the counters to 0
+
+
+def dense(linear: nn.Module) -> tuple[FloatArray, FloatArray]:
+    """Weight (n_in, n_out) and bias (n_out,) of a linear layer."""
+    assert isinstance(linear, nn.Linear)
+    return np.ascontiguousarray(linear.weight.detach().T.numpy()), linear.bias.detach().numpy()
