@@ -124,6 +124,27 @@ def test_every_path_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
+PAGES = [page for part in ("app", "loadtest", "model_store", "tests") for page in (ROOT / part).rglob("*.md")]
+PAGES += [ROOT / "README.md", ROOT / "CHANGELOG.md"]
+
+
+def anchors(page: str) -> set[str]:
+    """Those of its headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_and_path_of_a_page_leads_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for file, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        target = page.parent / file if file else page
+        assert target.exists(), file
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{file}#{anchor}"
+    named = re.findall(r"`((?:app|tests|loadtest|model_store|\.ci)/[\w./]*)[`:]", text)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 ACCURACY_HEAD = (
     "| rows | given | n | accuracy | balanced | macro F1 | weighted F1 | right when answered | answered |",
     "|---|---|---|---|---|---|---|---|---|",
