@@ -84,12 +84,6 @@ def table_4(kind: str, means: dict[str, float]) -> str:
 
 def by_tag(found: Sequence[TagFigures]) -> str:
     """Writes a row for each tag; `-` where the rows do not tell."""
-    rows = [
-        (
-            tag.code,
-            f"{tag.positives} of {tag.rows}",
-            *("-" if x is None else x for x in (tag.auc, tag.threshold, tag.tpr, tag.fpr)),
-        )
-        for tag in found
-    ]
+    measured = [("-" if x is None else x for x in (tag.auc, tag.threshold, tag.tpr, tag.fpr)) for tag in found]
+    rows = [(tag.code, f"{tag.positives} of {tag.rows}", *own) for tag, own in zip(found, measured, strict=True)]
     return md.table(["tag", "rows with it", "AUC", "threshold", "TPR", "FPR"], rows)
