@@ -21,7 +21,7 @@ from app.families.contract import further_fields
 from app.families.fields import further_values
 from app.families.store import release_folder
 from app.http.answer import build_response, view_of
-from app.http.options import IdentifyRequest, Options
+from app.http.options import DEFAULT_OPTIONS, IdentifyRequest, Options
 from app.main import build_identifier, build_pool
 from app.serving.identifier import Identifier
 from app.serving.metrics import Metrics
@@ -110,11 +110,11 @@ class Here:
     What names need starts with the first name, what files need with the first file.
     """
 
-    def __init__(self, settings: Settings, *, lyrics_from_tags: bool = False) -> None:
+    def __init__(self, settings: Settings, options: Options = DEFAULT_OPTIONS) -> None:
         self.files_at_once = files_at_once(settings)
         self.groups_at_once = 3 * cores()  # each process has its next group before the last one is written
         self._settings = settings
-        self._options = Options(top_k=2, lyrics_from_tags=lyrics_from_tags)
+        self._options = options
         self._stack = AsyncExitStack()
         self._loading = asyncio.Lock()
         self._identifier: LocalIdentifier | None = None

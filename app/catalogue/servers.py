@@ -26,12 +26,12 @@ _WRONG = frozenset({401, 403, 404, 405})  # no row will be answered
 class Servers:
     """Implements `score.Answerer`."""
 
-    def __init__(self, urls: Sequence[str], key: str | None = None, *, lyrics_from_tags: bool = False) -> None:
+    def __init__(self, urls: Sequence[str], key: str | None, options: Options) -> None:
         self.files_at_once = FILES_PER_SERVER * len(urls)
         self.groups_at_once = 2 * len(urls)
         # retries are made here, where another server may be free
         self._clients = [AsyncLridClient(url, key=key, timeout_seconds=CALL_SECONDS, retries=False) for url in urls]
-        self._short = Options(top_k=2, lyrics_from_tags=lyrics_from_tags)
+        self._options = options
         self._read: dict[int, frozenset[str]] = {}  # what each server's release reads, once that was asked
         self._back_at = [0.0] * len(urls)  # time.monotonic()
         self._turn = 0
@@ -48,7 +48,7 @@ class Servers:
             left = rows[len(answers) :]
             try:
                 sent = _sent(left, await self._columns(server, left))
-                async for answer in self._clients[server].identify_batch(sent, self._short):
+                async for answer in self._clients[server].identify_batch(sent, self._options):
                     code = answer.body.get("code")
                     answers.append(Scored.of(answer.body) if code is None else Scored(error=code))
                     self._answered_at = time.monotonic()
@@ -67,7 +67,7 @@ class Servers:
             server = await self._next()
             try:
                 (names,) = _sent([row], await self._columns(server, [row]))
-                answer = await self._clients[server].identify(audio, **names, options=self._short)
+                answer = await self._clients[server].identify(audio, **names, options=self._options)
             except NoLanguages as other:
                 return Scored.of(other.body)
             except ClientError as error:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import Device, LyricsFromTags, Model, make_settings
+from app.cli.common import Device, LyricsFromTags, Model, Tags, make_settings
 
 if TYPE_CHECKING:
     from app.catalogue.output import Output
     from app.catalogue.rows import Row
     from app.catalogue.score import Scoring
     from app.catalogue.servers import Servers
+    from app.http.options import Options
     from app.local import Here
     from app.settings import Settings
 
@@ -44,6 +45,7 @@ def score(
     watch: Annotated[bool, typer.Option("--watch", help="INPUT is a folder: keep it scored until Ctrl-C.")] = False,
     ray: Cluster = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on that cluster.")] = 2,
+    tags: Tags = True,
     lyrics_from_tags: LyricsFromTags = False,
     model: Model = None,
     device: Device = None,
@@ -61,12 +63,15 @@ def score(
 
         lrid score songs.parquet --output languages --ray auto --workers 40
     """
+    from app.http.options import Options
+
     settings = make_settings(model=model, device=device)
+    options = Options(top_k=2, tags=tags, lyrics_from_tags=lyrics_from_tags)
     if any(not url.startswith(("http://", "https://")) for url in server or ()):
         raise typer.BadParameter("expected a URL such as http://localhost:8000", param_hint="--server")
     if ray is None:
         logging.basicConfig(level=logging.ERROR)
-        answerer = partial(_answerer, settings, server or [], key, lyrics_from_tags=lyrics_from_tags)
+        answerer = partial(_answerer, settings, server or [], key, options)
         _score(given, output, answerer, watch=watch)
         return
     if server or watch:
@@ -74,7 +79,7 @@ def score(
     from app.catalogue.ray import score as by_ray
 
     started = time.monotonic()
-    by_ray.score(settings, given, output, ray, workers, lyrics_from_tags=lyrics_from_tags)
+    by_ray.score(settings, given, output, ray, workers, options)
     typer.echo("\n".join([*by_ray.summarise(output).lines(), f"{time.monotonic() - started:,.0f} s"]))
 
 
@@ -146,14 +151,14 @@ def _cancel_on_signals() -> asyncio.Event:
     return came
 
 
-def _answerer(settings: Settings, servers: list[str], key: str | None, *, lyrics_from_tags: bool) -> Here | Servers:
+def _answerer(settings: Settings, servers: list[str], key: str | None, options: Options) -> Here | Servers:
     if servers:
         from app.catalogue.servers import Servers
 
-        return Servers(servers, key, lyrics_from_tags=lyrics_from_tags)
+        return Servers(servers, key, options)
     from app.local import Here
 
-    return Here(settings, lyrics_from_tags=lyrics_from_tags)
+    return Here(settings, options)
 
 
 class Meter:

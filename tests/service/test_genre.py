@@ -9,7 +9,7 @@ import pytest
 
 from app.catalogue.rows import Row, Scored
 from app.catalogue.servers import Servers
-from app.client import LridClient, NoLanguages
+from app.client import LridClient, NoLanguages, Options
 from app.domain import Metadata
 from app.http.schemas import GenreResponse
 from app.lab.corpus.made.genre import GENRES, make
@@ -100,7 +100,7 @@ def test_a_catalogue_is_scored_by_genre(server: LiveServer, song: bytes, tmp_pat
     (tmp_path / "song.wav").write_bytes(song)
 
     async def ask() -> list[Scored]:
-        servers = Servers([url])
+        servers = Servers([url], None, Options())
         try:
             names = await servers.names([Row("a", Metadata(), lyrics=WORDS), Row("b", Metadata(title="Waltz"))])
             return [*names, await servers.file(Row("c", Metadata(), tmp_path / "song.wav"))]

@@ -12,7 +12,7 @@ import pytest
 
 from app.catalogue.rows import Row, Scored
 from app.catalogue.servers import Servers
-from app.client import LridClient
+from app.client import LridClient, Options
 from app.domain import Metadata
 from tests import audio_samples
 from tests.service.live import LiveServer
@@ -51,7 +51,7 @@ def test_a_table_by_a_server_that_reads_lyrics_and_by_one_that_does_not(
     rows = [Row("read", Metadata(title="Summer Nights"), lyrics=LYRICS), Row("words", Metadata(), lyrics=LYRICS)]
 
     async def ask(live: LiveServer) -> list[Scored]:
-        servers = Servers([str(live.client.base_url)], lyrics_from_tags=True)
+        servers = Servers([str(live.client.base_url)], None, Options(lyrics_from_tags=True))
         try:
             heard = [Row("own", Metadata(), tmp_path / "song.flac"), Row("sent", Metadata(), tmp_path / "song.flac", LYRICS)]
             return [*await servers.names(rows), *[await servers.file(row) for row in heard]]

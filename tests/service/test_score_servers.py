@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.catalogue.rows import Row, Scored
 from app.catalogue.servers import Servers
+from app.client import Options
 from app.domain import Metadata
 from tests.service.live import PATIENCE_SECONDS, ROOT, LiveServer, wait_until
 
@@ -25,7 +26,7 @@ def test_a_server_that_is_away_costs_no_row(server: LiveServer, clip: bytes, tmp
     names = [Row(str(n), Metadata(title=f"La vie en rose {n}")) for n in range(600)]
 
     async def ask() -> tuple[list[Scored], Scored, Scored]:
-        servers = Servers([f"http://127.0.0.1:{free_port()}", str(server.client.base_url)])
+        servers = Servers([f"http://127.0.0.1:{free_port()}", str(server.client.base_url)], None, Options(tags=False))
         try:
             files = [Row(name, Metadata(), tmp_path / name) for name in ("clip.wav", "text.wav")]
             return await servers.names(names), await servers.file(files[0]), await servers.file(files[1])

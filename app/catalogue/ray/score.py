@@ -18,6 +18,7 @@ from app.catalogue.ray.songs import Songs, find_songs
 from app.catalogue.rows import ANSWER_COLUMNS
 from app.catalogue.summary import Summary
 from app.errors import LridError, ReleaseError
+from app.http.options import Options
 from app.settings import Settings
 
 LOCAL = "local"  # to Ray as well: a new one
@@ -27,9 +28,7 @@ _NAMES_PER_BATCH, _NAMES_PER_FILE = 2_000, 20_000
 _FILES_PER_BATCH, _FILES_PER_FILE = 32, 256
 
 
-def score(
-    settings: Settings, given: str, output: Path, address: str, workers: int, *, lyrics_from_tags: bool = False
-) -> None:
+def score(settings: Settings, given: str, output: Path, address: str, workers: int, options: Options) -> None:
     """Answer the songs of `given` that are not in `output` yet, by so many processes of one CPU.
 
     `address`: `local`, or what ray.init takes: `auto`, HOST:PORT. Raises InputUnreadable, ClusterUnusable, ReleaseError.
@@ -42,7 +41,7 @@ def score(
             scorer = (
                 settings.model_copy(update={"torch_threads": settings.torch_threads or 1}),
                 songs.folder,
-                lyrics_from_tags,
+                options,
             )
             _run(songs, output.absolute(), workers, scorer)
         except ray.exceptions.RayError as error:
@@ -59,7 +58,7 @@ def summarise(output: Path) -> Summary:
     return summary
 
 
-def _run(songs: Songs, output: Path, workers: int, scorer: tuple[Settings, Path, bool]) -> None:
+def _run(songs: Songs, output: Path, workers: int, scorer: tuple[Settings, Path, Options]) -> None:
     """`scorer`: arguments of Scorer."""
     data = importlib.import_module("ray.data")
     context = data.DataContext.get_current()

@@ -11,6 +11,7 @@ from app.catalogue.names import Answer, load_names, scored_by_names
 from app.catalogue.ray.songs import CODE
 from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, READ_COLUMNS, Row, Scored, kept_name, row_of_cells
 from app.catalogue.sources import text_cells
+from app.http.options import Options
 from app.local import Here
 from app.settings import Settings
 
@@ -20,12 +21,12 @@ _READ = (ID, *READ_COLUMNS, CODE)
 class Scorer:
     """Table of songs → the same table with columns of answers. Ears are started with the first file, the reader likewise."""
 
-    def __init__(self, settings: Settings, folder: Path, lyrics_from_tags: bool = False) -> None:
+    def __init__(self, settings: Settings, folder: Path, options: Options) -> None:
         """`folder`: to which paths are relative."""
         self._settings = settings
         self._folder = folder
         self._runner = asyncio.Runner()
-        self._here = Here(settings, lyrics_from_tags=lyrics_from_tags)
+        self._here = Here(settings, options)
 
     @cached_property
     def _answer(self) -> Answer:

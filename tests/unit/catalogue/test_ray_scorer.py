@@ -13,6 +13,7 @@ from app.catalogue.ray.score import LOCAL, score, summarise
 from app.catalogue.ray.scorer import Scorer
 from app.catalogue.ray.songs import find_songs
 from app.errors import ReleaseError
+from app.http.options import Options
 from app.settings import Settings
 from tests.audio_samples import song, wav
 
@@ -48,7 +49,7 @@ def test_a_bad_row_is_a_row(tmp_path: Path, tiny_store: Path) -> None:
     (tmp_path / "songs.ndjson").write_text(text, encoding="utf-8")
     songs = find_songs(str(tmp_path / "songs.ndjson"), tmp_path / "out")
     (tmp_path / "out").mkdir()
-    with closing(Scorer(settings(tiny_store), songs.folder)) as scorer:
+    with closing(Scorer(settings(tiny_store), songs.folder, Options())) as scorer:
         answered = scorer(pq.read_table(songs.files[0]))
     pq.write_table(answered, tmp_path / "out/0.parquet")
     rows = {row["id"]: row for row in answered.to_pylist()}
@@ -60,7 +61,10 @@ def test_a_bad_row_is_a_row(tmp_path: Path, tiny_store: Path) -> None:
 
 def test_a_release_that_is_not_there(tmp_path: Path, tiny_store: Path) -> None:
     absent = settings(tiny_store).model_copy(update={"model": "lrid_net/9"})
-    with closing(Scorer(absent, tmp_path)) as scorer, pytest.raises(ReleaseError, match="no release 'lrid_net/9'"):
+    with (
+        closing(Scorer(absent, tmp_path, Options())) as scorer,
+        pytest.raises(ReleaseError, match="no release 'lrid_net/9'"),
+    ):
         scorer(pa.table({"id": ["a"], "title": ["La vie en rose"]}))
 
 
@@ -100,4 +104,4 @@ def test_nothing_is_started_for_input_that_is_none(tmp_path: Path, tiny_store: P
     with pytest.raises(InputUnreadable, match="holds no songs"):
         find_songs(str(tmp_path / "empty"), tmp_path / "out")
     with pytest.raises(Exception, match=r"not installed|holds no songs"):
-        score(settings(tiny_store), str(tmp_path / "empty"), tmp_path / "out", LOCAL, 2)
+        score(settings(tiny_store), str(tmp_path / "empty"), tmp_path / "out", LOCAL, 2, Options())

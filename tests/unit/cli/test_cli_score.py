@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import mutagen
+import mutagen.id3
 import pytest
 from typer.testing import CliRunner
 
@@ -53,6 +55,19 @@ def test_names_and_files_in_one_table(tmp_path: Path) -> None:
     assert "error file_unreadable: 1" in result.stdout
     again = runner.invoke(cli.app, ["score", str(tmp_path / "songs.csv"), "--output", str(output)])
     assert "5 rows were answered by earlier runs" in again.stdout
+
+
+def test_tags_can_be_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs/tagged.wav").write_bytes(wav(song(2.0)))
+    tagged = mutagen.File(tmp_path / "songs/tagged.wav")
+    tagged["TIT2"] = mutagen.id3.TIT2(text="La vie en rose")  # type: ignore[no-untyped-call]
+    tagged.save()
+    for option, modalities in (("--tags", "audio+text"), ("--no-tags", "audio")):
+        output = tmp_path / f"out{option}.ndjson"
+        result = runner.invoke(cli.app, ["score", str(tmp_path / "songs"), "--output", str(output), option])
+        assert result.exit_code == 0, result.output
+        assert json.loads(output.read_text())["modalities"] == modalities
 
 
 def test_what_ends_the_run_has_a_code(tmp_path: Path) -> None:
