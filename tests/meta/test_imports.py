@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "client": BASE | {"http"},  # schemas only: what an answer looks like
     "main": BASE | {"settings", "audio", "families", "serving", "http"},
     "local": BASE | {"settings", "families", "serving", "catalogue", "http", "main"},
-    "catalogue.ray": BASE | {"settings", "logs", "families", "serving", "catalogue", "http", "main", "local"},
+    "catalogue.ray": BASE | {"settings", "logs", "families", "serving", "catalogue", "main", "local"},
     "integrations": BASE | {"settings", "catalogue", "http", "client", "local"},
     "server": BASE | {"settings", "logs", "serving", "main", "http"},
     "lab": BASE | {"audio", "families", "settings"},  # training, evaluation, corpora: the rest never imports it

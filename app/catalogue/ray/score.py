@@ -18,7 +18,7 @@ from app.catalogue.ray.songs import Songs, find_songs
 from app.catalogue.rows import ANSWER_COLUMNS
 from app.catalogue.summary import Summary
 from app.errors import LridError, ReleaseError
-from app.http.options import Options
+from app.serving.options import Options
 from app.settings import Settings
 
 LOCAL = "local"  # to Ray as well: a new one

@@ -11,8 +11,8 @@ from app.catalogue.names import Answer, load_names, scored_by_names
 from app.catalogue.ray.songs import CODE
 from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, READ_COLUMNS, Row, Scored, kept_name, row_of_cells
 from app.catalogue.sources import text_cells
-from app.http.options import Options
 from app.local import Here
+from app.serving.options import Options
 from app.settings import Settings
 
 _READ = (ID, *READ_COLUMNS, CODE)

@@ -13,7 +13,7 @@ from app.catalogue.ray.score import LOCAL, score, summarise
 from app.catalogue.ray.scorer import Scorer
 from app.catalogue.ray.songs import find_songs
 from app.errors import ReleaseError
-from app.http.options import Options
+from app.serving.options import Options
 from app.settings import Settings
 from tests.audio_samples import song, wav
 
