@@ -125,7 +125,7 @@ class DecodePool:
         failures = 0
         while not self._closed.is_set():
             if not decoder.ready():
-                if not any(one.serving for one in self._decoders):
+                if not self._closed.is_set() and not any(one.serving for one in self._decoders):
                     self._fail_waiting(InternalError())
                 failures += 1
                 self._closed.wait(min(0.1 * 2**failures, _MAX_RESTART_DELAY_SECONDS))

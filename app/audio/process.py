@@ -121,7 +121,7 @@ class Decoder:
         NotReady if no caller is left.
         """
         if not self.ready():
-            raise InternalError
+            raise NotReady(STOPPED) if self._closed.is_set() else InternalError
         self._files += 1
         deadline, leaves_at = time.monotonic() + timeout_seconds, math.inf
 

@@ -123,12 +123,13 @@ def test_a_quick_job_survives_its_callers_leaving() -> None:
         assert any(before == after for before, after in (run(scenario()) for _ in range(5)))
 
 
-def test_closing_ends_everything_and_keeps_nobody_waiting() -> None:
+@pytest.mark.parametrize("after_seconds", [0.0, 0.05, 0.5])  # before the process is ready, and in the middle of a file
+def test_closing_ends_everything_and_keeps_nobody_waiting(after_seconds: float) -> None:
     pool = DecodePool(workers=1, timeout_seconds=60.0, memory_mb=512, loader=LOADER)
 
     async def scenario() -> list[Any]:
         jobs = [asyncio.create_task(pool.load(b"hang", REQUEST, LIMITS)) for _ in range(3)]
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(after_seconds)
         await asyncio.to_thread(pool.close)
         return await asyncio.gather(*jobs, return_exceptions=True)
 
