@@ -41,6 +41,8 @@ def feedback_corpus(feedback: Path, songs: Iterable[Song], output: Path, *, forc
     check_output(output, force=force)
     left_out: Counter[str] = Counter()
     records = _read(feedback, left_out)
+    if not records:
+        raise CorpusError(f"{feedback} holds no correction of one language; expected the file of LRID_FEEDBACK_FILE")
     for song in songs:
         for key in (song.cells.get("hash", ""), song.id, _sha256(song.path)):
             if key in records:

@@ -74,5 +74,8 @@ def test_nothing_is_written_over(kept: Path, tmp_path: Path) -> None:
         feedback_corpus(kept, [], output)
     with pytest.raises(CorpusError, match="cannot be read"):
         feedback_corpus(tmp_path / "none.jsonl", [], tmp_path / "other.csv")
+    with pytest.raises(CorpusError, match=r"corrected\.csv holds no correction"):
+        feedback_corpus(output, [], tmp_path / "other.csv")
+    assert not (tmp_path / "other.csv").exists()
     feedback_corpus(kept, [], output, force=True)
     assert "Construção" in output.read_text()
