@@ -33,6 +33,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._abort_timer: asyncio.TimerHandle | None = None  # aborts where closing would wait for the client
         self._idle_bytes = 0  # received since the last byte of a body or the last end of headers or of a message
         self._rejected = False
+        self._malformed = ""  # what the parser said of bytes behind requests in progress
         self._in_headers = True  # a new connection owes headers
         self._in_body = False
         self._answering: RequestResponseCycle | None = None  # the pipelined request that runs; `cycle` is the last one
@@ -51,7 +52,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._idle_bytes += len(data)
-        super().data_received(data if self._in_body else _without_upgrade(data))
+        if not self._malformed:
+            super().data_received(data if self._in_body else _without_upgrade(data))
         if self._in_headers and self._timer is None:  # most requests come whole, and need no timer
             self._close_after(HEADER_SECONDS)
         if self._idle_bytes > MAX_HEADER_BYTES:  # headers, trailers or chunk extensions without end
@@ -97,6 +99,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._abort_later()
+        elif self._malformed:
+            self.send_400_response(self._malformed)
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -112,8 +116,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._cancel_abort()
 
     def send_400_response(self, msg: str) -> None:
-        self.transport.write(_rejection(MalformedHttp(msg)))
-        self.transport.close()
+        """After the answers of requests in progress; a client would take it for one of them."""
+        if self._is_answering and not self._in_body:
+            self._malformed = msg
+            return
+        if not self._in_body or (self._answering is self.cycle and not self.cycle.response_started):
+            self.transport.write(_rejection(MalformedHttp(msg)))
+        self._close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle

@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import re
 import tomllib
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,9 @@ from typing import cast
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -123,3 +128,47 @@ def test_a_head_whose_body_failed_leaves_before_the_connection_ends() -> None:
     transport, recorder = answer(length=9)
     transport.close()
     assert (b"".join(recorder.written), recorder.closed) == (b"head ", True)
+
+
+async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers once the body came, and a while later; /early answers first."""
+    if scope["path"] != "/early":
+        await Request(scope, receive).body()
+        await asyncio.sleep(0.2)
+    await PlainTextResponse("answer")(scope, receive, send)
+
+
+async def statuses(parts: Sequence[bytes]) -> list[bytes]:
+    """What a server answers to bytes that come one after the other, until it closes the connection."""
+    config = uvicorn.Config(slow, lifespan="off")
+    config.load()
+    loop, state = asyncio.get_running_loop(), ServerState()
+    async with await loop.create_server(lambda: BoundedProtocol(config, state, {}), "127.0.0.1") as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.05)
+        received = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+    return re.findall(rb"HTTP/1.1 (\d+)", received)
+
+
+GET, GARBAGE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"no HTTP\r\n\r\n"
+CHUNKED = b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "answers"),
+    [
+        ([GARBAGE], [b"400"]),
+        ([GET, GARBAGE, GARBAGE], [b"200", b"400"]),
+        ([GET + GARBAGE], [b"200", b"400"]),
+        ([GET, GET, GARBAGE], [b"200", b"200", b"400"]),
+        ([CHUNKED % b"/", GARBAGE], [b"400"]),
+        ([CHUNKED % b"/early", GARBAGE], [b"200"]),
+        ([GET, CHUNKED % b"/", GARBAGE], []),
+    ],
+    ids=["alone", "behind a request", "with a request", "behind two", "a body", "a body answered before", "a body behind"],
+)
+def test_what_is_no_http_is_never_the_answer_of_another_request(parts: list[bytes], answers: list[bytes]) -> None:
+    assert asyncio.run(statuses(parts)) == answers
