@@ -19,10 +19,12 @@ ON_ADMIN_PORT = "lrid.admin_port"  # set in the scope of requests that came in t
 
 
 def path_of(scope: Scope) -> str:
-    """The path as routes have it, without the root path that a server such as Ray puts the application under."""
+    """The path as routes match it: without the root path that a server such as Ray puts the application under, and without
+    a line end, which their patterns allow.
+    """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+    return path.removeprefix(root if path.startswith(f"{root}/") else "").removesuffix("\n")
 
 
 def check_port(scope: Scope) -> None:

@@ -31,6 +31,7 @@ async def on_admin_port(scope: Scope, receive: Receive, send: Send) -> None:
     [
         ("/metrics", 404, 200),
         ("/metrics/", 404, 200),
+        ("/metrics\n", 404, 200),  # the pattern of a route matches it
         ("/admin/releases", 404, 200),
         ("/health", 200, 200),
         ("/health/ready", 200, 200),
