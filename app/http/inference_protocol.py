@@ -30,6 +30,7 @@ ALIAS = "lrid"
 NOT_YET = 400  # the protocol's status for "no"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_HEADER_BYTES = 1_000_000  # the JSON before binary tensors
+MAX_JSON_VALUES = 256_000  # of JSON alone; 64 MB of `[],` would be 20 million, 3 GB and 15 s in which nothing else runs
 SERVER = {"name": "lrid-serve", "version": version_of("lrid-serve"), "extensions": ["binary_tensor_data"]}
 
 
@@ -130,6 +131,8 @@ async def _read(request: Request, body: BodyReader, gate: AudioGate) -> tuple[In
     if header is None:
         if length is not None:
             raise InvalidTensor(f"{HEADER_LENGTH} is {length}, the body has {len(sent)} bytes")
+        if (values := sum(map(sent.count, (b",", b"[", b"{")))) > MAX_JSON_VALUES:
+            raise InvalidTensor(f"at most {MAX_JSON_VALUES} commas and brackets are read, {values} came; send fewer tracks")
         length = len(sent)
         header = _opened(await asyncio.to_thread(json_object, bytes(sent)), gate)
     return header, bytes(memoryview(sent)[length:])

@@ -69,7 +69,10 @@ def infer_request(fields: Json) -> InferRequest:
         asked = InferRequest.model_validate(fields)
     except ValidationError as error:
         raise InvalidTensor(first_fault(error.errors())) from None
-    if unknown := [one.name for one in asked.outputs or () if one.name not in OUTPUTS]:
+    names = [one.name for one in asked.outputs or ()]
+    if len(set(names)) < len(names):  # each would repeat the answers of all tracks
+        raise InvalidTensor("an output was asked for more than once")
+    if unknown := [name for name in names if name not in OUTPUTS]:
         raise InvalidTensor(f"no output {unknown[0][:40]!r}; there are {', '.join(OUTPUTS)}")
     return asked
 

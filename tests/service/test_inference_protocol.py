@@ -155,6 +155,8 @@ BAD: dict[str, tuple[Any, bytes]] = {
     "input twice": ({"inputs": [title(), title()]}, b""),
     "input that is an option": ({"inputs": [title(), title(name="top_k")]}, b""),
     "no data": ({"inputs": [title(data=None)]}, b""),
+    "output twice": ({"inputs": [title()], "outputs": [{"name": "answer"}] * 2}, b""),
+    "values without end": ({"inputs": [title(data=[[]] * 300_000)]}, b""),
     "audio that is no base64": ({"inputs": [title(name="audio")]}, b""),
     "binary and data": ({"inputs": [title(parameters={"binary_data_size": 10})]}, BYTES),
     "more binary than came": ({"inputs": [title(data=None, parameters={"binary_data_size": 11})]}, BYTES),
@@ -204,6 +206,16 @@ def test_bounds_are_those_of_identify(server: LiveServer) -> None:
     late = ask(server, {"inputs": [title()]}, b"", **{"X-Request-Timeout": "0.000001"})
     assert (late.status_code, set(late.json())) == (504, {"error"})
     assert server.metric("lrid_upload_bytes") == 0
+    assert server.peak_memory_mb() < before + 200
+
+
+def test_many_values_in_json_are_refused_before_they_are_read(server: LiveServer) -> None:
+    """Few bytes of gzip become many objects; reading them would hold up every other request."""
+    body = b'{"inputs": [{"name": "title", "datatype": "BYTES", "shape": [1], "data": [%s[]]}]}' % (b"[]," * 10_000_000)
+    before, packed = server.peak_memory_mb(), gzip.compress(body, 1)
+    response = ask(server, packed, b"", **{"Content-Encoding": "gzip"})
+    assert (response.status_code, response.json()["error"].split(":")[0]) == (400, "invalid_tensor")
+    assert "fewer tracks" in response.json()["error"]
     assert server.peak_memory_mb() < before + 200
 
 

@@ -37,3 +37,10 @@ def test_columns_become_rows(name: str) -> None:
     tensors = [{"name": name, "datatype": "BYTES", "shape": [2], "data": ["a", "é"]}]
     tensors.append({"name": "album", "datatype": "BYTES", "shape": [2, 1], "data": [["x"], [""]]})
     assert tracks(infer_request({"inputs": tensors}), b"") == [{name: b"a", "album": b"x"}, {name: "é".encode()}]
+
+
+def test_an_output_is_answered_once() -> None:
+    """A megabyte of them would be gigabytes of answers."""
+    tensors = [{"name": "title", "datatype": "BYTES", "shape": [1], "data": ["a"]}]
+    with pytest.raises(InvalidTensor, match="more than once"):
+        infer_request({"inputs": tensors, "outputs": [{"name": "answer"}] * 2})
