@@ -1,5 +1,6 @@
 """One frozen Settings object; every field is an environment variable `LRID_<NAME>` and carries its unit in its name."""
 
+import hashlib
 import importlib.util
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 KeyList = Annotated[tuple[SecretStr, ...], NoDecode]  # comma separated in the environment, not JSON
 HASHED = "sha256:"  # begins a key that is given as its digest
+HASH_OF_NOTHING = hashlib.sha256().hexdigest()  # what no key at all has
 MEGABYTE = 1_000_000  # bytes, in settings that end in `_mb`
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -17,14 +19,16 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """How the server runs. Every description is shown by `lrid serve --help` or in the README's table."""
 
-    model_config = SettingsConfigDict(env_prefix="LRID_", frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LRID_", frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one.")
     admin_port: int | None = Field(
         None, ge=0, le=65535, description="TCP port of its own for `/metrics` and `/admin`, which `LRID_PORT` then hides."
     )
-    admin_host: str = Field("127.0.0.1", description="Address of that port.")
+    admin_host: str = Field("127.0.0.1", min_length=1, description="Address of that port.")
     tls_certificate: Path | None = Field(None, description="Certificate chain, PEM; HTTPS alone is then answered.")
     tls_key: Path | None = Field(None, description="Its private key, PEM.")
     workers: int = Field(1, ge=1, description="Always 1: a server is one process. For more, run replicas behind a balancer.")
@@ -120,7 +124,19 @@ class Settings(BaseSettings):
     @field_validator("api_keys", "admin_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
-        return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        keys = [key.strip() for key in value.split(",") if key.strip()]
+        if value.strip() and not keys:
+            raise ValueError("there is no key between the commas; leave it empty for none")
+        return keys
+
+    @field_validator("tls_certificate", "tls_key", "feedback_file", mode="before")
+    @classmethod
+    def _file_is_named(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("it is empty; name a file, or leave the setting out")
+        return value
 
     @field_validator("api_keys", "admin_keys")
     @classmethod
@@ -128,6 +144,8 @@ class Settings(BaseSettings):
         given = [key.get_secret_value() for key in keys]
         if not all(re.fullmatch("[0-9a-fA-F]{64}", key.removeprefix(HASHED)) for key in given if key.startswith(HASHED)):
             raise ValueError("a hashed key is `sha256:` and 64 hexadecimal digits, as by: printf %s KEY | sha256sum")
+        if HASHED + HASH_OF_NOTHING in [key.lower() for key in given]:
+            raise ValueError("a hashed key is that of nothing, which every request without a key would match")
         return keys
 
     @field_validator("cors_origins")

@@ -1,5 +1,6 @@
 """Settings: from the environment, checked, frozen."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def test_arguments_beat_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         ("LRID_MAX_UPLOAD_MB", "0"),
         ("LRID_SILENCE_DBFS", "3"),
         ("LRID_REQUEST_TIMEOUT_SECONDS", "0"),
+        ("LRID_HOST", ""),  # every interface, to the system
+        ("LRID_ADMIN_HOST", ""),
+        ("LRID_API_KEYS", " , "),
+        ("LRID_API_KEYS", f"key,sha256:{hashlib.sha256(b'').hexdigest().upper()}"),
+        ("LRID_FEEDBACK_FILE", ""),
+        ("LRID_TLS_CERTIFICATE", " "),
+        ("LRID_FEEDBACK_MAX_MB", "inf"),
+        ("LRID_UPLOADS_MAX_MB", "inf"),
+        ("LRID_DRAIN_TIMEOUT_SECONDS", "1e400"),
     ],
 )
 def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
