@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,14 +42,15 @@ def rewrite(path: Path, change: Callable[[Path], None], undo: Path) -> None:
 def undo_all(undo: Path) -> Iterator[tuple[Path, LridError | None]]:
     """Take back every change, the last one first; a file that has changed since is left alone. Raises UndoUnreadable."""
     for record in reversed(_records(undo)):
-        path = Path(os.fsdecode(base64.b64decode(record["path"])))
+        path = undo
         try:
+            path = Path(os.fsdecode(base64.b64decode(record["path"])))
             _restore(path, record)
         except LridError as error:
             yield path, error
         except OSError as error:
             yield path, TagRefused(f"the file cannot be written: {error.strerror}")
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError, zlib.error):
             yield path, TagRefused("its line in the undo file is of another form")
         else:
             yield path, None
@@ -64,7 +66,7 @@ def _records(undo: Path) -> list[dict[str, Any]]:
     for line in lines:
         with contextlib.suppress(ValueError, TypeError):
             record = json.loads(line)
-            found += [record] if "path" in record else []
+            found += [record] if "path" in record and isinstance(record, dict) else []
     if lines and not found:
         raise UndoUnreadable(f"{printable(undo)} is no undo file")
     return found
@@ -76,7 +78,8 @@ def audio_digest(path: Path) -> str:
 
     found = hashlib.sha256()
     try:
-        with av.open(os.fsencode(path).decode("utf-8", "surrogateescape")) as container:
+        name = os.fsencode(path).decode("utf-8", "surrogateescape")
+        with av.open(name, options={"protocol_whitelist": "file"}) as container:  # a playlist would name addresses
             for packet in container.demux(container.streams.audio[0]):
                 found.update(bytes(packet))
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
@@ -100,16 +103,13 @@ def check_writable(path: Path) -> None:
 def _copy_of(path: Path) -> Iterator[Path]:
     """Give a hidden copy beside the file, which is gone afterwards unless it has taken its place. Raises TagRefused."""
     check_writable(path)
-    copy = path.with_name(f".lrid-{os.getpid()}{path.suffix}")
     try:
-        shutil.copyfile(path, copy)
+        with tempfile.TemporaryDirectory(prefix=".lrid-", dir=path.parent) as folder:  # where nobody else can lay a link
+            copy = Path(folder, path.name)
+            shutil.copyfile(path, copy)
+            yield copy
     except OSError as error:
-        copy.unlink(missing_ok=True)
-        raise TagRefused(f"the file cannot be copied: {error.strerror}") from error
-    try:
-        yield copy
-    finally:
-        copy.unlink(missing_ok=True)
+        raise TagRefused(f"the file cannot be copied or replaced: {error.strerror}") from error
 
 
 def _difference(old: Path, new: Path) -> dict[str, Any]:
@@ -152,6 +152,8 @@ def _common(a: bytes, b: bytes) -> int:
 
 
 def _restore(path: Path, record: dict[str, Any]) -> None:
+    if path.exists() and not path.is_file():  # a device would be read without end
+        raise TagRefused("it is no regular file")
     now = path.read_bytes()
     if _sha256(now) == record["before"]:
         return
@@ -163,6 +165,8 @@ def _restore(path: Path, record: dict[str, Any]) -> None:
         raise TagRefused("the undo file does not fit this file")
     with _copy_of(path) as copy:
         copy.write_bytes(before)
+        if audio_digest(copy) != audio_digest(path):  # an undo file that somebody else made could change any file
+            raise TagRefused("the audio would not be the same afterwards")
         _replace(copy, path)
     os.utime(path, ns=(record["mtime_ns"], record["mtime_ns"]))
 

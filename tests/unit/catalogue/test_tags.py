@@ -152,6 +152,49 @@ def test_what_was_cut_off_in_the_undo_file_costs_only_itself(tmp_path: Path) -> 
         list(undo_all(undo))
 
 
+@pytest.mark.parametrize("name", ["profile", "song.wav"])
+def test_an_undo_file_changes_no_audio_and_nothing_but_audio(tmp_path: Path, name: str) -> None:
+    """Whoever made it could know any file."""
+    path, other, undo = tmp_path / name, tmp_path / f"other {name}", tmp_path / "undo.jsonl"
+    path.write_bytes(b"echo hello" if name == "profile" else audio_samples.wav())
+    other.write_bytes(path.read_bytes().replace(b"\0", b"\1") + b"; echo others")
+    before = path.read_bytes()
+    record = rewriting._difference(other, path) | {"path": base64.b64encode(os.fsencode(path)).decode()}
+    undo.write_text(json.dumps(record))
+    assert [error.code for _, error in undo_all(undo) if error] == ["tag_refused"]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": 5},
+        {"path": "a"},
+        {"path": "AA=="},
+        {"path": "L2Rldi96ZXJv"},
+        {"tail": "a"},
+        {"bytes": "AAAA"},
+        {"bits": None},
+    ],
+    ids=str,
+)
+def test_an_undo_file_of_another_form_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    path, undo = tmp_path / "song.flac", tmp_path / "undo.jsonl"
+    path.write_bytes(audio_samples.flac())
+    write(path, "fra", undo)
+    undo.write_text('"path"\n' + json.dumps(json.loads(undo.read_text()) | change))
+    assert [error.code for _, error in undo_all(undo) if error] == ["tag_refused"]
+
+
+def test_a_link_beside_the_file_is_not_followed(tmp_path: Path) -> None:
+    path, other = tmp_path / "song.flac", tmp_path / "other"
+    path.write_bytes(audio_samples.flac())
+    (tmp_path / f".lrid-{os.getpid()}.flac").symlink_to(other)
+    write(path, "fra", tmp_path / "undo.jsonl")
+    assert not other.exists()
+    assert sorted(one.name for one in tmp_path.glob(".lrid*")) == [f".lrid-{os.getpid()}.flac"]
+
+
 def test_rights_stay_and_read_only_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "song.mp3"
     path.write_bytes(audio_samples.mp3())
