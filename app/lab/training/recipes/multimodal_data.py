@@ -26,6 +26,7 @@ from app.families.multimodal.timbral import MelFrames, TimbralHistogram, with_de
 from app.families.parts.whisper import Ears
 from app.lab.caches import LIMITS, made, stamp
 from app.lab.corpus.catalogue import Row, read_catalogue
+from app.lab.corpus.check import refuse_leaks
 from app.lab.corpus.made.sessions import session_embeddings
 from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import REST, further_of
@@ -104,6 +105,7 @@ def listened(config: MultimodalConfig, progress: Progress) -> tuple[Songs, Timbr
     rows = [row for row in rows if row.path is not None]
     if not rows:
         raise CorpusError(f"{config.catalogue}: no row has audio")
+    refuse_leaks(rows, config.codes)
     ears, timbral = config.ears, None
     window = ears.config.window
     if "timbral" in config.inputs:

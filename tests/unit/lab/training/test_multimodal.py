@@ -16,6 +16,7 @@ from app.families.store import load_model, read_weights
 from app.families.tasks import View
 from app.lab.corpus.catalogue import read_catalogue
 from app.lab.corpus.made.sessions import session_embeddings
+from app.lab.corpus.tables import read_table, write_table
 from app.lab.errors import CheckpointError, CorpusError, TrainingError
 from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
 from app.lab.features import FeatureExtractor
@@ -325,6 +326,23 @@ def test_songs_without_consumption_are_learnt_from(settings: dict[str, Any]) -> 
     found = consumption_of([rows[0], type(rows[0])("line 9", None, Metadata(), 0, "train", "")])
     assert np.isfinite(found[0]).all()
     assert np.isnan(found[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("taken", "message"),
+    [
+        ("artist", "artist 'Made artist .*' is in split .*, and in .* on line 2"),
+        ("path", "the same track as line 2, in split"),
+    ],
+)
+def test_what_stands_in_two_splits_is_refused(settings: dict[str, Any], taken: str, message: str) -> None:
+    table = read_table(settings["catalogue"])
+    records = list(table.records.values())
+    other = next(record for record in records if record["split"] != records[0]["split"])
+    other |= {taken: records[0][taken], "language": records[0]["language"]}
+    leaking = write_table(settings["catalogue"].with_name(f"{taken}.csv"), list(records[0]), records)
+    with pytest.raises(CorpusError, match=message):
+        small_recipe(settings, catalogue=leaking).prepare(Progress())
 
 
 def test_what_cannot_be_trained_says_why(settings: dict[str, Any], best: Path, tmp_path: Path) -> None:
