@@ -82,6 +82,6 @@ def _records(path: Path, file: TextIO, most_lines: int) -> Iterator[list[str] | 
 
 def _cells(path: Path, lines: Iterator[str]) -> list[str]:
     """One row, of as many lines as it needs. Raises csv.Error."""
-    if path.suffix in TSV_SUFFIXES:  # quotes have no special meaning
+    if path.suffix.lower() in TSV_SUFFIXES:  # quotes have no special meaning
         return next(lines, "").rstrip("\r\n").split("\t")
     return next(csv.reader(lines, strict=True), [])

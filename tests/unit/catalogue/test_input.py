@@ -65,9 +65,10 @@ def test_a_cell_of_megabytes_is_one_cell(tmp_path: Path, suffix: str) -> None:
     assert rows[-1].id == str(len(rows))
 
 
-def test_quotes_mean_nothing_in_a_tsv(tmp_path: Path) -> None:
-    (tmp_path / "songs.tsv").write_text('title\tpath\n"open\tsub/a.mp3\nnext\t\n')
-    first, second = rows_of(tmp_path / "songs.tsv")
+@pytest.mark.parametrize("name", ["songs.tsv", "SONGS.TSV"])
+def test_quotes_mean_nothing_in_a_tsv(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('title\tpath\n"open\tsub/a.mp3\nnext\t\n')
+    first, second = rows_of(tmp_path / name)
     assert (first.metadata.title, first.path) == ('"open', tmp_path / "sub/a.mp3")
     assert (second.metadata.title, second.path, second.id) == ("next", None, "2")
 
