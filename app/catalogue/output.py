@@ -124,8 +124,7 @@ class Output:
         part = self._path.with_name(f".{self._path.name}.part")
         with self._text.open(encoding="utf-8") as file, parquet.ParquetWriter(part, schema) as writer:
             while lines := list(islice(file, _ROWS_PER_GROUP)):
-                records = [json.loads(line) for line in lines]
-                writer.write_table(arrow.table({n: [r.get(n) for r in records] for n in self._columns}, schema=schema))
+                writer.write_table(arrow.Table.from_pylist([json.loads(line) for line in lines], schema=schema))
         part.replace(self._path)
         self._text.unlink()
 

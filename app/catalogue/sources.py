@@ -69,7 +69,7 @@ def _open(path: Path) -> Source:
         return Source(["path"], sum(1 for _ in find_files(path)), folder_rows(path))
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return _parquet(path)
+        return open_parquet(path)
     if suffix == ".csv" or suffix in TSV_SUFFIXES:
         columns = read_header(path)
         return Source(columns, max(0, _count_lines(path) - 1), read_rows(path, columns))
@@ -144,21 +144,16 @@ def text_cells(record: Mapping[str, Any]) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in record.items()}
 
 
-def _parquet(path: Path) -> Source:
+def open_parquet(path: Path) -> Source:
+    """Read the columns, and rows as they are asked for. Raises InputUnreadable."""
     arrow = parquet_module()
     try:
         file = arrow.ParquetFile(path)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise InputUnreadable(f"{printable(path)} is not Parquet: {error}") from error
-    return Source(list(file.schema_arrow.names), file.metadata.num_rows, _parquet_rows(file, path.parent))
-
-
-def _parquet_rows(file: Any, folder: Path) -> Iterator[Row]:
-    position = 0
-    for batch in file.iter_batches(batch_size=4096):
-        for record in batch.to_pylist():
-            position += 1
-            yield row_of_cells(text_cells(record), position, folder)
+    records = (record for batch in file.iter_batches(batch_size=4096) for record in batch.to_pylist())
+    rows = (row_of_cells(text_cells(record), n, path.parent) for n, record in enumerate(records, start=1))
+    return Source(list(file.schema_arrow.names), file.metadata.num_rows, rows)
 
 
 def parquet_module() -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.catalogue.errors import FileUnreadable, InputUnreadable
 from app.catalogue.files import printable
 from app.catalogue.rows import ID, PATH_COLUMNS, READ_COLUMNS, Row, kept_name, unlike
-from app.catalogue.sources import NDJSON_SUFFIXES, STDIN, open_source, parquet_module
+from app.catalogue.sources import NDJSON_SUFFIXES, STDIN, open_parquet, open_source, parquet_module
 from app.domain import LYRICS, METADATA_FIELDS
 
 CODE = "lrid_error"  # column of what is written here: why a row cannot be answered
@@ -41,7 +41,7 @@ def _checked(files: tuple[Path, ...], folder: Path) -> Songs:
     """Look at the ends of the files, where Parquet keeps its columns. Raises InputUnreadable."""
     columns: list[str] = []
     for file in files:
-        found = _columns(file)
+        found = open_parquet(file).columns
         if columns and found != columns:
             raise InputUnreadable(f"{printable(file)} has other columns than {printable(files[0])}")
         columns = found
@@ -52,21 +52,12 @@ def _checked(files: tuple[Path, ...], folder: Path) -> Songs:
         )
     if ids is None:
         raise InputUnreadable("expected a column `id` that is unlike in every row: its parts are read by several machines")
-    dataset, no_id = (
-        importlib.import_module("pyarrow.dataset"),
-        importlib.import_module("pyarrow.compute").field(ids).is_null(),
-    )
+    dataset = importlib.import_module("pyarrow.dataset")
+    no_id = importlib.import_module("pyarrow.compute").field(ids).is_null()
     for file in files:
         if missing := dataset.dataset(file).count_rows(filter=no_id):
             raise InputUnreadable(f"{printable(file)}: {missing} rows have no `{ids}`")
     return Songs(files, folder.absolute(), ids, bool({*PATH_COLUMNS} & {*columns}))
-
-
-def _columns(file: Path) -> list[str]:
-    try:
-        return list(parquet_module().read_schema(file).names)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise InputUnreadable(f"{printable(file)} is not Parquet: {error}") from error
 
 
 def _written(given: str, folder: Path) -> tuple[Path, ...]:
