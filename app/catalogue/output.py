@@ -17,11 +17,12 @@ from typing import Any
 
 from app.catalogue.errors import InputUnreadable, OutputFailed, OutputUnfit
 from app.catalogue.files import printable
-from app.catalogue.rows import ID, NUMBER_COLUMNS, Row, Scored, kept_name
+from app.catalogue.rows import ANSWER_COLUMNS, ID, NUMBER_COLUMNS, Row, Scored, kept_name
 from app.catalogue.separated import TSV_SUFFIXES, any_size
 from app.catalogue.sources import NDJSON_SUFFIXES, parquet_module, text_cells
 
 _TEXT_SUFFIXES = NDJSON_SUFFIXES | TSV_SUFFIXES | {".csv"}
+_ROW_BEGINS = b'{"id": '  # in NDJSON
 _ROWS_PER_GROUP = 50_000  # of Parquet, in memory at once
 
 
@@ -86,19 +87,17 @@ class Output:
             raise OutputFailed(f"{printable(self._path)}: {error.strerror}") from error
 
     def _recover(self) -> int:
-        """Cut off an incomplete last row; returns the length."""
+        """Cut off an incomplete last row; returns the length. Raises OutputUnfit, and a file of others stays as it is."""
         length = _whole_rows(self._text, quotes=self._kind == ".csv")
-        self._file.truncate(length)
-        if self._kind in NDJSON_SUFFIXES:
-            return length
-        head = self._lines([self._columns])
-        self._file.seek(0)
-        if length == 0:
-            self._file.write(head)
-            return len(head)
-        if self._file.read(len(head)) != head:
+        head = b"" if self._kind in NDJSON_SUFFIXES else self._lines([self._columns])
+        begin = self._file.read(len(head)) if head else self._file.readline()
+        if not (head.startswith(begin) if head else _is_row(begin)):
             raise OutputUnfit(f"{printable(self._path)} has other columns than this run would write")
-        return length
+        self._file.truncate(length)
+        if length == 0:
+            self._file.seek(0)
+            self._file.write(head)
+        return length or len(head)
 
     def _encoded(self, records: list[dict[str, Any]]) -> bytes:
         if self._kind in NDJSON_SUFFIXES:
@@ -133,6 +132,8 @@ class Output:
             file = parquet_module().ParquetFile(self._path)
         except (ValueError, InputUnreadable) as error:
             raise OutputFailed(f"{printable(self._path)} cannot be read: {error}") from error
+        if file.schema_arrow.names != self._columns:
+            raise OutputUnfit(f"{printable(self._path)} has other columns than this run would write")
         part = self._text.with_name(f"{self._text.name}.part")
         with part.open("w", encoding="utf-8") as lines:
             for batch in file.iter_batches(batch_size=4096):
@@ -143,6 +144,16 @@ class Output:
 def _record(row: Row, scored: Scored) -> dict[str, Any]:
     kept = {kept_name(name): cell for name, cell in row.cells.items() if name != ID}
     return {ID: row.id, **kept, **scored._asdict()}
+
+
+def _is_row(line: bytes) -> bool:
+    """Whether a line of NDJSON, whose end may be missing, is a row of answers."""
+    if not line.endswith(b"\n"):
+        return _ROW_BEGINS.startswith(line[: len(_ROW_BEGINS)])
+    try:
+        return {ID, *ANSWER_COLUMNS} <= set(json.loads(line))
+    except (ValueError, TypeError):
+        return False
 
 
 def _whole_rows(path: Path, *, quotes: bool) -> int:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -157,6 +158,34 @@ def test_an_output_of_other_columns_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "a,b\n1,2\n"
     with pytest.raises(OutputFailed, match="suffix"):
         Output(tmp_path / "out.doc", COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".csv", "my notes"),
+        (".csv", "a,b\n1,2"),
+        (".tsv", "my notes"),
+        (".ndjson", "my notes"),
+        (".ndjson", "my notes\n"),
+        (".ndjson", "5\n"),
+        (".ndjson", '{"id": "a", "title": "b"}\n{"id": "c"'),
+    ],
+)
+def test_a_file_of_others_keeps_its_last_line(tmp_path: Path, suffix: str, content: str) -> None:
+    """It would pass for a row that was cut off."""
+    path = tmp_path / f"out{suffix}"
+    path.write_text(content)
+    with pytest.raises(OutputFailed, match="other columns"):
+        run(path, songs(1))
+    assert path.read_text() == content
+
+
+def test_a_table_of_others_is_not_taken_apart(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a"], "title": ["b"]}), tmp_path / "out.parquet")
+    with pytest.raises(OutputFailed, match="other columns"):
+        run(tmp_path / "out.parquet", songs(1))
+    assert [one.name for one in tmp_path.iterdir()] == ["out.parquet"]
 
 
 def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
