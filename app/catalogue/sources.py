@@ -151,9 +151,33 @@ def open_parquet(path: Path) -> Source:
         file = arrow.ParquetFile(path)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise InputUnreadable(f"{printable(path)} is not Parquet: {error}") from error
-    records = (record for batch in file.iter_batches(batch_size=4096) for record in batch.to_pylist())
-    rows = (row_of_cells(text_cells(record), n, path.parent) for n, record in enumerate(records, start=1))
-    return Source(list(file.schema_arrow.names), file.metadata.num_rows, rows)
+    columns = list(file.schema_arrow.names)
+    if len(set(columns)) != len(columns):
+        raise InputUnreadable(f"{printable(path)}: it should name the columns, each once")
+    return Source(columns, file.metadata.num_rows, _parquet_rows(file, path))
+
+
+def _parquet_rows(file: Any, path: Path) -> Iterator[Row]:
+    """Raises InputUnreadable where the file is damaged."""
+    n = 0
+    try:
+        for batch in file.iter_batches(batch_size=4096):
+            for record in _records(batch):
+                n += 1
+                wrong = isinstance(record, str)
+                yield malformed(n, record) if wrong else row_of_cells(text_cells(record), n, path.parent)
+    except (OSError, ValueError) as error:
+        raise InputUnreadable(f"{printable(path)} cannot be read behind row {n}: {error}") from error
+
+
+def _records(batch: Any) -> list[Any]:
+    """Rows as dicts; the reason, for one that Python cannot hold: years beyond its own, unknown time zones, no UTF-8."""
+    try:
+        return list(batch.to_pylist())
+    except (ArithmeticError, LookupError, ValueError) as error:
+        if batch.num_rows == 1:
+            return [str(error)]
+        return [record for at in range(batch.num_rows) for record in _records(batch.slice(at, 1))]
 
 
 def parquet_module() -> Any:

@@ -93,6 +93,27 @@ def test_parquet(tmp_path: Path) -> None:
         open_source(str(tmp_path / "broken.parquet"))
 
 
+def test_a_row_of_parquet_that_python_cannot_hold_costs_only_itself(tmp_path: Path) -> None:
+    years = pa.array([1, 2**45, 2], pa.timestamp("s"))
+    pq.write_table(pa.table({"title": ["a", "b", "c"], "when": years}), tmp_path / "years.parquet")
+    assert told(rows_of(tmp_path / "years.parquet")) == ["a", "row_malformed", "c"]
+    text = pa.array([b"\xff", b"b"], pa.binary())
+    latin = pa.Array.from_buffers(pa.string(), 2, text.buffers())
+    pq.write_table(pa.table({"title": latin}), tmp_path / "latin.parquet")
+    assert told(rows_of(tmp_path / "latin.parquet")) == ["row_malformed", "b"]
+
+
+def test_damaged_parquet_and_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "songs.parquet"
+    pq.write_table(pa.table([["a"], ["b"]], names=["title", "title"]), path)
+    with pytest.raises(InputUnreadable, match="each once"):
+        open_source(str(path))
+    pq.write_table(pa.table({"title": ["a"] * 5000}), path)
+    path.write_bytes(path.read_bytes()[:4] + bytes(40) + path.read_bytes()[44:])
+    with pytest.raises(InputUnreadable, match="behind row 0"):
+        rows_of(path)
+
+
 def test_folders_and_lists(tmp_path: Path) -> None:
     music = tmp_path / "music"
     (music / "inner").mkdir(parents=True)
