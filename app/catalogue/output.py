@@ -110,9 +110,7 @@ class Output:
         if self._kind in TSV_SUFFIXES:  # a tab or a line break inside a cell becomes a space: a TSV has no quotes
             text = "".join("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in rows)
         else:
-            whole = io.StringIO(newline="")
-            csv.writer(whole, lineterminator="\n").writerows(rows)
-            text = whole.getvalue()
+            text = "".join(map(_csv_line, rows))
         return text.encode("utf-8", "backslashreplace")
 
     def _pack(self) -> None:
@@ -139,6 +137,13 @@ class Output:
             for batch in file.iter_batches(batch_size=4096):
                 lines.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in batch.to_pylist())
         part.replace(self._text)
+
+
+def _csv_line(cells: list[str]) -> str:
+    """With a line feed as its line's end the module `csv` would not quote a carriage return."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _record(row: Row, scored: Scored) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Reads and writes tables of text cells: CSV, TSV and Parquet, whole or not at all."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -107,7 +108,14 @@ def _write_text(path: Path, tabs: bool, rows: Iterable[Sequence[str]]) -> None:
         if tabs:  # a tab or a line break inside a cell becomes a space: a TSV has no quotes
             file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in rows)
         else:
-            csv.writer(file, lineterminator="\n").writerows(rows)
+            file.writelines(map(_csv_line, rows))
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    """Writes a line. With a line feed as its end the module `csv` would not quote a carriage return."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _read_parquet(path: Path) -> Table:

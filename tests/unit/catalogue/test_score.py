@@ -102,6 +102,14 @@ def test_a_cell_of_megabytes_does_not_keep_a_run_from_going_on(tmp_path: Path, s
     assert again.asked == []
 
 
+def test_a_carriage_return_stays_in_its_cell(tmp_path: Path) -> None:
+    path, row = tmp_path / "out.csv", Row("a", Metadata(title="t"), cells={"title": "t\rx", "language": "en"})
+    run(path, iter([row]))
+    assert path.read_bytes().splitlines(keepends=True)[0].endswith(b"error\n")
+    assert [(one["id"], one["title"]) for one in read(path)] == [("a", "t\rx")]
+    assert run(path, iter([row])).skipped == 1
+
+
 def test_two_rows_of_one_id_and_bad_rows_are_rows_with_a_code(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
 

@@ -30,6 +30,12 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_a_carriage_return_stays_in_its_cell(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "m.csv", ["title", "language"], [{"title": "two\rlines", "language": "en"}])
+    assert path.read_bytes() == b'title,language\n"two\rlines",en\n'
+    assert [*read_table(path).records.values()] == [{"title": "two\rlines", "language": "en"}]
+
+
 def test_parquet_with_missing_and_other_cells(tmp_path: Path) -> None:
     path = tmp_path / "m.parquet"
     columns = {"title": ["a", None, "c"], "artist": [None, "x", ""], "language": ["en", "ja", "??"], "year": [1999, None, 3]}
