@@ -35,7 +35,7 @@ def evaluate(
     from app.lab.training.recipe import Trainable
     from app.lab.training.recipes import of_family
 
-    chosen = EvaluationSet(catalogue.name, "", catalogue, split.split(","), catalog_prior, all_windows, view, cache)
+    chosen = EvaluationSet(catalogue, split.split(","), catalog_prior, all_windows, view, cache)
     folder = release_folder(make_settings().model_store, release)
     measures = of_family(folder.parent.name) or Trainable
     typer.echo(measures.evaluate(folder, chosen, output, Progress()))
@@ -60,7 +60,7 @@ def table(
     from app.lab.evaluation.tables import NEEDS_RELEASE, baseline_page, baselines, release_page
     from app.lab.labels import PAPER_CODES
 
-    chosen = EvaluationSet(catalogue.name, "", catalogue, split.split(","))
+    chosen = EvaluationSet(catalogue, split.split(","))
     if (number in NEEDS_RELEASE) != bool(releases):
         raise typer.BadParameter("tables 4 and 5 need releases; tables 1 to 3 are about langdetect and take none")
     if not releases:

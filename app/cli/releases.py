@@ -90,8 +90,7 @@ def make(
     draft, settings = draft_of(checkpoint)
     if calibration is None and not draft.calibrated:
         raise typer.BadParameter("needed: this network has no thresholds yet", param_hint="--calibration")
-    note = "split=valid of the calibration catalogue"
-    chosen = EvaluationSet("validation", note, calibration, splits=("valid",)) if calibration else None
+    chosen = EvaluationSet(calibration, splits=("valid",)) if calibration else None
     store = store or make_settings().model_store
     config = ReleaseConfig(store=store, release=release, calibration=chosen, data=data, limits=limits, settings=settings)
     typer.echo(f"{make_release(draft, config, Progress())}: made and verified")

@@ -27,15 +27,16 @@ class FeatureExtractor:
         target: Target | None = None,
         request: WindowRequest | None = None,
         cache: Path | None = None,
+        identity: str = "",
     ) -> None:
-        """`request`: the windows of a file, by default those of a request to the server. `cache`: a folder for one
-        listener's features of such windows, as `cache_folder` names it; None: nothing is kept.
+        """`request`: the windows of a file, by default those of a request to the server. `cache`: a folder for features;
+        None: nothing is kept. `identity`: tells the listener from others that share it, such as the hash of its weights.
         """
         self._target = target or Target("cpu", "fp32", threads=torch.get_num_threads())
         self._listen = branch.listener.prepare(self._target)
         self._n_features = branch.listener.n_features
         self._request = request or served_windows(branch)
-        self._cache = None if cache is None else ArrayCache(cache)
+        self._cache = None if cache is None else ArrayCache(cache_folder(cache, self._request, identity))
 
     def windows(self, windows: Sequence[FloatArray]) -> FloatArray:
         """Turns n windows, each (window_samples,), into (n, n_features)."""

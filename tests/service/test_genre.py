@@ -35,7 +35,7 @@ def store(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings: dict[str, Any] = {"catalogue": songs, "output": store.parent / "genre", "epochs": 2, "batch_size": 8}
     small = {"see": {"channels": [8, 16], "window_seconds": 1.0, "mel_bands": 32}}
     best = recipe_of("genre", settings | small).train(Progress())
-    publish(best, store, calibration=EvaluationSet("validation", "made", songs, splits=("valid",)))
+    publish(best, store, calibration=EvaluationSet(songs, splits=("valid",)))
     return store
 
 
@@ -58,7 +58,7 @@ def used(answer: dict[str, Any]) -> set[str]:
 def test_the_release_was_measured_in_three_cases(store: Path, songs: Path, tmp_path: Path) -> None:
     card = (store / "genre/1/CARD.md").read_text()
     assert "spectrograms and lyrics, concatenated" in card
-    said = GenreRecipe.evaluate(store / "genre/1", EvaluationSet("test", "made", songs), tmp_path, Progress())
+    said = GenreRecipe.evaluate(store / "genre/1", EvaluationSet(songs), tmp_path, Progress())
     for case in ("audio+lyrics", "audio only", "lyrics only"):
         assert case in said, said
     assert "macro" in said

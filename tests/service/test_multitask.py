@@ -26,7 +26,7 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`multitask/both`, and both baselines."""
     store = tmp_path_factory.mktemp("store")
-    valid = EvaluationSet("validation", "made", songs, splits=("valid",))
+    valid = EvaluationSet(songs, splits=("valid",))
     for tasks in ("artist", "language", "both"):
         settings: dict[str, Any] = {"catalogue": songs, "output": store.parent / tasks, "cache": store.parent / "cache"}
         best = recipe_of("multitask", settings | {"tasks": tasks, "epochs": 1, "batch_size": 8}).train(Progress())
@@ -47,7 +47,7 @@ def song(songs: Path) -> bytes:
 
 
 def test_the_table_of_the_paper(store: Path, songs: Path, tmp_path: Path) -> None:
-    chosen = EvaluationSet("test", "made", songs)
+    chosen = EvaluationSet(songs)
     said = MultitaskRecipe.evaluate(store / "multitask/both", chosen, tmp_path, Progress())
     kinds = [line.split(" | ")[:3] for line in said.splitlines() if line.startswith(("| Base", "| Multi"))]
     assert kinds == [

@@ -18,7 +18,7 @@ from app.families.fields import further_values
 from app.families.tasks import View
 from app.lab.corpus.catalogue import LANGUAGE, Row, read_catalogue
 from app.lab.errors import CorpusError
-from app.lab.features import FeatureExtractor, cache_folder, served_windows
+from app.lab.features import FeatureExtractor
 from app.lab.labels import PAPER_CODES
 from app.lab.progress import Progress
 
@@ -30,8 +30,6 @@ REST = "others"  # the class of all languages that are no class
 class EvaluationSet:
     """Says on which rows a release is measured, and how."""
 
-    name: str
-    note: str  # what the rows are, for people: real or synthetic, which split
     catalogue: Path
     splits: Collection[str] = ("test",)
     catalog_prior: str = "training"  # class mix that answers are corrected to, as LRID_CATALOG_PRIOR has it
@@ -46,15 +44,14 @@ class EvaluationSet:
         rows = read_catalogue(self.catalogue, known, rest=rest, column=column)
         rows = [row for row in rows if row.split in self.splits]
         if not rows:
-            raise CorpusError(f"set {self.name!r}: {self.catalogue} has no rows of split {', '.join(self.splits)}")
+            raise CorpusError(f"{self.catalogue} has no rows of split {', '.join(self.splits)}")
         return rows
 
     def extractor(self, model: Model) -> FeatureExtractor | None:
         """Listens as a request to the server, in fp32 on the CPU; None where the release does not listen."""
         if model.audio is None:
             return None
-        cache = self.cache and cache_folder(self.cache, served_windows(model.audio), model.manifest.sha256)
-        return FeatureExtractor(model.audio, cache=cache)
+        return FeatureExtractor(model.audio, cache=self.cache, identity=model.manifest.sha256)
 
 
 @dataclass(frozen=True, slots=True)

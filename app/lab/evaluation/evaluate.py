@@ -30,7 +30,7 @@ def evaluate(folder: Path, chosen: EvaluationSet, output: Path, progress: Progre
         "labels": measured.codes,
         "cases": {name: asdict(case) for name, case in measured.cases.items()},
     }
-    write_report(output, said, as_page(measured, chosen.note))
+    write_report(output, said, as_page(measured))
     figures.draw(measured, output)
     return measured.cases
 
@@ -55,7 +55,7 @@ def measure(folder: Path, chosen: EvaluationSet, progress: Progress = QUIET) -> 
         answers = {name: viewed(given, codes) for name, given in answers.items()}
         codes = list(PAPER_CODES)
     return Measured(
-        name=chosen.name,
+        name=chosen.catalogue.name,
         data=describe(chosen, rows),
         release=describe_release(model.manifest, chosen.catalog_prior),
         codes=codes,

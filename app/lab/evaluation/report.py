@@ -184,11 +184,11 @@ def class_table(report: LabelReport) -> str:
     return md.table(["language", "precision", "recall", "F1", "support"], rows) + "\n"
 
 
-def as_page(measured: Measured, note: str) -> str:
+def as_page(measured: Measured) -> str:
     """Writes evaluation.md: everything, with the pictures that lie beside it."""
     parts = [
         f"# {measured.release.split(' (')[0]} on {measured.name}",
-        f"Data: {measured.data}{f' {note}' if note else ''}  \nRelease: {measured.release}",
+        f"Data: {measured.data}  \nRelease: {measured.release}",
         "P / R / F1: macro over the classes that occur in truth or answers, and weighted by support; *held F1*: macro over "
         "the classes that the rows hold. ECE over 15 bins. *Precision* (of what is answered) and *coverage* are those of "
         "the release's own decisions; the rest is answered `und`. *Windows*: mean number listened to.",

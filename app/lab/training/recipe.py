@@ -30,9 +30,10 @@ class Figures:
     by_mode: dict[str, dict[str, Any]]  # for the manifest
     page: str  # for the card, as Markdown
     plain: dict[str, Any] = field(default_factory=dict)  # for evaluation.json
+    data: str = ""  # which rows, in a sentence
 
 
-Measure = Callable[[Model, EvaluationSet, Progress], Figures]
+Measure = Callable[[Sequence[Model], EvaluationSet, Progress], Figures]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import hashlib
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ NOTE = (
     "P / R / F1, macro over the classes that occur and weighted by support. *ECE* over 15 bins. *Precision* (of what is "
     "answered) and *coverage* are those of its own decisions; the rest is answered `und`."
 )
+SET, ROWS = "validation", "split=valid of the calibration catalogue"  # what manifests and cards call the rows
 MAX_WEIGHTS_MB = 95.0  # 10^6 bytes: releases are committed
 
 
@@ -65,14 +66,8 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress = QUIET
             "training": {"data": config.data, "settings": settings, **draft.manifest.training},
         }
     )
-    chosen, calibrations = config.calibration, dict[str, Calibration]()
-    if draft.measure is not None:
-        nothing = Figures({}, "None were measured.")
-        found = draft.measure(_loaded(manifest, draft), chosen, progress) if chosen else nothing
-    else:
-        manifest, calibrations, found = _measured(manifest, draft, chosen, progress)
-    metrics = {mode: {chosen.name: own} for mode, own in found.by_mode.items()} if chosen else {}
-    manifest = manifest.model_copy(update={"metrics": metrics})
+    manifest, calibrations, found = _measured(manifest, draft, config.calibration, progress)
+    manifest = manifest.model_copy(update={"metrics": {mode: {SET: own} for mode, own in found.by_mode.items()}})
     golden = make_golden(_loaded(manifest, draft), draft.golden)
     return _publish(place, manifest, data, golden, card_of(manifest, draft, calibrations, config.limits, found.page))
 
@@ -80,10 +75,13 @@ def make_release(draft: Draft, config: ReleaseConfig, progress: Progress = QUIET
 def _measured(
     manifest: Manifest, draft: Draft, chosen: EvaluationSet | None, progress: Progress
 ) -> tuple[Manifest, dict[str, Calibration], Figures]:
-    """Calibrates the manifest, unless the recipe has done so, and measures a single label."""
+    """Calibrates the manifest, unless the recipe has done so, and measures what the recipe does, or a single label."""
     if chosen is None:
-        return manifest, {}, Figures({}, NOTE)
+        return manifest, {}, Figures({}, "None were measured." if draft.measure else NOTE)
     model, codes = _loaded(manifest, draft), [label.code for label in manifest.labels]
+    if draft.measure is not None:
+        found = draft.measure([model], chosen, progress)
+        return manifest, {}, replace(found, page=f"### {SET}\n{found.data} {ROWS}\n\n{found.page}")
     inputs = read_inputs(model, chosen.rows(codes, model.task.column), chosen.extractor(model), progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:
@@ -92,10 +90,9 @@ def _measured(
             logits = np.log(np.maximum(given.probabilities[sung], 1e-12))  # the answers' temperature is 1
             calibrations[mode] = calibrate(logits, given.labels[sung])
         manifest = _calibrated(manifest, calibrations)
-    found = {mode: case_report(given, codes) for mode, given in answer(_loaded(manifest, draft), inputs).items()}
-    summaries = {mode: case.summary() for mode, case in found.items()}
-    page = f"{NOTE}\n\n### {chosen.name}\n{chosen.note}\n\n{markdown(found)}".rstrip()
-    return manifest, calibrations, Figures(summaries, page)
+    cases = {mode: case_report(given, codes) for mode, given in answer(_loaded(manifest, draft), inputs).items()}
+    page = f"{NOTE}\n\n### {SET}\n{ROWS}\n\n{markdown(cases)}".rstrip()
+    return manifest, calibrations, Figures({mode: case.summary() for mode, case in cases.items()}, page)
 
 
 def _loaded(manifest: Manifest, draft: Draft) -> Model:

@@ -78,8 +78,8 @@ def test_features_are_the_listeners_and_are_kept(rows: list[Row], tmp_path: Path
     model = tiny_model(listen=LISTEN.model_dump())
     assert model.audio is not None
     request = served_windows(model.audio)
-    folder = cache_folder(tmp_path / "cache", request, "first")
-    extractor = FeatureExtractor(model.audio, Target("cpu", "fp32"), cache=folder)
+    folder = tmp_path / "cache"
+    extractor = FeatureExtractor(model.audio, Target("cpu", "fp32"), cache=folder, identity="first")
     found = extractor.rows(rows, Progress())
     listen = model.audio.listener.prepare(Target("cpu", "fp32"))
     for row, features in zip(rows, found, strict=True):
@@ -87,7 +87,8 @@ def test_features_are_the_listeners_and_are_kept(rows: list[Row], tmp_path: Path
         window = np.resize(DECODE(row.path), LISTEN.window_samples)
         with torch.inference_mode():
             np.testing.assert_allclose(features, listen(torch.from_numpy(window[None])).numpy(), atol=1e-4)
-    kept = FeatureExtractor(model.audio, cache=folder)
+    assert [each.name for each in folder.iterdir()] == [cache_folder(folder, request, "first").name]
+    kept = FeatureExtractor(model.audio, cache=folder, identity="first")
     kept.file = lambda path: pytest.fail("listened again")  # type: ignore[method-assign]
     assert all(np.array_equal(a, b) for a, b in zip(kept.rows(rows, Progress()), found, strict=True))
     more = WindowRequest(request.spec, request.max_windows + 1)

@@ -30,7 +30,7 @@ from app.lab.corpus.check import refuse_leaks
 from app.lab.corpus.made.sessions import session_embeddings
 from app.lab.errors import CorpusError
 from app.lab.evaluation.answers import REST, further_of
-from app.lab.features import FeatureExtractor, cache_folder, served_windows
+from app.lab.features import FeatureExtractor
 from app.lab.labels import WORLD_LABELS
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
@@ -113,8 +113,7 @@ def listened(config: MultimodalConfig, progress: Progress) -> tuple[Songs, Timbr
     branch = AudioBranch(window, SegmentListener(ears, timbral, config.segments), None, config.most_windows)
     target = Target("cuda", "bf16") if config.torch_device.type == "cuda" else None
     told = f"{identity_of(ears)} {identity_of(timbral) if timbral else ''} {config.segments}"
-    kept = cache_folder(config.cache_folder, served_windows(branch), told)
-    heard = FeatureExtractor(branch, target, cache=kept).rows(rows, progress)
+    heard = FeatureExtractor(branch, target, cache=config.cache_folder, identity=told).rows(rows, progress)
     return songs_of(rows, heard, ears.config.n_state, config.segments), timbral
 
 

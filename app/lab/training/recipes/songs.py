@@ -142,23 +142,21 @@ class MeasuringRecipe(Recipe[C]):
         """Returns rows with audio. Raises CorpusError if there are none."""
         if rows := [row for row in chosen.rows(None) if has_audio(row)]:
             return rows
-        raise CorpusError(f"set {chosen.name!r}: {chosen.catalogue} has no rows with audio in these splits")
+        raise CorpusError(f"{chosen.catalogue} has no rows with audio in these splits")
 
     @classmethod
-    def measure(cls, model: Model, chosen: EvaluationSet, progress: Progress) -> Figures:
-        """Measures a release for its manifest and card."""
-        rows = cls.rows_of(chosen, model)
-        found = cls.figures([model], rows, chosen, progress)
-        return replace(found, page=f"### {chosen.name}\n{describe(chosen, rows)} {chosen.note}\n\n{found.page}")
+    def measure(cls, models: Sequence[Model], chosen: EvaluationSet, progress: Progress) -> Figures:
+        """Measures the last model on its rows of the set, and describes them."""
+        rows = cls.rows_of(chosen, models[-1])
+        return replace(cls.figures(models, rows, chosen, progress), data=describe(chosen, rows))
 
     @classmethod
     def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, progress: Progress) -> str:
         """Writes evaluation.json and evaluation.md. Raises ReleaseError, CorpusError."""
         models = [load_model(each) for each in (*cls.compared_with(folder), folder)]
-        rows = cls.rows_of(chosen, models[-1])
-        found = cls.figures(models, rows, chosen, progress)
-        said = {"release": describe_release(models[-1].manifest), "data": describe(chosen, rows)}
-        page = f"{said['release']} on {said['data']} {chosen.note}\n\n{found.page}"
+        found = cls.measure(models, chosen, progress)
+        said = {"release": describe_release(models[-1].manifest), "data": found.data}
+        page = f"{said['release']} on {said['data']} \n\n{found.page}"
         write_report(output, said | found.plain, page + "\n")
         return page
 

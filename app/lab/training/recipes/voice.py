@@ -26,7 +26,7 @@ from app.families.parts.whisper_weights import stored_ears
 from app.lab.caches import LIMITS
 from app.lab.corpus.catalogue import Row
 from app.lab.errors import CheckpointError, TrainingError
-from app.lab.features import FeatureExtractor, cache_folder
+from app.lab.features import FeatureExtractor
 from app.lab.progress import Progress
 from app.lab.training import checkpoint
 from app.lab.training.config import RunConfig
@@ -156,9 +156,9 @@ class VoiceRecipe(Trainable[VoiceConfig]):
         return with_speech(heard, [clip.metadata.artist or "" for clip in clips], features)
 
     def _listen(self, parts: VoiceParts, request: WindowRequest, rows: list[Row], progress: Progress) -> list[Any]:
-        folder = cache_folder(self.config.cache_folder, request, identity_of(parts.ears))
         target = Target("cuda", "bf16") if self.config.torch_device.type == "cuda" else None
-        return FeatureExtractor(AudioBranch(request.spec, parts.ears), target, request, folder).rows(rows, progress)
+        kept = self.config.cache_folder, identity_of(parts.ears)
+        return FeatureExtractor(AudioBranch(request.spec, parts.ears), target, request, *kept).rows(rows, progress)
 
     def _judge(self, parts: VoiceParts) -> NgramReader:
         """Returns the reader to whose answers the trust in names is fitted."""

@@ -50,7 +50,7 @@ def test_langdetect_by_field_counts_rows_that_have_it(manifest: Path) -> None:
 
 
 def test_the_data_is_described(manifest: Path) -> None:
-    chosen = EvaluationSet("m", "", manifest, splits=("valid",))
+    chosen = EvaluationSet(manifest, splits=("valid",))
     said = describe(chosen, chosen.rows(CODES))
     assert said == ("m.tsv, split valid: 6 rows, 2 with audio, 6 with metadata.")
 
@@ -142,7 +142,7 @@ def test_both_conventions_of_macro_f1_are_told() -> None:
 
 
 def test_the_page_names_data_release_and_pictures(manifest: Path) -> None:
-    page = as_page(measured(), "")
+    page = as_page(measured())
     for words in (
         "# lrid_net/0 on m", "Data: m.tsv, split valid.", "training seed 0", "| both | 300 |", "## Text only, by support",
         "![Confusion, text only](confusion_text_only.png)",

@@ -69,7 +69,7 @@ def best(prepared: MultimodalRecipe, settings: dict[str, Any]) -> Path:
 
 @pytest.fixture(scope="module")
 def release(best: Path, settings: dict[str, Any]) -> Path:
-    valid = EvaluationSet("valid", "Made.", settings["catalogue"], ("valid",))
+    valid = EvaluationSet(settings["catalogue"], ("valid",))
     return publish(best, settings["store"], calibration=valid)
 
 
@@ -209,14 +209,14 @@ def test_the_release_answers_as_the_training_did(release: Path, best: Path, sett
 def test_manifest_and_card_have_the_papers_measures(release: Path) -> None:
     metrics = load_model(release).manifest.metrics
     assert set(metrics) == {BOTH, "audio_only", "consumption_only"}
-    assert set(metrics[BOTH]["valid"]) == {"P", "R", "F", "mAP"}
+    assert set(metrics[BOTH]["validation"]) == {"P", "R", "F", "mAP"}
     card = (release / "CARD.md").read_text()
     assert "| mean | " in card
     assert "Made songs." in card
 
 
 def test_the_evaluation_is_the_papers(release: Path, settings: dict[str, Any], tmp_path: Path) -> None:
-    chosen = EvaluationSet("test", "", settings["catalogue"], ("test",))
+    chosen = EvaluationSet(settings["catalogue"], ("test",))
     said = MultimodalRecipe.evaluate(release, chosen, tmp_path / "out", Progress())
     assert f"{BOTH} mAP" in said
     stored = json.loads((tmp_path / "out" / "evaluation.json").read_text())

@@ -50,7 +50,7 @@ def release_config(best: Path) -> ReleaseConfig:
     return ReleaseConfig(
         store=folder / "store",
         release="1",
-        calibration=EvaluationSet("tones", "Synthetic tones, validation.", folder / "manifest.tsv", ("valid",)),
+        calibration=EvaluationSet(folder / "manifest.tsv", ("valid",)),
         data="Tones of three pitches.",
         limits="Anything that is not a tone.",
         settings=draft_of(best)[1],
@@ -110,7 +110,7 @@ def test_the_manifest_says_how_it_was_made(made: Path) -> None:
     assert manifest.training["variant"] == "atdr"
     assert sum(manifest.training["class_prior"].values()) == pytest.approx(1, abs=1e-3)
     assert set(manifest.metrics) == {"both", "audio_only", "text_only"}
-    assert manifest.metrics["both"]["tones"]["rows"] == 24
+    assert manifest.metrics["both"]["validation"]["rows"] == 24
     assert manifest.training["settings"]["network"]["base_channels"] == 4
     assert 1 <= manifest.training["settings"]["epochs_trained"] <= 3
     assert str(made.parents[3]) not in (made / "manifest.json").read_text()  # no paths of the machine it was made on
@@ -118,7 +118,12 @@ def test_the_manifest_says_how_it_was_made(made: Path) -> None:
 
 def test_the_card_carries_figures_and_limits(made: Path) -> None:
     card = (made / "CARD.md").read_text(encoding="utf-8")
-    for words in ("Tones of three pitches.", "Anything that is not a tone.", "### tones", "| audio only |"):
+    for words in (
+        "Tones of three pitches.",
+        "Anything that is not a tone.",
+        "### validation\nsplit=valid of the calibration catalogue",
+        "| audio only |",
+    ):
         assert words in card
 
 
@@ -199,4 +204,4 @@ def test_evaluate_writes_json_and_markdown(made: Path, release_config: ReleaseCo
     text = (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8")
     assert "| text only | 6 |" in text
     manifest = load_model(made).manifest
-    assert manifest.metrics["both"]["tones"]["accuracy"] == pytest.approx(on_validation["both"].accuracy, abs=1e-4)
+    assert manifest.metrics["both"]["validation"]["accuracy"] == pytest.approx(on_validation["both"].accuracy, abs=1e-4)

@@ -65,7 +65,7 @@ def best(settings: dict[str, Any]) -> Path:
 
 def test_a_head_becomes_a_release_that_keeps_ears_and_reader(settings: dict[str, Any], best: Path, tmp_path: Path) -> None:
     draft, told = draft_of(best)
-    rows = EvaluationSet("noise", "Synthetic noise.", settings["catalogue"], ("valid",))
+    rows = EvaluationSet(settings["catalogue"], ("valid",))
     config = ReleaseConfig(store=tmp_path, release="mine", calibration=rows, data="Noise.", settings=told)
     folder = make_release(draft, config)
     before, after = load_model(settings["store"] / "lrid_voice/1"), load_model(folder)
