@@ -24,7 +24,17 @@ class Draws:
 
     windows: Ints  # (n,) windows, one draw after the other
     draw: Ints  # (n,) the draw of each
-    songs: Ints  # (n_draws,) the song of each draw
+    labels: Tensor  # (n_draws,) the class of the song of each draw
+    weights: Tensor  # (n_draws,) that sum to 1: every song counts once, but songs of a large group less
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """Holds features that have mean 0 and spread 1 over the windows of songs in which something is sung."""
+
+    values: Tensor  # (n_windows, n_hidden)
+    centre: Tensor  # (n_hidden,) that was subtracted
+    spread: Tensor  # (n_hidden,) that they were divided by
 
 
 def song_logits(logits: Tensor, draws: Draws, member: Tensor, biases: Tensor, numbers: Tensor) -> Tensor:
@@ -36,7 +46,7 @@ def song_logits(logits: Tensor, draws: Draws, member: Tensor, biases: Tensor, nu
     by_class = torch.clamp(by_token @ member, min=1e-8)  # (n_windows, n_classes)
     logs = by_class.log()
     weights = torch.exp(numbers[1] * (by_class * logs).sum(dim=1))[draws.windows, None]
-    draw, size = torch.from_numpy(draws.draw), len(draws.songs)
+    draw, size = torch.from_numpy(draws.draw), len(draws.labels)
     total = logs.new_zeros(size, logs.shape[1]).index_add(0, draw, weights * logs[draws.windows])
     mean = total / logs.new_zeros(size, 1).index_add(0, draw, weights)
     scaled: Tensor = mean * numbers[2]
@@ -48,37 +58,29 @@ def fit_languages(
 ) -> tuple[IdentifyConfig, FloatArray]:
     """Fits biases, scales and corrections of `rows`, (n_tokens, n_hidden) of the listener, which are returned corrected.
 
-    Songs in which nothing is sung are left out. Biases and rows of languages of which there is no song stay: with no song
-    they could only fall, and the language would not be heard again. Tokens of one class share a correction, which is drawn
-    to zero for features of unit spread.
+    Leaves out songs in which nothing is sung. Biases and rows of languages without songs stay: they could only fall, and
+    the language would not be heard again. Tokens of one class share a correction, drawn to zero for features of unit spread.
     """
     labels = [class_label(language, codes) for language in languages]
     learnt = {codes[label] for label in songs.labels[songs.known]}
     free = torch.tensor([float(label in learnt) for label in labels], dtype=torch.float64)
     member = torch.tensor([[float(label == code) for code in codes] for label in labels], dtype=torch.float64)
     prior = torch.tensor(prior_biases(languages, labels, settings), dtype=torch.float64)
-    draws = draw_windows(songs, settings)
+    draws, standard = draw_windows(songs, settings), standardised(songs)
     logits = torch.from_numpy(songs.hidden @ rows.T).double()
-    labels_of_draws = torch.from_numpy(songs.labels[draws.songs])
-    weights = torch.from_numpy(_weights(songs, draws, settings))
-    n_songs = int(songs.known.sum())
-    hidden = torch.from_numpy(songs.hidden).double()
-    sung = hidden[torch.from_numpy(songs.known[songs.owner])]
-    centre, spread = sung.mean(dim=0), sung.std(dim=0) + LEAST_SPREAD
-    standard = (hidden - centre) / spread  # (n_windows, n_hidden)
     share = free[:, None] * member  # (n_tokens, n_classes)
 
-    def loss(correction: Tensor, turned: Tensor, logs: Tensor) -> Tensor:
+    def loss(correction: Tensor, turned: Tensor, logs: Tensor) -> Tensor:  # turned: of each class's rows; logs: of numbers
         moved = free * correction
-        found = song_logits(logits + standard @ turned @ share.T, draws, member, prior + moved, logs.exp() * BEGINNINGS)
-        losses = nn.functional.cross_entropy(found, labels_of_draws, reduction="none")
+        corrected = logits + standard.values @ turned @ share.T
+        found = song_logits(corrected, draws, member, prior + moved, logs.exp() * BEGINNINGS)
+        losses = nn.functional.cross_entropy(found, draws.labels, reduction="none")
         penalty = settings.bias_l2 * (moved.square().sum() + logs.square().sum()) + settings.row_l2 * turned.square().sum()
-        return losses @ weights + penalty / n_songs
+        return losses @ draws.weights + penalty / int(songs.known.sum())
 
-    first = torch.zeros_like(prior), hidden.new_zeros(hidden.shape[1], len(codes)), torch.zeros_like(BEGINNINGS)
-    correction, turned, logs = _minimum(loss, *first)  # turned: what corrects each class's rows; logs: over the beginnings
-    by_token = share @ (turned.T / spread)  # (n_tokens, n_hidden)
-    biases = (prior + free * correction - by_token @ centre).float().tolist()
+    correction, turned, logs = _minimum(loss, prior.shape, (rows.shape[1], len(codes)), BEGINNINGS.shape)
+    by_token = share @ (turned.T / standard.spread)  # (n_tokens, n_hidden)
+    biases = (prior + free * correction - by_token @ standard.centre).float().tolist()
     config = _config(zip(languages, labels, biases, strict=True), logs.exp() * BEGINNINGS, settings)
     return config, rows + by_token.float().numpy()
 
@@ -99,9 +101,9 @@ def _config(tokens: Iterable[tuple[str, str, float]], numbers: Tensor, settings:
     )
 
 
-def _minimum(loss: Callable[..., Tensor], *first: Tensor) -> list[Tensor]:
-    """Finds where the loss is least, from `first` on."""
-    parameters = [tensor.requires_grad_() for tensor in first]
+def _minimum(loss: Callable[..., Tensor], *shapes: Sequence[int]) -> list[Tensor]:
+    """Finds where the loss is least, from zeros on; float64."""
+    parameters = [torch.zeros(tuple(shape), dtype=torch.float64, requires_grad=True) for shape in shapes]
     optimiser = torch.optim.LBFGS(parameters, max_iter=N_STEPS, history_size=20, line_search_fn="strong_wolfe")
 
     def closure() -> float:
@@ -127,7 +129,17 @@ def draw_windows(songs: Songs, settings: HeadSettings) -> Draws:
         sets += [songs.first[song] + windows for windows in drawn]
         owners += [int(song)] * len(drawn)
     draw = np.repeat(np.arange(len(sets)), [len(windows) for windows in sets])
-    return Draws(np.concatenate(sets), draw.astype(np.int64), np.array(owners, np.int64))
+    of = np.array(owners, np.int64)
+    labels, weights = torch.from_numpy(songs.labels[of]), torch.from_numpy(_weights(songs, of, settings))
+    return Draws(np.concatenate(sets), draw.astype(np.int64), labels, weights)
+
+
+def standardised(songs: Songs) -> Standard:
+    """Standardises the features of all windows."""
+    hidden = torch.from_numpy(songs.hidden).double()
+    sung = hidden[torch.from_numpy(songs.known[songs.owner])]
+    centre, spread = sung.mean(dim=0), sung.std(dim=0) + LEAST_SPREAD
+    return Standard((hidden - centre) / spread, centre, spread)
 
 
 def _jittered(count: int, size: int, settings: HeadSettings, random: np.random.Generator) -> Ints:
@@ -136,9 +148,9 @@ def _jittered(count: int, size: int, settings: HeadSettings, random: np.random.G
     return planned(count, np.clip(moved, 0.02, 0.98).tolist())
 
 
-def _weights(songs: Songs, draws: Draws, settings: HeadSettings) -> Float64:
-    """Returns (n_draws,) that sum to 1: every song counts once, but songs of a large group less."""
+def _weights(songs: Songs, drawn: Ints, settings: HeadSettings) -> Float64:
+    """Weighs draws, (n_draws,): of a song together 1, but less in a large group; then all together 1."""
     of_group = np.bincount(songs.groups[songs.known], minlength=songs.groups.max() + 1).astype(float)
-    weights = of_group[songs.groups[draws.songs]] ** -settings.group_power
-    weights /= np.bincount(draws.songs, minlength=len(songs.labels))[draws.songs]
+    weights = of_group[songs.groups[drawn]] ** -settings.group_power
+    weights /= np.bincount(drawn, minlength=len(songs.labels))[drawn]
     return np.asarray(weights / weights.sum())
