@@ -131,7 +131,7 @@ class Settings(BaseSettings):
             raise ValueError("there is no key between the commas; leave it empty for none")
         return keys
 
-    @field_validator("tls_certificate", "tls_key", "feedback_file", mode="before")
+    @field_validator("model_store", "tls_certificate", "tls_key", "feedback_file", mode="before")
     @classmethod
     def _file_is_named(cls, value: Any) -> Any:
         if isinstance(value, str) and not value.strip():

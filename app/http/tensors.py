@@ -21,6 +21,7 @@ from app.families.tasks import Json, headline_of
 from app.http.options import first_fault
 
 MAX_TRACKS = 256  # in one request
+MAX_INPUTS = 64  # there are at most as many names as the release has fields
 AUDIO_INPUT = "audio"
 OUTPUTS = {"language": "BYTES", "probability": "FP32", "languages": "BYTES", "probabilities": "FP32", "answer": "BYTES"}
 PER_CLASS = frozenset({"languages", "probabilities"})  # outputs with a value for each class that is listed
@@ -48,7 +49,7 @@ class InferRequest(BaseModel):
 
     id: str | None = None
     parameters: dict[str, Any] = {}
-    inputs: list[Tensor] = Field(min_length=1)
+    inputs: list[Tensor] = Field(min_length=1, max_length=MAX_INPUTS)
     outputs: list[WantedOutput] | None = None
 
     @property
@@ -106,15 +107,18 @@ def _elements(tensor: Tensor, binary: bytes | None) -> list[bytes]:
     if (binary is None) == (tensor.data is None):
         raise InvalidTensor(f"{name}: expected either data or parameters.binary_data_size")
     flat = [one for row in tensor.data or [] for one in (row if isinstance(row, list) else [row])]
-    found = _unpacked(name, binary) if binary is not None else [_value(name, one) for one in flat]
+    found = _unpacked(name, binary, n) if binary is not None else [_value(name, one) for one in flat]
     if len(found) != n:
         raise InvalidTensor(f"{name}: the shape says {n} elements, {len(found)} came")
     return found
 
 
-def _unpacked(name: str, binary: bytes) -> list[bytes]:
-    found, at = [], 0
+def _unpacked(name: str, binary: bytes, n: int) -> list[bytes]:
+    found: list[bytes] = []
+    at = 0
     while at < len(binary):
+        if len(found) == n:  # 64 MB can hold 16 million empty ones
+            raise InvalidTensor(f"{name}: the shape says {n} elements, more came")
         if len(binary) - at < _LENGTH.size:
             raise InvalidTensor(f"{name}: the last element has no length")
         (length,) = _LENGTH.unpack_from(binary, at)

@@ -52,6 +52,7 @@ def test_arguments_beat_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         ("LRID_ADMIN_HOST", ""),
         ("LRID_API_KEYS", " , "),
         ("LRID_API_KEYS", f"key,sha256:{hashlib.sha256(b'').hexdigest().upper()}"),
+        ("LRID_MODEL_STORE", ""),  # the working folder
         ("LRID_FEEDBACK_FILE", ""),
         ("LRID_TLS_CERTIFICATE", " "),
         ("LRID_FEEDBACK_MAX_MB", "inf"),

@@ -44,3 +44,12 @@ def test_an_output_is_answered_once() -> None:
     tensors = [{"name": "title", "datatype": "BYTES", "shape": [1], "data": ["a"]}]
     with pytest.raises(InvalidTensor, match="more than once"):
         infer_request({"inputs": tensors, "outputs": [{"name": "answer"}] * 2})
+
+
+def test_empty_elements_are_not_collected() -> None:
+    """Millions of them fit into one body; reading them would hold up every other request."""
+    with pytest.raises(InvalidTensor, match="says 2 elements, more came"):
+        tracks(infer_request(request(2, 4_000_000)), bytes(4_000_000))
+    tensors = [{"name": f"title{n}", "datatype": "BYTES", "shape": [1], "data": ["a"]} for n in range(65)]
+    with pytest.raises(InvalidTensor, match="at most 64 items"):
+        infer_request({"inputs": tensors})
