@@ -215,4 +215,6 @@ def scored_files(table: Path, languages: Sequence[Language]) -> Iterator[FileAns
 
 def _answer(language: str, probability: str, codes: Sequence[Json]) -> Json:
     """Raises ValueError where there is none."""
-    return {"language": language, "probability": float(probability), "languages": codes}
+    if not 0 <= (sure := float(probability)) <= 1:  # NaN too, which would pass for more than any bound
+        raise ValueError(f"{probability} is no probability")
+    return {"language": language, "probability": sure, "languages": codes}

@@ -44,6 +44,8 @@ def code_of(answer: Mapping[str, Any]) -> str | None:
 
 def open_tag(path: Path) -> "MatroskaTag | MutagenTag":
     """The file's tag: `language` is the code that it holds, or "". Raises TagRefused."""
+    if path.exists() and not path.is_file():  # a device would be read without end
+        raise TagRefused("it is no regular file")
     return MatroskaTag(path) if path.suffix.lower() in _MATROSKA_SUFFIXES else MutagenTag(path)
 
 

@@ -92,10 +92,18 @@ def test_a_table_may_hold_errors_and_names_alone(songs: Path, tmp_path: Path) ->
     table, undo = tmp_path / "languages.csv", tmp_path / "undo.jsonl"
     table.write_text(
         f"id,path,language,probability,error\n1,{songs}/a.flac,zxx,.97,\n2,songs/b.flac,,,audio_corrupt\n3,,fr,.99,\n"
-        '4,songs/none.flac,fr,.99,\n5,"open\n'
+        f'4,songs/none.flac,fr,.99,\n5,{songs}/a.flac,fr,nan,\n6,{songs}/a.flac,fr,inf,\n7,/dev/zero,fr,.99,\n8,"open\n'
     )
     rows = tag("--from", table, "--write", "--undo-file", undo)
-    assert [row[-1].split(":")[0] for row in rows] == ["wrote zxx", "not_answered", "tag_refused", "row_malformed"]
+    assert [row[-1].split(":")[0] for row in rows] == [
+        "wrote zxx",
+        "not_answered",
+        "tag_refused",
+        "not_answered",
+        "not_answered",
+        "tag_refused",
+        "row_malformed",
+    ]
     assert open_tag(songs / "a.flac").language == "zxx"
     table.write_text("title\nx\n")
     result = runner.invoke(cli.app, ["tag", "--from", str(table)])
