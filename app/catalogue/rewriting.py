@@ -172,10 +172,14 @@ def _restore(path: Path, record: dict[str, Any]) -> None:
 
 
 def _append(undo: Path, record: dict[str, Any]) -> None:
-    """Note a change, on the disk before the file is replaced. Raises TagRefused."""
+    """Note a change, on the disk before the file is replaced. Raises TagRefused, UndoUnreadable."""
     try:
         with undo.open("a+b") as file:
-            file.seek(max(0, file.tell() - 1))
+            end = file.tell()
+            file.seek(0)
+            if file.read(1) not in {b"", b"{"}:
+                raise UndoUnreadable(f"{printable(undo)} is no undo file; nothing was added to it")
+            file.seek(max(0, end - 1))
             begin = b"" if file.read(1) in {b"", b"\n"} else b"\n"  # a line was cut off
             file.write(begin + json.dumps(record).encode() + b"\n")
             file.flush()

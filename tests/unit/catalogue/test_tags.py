@@ -19,7 +19,7 @@ import pytest
 from mediafile import MediaFile
 
 from app.catalogue import rewriting
-from app.catalogue.errors import InputUnreadable, TagRefused
+from app.catalogue.errors import InputUnreadable, TagRefused, UndoUnreadable
 from app.catalogue.rewriting import rewrite, undo_all
 from app.catalogue.tags import code_of, open_tag
 from tests import audio_samples
@@ -184,6 +184,15 @@ def test_an_undo_file_of_another_form_is_refused(tmp_path: Path, change: dict[st
     write(path, "fra", undo)
     undo.write_text('"path"\n' + json.dumps(json.loads(undo.read_text()) | change))
     assert [error.code for _, error in undo_all(undo) if error] == ["tag_refused"]
+
+
+def test_an_undo_file_is_no_other_file(tmp_path: Path) -> None:
+    path, other = tmp_path / "song.flac", tmp_path / "other.flac"
+    for one in (path, other):
+        one.write_bytes(audio_samples.flac())
+    with pytest.raises(UndoUnreadable, match="no undo file"):
+        write(path, "fra", other)
+    assert path.read_bytes() == other.read_bytes() == audio_samples.flac()
 
 
 def test_a_link_beside_the_file_is_not_followed(tmp_path: Path) -> None:
