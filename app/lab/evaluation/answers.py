@@ -47,6 +47,12 @@ class EvaluationSet:
             raise CorpusError(f"{self.catalogue} has no rows of split {', '.join(self.splits)}")
         return rows
 
+    def rows_with_audio(self) -> list[Row]:
+        """Rows whose labels are not read. Raises CorpusError if there are none."""
+        if rows := [row for row in self.rows(None) if row.path is not None]:
+            return rows
+        raise CorpusError(f"{self.catalogue} has no rows with audio in these splits")
+
     def extractor(self, model: Model) -> FeatureExtractor | None:
         """Listens as a request to the server, in fp32 on the CPU; None where the release does not listen."""
         if model.audio is None:

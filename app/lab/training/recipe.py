@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from app.families.contract import Label, Manifest, Model
+from app.lab.corpus.catalogue import Row
 from app.lab.evaluation.answers import EvaluationSet
 from app.lab.evaluation.evaluate import evaluate
 from app.lab.evaluation.report import markdown
@@ -30,7 +31,7 @@ class Figures:
     by_mode: dict[str, dict[str, Any]]  # for the manifest
     page: str  # for the card, as Markdown
     plain: dict[str, Any] = field(default_factory=dict)  # for evaluation.json
-    data: str = ""  # which rows, in a sentence
+    rows: Sequence[Row] = ()  # that are described beside figures of a paper's own
 
 
 Measure = Callable[[Sequence[Model], EvaluationSet, Progress], Figures]

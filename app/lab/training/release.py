@@ -24,6 +24,7 @@ from app.families.store import CARD, GOLDEN, MANIFEST, WEIGHTS, families, load_m
 from app.lab import markdown as md
 from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
 from app.lab.evaluation.calibrate import WANTED_PRECISION, Calibration, calibrate
+from app.lab.evaluation.evaluate import describe
 from app.lab.evaluation.report import case_report, markdown, title
 from app.lab.features import FeatureExtractor
 from app.lab.progress import QUIET, Progress
@@ -81,7 +82,7 @@ def _measured(
     model, codes = _loaded(manifest, draft), [label.code for label in manifest.labels]
     if draft.measure is not None:
         found = draft.measure([model], chosen, progress)
-        return manifest, {}, replace(found, page=f"### {SET}\n{found.data} {ROWS}\n\n{found.page}")
+        return manifest, {}, replace(found, page=f"### {SET}\n{describe(chosen, found.rows)} {ROWS}\n\n{found.page}")
     inputs = read_inputs(model, chosen.rows(codes, model.task.column), chosen.extractor(model), progress)
     calibrations: dict[str, Calibration] = {}
     if not draft.calibrated:

@@ -20,7 +20,6 @@ from app.families.multimodal.model import CONSUMPTION
 from app.families.multimodal.network import MultimodalNetwork
 from app.families.multimodal.timbral import TimbralHistogram
 from app.families.parts.whisper_weights import stored_ears
-from app.lab.corpus.catalogue import Row
 from app.lab.errors import CheckpointError, CorpusError
 from app.lab.evaluation.acceptance import acceptance, acceptance_table, means, tuned_thresholds
 from app.lab.evaluation.answers import EvaluationSet, answer, read_inputs
@@ -174,18 +173,13 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         return {"thresholds": self.thresholds, "sizes": self.sizes, "class_prior": shares}
 
     @classmethod
-    def rows_of(cls, chosen: EvaluationSet, model: Model) -> list[Row]:
-        """Returns rows in which something is sung. Raises CorpusError."""
-        codes = [label.code for label in model.manifest.labels]
-        return [row for row in chosen.rows(codes) if row.label < len(codes)]
-
-    @classmethod
-    def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
-        """Measures mAP, precision, recall and F1 in the cases of the release."""
+    def figures(cls, models: Sequence[Model], chosen: EvaluationSet, progress: Progress) -> Figures:
+        """Measures mAP, precision, recall and F1 in the cases of the release, of rows in which something is sung."""
         model = models[-1]
         manifest = model.manifest
         assert isinstance(manifest, MultimodalManifest)
         codes = [label.code for label in manifest.labels]
+        rows = [row for row in chosen.rows(codes) if row.label < len(codes)]
         given = answer(model, read_inputs(model, rows, chosen.extractor(model), progress))
         found = {}
         for mode, by_class in manifest.thresholds.items():
@@ -193,7 +187,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
                 least = np.array([by_class.get(code, 0.5) for code in codes])
                 found[case] = acceptance(own.labels, own.probabilities, least)
         cases = {case: means(one, codes) for case, one in found.items()}
-        return Figures(cases, f"{acceptance_table(found, codes)}\n{NOTE}", {"labels": codes, "cases": cases})
+        return Figures(cases, f"{acceptance_table(found, codes)}\n{NOTE}", {"labels": codes, "cases": cases}, rows)
 
     def export(self, stored: dict[str, Any]) -> Draft:
         """Reads the ears again from where they came from. Raises CheckpointError for a network without vocals."""
@@ -218,7 +212,7 @@ class MultimodalRecipe(MeasuringRecipe[MultimodalConfig]):
         learnt_from = ", ".join(name for name in config.inputs if sizes[name])
         replicas = f", replicas {config.replica}" if sizes[CONSUMPTION] else ""
         about = f"A 1-D ResNet of {learnt_from} (Lee & Coviello){replicas}"
-        return Draft(manifest, stored_ears(ears) | own, about, calibrated=True, measure=self.measure)
+        return Draft(manifest, stored_ears(ears) | own, about, calibrated=True, measure=self.figures)
 
 
 def _lacking(segments: IntArray, what: int) -> Examples:

@@ -154,7 +154,7 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig], SongRecipe[MultitaskConf
             blocks=self.config.blocks,
         )
         about = f"Multitask network (Singh & Biswas 2021), learnt: {' and '.join(labels)}"
-        return Draft(manifest, stored_tensors(stored), about, calibrated=True, measure=self.measure)
+        return Draft(manifest, stored_tensors(stored), about, calibrated=True, measure=self.figures)
 
     @classmethod
     def compared_with(cls, folder: Path) -> list[Path]:
@@ -169,12 +169,13 @@ class MultitaskRecipe(MeasuringRecipe[MultitaskConfig], SongRecipe[MultitaskConf
         return list(found.values())
 
     @classmethod
-    def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
+    def figures(cls, models: Sequence[Model], chosen: EvaluationSet, progress: Progress) -> Figures:
         """Measures the tasks, and writes the paper's table 1."""
+        rows = chosen.rows_with_audio()
         by_model = [figures_of(model, rows, chosen, progress) for model in models]
         lines = [line for own in by_model for line in own]
         summary = {"rows": len(rows)} | {line.task: asdict(line) for line in by_model[-1]}
-        return Figures({"audio_only": summary}, table(lines), {"lines": [asdict(line) for line in lines]})
+        return Figures({"audio_only": summary}, table(lines), {"lines": [asdict(line) for line in lines]}, rows)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -129,7 +129,7 @@ class MeasuringRecipe(Recipe[C]):
 
     @classmethod
     @abstractmethod
-    def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
+    def figures(cls, models: Sequence[Model], chosen: EvaluationSet, progress: Progress) -> Figures:
         """Measures the last model beside those it is compared with. Raises CorpusError naming a row that cannot be heard."""
 
     @classmethod
@@ -138,24 +138,11 @@ class MeasuringRecipe(Recipe[C]):
         return []
 
     @classmethod
-    def rows_of(cls, chosen: EvaluationSet, model: Model) -> list[Row]:
-        """Returns rows with audio. Raises CorpusError if there are none."""
-        if rows := [row for row in chosen.rows(None) if has_audio(row)]:
-            return rows
-        raise CorpusError(f"{chosen.catalogue} has no rows with audio in these splits")
-
-    @classmethod
-    def measure(cls, models: Sequence[Model], chosen: EvaluationSet, progress: Progress) -> Figures:
-        """Measures the last model on its rows of the set, and describes them."""
-        rows = cls.rows_of(chosen, models[-1])
-        return replace(cls.figures(models, rows, chosen, progress), data=describe(chosen, rows))
-
-    @classmethod
     def evaluate(cls, folder: Path, chosen: EvaluationSet, output: Path, progress: Progress) -> str:
         """Writes evaluation.json and evaluation.md. Raises ReleaseError, CorpusError."""
         models = [load_model(each) for each in (*cls.compared_with(folder), folder)]
-        found = cls.measure(models, chosen, progress)
-        said = {"release": describe_release(models[-1].manifest), "data": found.data}
+        found = cls.figures(models, chosen, progress)
+        said = {"release": describe_release(models[-1].manifest), "data": describe(chosen, found.rows)}
         page = f"{said['release']} on {said['data']} \n\n{found.page}"
         write_report(output, said | found.plain, page + "\n")
         return page

@@ -127,15 +127,16 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
         told = self.unnamed(tags, {name: facts[name] for name in ("rows", "positives")})
         manifest = TaggingManifest(**told, audio=config.audio, network=config.network, thresholds=facts["thresholds"])
         about = f"{PAPER_TABLE_4[config.network.kind][0]} (Dalla Longa et al.), several labels a song"
-        return Draft(manifest, stored_tensors(stored), about, calibrated=True, measure=self.measure)
+        return Draft(manifest, stored_tensors(stored), about, calibrated=True, measure=self.figures)
 
     @classmethod
-    def figures(cls, models: Sequence[Model], rows: Sequence[Row], chosen: EvaluationSet, progress: Progress) -> Figures:
+    def figures(cls, models: Sequence[Model], chosen: EvaluationSet, progress: Progress) -> Figures:
         """Measures AUC, TPR and FPR at the release's thresholds, by tag and averaged, for the paper's table 4."""
         model = models[-1]
         manifest = model.manifest
         assert isinstance(manifest, TaggingManifest)
         codes = [label.code for label in manifest.labels]
+        rows = chosen.rows_with_audio()
         inputs = read_inputs(model, rows, chosen.extractor(model), progress)
         if silent := [row for row, given in zip(rows, inputs, strict=True) if AUDIO not in given.features]:
             raise CorpusError(f"{silent[0].where}: {silent[0].path} is silent; drop the row")
@@ -143,4 +144,4 @@ class TaggingRecipe(MeasuringRecipe[TaggingConfig], SongRecipe[TaggingConfig]):
         found = figures(truth_of([row.cells for row in rows], codes), probabilities, codes, manifest.thresholds)
         means = averages(found)
         page = f"{table_4(manifest.network.kind, means)}\n\n{by_tag(found)}"
-        return Figures({"audio_only": means}, page, {"averages": means, "tags": [asdict(tag) for tag in found]})
+        return Figures({"audio_only": means}, page, {"averages": means, "tags": [asdict(tag) for tag in found]}, rows)
