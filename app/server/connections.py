@@ -66,6 +66,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._cancel_timer()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # fields behind a body are no headers (RFC 9110 §6.5.1): a proxy has not seen them as such
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         n_bytes = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         if n_bytes > MAX_HEADER_BYTES:

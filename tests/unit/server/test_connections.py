@@ -15,7 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -28,6 +28,7 @@ UVICORN_METHODS = (
     "connection_lost",
     "data_received",
     "on_message_begin",
+    "on_header",
     "on_headers_complete",
     "on_body",
     "on_message_complete",
@@ -138,9 +139,9 @@ async def slow(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("answer")(scope, receive, send)
 
 
-async def statuses(parts: Sequence[bytes]) -> list[bytes]:
+async def exchange(parts: Sequence[bytes], app: ASGIApp = slow) -> bytes:
     """What a server answers to bytes that come one after the other, until it closes the connection."""
-    config = uvicorn.Config(slow, lifespan="off")
+    config = uvicorn.Config(app, lifespan="off")
     config.load()
     loop, state = asyncio.get_running_loop(), ServerState()
     async with await loop.create_server(lambda: BoundedProtocol(config, state, {}), "127.0.0.1") as server:
@@ -150,7 +151,7 @@ async def statuses(parts: Sequence[bytes]) -> list[bytes]:
             await asyncio.sleep(0.05)
         received = await asyncio.wait_for(reader.read(), 5)
         writer.close()
-    return re.findall(rb"HTTP/1.1 (\d+)", received)
+    return received
 
 
 GET, GARBAGE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"no HTTP\r\n\r\n"
@@ -171,4 +172,17 @@ CHUNKED = b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r
     ids=["alone", "behind a request", "with a request", "behind two", "a body", "a body answered before", "a body behind"],
 )
 def test_what_is_no_http_is_never_the_answer_of_another_request(parts: list[bytes], answers: list[bytes]) -> None:
-    assert asyncio.run(statuses(parts)) == answers
+    assert re.findall(rb"HTTP/1.1 (\d+)", asyncio.run(exchange(parts))) == answers
+
+
+async def keys(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers the keys that came, once the body did."""
+    request = Request(scope, receive)
+    await request.body()
+    await PlainTextResponse(f"keys: {request.headers.getlist('x-api-key')}")(scope, receive, send)
+
+
+def test_fields_behind_a_body_are_no_headers() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-API-Key: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    received = asyncio.run(exchange([head + b"1\r\na\r\n0\r\nX-API-Key: b\r\n\r\n"], keys))
+    assert received.endswith(b"keys: ['a']")
