@@ -35,7 +35,7 @@ class FeatureExtractor:
         self._target = target or Target("cpu", "fp32", threads=torch.get_num_threads())
         self._listen = branch.listener.prepare(self._target)
         self._n_features = branch.listener.n_features
-        self._request = request or served_windows(branch)
+        self._request = request or WindowRequest(branch.window, branch.most_windows or MAX_WINDOWS)
         self._cache = None if cache is None else ArrayCache(cache_folder(cache, self._request, identity))
 
     def windows(self, windows: Sequence[FloatArray]) -> FloatArray:
@@ -58,11 +58,6 @@ class FeatureExtractor:
             return [made(row, self.file) for row in counted]
         self._cache.add(counted, self.file)
         return [self._cache.read(row) for row in rows]
-
-
-def served_windows(branch: AudioBranch) -> WindowRequest:
-    """Returns the windows that a request to the server plans."""
-    return WindowRequest(branch.window, branch.most_windows or MAX_WINDOWS)
 
 
 def cache_folder(folder: Path, request: WindowRequest, listener: str) -> Path:

@@ -34,9 +34,6 @@ class Figures:
     rows: Sequence[Row] = ()  # that are described beside figures of a paper's own
 
 
-Measure = Callable[[Sequence[Model], EvaluationSet, Progress], Figures]
-
-
 @dataclass(frozen=True, slots=True)
 class Draft:
     """Describes a release before it is calibrated, measured and published."""
@@ -46,7 +43,8 @@ class Draft:
     about: str  # what kind of network, for the card
     notes: dict[str, str] = field(default_factory=dict)  # further sections of the card: title → Markdown
     calibrated: bool = False  # the recipe has fitted temperatures and thresholds itself
-    measure: Measure | None = None  # instead of the figures of a single label in the paper's cases
+    # instead of the figures of a single label in the paper's cases
+    measure: Callable[[Sequence[Model], EvaluationSet, Progress], Figures] | None = None
     golden: Sequence[Mapping[str, Any]] = ()  # further inputs of golden.json, such as words that the release knows
 
 

@@ -9,10 +9,10 @@ import torch
 from app.audio.spec import WindowRequest
 from app.domain import Metadata, Reading
 from app.families.contract import Target
-from app.lab.caches import Decoder, Waveforms, text_vectors
+from app.lab.caches import MAX_WINDOWS, Decoder, Waveforms, text_vectors
 from app.lab.corpus.catalogue import Row, read_catalogue
 from app.lab.errors import CorpusError
-from app.lab.features import FeatureExtractor, cache_folder, served_windows
+from app.lab.features import FeatureExtractor, cache_folder
 from app.lab.progress import Progress
 from tests.corpora import LISTEN, write_corpus
 from tests.releases import tiny_model
@@ -77,7 +77,7 @@ def test_texts_are_read_once(tmp_path: Path) -> None:
 def test_features_are_the_listeners_and_are_kept(rows: list[Row], tmp_path: Path) -> None:
     model = tiny_model(listen=LISTEN.model_dump())
     assert model.audio is not None
-    request = served_windows(model.audio)
+    request = WindowRequest(model.audio.window, MAX_WINDOWS)  # a request to the server plans as many
     folder = tmp_path / "cache"
     extractor = FeatureExtractor(model.audio, Target("cpu", "fp32"), cache=folder, identity="first")
     found = extractor.rows(rows, Progress())
