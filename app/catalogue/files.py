@@ -35,7 +35,7 @@ class FileAnswer:
 
 def find_files(path: Path) -> Iterator[Found]:
     """A file is itself, whatever its name; a folder is the audio files below it, sorted, each real folder once."""
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises where the name is longer than any file's
         yield from _walk(path, set())
     else:
         yield Found(path)

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.catalogue.errors import InputUnreadable
+from app.catalogue.errors import FileUnreadable, InputUnreadable
+from app.catalogue.files import read_file
 from app.catalogue.rows import Row
 from app.catalogue.sources import open_source
 
@@ -144,3 +145,14 @@ def test_no_list_at_all_ends_in_a_remedy(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(InputUnreadable):
         open_source(str(tmp_path / name))
+
+
+def test_a_name_that_no_file_can_have_costs_only_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"")
+    (tmp_path / "songs.m3u").write_bytes(b"x" * 5000 + b".mp3\n" + b"a\0b.mp3\na.mp3\n")
+    rows = rows_of(tmp_path / "songs.m3u")
+    assert [row.path.name[-7:] for row in rows if row.path] == ["xxx.mp3", "a\0b.mp3", "a.mp3"]
+    for row in rows[:2]:
+        assert row.path is not None
+        with pytest.raises(FileUnreadable):
+            read_file(row.path, 1)
