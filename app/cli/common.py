@@ -15,7 +15,6 @@ Model = Annotated[str | None, typer.Option(help="Release to use, `family/release
 Device = Annotated[str | None, typer.Option(help="`auto` (CUDA where there is one), `cpu` or `cuda`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Store = Annotated[Path | None, typer.Option(help="Model store. \\[default: LRID_MODEL_STORE]")]
-Tags = Annotated[bool, typer.Option(help="Read the tags of files when no metadata is given.")]
 LyricsFromTags = Annotated[bool, typer.Option("--lyrics-from-tags", help="Read the lyrics in the tags of files.")]
 Catalogue = Annotated[
     Path, typer.Argument(help="CSV, TSV or Parquet with any of path, artist, album, title, language (or label), split.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.catalogue.files import find_files
-from app.cli.common import AsJson, Device, LyricsFromTags, Model, Tags, make_settings, say_no_audio
+from app.cli.common import AsJson, Device, LyricsFromTags, Model, make_settings, say_no_audio
 
 if TYPE_CHECKING:
     from app.http.options import IdentifyRequest
@@ -23,7 +23,7 @@ def identify(
     album: Annotated[str | None, typer.Option(help="As --artist.")] = None,
     title: Annotated[str | None, typer.Option(help="As --artist.")] = None,
     lyrics: Annotated[Path | None, typer.Option(help="A text file: the lyrics of all files.")] = None,
-    tags: Tags = True,
+    tags: Annotated[bool, typer.Option(help="Read the tags of files when no metadata is given.")] = True,
     lyrics_from_tags: LyricsFromTags = False,
     top_k: Annotated[int | None, typer.Option(min=1, help="Languages listed per file. Default: 2; with --json all.")] = None,
     windows: Annotated[int | None, typer.Option(min=1, max=256, help="Listen to so many windows of each file.")] = None,

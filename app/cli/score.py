@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import Device, LyricsFromTags, Model, Tags, make_settings
+from app.cli.common import Device, LyricsFromTags, Model, make_settings
 
 if TYPE_CHECKING:
     from app.catalogue.output import Output
@@ -45,7 +45,7 @@ def score(
     watch: Annotated[bool, typer.Option("--watch", help="INPUT is a folder: keep it scored until Ctrl-C.")] = False,
     ray: Cluster = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on that cluster.")] = 2,
-    tags: Tags = True,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Leave the tags of files unread.")] = False,
     lyrics_from_tags: LyricsFromTags = False,
     model: Model = None,
     device: Device = None,
@@ -66,7 +66,7 @@ def score(
     from app.http.options import Options
 
     settings = make_settings(model=model, device=device)
-    options = Options(top_k=2, tags=tags, lyrics_from_tags=lyrics_from_tags)
+    options = Options(top_k=2, tags=not no_tags, lyrics_from_tags=lyrics_from_tags)
     if any(not url.startswith(("http://", "https://")) for url in server or ()):
         raise typer.BadParameter("expected a URL such as http://localhost:8000", param_hint="--server")
     if ray is None:

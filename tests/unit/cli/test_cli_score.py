@@ -63,9 +63,9 @@ def test_tags_can_be_left_alone(tmp_path: Path) -> None:
     tagged = mutagen.File(tmp_path / "songs/tagged.wav")
     tagged["TIT2"] = mutagen.id3.TIT2(text="La vie en rose")  # type: ignore[no-untyped-call]
     tagged.save()
-    for option, modalities in (("--tags", "audio+text"), ("--no-tags", "audio")):
-        output = tmp_path / f"out{option}.ndjson"
-        result = runner.invoke(cli.app, ["score", str(tmp_path / "songs"), "--output", str(output), option])
+    for options, modalities in (([], "audio+text"), (["--no-tags"], "audio")):
+        output = tmp_path / f"out{len(options)}.ndjson"
+        result = runner.invoke(cli.app, ["score", str(tmp_path / "songs"), "--output", str(output), *options])
         assert result.exit_code == 0, result.output
         assert json.loads(output.read_text())["modalities"] == modalities
 
