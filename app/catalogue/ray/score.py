@@ -110,8 +110,10 @@ def _connected(address: str, cpus: int) -> Iterator[Any]:
 def _ours(error: Exception) -> LridError:
     """What a worker raised, of which Ray hands over the traceback as text; nothing else of ours ends a run."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    known: list[type[ReleaseError]] = [ReleaseError, *ReleaseError.__subclasses__()]
     for line in lines:
-        kind, _, detail = line.partition(": ")
-        if kind == f"{ReleaseError.__module__}.{ReleaseError.__name__}":
-            return ReleaseError(f"a worker has said: {detail}")
+        name, _, detail = line.partition(": ")
+        for kind in known:
+            if name == f"{kind.__module__}.{kind.__name__}":
+                return kind(f"a worker has said: {detail}")
     return ClusterUnusable(f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}")

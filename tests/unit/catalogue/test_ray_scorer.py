@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.catalogue.errors import InputUnreadable
-from app.catalogue.ray.score import LOCAL, score, summarise
+from app.catalogue.ray.score import LOCAL, _ours, score, summarise
 from app.catalogue.ray.scorer import Scorer
 from app.catalogue.ray.songs import find_songs
-from app.errors import ReleaseError
+from app.errors import PriorRefused, ReleaseError, ReleaseNotFound
 from app.serving.options import Options
 from app.settings import Settings
 from tests.audio_samples import song, wav
@@ -105,3 +105,10 @@ def test_nothing_is_started_for_input_that_is_none(tmp_path: Path, tiny_store: P
         find_songs(str(tmp_path / "empty"), tmp_path / "out")
     with pytest.raises(Exception, match=r"not installed|holds no songs"):
         score(settings(tiny_store), str(tmp_path / "empty"), tmp_path / "out", LOCAL, 2, Options())
+
+
+@pytest.mark.parametrize("kind", [ReleaseError, ReleaseNotFound, PriorRefused])
+def test_what_a_worker_says_of_a_release_keeps_its_kind(kind: type[ReleaseError]) -> None:
+    told = f"ray::MapWorker failed\n  Traceback: 1 line\n{kind.__module__}.{kind.__name__}: it is wrong"
+    found = _ours(RuntimeError(told))
+    assert (type(found), found.detail) == (kind, "a worker has said: it is wrong")
