@@ -145,7 +145,7 @@ def query_options(request: Request) -> dict[str, str]:
     for name, value in request.query_params.multi_items():
         if name not in OPTION_NAMES:
             told = f"unknown option {name[:40]!r}; known in the query: {', '.join(sorted(OPTION_NAMES))}"
-            raise InvalidOption(f"{told}. Metadata belongs into the body" if name in FIELD_NAMES else told)
+            raise InvalidOption(f"{told}. Metadata belongs in the body" if name in FIELD_NAMES else told)
         if name in options:
             raise DuplicatePart(f"the option '{name}' was sent more than once")
         options[name] = value

@@ -165,5 +165,5 @@ def test_request_timeout_that_is_none(server: LiveServer, given: str) -> None:
 
 def test_metadata_in_the_query_is_told_where_it_belongs(server: LiveServer) -> None:
     refused = server.client.post("/identify", params={"title": "La vie en rose"}).json()
-    assert (refused["code"], refused["detail"].rpartition(". ")[2]) == ("invalid_option", "Metadata belongs into the body")
+    assert (refused["code"], refused["detail"].rpartition(". ")[2]) == ("invalid_option", "Metadata belongs in the body")
     assert "body" not in server.client.post("/identify", params={"loudness": "1"}).json()["detail"]

@@ -59,7 +59,8 @@ class Songs:
 
     def windows(self, song: int) -> FloatArray:
         """(counts[song], n_hidden) of one song."""
-        return np.asarray(self.hidden[self.owner == song])
+        first = int(self.first[song])
+        return self.hidden[first : first + int(self.counts[song])]
 
     def subset(self, songs: Ints) -> "Songs":
         """Picks some of the songs, in the given order."""

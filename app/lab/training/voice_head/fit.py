@@ -105,12 +105,12 @@ def _thresholds(head: VoiceHead, songs: Songs, scores: WindowScores, settings: H
 
     Where no song has names, the threshold of audio counts beside them too.
     """
-    found: dict[str, float] = {}
+    found, first = dict[str, float](), songs.first
     for mode, named in ((AUDIO, False), (f"{AUDIO}+{TEXT}", True)):
         chosen = [song for song in np.flatnonzero(songs.known).tolist() if songs.readings(song) or not named]
         heard = []
         for song in chosen:
-            order = songs.first[song] + planned(int(songs.counts[song]), settings.positions)
+            order = first[song] + planned(int(songs.counts[song]), settings.positions)
             heard.append(listen(head, scores, order, songs.readings(song) if named else {}))
         found[mode] = fit_threshold(heard, songs.labels[chosen], settings) if chosen else found[AUDIO]
     return found
